@@ -1,0 +1,1 @@
+//! The canonical chat: what every dialect is decoded to and encoded from.

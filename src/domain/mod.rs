@@ -1,0 +1,18 @@
+//! The words of the gateway: ids, units, the canonical chat, and how things end.
+//!
+//! Nothing here knows a clock, a socket or another folder. Everything else speaks in these types.
+
+pub mod chat;
+mod failure;
+mod ids;
+mod outcome;
+mod stream;
+mod units;
+mod wish;
+
+pub use failure::{Advice, Failure, FailureKind};
+pub use ids::{ClientName, Dialect, KeyName, ModelName, PoolName, ProviderName, RequestId};
+pub use outcome::{AttemptOutcome, Fault, RetryRule};
+pub use stream::{ChatEvent, StreamEnd, StreamFacts, StreamFault};
+pub use units::{Moment, Score, Tokens, Usage};
+pub use wish::{Lane, PromptClass};

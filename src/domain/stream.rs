@@ -1,0 +1,82 @@
+//! A stream of answer events, and the facts a stream leaves behind.
+
+use super::{FailureKind, Tokens, Usage};
+
+/// What a stream has shown so far. Metering and the commit point read this; it holds no text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StreamFacts {
+    /// The first byte of model content was seen (ground rule G1).
+    pub content: bool,
+    /// Every choice that began has its finish reason (ground rule G3).
+    pub finished: bool,
+    /// The protocol's own terminal event was seen.
+    pub terminal: bool,
+    /// The last usage the provider reported; `None` when it reported none.
+    pub usage: Option<Usage>,
+    /// Bytes of content so far, for an estimate when usage never comes.
+    pub content_bytes: u64,
+    /// The model that says it answered; `None` before it said so.
+    pub served_model: Option<String>,
+    /// A content filter ended the answer.
+    pub filtered: bool,
+    /// Odd but survivable things seen (`switchyard_quirk_total`).
+    pub quirks: u32,
+}
+
+impl StreamFacts {
+    pub fn estimated_output(&self) -> Tokens {
+        Tokens::estimated_from_bytes(usize::try_from(self.content_bytes).unwrap_or(usize::MAX))
+    }
+}
+
+/// How a stream ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamEnd {
+    Clean,
+    /// Whole by ground rule G3, but not by the letter of the protocol (no terminal event, or no reason).
+    Unclean,
+}
+
+/// Why a stream cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamFault {
+    /// The provider said so inside the stream.
+    Reported {
+        outcome: super::AttemptOutcome,
+        message: String,
+        code: Option<String>,
+    },
+    /// What came is not this protocol.
+    Malformed(&'static str),
+    /// The end came before the answer was whole.
+    Truncated,
+    /// One event or the whole stream is larger than allowed.
+    TooLarge,
+}
+
+impl StreamFault {
+    /// What the client reads when this happens after the first content.
+    pub fn failure_kind(&self) -> FailureKind {
+        match self {
+            Self::Reported { .. } => FailureKind::UpstreamError,
+            Self::Malformed(_) => FailureKind::UpstreamMalformed,
+            Self::Truncated => FailureKind::UpstreamTruncated,
+            Self::TooLarge => FailureKind::UpstreamTooLarge,
+        }
+    }
+
+    pub fn outcome(&self) -> super::AttemptOutcome {
+        match self {
+            Self::Reported { outcome, .. } => *outcome,
+            Self::Malformed(_) => super::AttemptOutcome::BadBody,
+            Self::Truncated => super::AttemptOutcome::Truncated,
+            Self::TooLarge => super::AttemptOutcome::TooLarge,
+        }
+    }
+}
+
+/// One step of an answer, whoever gave it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ChatEvent {
+    Done,
+}

@@ -1,0 +1,74 @@
+//! What a request asks of placement, in classes that are few enough to be metric labels.
+
+use serde::{Deserialize, Serialize};
+
+use super::Tokens;
+
+/// Who waits first when there is not enough for all.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// Someone is watching.
+    Interactive,
+    #[default]
+    Default,
+    /// Nobody waits; yields first, but never starves.
+    Batch,
+}
+
+impl Lane {
+    pub const ALL: [Self; 3] = [Self::Interactive, Self::Default, Self::Batch];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Default => "default",
+            Self::Batch => "batch",
+        }
+    }
+
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// How large a prompt is. Latency is only comparable within a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PromptClass {
+    /// Up to 1,000 tokens.
+    Small,
+    /// Up to 8,000 tokens.
+    Medium,
+    /// Up to 32,000 tokens.
+    Large,
+    /// Beyond.
+    Huge,
+}
+
+impl PromptClass {
+    pub const ALL: [Self; 4] = [Self::Small, Self::Medium, Self::Large, Self::Huge];
+
+    pub fn of(input: Tokens) -> Self {
+        match input.0 {
+            0..=1_000 => Self::Small,
+            1_001..=8_000 => Self::Medium,
+            8_001..=32_000 => Self::Large,
+            _ => Self::Huge,
+        }
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Medium => "medium",
+            Self::Large => "large",
+            Self::Huge => "huge",
+        }
+    }
+
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}

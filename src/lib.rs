@@ -1,0 +1,5 @@
+//! Switchyard: a self-hosted gateway that makes many model providers look like one that never fails.
+
+pub mod dialects;
+pub mod domain;
+pub mod policy;
