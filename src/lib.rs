@@ -1,5 +1,6 @@
 //! Switchyard: a self-hosted gateway that makes many model providers look like one that never fails.
 
+pub mod config;
 pub mod dialects;
 pub mod domain;
 pub mod policy;

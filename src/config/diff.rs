@@ -1,0 +1,74 @@
+//! What differs between two settings, in words an operator reads in the log.
+
+use super::settings::Settings;
+
+/// What changed; empty when nothing did that anyone would notice.
+pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
+    let mut said = Vec::new();
+    named(
+        &mut said,
+        "provider",
+        &old.providers,
+        &new.providers,
+        |provider| provider.name.to_string(),
+    );
+    named(&mut said, "pool", &old.pools, &new.pools, |pool| {
+        pool.name.to_string()
+    });
+    named(&mut said, "client", &old.clients, &new.clients, |client| {
+        client.name.to_string()
+    });
+    let mut section = |name: &str, same: bool| {
+        if !same {
+            said.push(format!("{name} changed"));
+        }
+    };
+    section("timeouts", old.timeouts == new.timeouts);
+    section("failover", old.failover == new.failover);
+    section("listen", old.listen == new.listen);
+    section("admin", old.admin == new.admin);
+    section("journal", old.journal == new.journal);
+    section("logs", old.logs == new.logs);
+    said.extend(restart_needed(old, new));
+    said
+}
+
+/// Changes that only a restart brings into force; everything else is in force at once.
+pub fn restart_needed(old: &Settings, new: &Settings) -> Vec<String> {
+    let mut said = Vec::new();
+    let mut needs = |name: &str, same: bool| {
+        if !same {
+            said.push(format!("{name} takes effect at the next restart"));
+        }
+    };
+    needs("listen", old.listen == new.listen);
+    needs(
+        "admin.address",
+        old.admin.address == new.admin.address && old.admin.enabled == new.admin.enabled,
+    );
+    needs("journal", old.journal == new.journal);
+    needs("logs", old.logs == new.logs);
+    said
+}
+
+fn named<T: PartialEq>(
+    said: &mut Vec<String>,
+    what: &str,
+    old: &[T],
+    new: &[T],
+    name: impl Fn(&T) -> String,
+) {
+    for one in new {
+        match old.iter().find(|before| name(before) == name(one)) {
+            None => said.push(format!("{what} {} added", name(one))),
+            Some(before) if before != one => said.push(format!("{what} {} changed", name(one))),
+            Some(_) => {}
+        }
+    }
+    for gone in old
+        .iter()
+        .filter(|before| !new.iter().any(|one| name(one) == name(before)))
+    {
+        said.push(format!("{what} {} removed", name(gone)));
+    }
+}

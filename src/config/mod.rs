@@ -1,0 +1,28 @@
+//! Configuration: what the operator writes, validated once into what the gateway uses.
+//!
+//! Defaults, then the file, then `SWITCHYARD_…` variables (`__` between levels). Secrets are references,
+//! never text. Every mistake is reported at once, each with its key path and a cure. This is the only
+//! folder that reads files or the environment.
+
+mod diff;
+mod explain;
+mod load;
+mod mistakes;
+mod presets;
+mod raw;
+mod secret;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use diff::{changes, restart_needed};
+pub use explain::{explain, explain_json};
+pub use load::{Fingerprint, Source};
+pub use mistakes::{ConfigError, Mistake};
+pub use secret::Secret;
+pub use settings::{
+    AdminSettings, ClientSettings, FailoverSettings, HedgeSettings, JournalMode, JournalOnFailure,
+    JournalSettings, KeyLimits, KeySettings, ListenSettings, LogFormat, LogSettings, PoolOrigin,
+    PoolSettings, ProviderSettings, RaceMode, Settings, TargetSettings, TimeoutSettings,
+};

@@ -1,0 +1,115 @@
+//! Providers known by name, and what is served when nothing was written.
+
+use std::collections::BTreeMap;
+
+use figment::Figment;
+use figment::providers::{Format as _, Toml};
+use serde::Deserialize;
+
+use super::raw::{RawConfig, RawKeyForm, RawProvider};
+use super::secret::Environment;
+use crate::domain::Dialect;
+
+const TEXT: &str = include_str!("../../config/providers.toml");
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Preset {
+    dialect: Dialect,
+    base_url: String,
+    /// Variables that may hold a key, the usual one first.
+    env: Vec<String>,
+    #[serde(default)]
+    models: Vec<String>,
+    #[serde(default)]
+    reasoning_models: Vec<String>,
+    #[serde(default)]
+    allow_private_address: bool,
+}
+
+fn presets() -> BTreeMap<String, Preset> {
+    // The text is part of the program; a test reads it, so the empty fallback is never seen.
+    Figment::from(Toml::string(TEXT))
+        .extract()
+        .unwrap_or_default()
+}
+
+/// Fills in what is known of a provider by its name; with nothing written, finds the providers whose
+/// keys are in the environment.
+pub(super) fn complete(
+    mut raw: RawConfig,
+    nothing_written: bool,
+    env: &dyn Environment,
+) -> RawConfig {
+    let presets = presets();
+    if nothing_written && raw.providers.is_empty() {
+        for (name, preset) in &presets {
+            let found = preset.env.iter().find(|variable| {
+                env.get(variable)
+                    .is_some_and(|value| !value.trim().is_empty())
+            });
+            if let Some(variable) = found {
+                let keys = vec![RawKeyForm::Reference(format!("env:{variable}"))];
+                raw.providers.insert(
+                    name.clone(),
+                    RawProvider {
+                        keys,
+                        ..RawProvider::default()
+                    },
+                );
+            }
+        }
+    }
+    for (name, provider) in &mut raw.providers {
+        let Some(preset) = presets.get(name) else {
+            continue;
+        };
+        // Somebody else's address speaks for itself: only the dialect is taken over then.
+        let own_address = provider.base_url.is_some();
+        provider.dialect.get_or_insert(preset.dialect);
+        provider
+            .reasoning_models
+            .get_or_insert_with(|| preset.reasoning_models.clone());
+        if own_address {
+            continue;
+        }
+        provider.base_url = Some(preset.base_url.clone());
+        provider.models.get_or_insert_with(|| preset.models.clone());
+        provider
+            .allow_private_address
+            .get_or_insert(preset.allow_private_address);
+        if provider.keys.is_empty()
+            && let Some(variable) = preset.env.first()
+        {
+            provider
+                .keys
+                .push(RawKeyForm::Reference(format!("env:{variable}")));
+        }
+    }
+    raw
+}
+
+/// The variables that are looked for, for the text that says none was found.
+pub(super) fn variables() -> Vec<String> {
+    presets()
+        .into_values()
+        .flat_map(|preset| preset.env)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d2_the_embedded_registry_is_whole() {
+        let presets = presets();
+        assert!(presets.len() >= 20, "{}", presets.len());
+        for (name, preset) in &presets {
+            assert!(preset.base_url.starts_with("http"), "{name}");
+            assert!(!preset.base_url.ends_with('/'), "{name}");
+            assert!(!preset.env.is_empty(), "{name}");
+        }
+        assert!(variables().contains(&"OPENAI_API_KEY".to_owned()));
+    }
+}

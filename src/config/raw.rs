@@ -1,0 +1,310 @@
+//! The configuration as written: plain numbers, the unit in each name, nothing unknown.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawConfig {
+    pub(super) listen: RawListen,
+    pub(super) admin: RawAdmin,
+    pub(super) clients: Vec<RawClient>,
+    pub(super) providers: BTreeMap<String, RawProvider>,
+    pub(super) pools: BTreeMap<String, RawPool>,
+    pub(super) timeouts: RawTimeouts,
+    pub(super) failover: RawFailover,
+    pub(super) journal: RawJournal,
+    pub(super) logs: RawLogs,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawListen {
+    pub(super) address: String,
+    pub(super) max_body_bytes: u64,
+    pub(super) body_memory_bytes: u64,
+    pub(super) max_connections: u32,
+    pub(super) max_in_flight: u32,
+    pub(super) head_timeout_ms: u64,
+    pub(super) idle_timeout_ms: u64,
+    pub(super) write_stall_ms: u64,
+    pub(super) drain_ms: u64,
+    pub(super) max_header_bytes: u32,
+    pub(super) max_headers: u32,
+    pub(super) h2_max_streams: u32,
+}
+
+impl Default for RawListen {
+    fn default() -> Self {
+        Self {
+            address: "127.0.0.1:8080".to_owned(),
+            max_body_bytes: 16 << 20,
+            body_memory_bytes: 256 << 20,
+            max_connections: 16_384,
+            max_in_flight: 20_000,
+            head_timeout_ms: 10_000,
+            idle_timeout_ms: 75_000,
+            write_stall_ms: 30_000,
+            drain_ms: 30_000,
+            max_header_bytes: 65_536,
+            max_headers: 100,
+            h2_max_streams: 256,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAdmin {
+    pub(super) enabled: bool,
+    pub(super) address: String,
+    pub(super) key: Option<String>,
+    pub(super) allow_fault_injection: bool,
+}
+
+impl Default for RawAdmin {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            address: "127.0.0.1:8081".to_owned(),
+            key: None,
+            allow_fault_injection: false,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawClient {
+    pub(super) name: String,
+    pub(super) key: String,
+    #[serde(default = "everything")]
+    pub(super) pools: Vec<String>,
+    #[serde(default)]
+    pub(super) lane: crate::domain::Lane,
+}
+
+fn everything() -> Vec<String> {
+    vec!["*".to_owned()]
+}
+
+#[derive(Debug, Default, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawProvider {
+    pub(super) dialect: Option<crate::domain::Dialect>,
+    pub(super) base_url: Option<String>,
+    pub(super) keys: Vec<RawKeyForm>,
+    pub(super) models: Option<Vec<String>>,
+    pub(super) reasoning_models: Option<Vec<String>>,
+    pub(super) allow_private_address: Option<bool>,
+    pub(super) ca_file: Option<String>,
+    pub(super) h2: Option<bool>,
+    pub(super) max_in_flight: Option<u32>,
+    pub(super) default_max_output: Option<u64>,
+}
+
+/// A key is a reference alone, or a table with limits.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(super) enum RawKeyForm {
+    Reference(String),
+    Table(RawKey),
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawKey {
+    pub(super) name: Option<String>,
+    pub(super) secret: String,
+    pub(super) requests_per_minute: Option<u64>,
+    pub(super) tokens_per_minute: Option<u64>,
+    pub(super) input_tokens_per_minute: Option<u64>,
+    pub(super) output_tokens_per_minute: Option<u64>,
+    pub(super) concurrency: Option<u32>,
+    pub(super) models: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawPool {
+    pub(super) targets: Vec<RawTargetForm>,
+    pub(super) fallback: Vec<String>,
+    pub(super) queue_length: usize,
+    pub(super) max_wait_ms: u64,
+    pub(super) race: RawRace,
+    pub(super) hedge: bool,
+    pub(super) hedge_budget_share: f32,
+    pub(super) hedge_largest_prompt: RawPromptClass,
+}
+
+impl Default for RawPool {
+    fn default() -> Self {
+        Self {
+            targets: Vec::new(),
+            fallback: Vec::new(),
+            queue_length: 1_000,
+            max_wait_ms: 10_000,
+            race: RawRace::Marked,
+            hedge: false,
+            hedge_budget_share: 0.05,
+            hedge_largest_prompt: RawPromptClass::Medium,
+        }
+    }
+}
+
+/// `"provider/model"`, or a table with a weight.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(super) enum RawTargetForm {
+    Name(String),
+    Table(RawTarget),
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTarget {
+    pub(super) target: String,
+    #[serde(default = "one")]
+    pub(super) weight: f32,
+    pub(super) context_window: Option<u64>,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawRace {
+    Never,
+    Marked,
+    Always,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawPromptClass {
+    Small,
+    Medium,
+    Large,
+    Huge,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTimeouts {
+    pub(super) request_ms: u64,
+    pub(super) connect_ms: u64,
+    pub(super) tls_ms: u64,
+    pub(super) dns_ms: u64,
+    pub(super) first_content_ms: u64,
+    pub(super) first_content_floor_ms: u64,
+    pub(super) whole_answer_ms: u64,
+    pub(super) gap_ms: u64,
+    pub(super) gap_floor_ms: u64,
+    pub(super) gap_reasoning_ms: u64,
+    pub(super) hold_head_ms: u64,
+    pub(super) keep_alive_ms: u64,
+}
+
+impl Default for RawTimeouts {
+    fn default() -> Self {
+        Self {
+            request_ms: 600_000,
+            connect_ms: 3_000,
+            tls_ms: 5_000,
+            dns_ms: 2_000,
+            first_content_ms: 30_000,
+            first_content_floor_ms: 2_000,
+            whole_answer_ms: 300_000,
+            gap_ms: 60_000,
+            gap_floor_ms: 10_000,
+            gap_reasoning_ms: 300_000,
+            hold_head_ms: 10_000,
+            keep_alive_ms: 10_000,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawFailover {
+    pub(super) max_attempts: u32,
+    pub(super) max_depth: usize,
+    pub(super) retry_share: f32,
+    pub(super) retry_reserve_per_s: u32,
+    pub(super) key_probe_every_s: u64,
+}
+
+impl Default for RawFailover {
+    fn default() -> Self {
+        Self {
+            max_attempts: 3,
+            max_depth: 4,
+            retry_share: 0.2,
+            retry_reserve_per_s: 1,
+            key_probe_every_s: 600,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawJournal {
+    pub(super) path: String,
+    pub(super) mode: RawJournalMode,
+    pub(super) on_failure: RawOnFailure,
+    pub(super) segment_bytes: u64,
+    pub(super) shed_after_ms: u64,
+}
+
+impl Default for RawJournal {
+    fn default() -> Self {
+        Self {
+            path: "journal".to_owned(),
+            mode: RawJournalMode::Fast,
+            on_failure: RawOnFailure::Refuse,
+            segment_bytes: 256 << 20,
+            shed_after_ms: 250,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawJournalMode {
+    Fast,
+    Durable,
+    Off,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawOnFailure {
+    Refuse,
+    BestEffort,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLogs {
+    pub(super) format: RawLogFormat,
+    pub(super) level: String,
+}
+
+impl Default for RawLogs {
+    fn default() -> Self {
+        Self {
+            format: RawLogFormat::Text,
+            level: "info".to_owned(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawLogFormat {
+    Text,
+    Json,
+}

@@ -1,0 +1,245 @@
+//! The configuration as used: what exists here is valid.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::mistakes::Mistake;
+use super::secret::Secret;
+use crate::domain::{
+    ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Score,
+    Tokens,
+};
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    /// Decided by the content: equal settings have equal versions.
+    pub version: u64,
+    pub listen: ListenSettings,
+    pub admin: AdminSettings,
+    pub clients: Vec<ClientSettings>,
+    pub providers: Vec<Arc<ProviderSettings>>,
+    pub pools: Vec<Arc<PoolSettings>>,
+    pub timeouts: TimeoutSettings,
+    pub failover: FailoverSettings,
+    pub journal: JournalSettings,
+    pub logs: LogSettings,
+    /// The file they came from; `None` when there was none.
+    pub source: Option<PathBuf>,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<Mistake>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenSettings {
+    pub address: SocketAddr,
+    pub max_body_bytes: usize,
+    pub body_memory_bytes: usize,
+    pub max_connections: u32,
+    pub max_in_flight: u32,
+    pub head_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub write_stall: Duration,
+    pub drain: Duration,
+    pub max_header_bytes: usize,
+    pub max_headers: usize,
+    pub h2_max_streams: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminSettings {
+    pub enabled: bool,
+    pub address: SocketAddr,
+    /// `None`: whoever reaches the (loopback) address may read; nobody may change anything.
+    pub key: Option<Secret>,
+    pub allow_fault_injection: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientSettings {
+    pub name: ClientName,
+    pub key: Secret,
+    /// Names the client may use; `*` stands for any run of characters at the end.
+    pub pools: Vec<String>,
+    pub lane: Lane,
+}
+
+impl ClientSettings {
+    pub fn may_use(&self, pool: &str) -> bool {
+        allows(&self.pools, pool)
+    }
+}
+
+fn allows(patterns: &[String], name: &str) -> bool {
+    patterns
+        .iter()
+        .any(|pattern| match pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == pattern,
+        })
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProviderSettings {
+    pub name: ProviderName,
+    pub dialect: Dialect,
+    pub base_url: String,
+    pub keys: Vec<KeySettings>,
+    pub models: Vec<ModelName>,
+    /// Patterns of models that think silently for minutes.
+    pub reasoning_models: Vec<String>,
+    pub allow_private_address: bool,
+    pub ca_pem: Option<Arc<[u8]>>,
+    pub h2: bool,
+    pub max_in_flight: u32,
+    /// What a dialect that must be told a limit is told when the client named none.
+    pub default_max_output: Tokens,
+}
+
+impl ProviderSettings {
+    pub fn reasons(&self, model: &str) -> bool {
+        allows(&self.reasoning_models, model)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeySettings {
+    pub name: KeyName,
+    pub secret: Secret,
+    pub fingerprint: [u8; 8],
+    pub limits: KeyLimits,
+    /// `None`: all models of the provider.
+    pub models: Option<Vec<String>>,
+}
+
+impl KeySettings {
+    /// Whether this key may be used for the model; a wildcard target (`None`) takes any key without a list.
+    pub fn serves(&self, model: Option<&ModelName>) -> bool {
+        match (&self.models, model) {
+            (None, _) => true,
+            (Some(list), Some(model)) => allows(list, model.as_str()),
+            (Some(_), None) => false,
+        }
+    }
+}
+
+/// Per minute; `None` is no limit of our own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyLimits {
+    pub requests_per_minute: Option<u64>,
+    pub tokens_per_minute: Option<u64>,
+    pub input_tokens_per_minute: Option<u64>,
+    pub output_tokens_per_minute: Option<u64>,
+    pub concurrency: Option<u32>,
+}
+
+/// Why a pool exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolOrigin {
+    /// The operator wrote it.
+    Explicit,
+    /// A provider's model under its own name.
+    Implicit,
+    /// `provider/*`: any other model of the provider.
+    Wildcard,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolSettings {
+    pub name: PoolName,
+    pub origin: PoolOrigin,
+    pub targets: Vec<TargetSettings>,
+    pub fallback: Vec<PoolName>,
+    pub queue_length: usize,
+    pub max_wait: Duration,
+    pub race: RaceMode,
+    pub hedge: HedgeSettings,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetSettings {
+    pub provider: ProviderName,
+    /// `None`: whatever model the client asked for.
+    pub model: Option<ModelName>,
+    pub weight: f32,
+    pub context_window: Option<Tokens>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RaceMode {
+    Never,
+    /// Two legs from the start when the request's header says so.
+    Marked,
+    Always,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct HedgeSettings {
+    pub enabled: bool,
+    pub budget_share: Score,
+    pub largest_prompt: PromptClass,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeoutSettings {
+    /// One deadline over all attempts.
+    pub request: Duration,
+    pub connect: Duration,
+    pub tls: Duration,
+    pub dns: Duration,
+    pub first_content: Duration,
+    pub first_content_floor: Duration,
+    /// As `first_content`, for answers that come in one piece.
+    pub whole_answer: Duration,
+    pub gap: Duration,
+    pub gap_floor: Duration,
+    pub gap_reasoning: Duration,
+    pub hold_head: Duration,
+    pub keep_alive: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FailoverSettings {
+    pub max_attempts: u32,
+    pub max_depth: usize,
+    pub retry_share: f32,
+    pub retry_reserve_per_s: u32,
+    pub key_probe_every: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JournalMode {
+    /// Written before the send: survives a killed process.
+    Fast,
+    /// Synced before the send: survives a lost machine.
+    Durable,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JournalOnFailure {
+    Refuse,
+    BestEffort,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalSettings {
+    pub path: PathBuf,
+    pub mode: JournalMode,
+    pub on_failure: JournalOnFailure,
+    pub segment_bytes: u64,
+    pub shed_after: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    pub format: LogFormat,
+    pub level: String,
+}

@@ -1,0 +1,332 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::load::settings_from_text;
+use super::raw::RawConfig;
+use super::secret::{Environment, Secret, resolve};
+use super::*;
+
+struct Table(HashMap<&'static str, &'static str>);
+
+impl Environment for Table {
+    fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).map(|value| (*value).to_owned())
+    }
+}
+
+fn env() -> Table {
+    Table(HashMap::from([
+        ("OPENAI_API_KEY", "sk-canary-openai-0001"),
+        ("ANTHROPIC_API_KEY", "sk-canary-anthropic-0002"),
+        ("APP_KEY", "sk-canary-client-0003"),
+    ]))
+}
+
+fn load(text: &str) -> Result<Settings, ConfigError> {
+    settings_from_text(text, &env())
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    load(text)
+        .unwrap_err()
+        .mistakes
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+const GOOD: &str = r#"
+[providers.openai]
+keys = ["env:OPENAI_API_KEY"]
+[providers.anthropic]
+keys = [{ name = "main", secret = "env:ANTHROPIC_API_KEY", requests_per_minute = 60 }]
+[pools.fast]
+targets = ["openai/gpt-4o-mini", { target = "anthropic/claude-haiku-4-5", weight = 0.5 }]
+fallback = ["slow"]
+[pools.slow]
+targets = ["anthropic/claude-sonnet-4-5"]
+"#;
+
+#[test]
+fn u2_a_good_file_gives_settings_and_pools_for_every_known_model() {
+    let settings = load(GOOD).unwrap();
+    let names: Vec<&str> = settings
+        .pools
+        .iter()
+        .map(|pool| pool.name.as_str())
+        .collect();
+    for name in [
+        "fast",
+        "slow",
+        "gpt-4o",
+        "openai/gpt-4o",
+        "openai/*",
+        "anthropic/*",
+    ] {
+        assert!(names.contains(&name), "{name} is missing in {names:?}");
+    }
+    let shown = explain(&settings, None);
+    assert!(shown.contains("then slow"), "{shown}");
+    assert!(explain(&settings, Some("fast")).contains("66.7 %"));
+}
+
+#[test]
+fn c02_all_mistakes_are_reported_at_once_each_with_its_path() {
+    let found = mistakes(
+        r#"
+        [listen]
+        address = "0.0.0.0:80"
+        adress = "typo"
+        [[clients]]
+        name = "a"
+        key = "env:NOT_SET"
+        [providers.mystery]
+        keys = ["sk-literal-secret"]
+        [providers.openai]
+        keys = ["env:OPENAI_API_KEY"]
+        [pools.empty]
+        targets = []
+        [pools.a]
+        targets = ["nobody/gpt"]
+        fallback = ["b", "missing"]
+        [pools.b]
+        targets = ["openai/gpt-4o"]
+        fallback = ["a"]
+        [timeouts]
+        request_ms = "soon"
+        "#,
+    );
+    let all = found.join("\n");
+    for expected in [
+        "listen.adress: unknown option \"adress\"; did you mean \"address\"",
+        "clients[0].key: environment variable NOT_SET is not set",
+        "providers.mystery.base_url: \"mystery\" is no provider",
+        "pools.empty.targets: pool \"empty\" has no targets",
+        "pools.a.targets[0]: there is no provider \"nobody\"",
+        "pools.a.fallback[1]: there is no pool \"missing\"",
+        "pools.a.fallback: the chain leads back to itself: a -> b -> a",
+        "timeouts.request_ms: found string",
+    ] {
+        assert!(all.contains(expected), "missing {expected:?} in:\n{all}");
+    }
+}
+
+#[test]
+fn c01_a_syntax_error_names_its_line() {
+    let found = mistakes("[listen]\naddress = \"127.0.0.1:1\"\nbroken = = 1\n").join("\n");
+    assert!(found.contains("line 3"), "{found}");
+}
+
+#[test]
+fn c01_a_half_written_file_is_refused_not_half_used() {
+    for cut in 1..GOOD.len() {
+        let text = &GOOD[..cut];
+        if let Ok(settings) = load(text) {
+            assert!(
+                settings.pools.iter().all(|pool| !pool.targets.is_empty()),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a24_no_secret_is_in_any_text_about_the_settings() {
+    let settings = load(GOOD).unwrap();
+    let shown = format!(
+        "{settings:?} {} {}",
+        explain(&settings, None),
+        explain_json(&settings)
+    );
+    assert!(!shown.contains("canary"), "{shown}");
+    let literal = mistakes("[providers.openai]\nkeys = [\"sk-canary-pasted-9\"]\n").join("\n");
+    assert!(!literal.contains("canary"), "{literal}");
+    let typed = mistakes("[admin]\nallow_fault_injection = \"sk-canary-pasted-9\"\n").join("\n");
+    assert!(!typed.contains("canary"), "{typed}");
+}
+
+#[test]
+fn without_client_keys_only_loopback_is_allowed() {
+    let found = mistakes("[listen]\naddress = \"0.0.0.0:8080\"\n").join("\n");
+    assert!(
+        found.contains("no client keys") && found.contains("127.0.0.1"),
+        "{found}"
+    );
+    assert!(load("[listen]\naddress = \"0.0.0.0:8080\"\n[[clients]]\nname = \"a\"\nkey = \"env:APP_KEY\"\n").is_ok());
+}
+
+#[test]
+fn c07_an_open_admin_without_a_key_is_refused() {
+    let found = mistakes("[admin]\naddress = \"0.0.0.0:8081\"\n").join("\n");
+    assert!(found.contains("admin.address"), "{found}");
+}
+
+#[cfg(unix)]
+#[test]
+fn c07_a_secret_file_others_can_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    std::fs::write(&path, "sk-canary-file\n").unwrap();
+    let reference = format!("file:{}", path.display());
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (what, cure) = resolve(&reference, &env()).unwrap_err();
+    assert!(
+        what.contains("0644") && cure.starts_with("chmod 600"),
+        "{what} {cure}"
+    );
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(
+        resolve(&reference, &env()).unwrap(),
+        Secret::new("sk-canary-file".to_owned())
+    );
+}
+
+#[test]
+fn k09_the_same_secret_twice_is_a_warning() {
+    let settings = load(
+        "[providers.openai]\nkeys = [{ name = \"a\", secret = \"env:OPENAI_API_KEY\" }, { name = \"b\", secret = \"env:OPENAI_API_KEY\" }]\n",
+    )
+    .unwrap();
+    assert_eq!(settings.warnings.len(), 1);
+    assert_eq!(
+        settings.providers[0].keys[0].fingerprint,
+        settings.providers[0].keys[1].fingerprint
+    );
+}
+
+#[test]
+fn l05_brackets_without_end_are_refused_before_they_are_parsed() {
+    let text = format!("x = {}", "[".repeat(100_000));
+    assert!(mistakes(&text).join("\n").contains("nested deeper"));
+}
+
+#[test]
+fn d5_a_new_openai_compatible_provider_is_five_lines() {
+    let settings = load(
+        "[providers.acme]\nbase_url = \"https://llm.acme.example/v1\"\nkeys = [\"env:APP_KEY\"]\nmodels = [\"acme-1\"]\n[pools.a]\ntargets = [\"acme/acme-1\"]\n",
+    )
+    .unwrap();
+    assert_eq!(
+        settings.providers[0].dialect,
+        crate::domain::Dialect::Openai
+    );
+}
+
+#[test]
+fn u1_with_nothing_written_the_environment_decides() {
+    let raw = super::presets::complete(RawConfig::default(), true, &env());
+    let settings = super::validate::settings(&raw, None, &env()).unwrap();
+    let names: Vec<&str> = settings
+        .providers
+        .iter()
+        .map(|provider| provider.name.as_str())
+        .collect();
+    assert_eq!(names, ["anthropic", "openai"]);
+    assert!(
+        settings
+            .pools
+            .iter()
+            .any(|pool| pool.name.as_str() == "claude-haiku-4-5")
+    );
+}
+
+#[test]
+fn the_example_file_holds_every_option_with_its_default() {
+    let text = include_str!("../../config/switchyard.toml");
+    let example = load(text).unwrap();
+    let defaults = load("").unwrap();
+    assert_eq!(
+        (&example.listen, &example.admin),
+        (&defaults.listen, &defaults.admin)
+    );
+    assert_eq!(
+        (&example.timeouts, &example.failover),
+        (&defaults.timeouts, &defaults.failover)
+    );
+    assert_eq!(
+        (&example.journal, &example.logs),
+        (&defaults.journal, &defaults.logs)
+    );
+    let schema = serde_json::to_value(RawConfig::default()).unwrap();
+    for (section, options) in schema.as_object().unwrap() {
+        assert!(text.contains(section), "{section} is not in the example");
+        for option in options
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name)
+        {
+            assert!(
+                text.contains(option),
+                "{section}.{option} is not in the example"
+            );
+        }
+    }
+    for option in [
+        "dialect",
+        "base_url",
+        "keys",
+        "models",
+        "reasoning_models",
+        "allow_private_address",
+        "ca_file",
+        "h2",
+        "max_in_flight",
+        "default_max_output",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "input_tokens_per_minute",
+        "output_tokens_per_minute",
+        "concurrency",
+        "targets",
+        "weight",
+        "context_window",
+        "fallback",
+        "queue_length",
+        "max_wait_ms",
+        "race",
+        "hedge",
+        "hedge_budget_share",
+        "hedge_largest_prompt",
+        "lane",
+    ] {
+        assert!(
+            text.contains(&format!("{option} =")),
+            "{option} is not in the example"
+        );
+    }
+}
+
+#[test]
+fn a_reload_tells_what_changed_and_what_waits_for_a_restart() {
+    let old = load(GOOD).unwrap();
+    let text =
+        GOOD.replace("weight = 0.5", "weight = 0.7") + "[listen]\naddress = \"127.0.0.1:9\"\n";
+    let new = load(&text).unwrap();
+    assert_ne!(old.version, new.version);
+    let said = changes(&old, &new);
+    assert!(said.contains(&"pool fast changed".to_owned()), "{said:?}");
+    assert!(
+        said.contains(&"listen takes effect at the next restart".to_owned()),
+        "{said:?}"
+    );
+    assert!(changes(&old, &load(GOOD).unwrap()).is_empty());
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics_and_what_loads_is_valid(text in "[\\[\\]a-z0-9.=\"{},\n -]{0,300}") {
+        if let Ok(settings) = load(&text) {
+            prop_assert!(settings.pools.iter().all(|pool| !pool.targets.is_empty()));
+        }
+    }
+
+    #[test]
+    fn no_section_of_odd_values_panics(section in "(listen|admin|timeouts|failover|journal|logs|pools\\.a|providers\\.b)", key in "[a-z_]{1,20}", value in "(-?[0-9]{1,25}|true|\"[a-z:/]{0,20}\"|\\[\\]|\\{\\}|nan|inf|1e400)") {
+        let _ = load(&format!("[{section}]\n{key} = {value}\n"));
+    }
+}

@@ -1,0 +1,767 @@
+//! From what was written to what is used; every mistake is found before any is reported.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::mistakes::{ConfigError, Mistake};
+use super::raw::{
+    RawClient, RawConfig, RawJournalMode, RawKey, RawKeyForm, RawLogFormat, RawOnFailure, RawPool,
+    RawPromptClass, RawProvider, RawRace, RawTarget, RawTargetForm,
+};
+use super::secret::{Environment, Secret, resolve};
+use super::settings::{
+    AdminSettings, ClientSettings, FailoverSettings, HedgeSettings, JournalMode, JournalOnFailure,
+    JournalSettings, KeyLimits, KeySettings, ListenSettings, LogFormat, LogSettings, PoolOrigin,
+    PoolSettings, ProviderSettings, RaceMode, Settings, TargetSettings, TimeoutSettings,
+};
+use crate::domain::{KeyName, ModelName, PoolName, PromptClass, ProviderName, Score, Tokens};
+use crate::policy::chain::cycle;
+
+/// Collects mistakes while building; what could not be built is left out.
+pub(super) struct Judge<'a> {
+    pub(super) mistakes: Vec<Mistake>,
+    pub(super) warnings: Vec<Mistake>,
+    env: &'a dyn Environment,
+}
+
+impl Judge<'static> {
+    /// The defaults need no environment and hold no mistakes.
+    fn of_defaults() -> Self {
+        Self {
+            mistakes: Vec::new(),
+            warnings: Vec::new(),
+            env: &NoEnvironment,
+        }
+    }
+}
+
+impl Judge<'_> {
+    fn wrong(&mut self, path: impl Into<String>, what: impl Into<String>, cure: impl Into<String>) {
+        self.mistakes.push(Mistake::new(path, what, cure));
+    }
+
+    fn secret(&mut self, path: &str, reference: &str) -> Option<Secret> {
+        match resolve(reference, self.env) {
+            Ok(secret) => Some(secret),
+            Err((what, cure)) => {
+                self.wrong(path, what, cure);
+                None
+            }
+        }
+    }
+
+    fn address(&mut self, path: &str, text: &str) -> SocketAddr {
+        text.parse().unwrap_or_else(|_| {
+            self.wrong(
+                path,
+                format!("{text:?} is no address"),
+                "write it as \"127.0.0.1:8080\"",
+            );
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    }
+
+    fn positive(&mut self, path: &str, value: u64) -> u64 {
+        if value == 0 {
+            self.wrong(path, "must not be 0", "leave it out for the default");
+        }
+        value.max(1)
+    }
+
+    fn millis(&mut self, path: &str, value: u64) -> Duration {
+        // A day is more than any timer here means.
+        if value > 86_400_000 {
+            self.wrong(path, "is longer than a day", "the unit is milliseconds");
+        }
+        Duration::from_millis(self.positive(path, value).min(86_400_000))
+    }
+
+    /// Names become parts of paths, labels and `provider/model`.
+    fn name(&mut self, path: &str, name: &str, slash: Slash) {
+        let fits = |c: char| {
+            c.is_ascii_alphanumeric()
+                || "-_.:@".contains(c)
+                || (slash == Slash::Allowed && c == '/')
+        };
+        if name.is_empty() || name.len() > 128 || !name.chars().all(fits) {
+            self.wrong(
+                path,
+                format!("{name:?} is no name"),
+                "use up to 128 letters, digits and - _ . : @",
+            );
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slash {
+    Allowed,
+    Refused,
+}
+
+pub(super) fn settings(
+    raw: &RawConfig,
+    source: Option<PathBuf>,
+    env: &dyn Environment,
+) -> Result<Settings, ConfigError> {
+    let mut judge = Judge {
+        mistakes: Vec::new(),
+        warnings: Vec::new(),
+        env,
+    };
+    let clients = clients(&mut judge, &raw.clients);
+    let listen = listen(&mut judge, raw);
+    let admin = admin(&mut judge, raw);
+    let providers: Vec<_> = raw
+        .providers
+        .iter()
+        .filter_map(|(name, provider)| self::provider(&mut judge, name, provider))
+        .map(Arc::new)
+        .collect();
+    let pools = pools(&mut judge, &raw.pools, &providers);
+    let mut settings = Settings {
+        version: 0,
+        timeouts: timeouts(&mut judge, raw),
+        failover: failover(&mut judge, raw),
+        journal: journal(&mut judge, raw),
+        logs: logs(raw),
+        listen,
+        admin,
+        clients,
+        providers,
+        pools,
+        source,
+        warnings: Vec::new(),
+    };
+    twin_secrets(&mut judge, &settings);
+    if !judge.mistakes.is_empty() {
+        return Err(ConfigError {
+            mistakes: judge.mistakes,
+        });
+    }
+    settings.warnings = judge.warnings;
+    settings.version = version_of(raw, &settings);
+    Ok(settings)
+}
+
+/// A hash over what was written and over the secrets' fingerprints: a rotated key is a new version.
+fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(serde_json::to_string(raw).unwrap_or_default().as_bytes());
+    for provider in &settings.providers {
+        for key in &provider.keys {
+            context.update(&key.fingerprint);
+        }
+        context.update(provider.ca_pem.as_deref().unwrap_or_default());
+    }
+    for client in &settings.clients {
+        context.update(&client.key.fingerprint());
+    }
+    let digest = context.finish();
+    digest
+        .as_ref()
+        .iter()
+        .take(8)
+        .fold(0, |version, byte| (version << 8) | u64::from(*byte))
+}
+
+fn clients(judge: &mut Judge<'_>, raw: &[RawClient]) -> Vec<ClientSettings> {
+    let mut clients: Vec<ClientSettings> = Vec::new();
+    for (index, client) in raw.iter().enumerate() {
+        let path = format!("clients[{index}]");
+        judge.name(&format!("{path}.name"), &client.name, Slash::Refused);
+        if clients
+            .iter()
+            .any(|other| other.name.as_str() == client.name)
+        {
+            judge.wrong(
+                format!("{path}.name"),
+                format!("{:?} is there twice", client.name),
+                "name each client once",
+            );
+        }
+        let Some(key) = judge.secret(&format!("{path}.key"), &client.key) else {
+            continue;
+        };
+        if key.expose().len() < 8 {
+            judge.wrong(
+                format!("{path}.key"),
+                "the key is shorter than 8 characters",
+                "use a long random one",
+            );
+        }
+        if clients.iter().any(|other| other.key == key) {
+            judge.wrong(
+                format!("{path}.key"),
+                "another client has the same key",
+                "give each its own",
+            );
+        }
+        clients.push(ClientSettings {
+            name: client.name.as_str().into(),
+            key,
+            pools: client.pools.clone(),
+            lane: client.lane,
+        });
+    }
+    clients
+}
+
+fn listen(judge: &mut Judge<'_>, raw: &RawConfig) -> ListenSettings {
+    let listen = &raw.listen;
+    let address = judge.address("listen.address", &listen.address);
+    if raw.clients.is_empty() && !address.ip().is_loopback() {
+        judge.wrong(
+            "listen.address",
+            format!("{address} is open to others, but there are no client keys"),
+            "add a [[clients]] entry, or listen on 127.0.0.1",
+        );
+    }
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    ListenSettings {
+        address,
+        max_body_bytes: size(judge.positive("listen.max_body_bytes", listen.max_body_bytes)),
+        body_memory_bytes: size(
+            judge
+                .positive("listen.body_memory_bytes", listen.body_memory_bytes)
+                .max(listen.max_body_bytes),
+        ),
+        max_connections: listen.max_connections.max(1),
+        max_in_flight: listen.max_in_flight.max(1),
+        head_timeout: judge.millis("listen.head_timeout_ms", listen.head_timeout_ms),
+        idle_timeout: judge.millis("listen.idle_timeout_ms", listen.idle_timeout_ms),
+        write_stall: judge.millis("listen.write_stall_ms", listen.write_stall_ms),
+        drain: judge.millis("listen.drain_ms", listen.drain_ms),
+        // hyper refuses to work with less than 8 KiB.
+        max_header_bytes: size(u64::from(listen.max_header_bytes.max(8_192))),
+        max_headers: size(u64::from(listen.max_headers.max(16))),
+        h2_max_streams: listen.h2_max_streams.max(1),
+    }
+}
+
+fn admin(judge: &mut Judge<'_>, raw: &RawConfig) -> AdminSettings {
+    let address = judge.address("admin.address", &raw.admin.address);
+    let key = raw
+        .admin
+        .key
+        .as_ref()
+        .and_then(|reference| judge.secret("admin.key", reference));
+    if raw.admin.enabled && raw.admin.key.is_none() && !address.ip().is_loopback() {
+        judge.wrong(
+            "admin.address",
+            format!("{address} is open to others, but there is no admin key"),
+            "set admin.key = \"env:SWITCHYARD_ADMIN_KEY\", or listen on 127.0.0.1",
+        );
+    }
+    if raw.admin.allow_fault_injection && raw.admin.key.is_none() {
+        judge.wrong(
+            "admin.allow_fault_injection",
+            "faults can be injected by anyone",
+            "set admin.key",
+        );
+    }
+    AdminSettings {
+        enabled: raw.admin.enabled,
+        address,
+        key,
+        allow_fault_injection: raw.admin.allow_fault_injection,
+    }
+}
+
+fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<ProviderSettings> {
+    let path = format!("providers.{name}");
+    judge.name(&path, name, Slash::Refused);
+    let Some(base_url) = &raw.base_url else {
+        judge.wrong(
+            format!("{path}.base_url"),
+            format!("{name:?} is no provider this gateway knows by name"),
+            "add base_url = \"https://…/v1\"",
+        );
+        return None;
+    };
+    base_url_mistakes(judge, &format!("{path}.base_url"), base_url);
+    let ca_pem = raw
+        .ca_file
+        .as_ref()
+        .and_then(|file| match std::fs::read(file) {
+            Ok(pem) => Some(Arc::from(pem)),
+            Err(error) => {
+                judge.wrong(
+                    format!("{path}.ca_file"),
+                    format!("{file} cannot be read ({})", error.kind()),
+                    "",
+                );
+                None
+            }
+        });
+    let keys = keys(judge, &path, &raw.keys);
+    if raw.keys.is_empty() {
+        judge.wrong(
+            format!("{path}.keys"),
+            "there is no key",
+            "add keys = [\"env:NAME_OF_VARIABLE\"]",
+        );
+    }
+    Some(ProviderSettings {
+        name: name.into(),
+        dialect: raw.dialect.unwrap_or(crate::domain::Dialect::Openai),
+        base_url: base_url.trim_end_matches('/').to_owned(),
+        keys,
+        models: raw
+            .models
+            .iter()
+            .flatten()
+            .map(|model| ModelName::from(model.as_str()))
+            .collect(),
+        reasoning_models: raw.reasoning_models.clone().unwrap_or_default(),
+        allow_private_address: raw.allow_private_address.unwrap_or(false),
+        ca_pem,
+        h2: raw.h2.unwrap_or(true),
+        max_in_flight: raw.max_in_flight.unwrap_or(1_000).max(1),
+        default_max_output: Tokens(raw.default_max_output.unwrap_or(4_096).max(1)),
+    })
+}
+
+/// The host a key may be sent to is decided here and nowhere else (attack A09).
+fn base_url_mistakes(judge: &mut Judge<'_>, path: &str, url: &str) {
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
+    let Some(rest) = rest else {
+        judge.wrong(
+            path,
+            "is no http(s) address",
+            "write it as \"https://api.example.com/v1\"",
+        );
+        return;
+    };
+    let host = rest.split('/').next().unwrap_or_default();
+    let odd = host.is_empty()
+        || host.contains('@')
+        || !url.is_ascii()
+        || url.contains(['?', '#', ' ', '\\']);
+    if odd {
+        judge.wrong(
+            path,
+            "has no plain host and path",
+            "leave out user names, queries and fragments",
+        );
+    }
+}
+
+fn keys(judge: &mut Judge<'_>, path: &str, forms: &[RawKeyForm]) -> Vec<KeySettings> {
+    let mut keys: Vec<KeySettings> = Vec::new();
+    for (index, form) in forms.iter().enumerate() {
+        let path = format!("{path}.keys[{index}]");
+        let key = match form {
+            RawKeyForm::Table(key) => key.clone(),
+            RawKeyForm::Reference(secret) => RawKey {
+                name: None,
+                secret: secret.clone(),
+                requests_per_minute: None,
+                tokens_per_minute: None,
+                input_tokens_per_minute: None,
+                output_tokens_per_minute: None,
+                concurrency: None,
+                models: None,
+            },
+        };
+        let name = key
+            .name
+            .clone()
+            .unwrap_or_else(|| format!("key{}", index + 1));
+        judge.name(&format!("{path}.name"), &name, Slash::Refused);
+        if keys.iter().any(|other| other.name.as_str() == name) {
+            judge.wrong(
+                format!("{path}.name"),
+                format!("{name:?} is there twice"),
+                "name each key once",
+            );
+        }
+        let mut limit = |field: &str, value: Option<u64>| {
+            value.map(|value| judge.positive(&format!("{path}.{field}"), value))
+        };
+        let limits = KeyLimits {
+            requests_per_minute: limit("requests_per_minute", key.requests_per_minute),
+            tokens_per_minute: limit("tokens_per_minute", key.tokens_per_minute),
+            input_tokens_per_minute: limit("input_tokens_per_minute", key.input_tokens_per_minute),
+            output_tokens_per_minute: limit(
+                "output_tokens_per_minute",
+                key.output_tokens_per_minute,
+            ),
+            concurrency: key.concurrency.map(|most| most.max(1)),
+        };
+        let Some(secret) = judge.secret(&format!("{path}.secret"), &key.secret) else {
+            continue;
+        };
+        let fingerprint = secret.fingerprint();
+        keys.push(KeySettings {
+            name: KeyName::from(name),
+            secret,
+            fingerprint,
+            limits,
+            models: key.models,
+        });
+    }
+    keys
+}
+
+fn pools(
+    judge: &mut Judge<'_>,
+    raw: &BTreeMap<String, RawPool>,
+    providers: &[Arc<ProviderSettings>],
+) -> Vec<Arc<PoolSettings>> {
+    let mut pools = Vec::new();
+    for (name, pool) in raw {
+        let path = format!("pools.{name}");
+        judge.name(&path, name, Slash::Allowed);
+        if pool.targets.is_empty() {
+            judge.wrong(
+                format!("{path}.targets"),
+                format!("pool {name:?} has no targets"),
+                "add at least one \"provider/model\"",
+            );
+        }
+        let targets = pool
+            .targets
+            .iter()
+            .enumerate()
+            .filter_map(|(index, form)| {
+                target(judge, &format!("{path}.targets[{index}]"), form, providers)
+            })
+            .collect();
+        pools.push(pool_settings(judge, name, pool, targets));
+    }
+    implicit_pools(&mut pools, providers);
+    chains(judge, raw, &pools);
+    pools.into_iter().map(Arc::new).collect()
+}
+
+fn pool_settings(
+    judge: &mut Judge<'_>,
+    name: &str,
+    pool: &RawPool,
+    targets: Vec<TargetSettings>,
+) -> PoolSettings {
+    let share = pool.hedge_budget_share;
+    if !(0.0..=1.0).contains(&share) {
+        judge.wrong(
+            format!("pools.{name}.hedge_budget_share"),
+            "is not between 0 and 1",
+            "0.05 is five percent",
+        );
+    }
+    PoolSettings {
+        name: name.into(),
+        origin: PoolOrigin::Explicit,
+        targets,
+        fallback: pool
+            .fallback
+            .iter()
+            .map(|name| PoolName::from(name.as_str()))
+            .collect(),
+        queue_length: pool.queue_length,
+        max_wait: Duration::from_millis(pool.max_wait_ms),
+        race: match pool.race {
+            RawRace::Never => RaceMode::Never,
+            RawRace::Marked => RaceMode::Marked,
+            RawRace::Always => RaceMode::Always,
+        },
+        hedge: HedgeSettings {
+            enabled: pool.hedge,
+            budget_share: Score::new(share),
+            largest_prompt: match pool.hedge_largest_prompt {
+                RawPromptClass::Small => PromptClass::Small,
+                RawPromptClass::Medium => PromptClass::Medium,
+                RawPromptClass::Large => PromptClass::Large,
+                RawPromptClass::Huge => PromptClass::Huge,
+            },
+        },
+    }
+}
+
+fn target(
+    judge: &mut Judge<'_>,
+    path: &str,
+    form: &RawTargetForm,
+    providers: &[Arc<ProviderSettings>],
+) -> Option<TargetSettings> {
+    let target = match form {
+        RawTargetForm::Table(target) => target.clone(),
+        RawTargetForm::Name(name) => RawTarget {
+            target: name.clone(),
+            weight: 1.0,
+            context_window: None,
+        },
+    };
+    let Some((provider, model)) = target
+        .target
+        .split_once('/')
+        .filter(|(_, model)| !model.is_empty())
+    else {
+        judge.wrong(
+            path,
+            format!("{:?} names no model", target.target),
+            "write it as \"provider/model\"",
+        );
+        return None;
+    };
+    if !providers
+        .iter()
+        .any(|known| known.name.as_str() == provider)
+    {
+        let known: Vec<&str> = providers.iter().map(|known| known.name.as_str()).collect();
+        judge.wrong(
+            path,
+            format!("there is no provider {provider:?}"),
+            format!(
+                "add [providers.{provider}], or use one of: {}",
+                known.join(", ")
+            ),
+        );
+        return None;
+    }
+    if !target.weight.is_finite() || target.weight <= 0.0 || target.weight > 1e6 {
+        judge.wrong(
+            format!("{path}.weight"),
+            "is not a positive number",
+            "1 is the weight of a plain target",
+        );
+        return None;
+    }
+    Some(TargetSettings {
+        provider: ProviderName::from(provider),
+        model: Some(ModelName::from(model)),
+        weight: target.weight,
+        context_window: target.context_window.map(Tokens),
+    })
+}
+
+/// Each known model under its own name and as `provider/model`, and `provider/*` for all others.
+fn implicit_pools(pools: &mut Vec<PoolSettings>, providers: &[Arc<ProviderSettings>]) {
+    for provider in providers {
+        for model in &provider.models {
+            let target = TargetSettings {
+                provider: provider.name.clone(),
+                model: Some(model.clone()),
+                weight: 1.0,
+                context_window: None,
+            };
+            for name in [model.to_string(), format!("{}/{model}", provider.name)] {
+                let name = PoolName::from(name);
+                match pools.iter_mut().find(|pool| pool.name == name) {
+                    // Two providers of one model share its pool; an operator's own pool is left alone.
+                    Some(pool) if pool.origin == PoolOrigin::Implicit => {
+                        pool.targets.push(target.clone())
+                    }
+                    Some(_) => {}
+                    None => pools.push(implicit(name, PoolOrigin::Implicit, target.clone())),
+                }
+            }
+        }
+        let name = PoolName::from(format!("{}/*", provider.name));
+        let any = TargetSettings {
+            provider: provider.name.clone(),
+            model: None,
+            weight: 1.0,
+            context_window: None,
+        };
+        pools.push(implicit(name, PoolOrigin::Wildcard, any));
+    }
+}
+
+fn implicit(name: PoolName, origin: PoolOrigin, target: TargetSettings) -> PoolSettings {
+    let defaults = RawPool::default();
+    PoolSettings {
+        name,
+        origin,
+        targets: vec![target],
+        fallback: Vec::new(),
+        queue_length: defaults.queue_length,
+        max_wait: Duration::from_millis(defaults.max_wait_ms),
+        race: RaceMode::Marked,
+        hedge: HedgeSettings {
+            enabled: false,
+            budget_share: Score::new(defaults.hedge_budget_share),
+            largest_prompt: PromptClass::Medium,
+        },
+    }
+}
+
+fn chains(judge: &mut Judge<'_>, raw: &BTreeMap<String, RawPool>, pools: &[PoolSettings]) {
+    let next = |name: &PoolName| {
+        pools
+            .iter()
+            .find(|pool| pool.name == *name)
+            .map(|pool| pool.fallback.clone())
+            .unwrap_or_default()
+    };
+    for (name, pool) in raw {
+        for (index, fallback) in pool.fallback.iter().enumerate() {
+            if !pools.iter().any(|pool| pool.name.as_str() == fallback) {
+                judge.wrong(
+                    format!("pools.{name}.fallback[{index}]"),
+                    format!("there is no pool {fallback:?}"),
+                    format!("add [pools.{fallback}], or remove it here"),
+                );
+            }
+        }
+        if let Some(way) = cycle(&PoolName::from(name.as_str()), next) {
+            let way: Vec<&str> = way.iter().map(PoolName::as_str).collect();
+            judge.wrong(
+                format!("pools.{name}.fallback"),
+                format!("the chain leads back to itself: {}", way.join(" -> ")),
+                "remove one of these links",
+            );
+        }
+    }
+}
+
+fn timeouts(judge: &mut Judge<'_>, raw: &RawConfig) -> TimeoutSettings {
+    let raw = &raw.timeouts;
+    let mut millis = |name: &str, value| judge.millis(&format!("timeouts.{name}"), value);
+    TimeoutSettings {
+        request: millis("request_ms", raw.request_ms),
+        connect: millis("connect_ms", raw.connect_ms),
+        tls: millis("tls_ms", raw.tls_ms),
+        dns: millis("dns_ms", raw.dns_ms),
+        first_content: millis("first_content_ms", raw.first_content_ms),
+        first_content_floor: millis("first_content_floor_ms", raw.first_content_floor_ms),
+        whole_answer: millis("whole_answer_ms", raw.whole_answer_ms),
+        gap: millis("gap_ms", raw.gap_ms),
+        gap_floor: millis("gap_floor_ms", raw.gap_floor_ms),
+        gap_reasoning: millis("gap_reasoning_ms", raw.gap_reasoning_ms),
+        hold_head: millis("hold_head_ms", raw.hold_head_ms),
+        keep_alive: millis("keep_alive_ms", raw.keep_alive_ms),
+    }
+}
+
+fn failover(judge: &mut Judge<'_>, raw: &RawConfig) -> FailoverSettings {
+    let raw = &raw.failover;
+    if !(1..=10).contains(&raw.max_attempts) {
+        judge.wrong(
+            "failover.max_attempts",
+            "is not between 1 and 10",
+            "3 is the default",
+        );
+    }
+    if raw.max_depth > 16 {
+        judge.wrong("failover.max_depth", "is more than 16", "4 is the default");
+    }
+    if !(0.0..=1.0).contains(&raw.retry_share) {
+        judge.wrong(
+            "failover.retry_share",
+            "is not between 0 and 1",
+            "0.2 is a fifth of all requests",
+        );
+    }
+    FailoverSettings {
+        max_attempts: raw.max_attempts,
+        max_depth: raw.max_depth,
+        retry_share: raw.retry_share,
+        retry_reserve_per_s: raw.retry_reserve_per_s,
+        key_probe_every: Duration::from_secs(raw.key_probe_every_s.clamp(1, 86_400)),
+    }
+}
+
+fn journal(judge: &mut Judge<'_>, raw: &RawConfig) -> JournalSettings {
+    let raw = &raw.journal;
+    if raw.path.is_empty() {
+        judge.wrong(
+            "journal.path",
+            "is empty",
+            "name a folder, or set mode = \"off\"",
+        );
+    }
+    JournalSettings {
+        path: PathBuf::from(&raw.path),
+        mode: match raw.mode {
+            RawJournalMode::Fast => JournalMode::Fast,
+            RawJournalMode::Durable => JournalMode::Durable,
+            RawJournalMode::Off => JournalMode::Off,
+        },
+        on_failure: match raw.on_failure {
+            RawOnFailure::Refuse => JournalOnFailure::Refuse,
+            RawOnFailure::BestEffort => JournalOnFailure::BestEffort,
+        },
+        segment_bytes: raw.segment_bytes.max(1 << 20),
+        shed_after: judge.millis("journal.shed_after_ms", raw.shed_after_ms),
+    }
+}
+
+fn logs(raw: &RawConfig) -> LogSettings {
+    LogSettings {
+        format: match raw.logs.format {
+            RawLogFormat::Text => LogFormat::Text,
+            RawLogFormat::Json => LogFormat::Json,
+        },
+        level: raw.logs.level.clone(),
+    }
+}
+
+/// One secret under two names shares one window, and the operator should know (fault K09).
+fn twin_secrets(judge: &mut Judge<'_>, settings: &Settings) {
+    for provider in &settings.providers {
+        for (index, key) in provider.keys.iter().enumerate() {
+            let twin = provider
+                .keys
+                .iter()
+                .take(index)
+                .find(|other| other.fingerprint == key.fingerprint);
+            if let Some(twin) = twin {
+                judge.warnings.push(Mistake::new(
+                    format!("providers.{}.keys[{index}]", provider.name),
+                    format!("is the same secret as {:?}", twin.name.as_str()),
+                    "they share one rate-limit window",
+                ));
+            }
+        }
+    }
+}
+
+impl Default for ListenSettings {
+    fn default() -> Self {
+        listen(&mut Judge::of_defaults(), &RawConfig::default())
+    }
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        admin(&mut Judge::of_defaults(), &RawConfig::default())
+    }
+}
+
+impl Default for TimeoutSettings {
+    fn default() -> Self {
+        timeouts(&mut Judge::of_defaults(), &RawConfig::default())
+    }
+}
+
+impl Default for FailoverSettings {
+    fn default() -> Self {
+        failover(&mut Judge::of_defaults(), &RawConfig::default())
+    }
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        journal(&mut Judge::of_defaults(), &RawConfig::default())
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        logs(&RawConfig::default())
+    }
+}
+
+struct NoEnvironment;
+
+impl Environment for NoEnvironment {
+    fn get(&self, _: &str) -> Option<String> {
+        None
+    }
+}

@@ -1,0 +1,132 @@
+//! When too few endpoints are healthy to trust the breakers, and how much is then let through.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::domain::Moment;
+
+/// A pool panics when less than half of its endpoints pass (fault P34): the fault is then more likely
+/// common to all than the fault of each, and shutting all of them helps nobody.
+pub fn panicking(usable: usize, all: usize) -> bool {
+    all > 1 && usable * 2 < all
+}
+
+const BUCKETS: usize = 10;
+const MOST_REJECTED: f64 = 0.7;
+
+/// Client-side throttle over the last ten seconds: rejects with probability `(n − 2s) / (n + 1)`, so a
+/// backend that answers nothing is asked little, and one that answers half is asked everything.
+///
+/// # Why the chance is capped
+/// Uncapped, a busy gateway would let one request in thousands through, and a provider that is back would
+/// wait for it. Three in ten keep the load under a third and find the return within seconds (fault P35).
+#[derive(Debug, Default)]
+pub struct Throttle {
+    /// Second (32 bit), attempts and successes (16 bit each).
+    buckets: [AtomicU64; BUCKETS],
+}
+
+impl Throttle {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn attempt(&self, now: Moment) {
+        self.count(now, 1, 0);
+    }
+
+    pub fn success(&self, now: Moment) {
+        self.count(now, 0, 1);
+    }
+
+    /// `draw` in 0..1.
+    pub fn rejects(&self, now: Moment, draw: f64) -> bool {
+        let second = now.whole_secs();
+        let (mut attempts, mut successes) = (0_u64, 0_u64);
+        for bucket in &self.buckets {
+            let packed = bucket.load(Ordering::Relaxed);
+            if (packed >> 32) + BUCKETS as u64 > second {
+                attempts += (packed >> 16) & 0xffff;
+                successes += packed & 0xffff;
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
+        let chance = attempts.saturating_sub(2 * successes) as f64 / (attempts + 1) as f64;
+        draw < chance.min(MOST_REJECTED)
+    }
+
+    fn count(&self, now: Moment, attempts: u64, successes: u64) {
+        let second = now.whole_secs() & u64::from(u32::MAX);
+        let bucket = &self.buckets[usize::try_from(second % BUCKETS as u64).unwrap_or_default()];
+        let _ = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| {
+            let same = packed >> 32 == second;
+            let (a, s) = if same {
+                ((packed >> 16) & 0xffff, packed & 0xffff)
+            } else {
+                (0, 0)
+            };
+            Some((second << 32) | ((a + attempts).min(0xffff) << 16) | (s + successes).min(0xffff))
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn p34_panic_means_less_than_half_usable() {
+        assert!(!panicking(1, 2));
+        assert!(panicking(1, 3));
+        assert!(panicking(0, 2));
+        assert!(
+            !panicking(0, 1),
+            "with one endpoint the breaker is the pool's health"
+        );
+    }
+
+    #[test]
+    fn p35_all_down_lowers_the_load_and_returns_within_three_seconds() {
+        let throttle = Throttle::new();
+        let mut draws = fastrand::Rng::with_seed(7);
+        let mut now = Moment::from_secs(100);
+        let mut sent_in_last_half = 0;
+        // 200 requests a second for a minute, all failing.
+        for request in 0..12_000 {
+            now = now.after(Duration::from_millis(5));
+            let rejected = throttle.rejects(now, draws.f64());
+            throttle.attempt(now);
+            if !rejected && request >= 6_000 {
+                sent_in_last_half += 1;
+            }
+        }
+        assert!(
+            f64::from(sent_in_last_half) <= 0.35 * 6_000.0,
+            "{sent_in_last_half}"
+        );
+        // The provider is back.
+        let back = now;
+        let first_success = loop {
+            now = now.after(Duration::from_millis(5));
+            throttle.attempt(now);
+            if !throttle.rejects(now, draws.f64()) {
+                throttle.success(now);
+                break now;
+            }
+        };
+        assert!(first_success.since(back) <= Duration::from_secs(3));
+    }
+
+    #[test]
+    fn half_of_all_succeeding_is_not_throttled() {
+        let throttle = Throttle::new();
+        let now = Moment::from_secs(100);
+        for _ in 0..100 {
+            throttle.attempt(now);
+            throttle.attempt(now);
+            throttle.success(now);
+        }
+        assert!(!throttle.rejects(now, 0.01));
+    }
+}
