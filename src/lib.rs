@@ -4,3 +4,5 @@ pub mod config;
 pub mod dialects;
 pub mod domain;
 pub mod policy;
+pub mod store;
+pub mod telemetry;

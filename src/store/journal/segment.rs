@@ -1,0 +1,127 @@
+//! Lines, chains and files: the shape of the journal on disk.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, Write};
+use std::path::{Path, PathBuf};
+
+use ring::digest::{Context, SHA256};
+
+/// The chain value of a record: a SHA-256 over the one before and the record's own bytes.
+pub(super) type Chain = [u8; 32];
+
+pub(super) const FIRST_CHAIN: Chain = [0; 32];
+/// `,"chain":"` + 64 hex digits + `"}`
+const SUFFIX: usize = 10 + 64 + 2;
+/// A longer line is no record of ours.
+pub(super) const LONGEST_LINE: usize = 64 * 1024;
+
+pub(super) fn link(before: &Chain, line: &[u8]) -> Chain {
+    let mut context = Context::new(&SHA256);
+    context.update(before);
+    context.update(line);
+    let mut chain = FIRST_CHAIN;
+    for (to, from) in chain.iter_mut().zip(context.finish().as_ref()) {
+        *to = *from;
+    }
+    chain
+}
+
+pub(super) fn hex(chain: &Chain) -> String {
+    let mut text = Vec::with_capacity(64);
+    push_hex(&mut text, chain);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+fn push_hex(out: &mut Vec<u8>, chain: &Chain) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    for byte in chain {
+        out.push(HEX[usize::from(byte >> 4)]);
+        out.push(HEX[usize::from(byte & 15)]);
+    }
+}
+
+pub(super) fn unhex(text: &[u8]) -> Option<Chain> {
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
+    let mut chain = FIRST_CHAIN;
+    if text.len() != 64 {
+        return None;
+    }
+    for (to, pair) in chain.iter_mut().zip(text.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        *to = (digit(*high)? << 4) | digit(*low)?;
+    }
+    Some(chain)
+}
+
+/// Appends a whole line, chained to the one before; answers the new chain.
+pub(super) fn push_line(out: &mut Vec<u8>, seq: u64, members: &[u8], before: &Chain) -> Chain {
+    let start = out.len();
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "{{\"seq\":{seq},");
+    out.extend_from_slice(members);
+    let chain = link(before, out.get(start..).unwrap_or_default());
+    out.extend_from_slice(b",\"chain\":\"");
+    push_hex(out, &chain);
+    out.extend_from_slice(b"\"}\n");
+    chain
+}
+
+/// A line without its chain, and the chain it claims.
+pub(super) fn split_line(line: &[u8]) -> Option<(&[u8], Chain)> {
+    let cut = line.len().checked_sub(SUFFIX)?;
+    let (body, suffix) = line.split_at_checked(cut)?;
+    let hex = suffix
+        .strip_prefix(b",\"chain\":\"")?
+        .strip_suffix(b"\"}")?;
+    Some((body, unhex(hex)?))
+}
+
+pub(super) fn file_name(first_seq: u64) -> String {
+    format!("journal-{first_seq:020}.jsonl")
+}
+
+/// The segments of a journal in order.
+pub(super) fn segments(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        if name.starts_with("journal-") && name.ends_with(".jsonl") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options.open(path)
+}
+
+/// Reads the next line without its line break; `None` at the end. `whole` tells whether it had one.
+pub(super) fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
+    line.clear();
+    let read = io::Read::take(&mut *reader, LONGEST_LINE as u64).read_until(b'\n', line)?;
+    if read == 0 {
+        return Ok(None);
+    }
+    let whole = line.last() == Some(&b'\n');
+    if whole {
+        line.pop();
+    }
+    Ok(Some(whole))
+}

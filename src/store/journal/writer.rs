@@ -1,0 +1,624 @@
+//! The thread that writes: batches, chains, rotates, and recovers from a disk that fails.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::record::{Record, encode};
+use super::segment::{
+    Chain, FIRST_CHAIN, create, file_name, link, next_line, push_line, segments, split_line,
+};
+use super::verify::Line;
+use crate::config::JournalMode;
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "a buffer between tasks and one thread, held for a copy only"
+)]
+type Lock<T> = std::sync::Mutex<T>;
+
+#[derive(Clone, Debug)]
+pub struct JournalOptions {
+    pub folder: PathBuf,
+    pub mode: JournalMode,
+    pub segment_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    #[error("the journal cannot be written")]
+    Unwritable,
+    #[error("the journal's buffer is full")]
+    Full,
+    #[error("journal folder {folder}: {why}")]
+    Open { folder: String, why: String },
+}
+
+/// What admission and metrics look at.
+#[derive(Debug, Default)]
+pub struct JournalHealth {
+    unwritable: AtomicBool,
+    /// Milliseconds the writing of the current batch has taken so far; 0 while nothing is being written.
+    busy_since_ms: AtomicU64,
+    records: AtomicU64,
+    lost: AtomicU64,
+    /// Makes writes fail as a full disk would.
+    #[cfg(test)]
+    failing: AtomicBool,
+}
+
+impl JournalHealth {
+    pub fn writable(&self) -> bool {
+        !self.unwritable.load(Ordering::Relaxed)
+    }
+
+    /// How long the batch under way has been waiting for the disk (fault X10).
+    pub fn lag(&self) -> Duration {
+        match self.busy_since_ms.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => Duration::from_millis(wall_ms().saturating_sub(since)),
+        }
+    }
+
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Records that could not be written while the disk failed.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+/// What opening found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Half a record was cut from the end (fault X08).
+    pub repaired: bool,
+    /// Requests that were under way when the last process died; each got its outcome now (fault X07).
+    pub interrupted: u64,
+    /// A record in the middle does not fit the chain. Nothing is skipped; a new segment goes on.
+    pub alarm: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    /// Encoded records, one after another.
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    waiters: Vec<oneshot::Sender<Result<(), JournalError>>>,
+    /// The thread sleeps without a timer: the next record has to wake it.
+    asleep: bool,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    pending: Lock<Pending>,
+    wake: Condvar,
+    health: Arc<JournalHealth>,
+}
+
+/// Where records are handed in. Clones share one thread, which ends when the last is dropped.
+#[derive(Clone, Debug)]
+pub struct JournalHandle {
+    shared: Arc<Shared>,
+    _closer: Arc<Closer>,
+}
+
+#[derive(Debug)]
+struct Closer(Arc<Shared>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        if let Ok(mut pending) = self.0.pending.lock() {
+            pending.closed = true;
+        }
+        self.0.wake.notify_one();
+    }
+}
+
+/// More waiting bytes than this mean the disk is far behind (ground rule G14).
+const MOST_PENDING: usize = 8 << 20;
+/// Records nobody waits for leave at the latest after this.
+const LINGER: Duration = Duration::from_millis(20);
+const RETRY_OPEN: Duration = Duration::from_millis(500);
+/// How far back a start looks for requests without an outcome.
+const LOOK_BACK: u64 = 64 << 20;
+
+/// Wall-clock milliseconds: told in records, never used to decide.
+fn wall_ms() -> u64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl JournalHandle {
+    #[cfg(test)]
+    pub(super) fn fail_next_writes(&self, failing: bool) {
+        self.shared.health.failing.store(failing, Ordering::Relaxed);
+    }
+
+    pub fn health(&self) -> &Arc<JournalHealth> {
+        &self.shared.health
+    }
+
+    /// Hands in a record nobody waits for.
+    pub fn append(&self, record: &Record<'_>) -> Result<(), JournalError> {
+        self.push(record, None)
+    }
+
+    /// Hands in a record and resolves when it is written (or synced, in durable mode).
+    pub fn append_and_wait(
+        &self,
+        record: &Record<'_>,
+    ) -> impl Future<Output = Result<(), JournalError>> + Send + use<> {
+        let (sender, written) = oneshot::channel();
+        let pushed = self.push(record, Some(sender));
+        async move {
+            pushed?;
+            written.await.unwrap_or(Err(JournalError::Unwritable))
+        }
+    }
+
+    fn push(
+        &self,
+        record: &Record<'_>,
+        waiter: Option<oneshot::Sender<Result<(), JournalError>>>,
+    ) -> Result<(), JournalError> {
+        if waiter.is_some() && !self.shared.health.writable() {
+            return Err(JournalError::Unwritable);
+        }
+        let at = wall_ms();
+        let Ok(mut pending) = self.shared.pending.lock() else {
+            return Err(JournalError::Unwritable);
+        };
+        if pending.closed {
+            return Err(JournalError::Unwritable);
+        }
+        if pending.bytes.len() > MOST_PENDING {
+            self.shared.health.lost.fetch_add(1, Ordering::Relaxed);
+            return Err(JournalError::Full);
+        }
+        encode(record, at, &mut pending.bytes);
+        let end = pending.bytes.len();
+        pending.ends.push(end);
+        let wake = waiter.is_some() || pending.asleep;
+        pending.waiters.extend(waiter);
+        pending.asleep = false;
+        drop(pending);
+        if wake {
+            self.shared.wake.notify_one();
+        }
+        Ok(())
+    }
+}
+
+/// Opens a journal, repairs what a crash left, and starts its thread. `on_exit` is called when the thread
+/// ends for whatever reason.
+pub fn open(
+    options: JournalOptions,
+    on_exit: impl FnOnce() + Send + 'static,
+) -> Result<(JournalHandle, Opened), JournalError> {
+    let fail = |why: String| JournalError::Open {
+        folder: options.folder.display().to_string(),
+        why,
+    };
+    make_folder(&options.folder).map_err(|error| fail(error.to_string()))?;
+    let lock = lock_folder(&options.folder).map_err(fail)?;
+    let found = look_back(&options.folder).map_err(|error| fail(error.to_string()))?;
+    let health = Arc::new(JournalHealth::default());
+    let shared = Arc::new(Shared {
+        pending: Lock::default(),
+        wake: Condvar::new(),
+        health: Arc::clone(&health),
+    });
+    let mut writer = Writer {
+        options: options.clone(),
+        health,
+        file: None,
+        path: PathBuf::new(),
+        failed: None,
+        written: 0,
+        seq: found.last_seq,
+        chain: found.chain,
+        out: Vec::new(),
+    };
+    writer
+        .new_segment()
+        .map_err(|error| fail(error.to_string()))?;
+    let handle = JournalHandle {
+        _closer: Arc::new(Closer(Arc::clone(&shared))),
+        shared: Arc::clone(&shared),
+    };
+    report_findings(&handle, &found)?;
+    std::thread::Builder::new()
+        .name("journal".to_owned())
+        .spawn(move || {
+            let _on_exit = CallOnDrop(Some(on_exit));
+            let _lock = lock;
+            writer.run(&shared);
+        })
+        .map_err(|error| fail(error.to_string()))?;
+    Ok((handle, found.opened))
+}
+
+fn report_findings(handle: &JournalHandle, found: &Found) -> Result<(), JournalError> {
+    if found.opened.repaired {
+        handle.append(&Record::Event {
+            name: "audit.repaired",
+            subject: "tail",
+            detail: "half a record was cut",
+        })?;
+    }
+    if let Some(alarm) = &found.opened.alarm {
+        handle.append(&Record::Event {
+            name: "audit.alarm",
+            subject: "chain",
+            detail: alarm,
+        })?;
+    }
+    for request in &found.open {
+        handle.append(&Record::Outcome(super::OutcomeRecord {
+            request: *request,
+            how: "interrupted",
+            kind: "interrupted",
+            status: 0,
+            attempts: 0,
+            provider: None,
+            model: None,
+            served_model: None,
+            usage: None,
+            estimated: false,
+            first_content: None,
+            took: Duration::ZERO,
+            race: None,
+        }))?;
+    }
+    Ok(())
+}
+
+/// Runs also when the thread panics: its owner has to know.
+struct CallOnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for CallOnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call();
+        }
+    }
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Two processes in one journal would break its chain.
+fn lock_folder(folder: &Path) -> Result<File, String> {
+    let lock = File::create(folder.join("journal.lock")).map_err(|error| error.to_string())?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(
+            "another process writes this journal; stop it, or set journal.path to another folder"
+                .to_owned(),
+        ),
+        Err(fs::TryLockError::Error(error)) => Err(error.to_string()),
+    }
+}
+
+struct Found {
+    opened: Opened,
+    last_seq: u64,
+    chain: Chain,
+    open: Vec<crate::domain::RequestId>,
+}
+
+/// Reads the end of what is there: where the chain goes on, what was under way, what is torn.
+fn look_back(folder: &Path) -> io::Result<Found> {
+    let mut found = Found {
+        opened: Opened::default(),
+        last_seq: 0,
+        chain: FIRST_CHAIN,
+        open: Vec::new(),
+    };
+    let files = segments(folder)?;
+    let mut first = files.len();
+    let mut bytes = 0;
+    while first > 0 && bytes < LOOK_BACK {
+        first -= 1;
+        bytes += files
+            .get(first)
+            .map_or(0, |path| fs::metadata(path).map_or(0, |meta| meta.len()));
+    }
+    let mut open = HashSet::new();
+    for (index, path) in files.iter().enumerate().skip(first) {
+        read_segment(
+            path,
+            index == first && first > 0,
+            index + 1 == files.len(),
+            &mut found,
+            &mut open,
+        )?;
+    }
+    found.open = open
+        .into_iter()
+        .filter_map(|text: String| parse_id(&text))
+        .collect();
+    found.opened.interrupted = found.open.len() as u64;
+    Ok(found)
+}
+
+fn parse_id(text: &str) -> Option<crate::domain::RequestId> {
+    let hex = text.strip_prefix("sy-")?;
+    u128::from_str_radix(hex, 16)
+        .ok()
+        .map(crate::domain::RequestId::from_draw)
+}
+
+fn read_segment(
+    path: &Path,
+    unknown_before: bool,
+    last: bool,
+    found: &mut Found,
+    open: &mut HashSet<String>,
+) -> io::Result<()> {
+    let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
+    let mut line = Vec::new();
+    let mut good: u64 = 0;
+    let mut first_line = true;
+    while let Some(whole) = next_line(&mut reader, &mut line)? {
+        let parsed = split_line(&line)
+            .filter(|_| whole)
+            .and_then(|(body, claimed)| {
+                Some((
+                    body,
+                    claimed,
+                    serde_json::from_slice::<Line<'_>>(&line).ok()?,
+                ))
+            });
+        let Some((body, claimed, record)) = parsed else {
+            if last && reader_is_at_end(&mut reader)? {
+                found.opened.repaired = true;
+                return cut_tail(path, good);
+            }
+            found
+                .opened
+                .alarm
+                .get_or_insert_with(|| format!("after record {}", found.last_seq));
+            continue;
+        };
+        let follows = link(&found.chain, body) == claimed || (unknown_before && first_line);
+        first_line = false;
+        if !follows {
+            found
+                .opened
+                .alarm
+                .get_or_insert_with(|| format!("record {}", record.seq));
+        }
+        found.chain = claimed;
+        found.last_seq = record.seq;
+        let request = record.request.unwrap_or_default();
+        match record.kind {
+            "intent" => drop(open.insert(request.to_owned())),
+            "outcome" => drop(open.remove(request)),
+            _ => {}
+        }
+        good += line.len() as u64 + 1;
+    }
+    Ok(())
+}
+
+fn reader_is_at_end(reader: &mut impl io::BufRead) -> io::Result<bool> {
+    Ok(reader.fill_buf()?.is_empty())
+}
+
+/// Cuts the torn end off and keeps it beside the segment.
+fn cut_tail(path: &Path, good: u64) -> io::Result<()> {
+    let whole = fs::read(path)?;
+    let keep = usize::try_from(good).unwrap_or(usize::MAX);
+    fs::write(
+        path.with_extension("torn"),
+        whole.get(keep..).unwrap_or_default(),
+    )?;
+    let file = fs::OpenOptions::new().write(true).open(path)?;
+    file.set_len(good)?;
+    file.sync_data()
+}
+
+struct Writer {
+    options: JournalOptions,
+    health: Arc<JournalHealth>,
+    /// `None` after a failure: the old file is never trusted again (fault X11).
+    file: Option<File>,
+    path: PathBuf,
+    /// The segment that failed, and how much of it is good.
+    failed: Option<(PathBuf, u64)>,
+    written: u64,
+    seq: u64,
+    chain: Chain,
+    out: Vec<u8>,
+}
+
+impl Writer {
+    fn run(&mut self, shared: &Shared) {
+        loop {
+            let (batch, closed) = next_batch(shared, self.file.is_none());
+            if self.file.is_none() {
+                // Tried at most every RETRY_OPEN: the wait is in `next_batch`.
+                let _ = self.new_segment();
+            }
+            if !batch.ends.is_empty() {
+                self.write(batch);
+            }
+            if closed {
+                if let Some(file) = &self.file {
+                    let _ = file.sync_data();
+                }
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, batch: Pending) {
+        let (seq, chain, good) = (self.seq, self.chain, self.written);
+        self.out.clear();
+        let mut start = 0;
+        for end in &batch.ends {
+            self.seq += 1;
+            let members = batch.bytes.get(start..*end).unwrap_or_default();
+            self.chain = push_line(&mut self.out, self.seq, members, &self.chain);
+            start = *end;
+        }
+        self.health
+            .busy_since_ms
+            .store(wall_ms(), Ordering::Relaxed);
+        let done = self.put();
+        self.health.busy_since_ms.store(0, Ordering::Relaxed);
+        let answer = match done {
+            Ok(()) => {
+                self.health.unwritable.store(false, Ordering::Relaxed);
+                self.health
+                    .records
+                    .fetch_add(batch.ends.len() as u64, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "the journal cannot be written, going on in a new segment when it can");
+                // As if the batch had never been: the next segment continues the last good record.
+                (self.seq, self.chain) = (seq, chain);
+                if self.file.take().is_some() {
+                    self.failed = Some((self.path.clone(), good));
+                }
+                self.health.unwritable.store(true, Ordering::Relaxed);
+                self.health
+                    .lost
+                    .fetch_add(batch.ends.len() as u64, Ordering::Relaxed);
+                Err(JournalError::Unwritable)
+            }
+        };
+        for waiter in batch.waiters {
+            let _ = waiter.send(answer.clone());
+        }
+        if self.written >= self.options.segment_bytes {
+            // A failure leaves the full segment in use; the next batch tries again.
+            let _ = self.new_segment();
+        }
+    }
+
+    fn put(&mut self) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        #[cfg(test)]
+        if self.health.failing.load(Ordering::Relaxed) {
+            // Half of the batch reaches the file, as on a disk that fills up.
+            file.write_all(self.out.get(..self.out.len() / 2).unwrap_or_default())?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        file.write_all(&self.out)?;
+        self.written += self.out.len() as u64;
+        if self.options.mode == JournalMode::Durable {
+            file.sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// Begins a segment with a record that names the chain it continues.
+    fn new_segment(&mut self) -> io::Result<()> {
+        #[cfg(test)]
+        if self.health.failing.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if let Some((path, good)) = &self.failed {
+            // What was refused must not stand there as if it had been accepted.
+            cut_tail(path, *good)?;
+            self.failed = None;
+        }
+        let seq = self.seq + 1;
+        let path = self.options.folder.join(file_name(seq));
+        if fs::metadata(&path).is_ok_and(|meta| meta.len() == 0) {
+            // Left behind empty by a disk that failed right after creating it.
+            fs::remove_file(&path)?;
+        }
+        let mut file = create(&path)?;
+        let mut line = Vec::new();
+        let members = format!(
+            "\"at\":{},\"kind\":\"segment\",\"version\":1,\"previous\":\"{}\"",
+            wall_ms(),
+            super::segment::hex(&self.chain)
+        );
+        let chain = push_line(&mut line, seq, members.as_bytes(), &self.chain);
+        file.write_all(&line)?;
+        (self.seq, self.chain) = (seq, chain);
+        self.path = path;
+        self.written = line.len() as u64;
+        self.file = Some(file);
+        self.health.unwritable.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Waits for records: at once when someone waits for them, else until they have lingered.
+fn next_batch(shared: &Shared, broken: bool) -> (Pending, bool) {
+    let Ok(mut pending) = shared.pending.lock() else {
+        return (Pending::default(), true);
+    };
+    loop {
+        if pending.closed || !pending.waiters.is_empty() {
+            break;
+        }
+        let quiet = pending.ends.is_empty();
+        if quiet && !broken {
+            pending.asleep = true;
+            match shared.wake.wait(pending) {
+                Ok(woken) => pending = woken,
+                Err(_poisoned) => return (Pending::default(), true),
+            }
+            if pending.waiters.is_empty() && !pending.closed {
+                pending = match linger(shared, pending, LINGER) {
+                    Some(pending) => pending,
+                    None => return (Pending::default(), true),
+                };
+                break;
+            }
+            continue;
+        }
+        let wait = if broken { RETRY_OPEN } else { LINGER };
+        pending = match linger(shared, pending, wait) {
+            Some(pending) => pending,
+            None => return (Pending::default(), true),
+        };
+        break;
+    }
+    let closed = pending.closed;
+    let mut batch = std::mem::take(&mut *pending);
+    pending.closed = closed;
+    batch.closed = closed;
+    (batch, closed)
+}
+
+type Guard<'a> = std::sync::MutexGuard<'a, Pending>;
+
+fn linger<'a>(shared: &'a Shared, pending: Guard<'a>, wait: Duration) -> Option<Guard<'a>> {
+    shared
+        .wake
+        .wait_timeout(pending, wait)
+        .ok()
+        .map(|(pending, _timed_out)| pending)
+}

@@ -1,0 +1,3 @@
+//! What is kept beyond the life of a process.
+
+pub mod journal;
