@@ -1,0 +1,274 @@
+//! Name, TCP, TLS: each with its own limit, so that it is known which of them failed.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use futures_util::future::BoxFuture;
+use http::Uri;
+use hyper::rt::ReadBufCursor;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::address::is_public;
+use super::error::ConnectFault;
+
+#[derive(Clone)]
+pub(super) struct Connector {
+    inner: Arc<Inner>,
+}
+
+pub(super) struct ConnectorOptions {
+    pub(super) connect: Duration,
+    pub(super) tls: Duration,
+    pub(super) dns: Duration,
+    pub(super) allow_private_address: bool,
+    pub(super) tls_config: Arc<rustls::ClientConfig>,
+}
+
+struct Inner {
+    options: ConnectorOptions,
+    last_good: ArcSwapOption<Looked>,
+}
+
+/// What a lookup answered.
+struct Looked {
+    at: Instant,
+    addresses: Vec<IpAddr>,
+}
+
+/// A lookup this young is not repeated.
+const FRESH: Duration = Duration::from_secs(60);
+/// When lookups fail, an answer this old still serves (fault N01).
+const LAST_GOOD: Duration = Duration::from_secs(3_600);
+/// The head start of one address before the next is tried beside it.
+const STAGGER: Duration = Duration::from_millis(250);
+
+impl Connector {
+    pub(super) fn new(options: ConnectorOptions) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                options,
+                last_good: ArcSwapOption::empty(),
+            }),
+        }
+    }
+}
+
+impl tower_service::Service<Uri> for Connector {
+    type Response = Link;
+    type Error = ConnectFault;
+    type Future = BoxFuture<'static, Result<Link, ConnectFault>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectFault>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move { inner.connect(&uri).await })
+    }
+}
+
+impl Inner {
+    async fn connect(&self, uri: &Uri) -> Result<Link, ConnectFault> {
+        let secure = uri.scheme_str() == Some("https");
+        let host = uri.host().ok_or(ConnectFault::Dns)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let addresses = self.addresses(host, port).await?;
+        let dialled = timeout(self.options.connect, dial(addresses, port)).await;
+        let stream = dialled.map_err(|_| ConnectFault::Connect)??;
+        // Small writes must not wait for each other; a socket that refuses the option still works.
+        let _ = stream.set_nodelay(true);
+        if !secure {
+            return Ok(Link::Plain(TokioIo::new(stream), Served::default()));
+        }
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectFault::Certificate)?;
+        let handshake =
+            TlsConnector::from(Arc::clone(&self.options.tls_config)).connect(name, stream);
+        match timeout(self.options.tls, handshake).await {
+            Ok(Ok(stream)) => Ok(Link::Tls(Box::new(TokioIo::new(stream)), Served::default())),
+            Ok(Err(error)) => Err(tls_fault(&error)),
+            Err(_elapsed) => Err(ConnectFault::Tls),
+        }
+    }
+
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<IpAddr>, ConnectFault> {
+        if let Ok(literal) = host.parse::<IpAddr>() {
+            return self.allowed(vec![literal]);
+        }
+        let known = self.last_good.load_full();
+        if let Some(known) = &known
+            && known.at.elapsed() < FRESH
+        {
+            return self.allowed(known.addresses.clone());
+        }
+        let looked = timeout(self.options.dns, tokio::net::lookup_host((host, port))).await;
+        let addresses: Vec<IpAddr> = match looked {
+            Ok(Ok(found)) => found.map(|address| address.ip()).collect(),
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        };
+        if addresses.is_empty() {
+            let known = known
+                .filter(|known| known.at.elapsed() < LAST_GOOD)
+                .ok_or(ConnectFault::Dns)?;
+            return self.allowed(known.addresses.clone());
+        }
+        self.last_good.store(Some(Arc::new(Looked {
+            at: Instant::now(),
+            addresses: addresses.clone(),
+        })));
+        self.allowed(addresses)
+    }
+
+    /// Judged on the very addresses that are dialled next (fault N02).
+    fn allowed(&self, mut addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, ConnectFault> {
+        if !self.options.allow_private_address {
+            addresses.retain(|address| is_public(*address));
+        }
+        if addresses.is_empty() {
+            Err(ConnectFault::PrivateAddress)
+        } else {
+            Ok(addresses)
+        }
+    }
+}
+
+/// Tries the addresses one after another, each with a head start; the first connection wins (fault N03).
+async fn dial(addresses: Vec<IpAddr>, port: u16) -> Result<TcpStream, ConnectFault> {
+    let mut waiting = addresses.into_iter().take(8);
+    let mut attempts = JoinSet::new();
+    loop {
+        let Some(address) = waiting.next() else { break };
+        attempts.spawn(TcpStream::connect(SocketAddr::new(address, port)));
+        tokio::select! {
+            Some(Ok(Ok(stream))) = attempts.join_next() => return Ok(stream),
+            () = sleep(STAGGER), if waiting.len() > 0 => {}
+        }
+    }
+    while let Some(done) = attempts.join_next().await {
+        if let Ok(Ok(stream)) = done {
+            return Ok(stream);
+        }
+    }
+    Err(ConnectFault::Connect)
+}
+
+fn tls_fault(error: &io::Error) -> ConnectFault {
+    let refused = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        .is_some_and(|inner| matches!(inner, rustls::Error::InvalidCertificate(_)));
+    if refused {
+        ConnectFault::Certificate
+    } else {
+        ConnectFault::Tls
+    }
+}
+
+/// Whether a connection has brought an answer before: only such a one can have gone stale (fault N08).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Served(Arc<AtomicBool>);
+
+impl Served {
+    pub(super) fn count(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection to a provider.
+pub(super) enum Link {
+    Plain(TokioIo<TcpStream>, Served),
+    Tls(Box<TokioIo<TlsStream<TcpStream>>>, Served),
+}
+
+impl Connection for Link {
+    fn connected(&self) -> Connected {
+        match self {
+            Self::Plain(_, served) => Connected::new().extra(served.clone()),
+            Self::Tls(stream, served) => {
+                let connected = Connected::new().extra(served.clone());
+                let (_, session) = stream.inner().get_ref();
+                if session.alpn_protocol() == Some(b"h2") {
+                    connected.negotiated_h2()
+                } else {
+                    connected
+                }
+            }
+        }
+    }
+}
+
+impl hyper::rt::Read for Link {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(stream, _) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream, _) => Pin::new(&mut **stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl hyper::rt::Write for Link {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Plain(stream, _) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream, _) => Pin::new(&mut **stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(stream, _) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream, _) => Pin::new(&mut **stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(stream, _) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream, _) => Pin::new(&mut **stream).poll_shutdown(cx),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream, _) => stream.is_write_vectored(),
+            Self::Tls(stream, _) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Plain(stream, _) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream, _) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+        }
+    }
+}

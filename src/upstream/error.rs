@@ -1,0 +1,96 @@
+//! What can go wrong with an attempt on the wire, sorted by whose fault it is.
+
+use std::error::Error;
+use std::io;
+
+use crate::domain::AttemptOutcome;
+
+/// An attempt that failed on the wire. The text never holds a host, a key or a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", outcome.label())]
+pub struct AttemptError {
+    pub outcome: AttemptOutcome,
+    /// A rule of safety ended it: a private address, a redirect, ambiguous framing.
+    pub blocked: Option<&'static str>,
+}
+
+impl AttemptError {
+    pub fn of(outcome: AttemptOutcome) -> Self {
+        Self {
+            outcome,
+            blocked: None,
+        }
+    }
+
+    pub fn blocked(outcome: AttemptOutcome, rule: &'static str) -> Self {
+        Self {
+            outcome,
+            blocked: Some(rule),
+        }
+    }
+}
+
+/// Why a provider's client could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    #[error("the address is not usable ({0})")]
+    Address(String),
+    #[error("the certificate authority file holds no usable certificate")]
+    Authority,
+    #[error("the key holds characters that no header may carry")]
+    Key,
+    #[error("TLS could not be set up ({0})")]
+    Tls(String),
+}
+
+/// What the connector failed at; found again in the source chain of the client's error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ConnectFault {
+    #[error("name lookup failed")]
+    Dns,
+    #[error("the name leads to an address inside")]
+    PrivateAddress,
+    #[error("connection failed")]
+    Connect,
+    #[error("TLS handshake failed")]
+    Tls,
+    #[error("TLS certificate refused")]
+    Certificate,
+}
+
+impl From<ConnectFault> for AttemptError {
+    fn from(fault: ConnectFault) -> Self {
+        match fault {
+            ConnectFault::Dns => Self::of(AttemptOutcome::Dns),
+            ConnectFault::PrivateAddress => Self::blocked(AttemptOutcome::Dns, "private_address"),
+            ConnectFault::Connect => Self::of(AttemptOutcome::Connect),
+            ConnectFault::Tls => Self::of(AttemptOutcome::Tls),
+            ConnectFault::Certificate => Self::blocked(AttemptOutcome::Tls, "certificate"),
+        }
+    }
+}
+
+/// Sorts an error of the client by its source chain.
+pub(super) fn sort(error: &(dyn Error + 'static)) -> AttemptError {
+    let mut here: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = here {
+        if let Some(fault) = error.downcast_ref::<ConnectFault>() {
+            return (*fault).into();
+        }
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            if error.is_parse_too_large() {
+                return AttemptError::of(AttemptOutcome::TooLarge);
+            }
+            if error.is_parse() {
+                return AttemptError::blocked(AttemptOutcome::BadBody, "framing");
+            }
+        }
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && error.kind() == io::ErrorKind::UnexpectedEof
+        {
+            return AttemptError::of(AttemptOutcome::Truncated);
+        }
+        here = error.source();
+    }
+    AttemptError::of(AttemptOutcome::Reset)
+}

@@ -1,0 +1,57 @@
+//! Asking a provider, off the data path, whether a key is good: a list of models costs nothing.
+
+use std::time::Duration;
+
+use super::client::tls_config;
+use super::error::BuildError;
+use crate::config::{KeySettings, ProviderSettings};
+use crate::domain::Dialect;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeResult {
+    Healthy,
+    KeyRefused,
+    /// Nobody answered; says nothing about the key.
+    Unreachable,
+}
+
+/// One provider's control-plane client.
+pub struct Prober {
+    client: reqwest::Client,
+    url: String,
+    dialect: Dialect,
+}
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+impl Prober {
+    pub fn new(provider: &ProviderSettings) -> Result<Self, BuildError> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls_config(provider)?)
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(LIMIT)
+            .no_proxy()
+            .build()
+            .map_err(|error| BuildError::Tls(error.to_string()))?;
+        Ok(Self {
+            client,
+            url: format!("{}/models", provider.base_url),
+            dialect: provider.dialect,
+        })
+    }
+
+    pub async fn probe(&self, key: &KeySettings) -> ProbeResult {
+        let request = self.client.get(&self.url);
+        let request = match self.dialect {
+            Dialect::Openai => request.bearer_auth(key.secret.expose()),
+            Dialect::Anthropic => request
+                .header("x-api-key", key.secret.expose())
+                .header("anthropic-version", "2023-06-01"),
+        };
+        match request.send().await.map(|answer| answer.status().as_u16()) {
+            Ok(200..=299) => ProbeResult::Healthy,
+            Ok(401 | 403) => ProbeResult::KeyRefused,
+            Ok(_) | Err(_) => ProbeResult::Unreachable,
+        }
+    }
+}
