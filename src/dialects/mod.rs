@@ -1,11 +1,23 @@
 //! Wire formats: bytes to domain and back, pure.
 //!
 //! A dialect never sees a socket, a header or a clock. Same dialect in and out is spliced, not parsed
-//! (`openai::peek`, `openai::splice`); everything else goes through `domain::chat`.
+//! (`openai::peek_request`, `openai::SpliceRelay`); everything else goes through `domain::chat`.
+
+pub mod anthropic;
+pub mod json;
+pub mod openai;
+pub mod sse;
+mod translate;
+
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::domain::{Failure, StreamEnd, StreamFacts, StreamFault};
+use crate::domain::{
+    AttemptOutcome, Failure, FailureKind, StreamEnd, StreamFacts, StreamFault, Usage,
+};
+
+pub use translate::{TranslateRelay, answer_from_stream, stream_from_answer};
 
 /// One provider stream on its way to one client, event by event.
 ///
@@ -23,4 +35,65 @@ pub trait Relay: Send {
     fn fail(&mut self, failure: &Failure, request_id: &str, out: &mut BytesMut);
 
     fn facts(&self) -> &StreamFacts;
+}
+
+/// A request cannot be said in another dialect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct DialectError {
+    pub message: String,
+    /// The request field at fault, as a JSON path.
+    pub param: Option<String>,
+}
+
+impl DialectError {
+    pub(crate) fn at(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            param: Some(param.into()),
+        }
+    }
+}
+
+/// What an error answer of a provider means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamError {
+    pub outcome: AttemptOutcome,
+    /// What the client is told if this is the end.
+    pub kind: FailureKind,
+    /// The provider's own words, only where they are the caller's business.
+    pub message: Option<String>,
+    pub code: Option<String>,
+    pub retry_in: Option<Duration>,
+    /// When a spent quota comes back, as the provider wrote it.
+    pub until_date: Option<String>,
+    /// The refusal is about this model, not about the key.
+    pub model_only: bool,
+}
+
+/// What a whole answer shows without being built.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AnswerFacts {
+    pub usage: Option<Usage>,
+    pub served_model: Option<String>,
+    pub filtered: bool,
+}
+
+/// Why something that claims to be an answer is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnswerFault {
+    /// An error dressed as a success (fault P13).
+    Disguised(UpstreamError),
+    Empty(&'static str),
+    Malformed(&'static str),
+}
+
+impl From<UpstreamError> for StreamFault {
+    fn from(error: UpstreamError) -> Self {
+        Self::Reported {
+            outcome: error.outcome,
+            message: error.message.unwrap_or_default(),
+            code: error.code,
+        }
+    }
 }

@@ -13,6 +13,6 @@ mod wish;
 pub use failure::{Advice, Failure, FailureKind};
 pub use ids::{ClientName, Dialect, KeyName, ModelName, PoolName, ProviderName, RequestId};
 pub use outcome::{AttemptOutcome, Fault, RetryRule};
-pub use stream::{ChatEvent, StreamEnd, StreamFacts, StreamFault};
+pub use stream::{StreamEnd, StreamFacts, StreamFault};
 pub use units::{Moment, Score, Tokens, Usage};
 pub use wish::{Lane, PromptClass};

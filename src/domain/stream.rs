@@ -74,9 +74,3 @@ impl StreamFault {
         }
     }
 }
-
-/// One step of an answer, whoever gave it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ChatEvent {
-    Done,
-}

@@ -1,0 +1,123 @@
+//! A whole answer or error of Anthropic's.
+
+use serde_json::Value;
+
+use crate::dialects::json::scan_object;
+use crate::dialects::{AnswerFault, UpstreamError};
+use crate::domain::chat::{ChatAnswer, Part, StopReason};
+use crate::domain::{Tokens, Usage};
+
+/// The shape of errors differs only in what stands around them.
+pub fn decode_error(status: u16, body: &[u8]) -> UpstreamError {
+    crate::dialects::openai::decode_error(status, body)
+}
+
+pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
+    scan_object(body).map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
+    if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
+        return Err(AnswerFault::Disguised(crate::dialects::openai::outcome_of(
+            error,
+        )));
+    }
+    let Some(content) = value.get("content").and_then(Value::as_array) else {
+        return Err(AnswerFault::Empty("the answer has no content"));
+    };
+    let parts: Vec<Part> = content.iter().filter_map(part).collect();
+    let stop = value
+        .get("stop_reason")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if parts.is_empty() && !matches!(stop, "refusal" | "max_tokens" | "stop_sequence") {
+        return Err(AnswerFault::Empty("the answer has no content"));
+    }
+    let text = |name: &str| {
+        value
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let mut counts = UsageCounts::default();
+    counts.take(value.get("usage"));
+    Ok(ChatAnswer {
+        id: text("id"),
+        model: text("model"),
+        created: 0,
+        parts,
+        stop: stop_reason(stop),
+        usage: counts.usage(),
+    })
+}
+
+fn part(block: &Value) -> Option<Part> {
+    let text = |name: &str| block.get(name).and_then(Value::as_str).map(str::to_owned);
+    match block.get("type").and_then(Value::as_str)? {
+        "text" => text("text")
+            .filter(|text| !text.is_empty())
+            .map(|text| Part::Text { text }),
+        "tool_use" => Some(Part::ToolCall {
+            id: text("id")?,
+            name: text("name")?,
+            arguments: block
+                .get("input")
+                .map_or_else(|| "{}".to_owned(), Value::to_string),
+        }),
+        "thinking" => Some(Part::Thinking {
+            text: text("thinking")?,
+            signature: text("signature"),
+        }),
+        "redacted_thinking" => Some(Part::RedactedThinking {
+            data: text("data")?,
+        }),
+        // Server-side tools have done their work; their traces have no canonical form.
+        _ => None,
+    }
+}
+
+pub(super) fn stop_reason(reason: &str) -> StopReason {
+    match reason {
+        "max_tokens" | "model_context_window_exceeded" => StopReason::Length,
+        "stop_sequence" => StopReason::StopSequence,
+        "tool_use" => StopReason::ToolCalls,
+        "refusal" => StopReason::ContentFilter,
+        "pause_turn" => StopReason::Paused,
+        _ => StopReason::End,
+    }
+}
+
+/// Counts as they come: later ones replace earlier ones, and what is cached stands beside the input.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct UsageCounts {
+    input: Option<u64>,
+    output: Option<u64>,
+    cache_read: u64,
+    cache_write: u64,
+}
+
+impl UsageCounts {
+    pub(super) fn take(&mut self, usage: Option<&Value>) {
+        let Some(usage) = usage else { return };
+        let count = |name: &str| {
+            usage
+                .get(name)
+                .and_then(Value::as_u64)
+                .filter(|count| *count < 100_000_000)
+        };
+        self.input = count("input_tokens").or(self.input);
+        self.output = count("output_tokens").or(self.output);
+        self.cache_read = count("cache_read_input_tokens").unwrap_or(self.cache_read);
+        self.cache_write = count("cache_creation_input_tokens").unwrap_or(self.cache_write);
+    }
+
+    pub(super) fn usage(&self) -> Option<Usage> {
+        Some(Usage {
+            input: Tokens(self.input? + self.cache_read + self.cache_write),
+            output: Tokens(self.output?),
+            cached_input: Tokens(self.cache_read),
+            cache_write: Tokens(self.cache_write),
+            ..Usage::default()
+        })
+    }
+}

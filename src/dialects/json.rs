@@ -1,0 +1,486 @@
+//! A validating JSON scanner: one pass, no recursion, nothing built.
+//!
+//! # Why our own
+//! Parsers differ on twin keys, depth and odd escapes, and an attacker lives on the difference (fault
+//! L05). This one refuses what any parser could read differently, before anything is forwarded, and
+//! leaves the spans of the top-level members behind, so that a large body is read once and spliced.
+
+use std::ops::Range;
+
+use memchr::memchr2;
+use smallvec::SmallVec;
+
+/// Deeper nesting is refused: somebody behind us parses with recursion.
+pub const DEEPEST: usize = 64;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at line {line} column {column}")]
+pub struct JsonError {
+    pub offset: usize,
+    pub line: usize,
+    pub column: usize,
+    pub what: String,
+}
+
+/// A member of the top-level object: the key's text between the quotes, and the whole value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberSpan {
+    pub key: Range<usize>,
+    pub value: Range<usize>,
+}
+
+pub type Members = SmallVec<[MemberSpan; 16]>;
+
+/// Checks the whole text, which must be one object, and answers the spans of its members.
+pub fn scan_object(text: &[u8]) -> Result<Members, JsonError> {
+    let mut scanner = Scanner::new(text)?;
+    scanner.space();
+    if scanner.peek() != Some(b'{') {
+        return Err(scanner.fault("expected an object"));
+    }
+    let mut members = Members::new();
+    scanner.value(Some(&mut members))?;
+    scanner.space();
+    if scanner.at < text.len() {
+        return Err(scanner.fault("something follows the end"));
+    }
+    Ok(members)
+}
+
+/// The members of an object inside a text that was checked before.
+pub fn members_of(text: &[u8], object: &Range<usize>) -> Members {
+    let Some(part) = text.get(object.clone()) else {
+        return Members::new();
+    };
+    let mut members = scan_object(part).unwrap_or_default();
+    for member in &mut members {
+        member.key = member.key.start + object.start..member.key.end + object.start;
+        member.value = member.value.start + object.start..member.value.end + object.start;
+    }
+    members
+}
+
+struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+    /// Strings need a look at every byte only if such bytes occur at all.
+    has_control: bool,
+}
+
+/// Keys of one open object; `None` marks an open array.
+type Frame<'a> = Option<Keys<'a>>;
+
+/// Small objects compare keys one by one; large ones are hashed, so that many keys cannot be made slow.
+#[derive(Default)]
+struct Keys<'a> {
+    few: SmallVec<[&'a [u8]; 8]>,
+    many: Option<std::collections::HashSet<&'a [u8]>>,
+}
+
+impl<'a> Keys<'a> {
+    /// False when the key was there before.
+    fn insert(&mut self, key: &'a [u8]) -> bool {
+        if let Some(many) = &mut self.many {
+            return many.insert(key);
+        }
+        if self.few.contains(&key) {
+            return false;
+        }
+        self.few.push(key);
+        if self.few.len() > 32 {
+            self.many = Some(self.few.iter().copied().collect());
+        }
+        true
+    }
+}
+
+impl<'a> Scanner<'a> {
+    fn new(text: &'a [u8]) -> Result<Self, JsonError> {
+        let has_control = text.iter().fold(false, |seen, byte| seen | (*byte < 0x20));
+        let scanner = Self {
+            text,
+            at: 0,
+            has_control,
+        };
+        if let Err(error) = std::str::from_utf8(text) {
+            return Err(scanner.fault_at(error.valid_up_to(), "the text is not UTF-8"));
+        }
+        if text.starts_with(b"\xef\xbb\xbf") {
+            return Err(scanner.fault("the text begins with a byte-order mark"));
+        }
+        Ok(scanner)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    fn fault(&self, what: impl Into<String>) -> JsonError {
+        self.fault_at(self.at, what)
+    }
+
+    fn fault_at(&self, offset: usize, what: impl Into<String>) -> JsonError {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line_start = before
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        JsonError {
+            offset,
+            line,
+            column: offset - line_start + 1,
+            what: what.into(),
+        }
+    }
+
+    /// Reads one value of any depth. The stack is ours and bounded.
+    fn value(&mut self, mut top: Option<&mut Members>) -> Result<(), JsonError> {
+        let mut stack: SmallVec<[Frame<'a>; 16]> = SmallVec::new();
+        let mut top_key = 0..0;
+        let mut top_value = 0;
+        loop {
+            self.space();
+            // A value begins here.
+            if stack.len() == 1 && top.is_some() {
+                top_value = self.at;
+            }
+            let opened = match self.peek() {
+                Some(b'{') => Some(Some(Keys::default())),
+                Some(b'[') => Some(None),
+                _ => {
+                    self.scalar()?;
+                    None
+                }
+            };
+            if let Some(frame) = opened {
+                if stack.len() == DEEPEST {
+                    return Err(self.fault(format!("nested deeper than {DEEPEST}")));
+                }
+                self.at += 1;
+                self.space();
+                let close = if frame.is_some() { b'}' } else { b']' };
+                if self.peek() == Some(close) {
+                    self.at += 1;
+                } else {
+                    stack.push(frame);
+                    if let Some(Some(keys)) = stack.last_mut() {
+                        let key = self.key(keys)?;
+                        if stack.len() == 1 {
+                            top_key = key;
+                        }
+                    }
+                    continue;
+                }
+            }
+            // A value has ended here: close what it closes.
+            loop {
+                if stack.len() == 1
+                    && let Some(top) = top.as_deref_mut()
+                {
+                    top.push(MemberSpan {
+                        key: top_key.clone(),
+                        value: top_value..self.at,
+                    });
+                }
+                let depth = stack.len();
+                let Some(frame) = stack.last_mut() else {
+                    return Ok(());
+                };
+                self.space();
+                match (self.peek(), frame) {
+                    (Some(b','), frame) => {
+                        self.at += 1;
+                        if let Some(keys) = frame {
+                            self.space();
+                            let key = self.key(keys)?;
+                            if depth == 1 {
+                                top_key = key;
+                            }
+                        }
+                        break;
+                    }
+                    (Some(b'}'), Some(_)) | (Some(b']'), None) => {
+                        self.at += 1;
+                        stack.pop();
+                        if stack.is_empty() {
+                            return Ok(());
+                        }
+                    }
+                    (_, Some(_)) => return Err(self.fault("expected , or }")),
+                    (_, None) => return Err(self.fault("expected , or ]")),
+                }
+            }
+        }
+    }
+
+    /// A key and its colon.
+    fn key(&mut self, keys: &mut Keys<'a>) -> Result<Range<usize>, JsonError> {
+        let start = self.at;
+        if self.peek() != Some(b'"') {
+            return Err(self.fault("expected a key in quotes"));
+        }
+        let escaped = self.string()?;
+        let span = start + 1..self.at - 1;
+        let key = self.text.get(span.clone()).unwrap_or_default();
+        if escaped {
+            // "mod\u0065l" and "model" are one key to some parsers and two to others.
+            return Err(self.fault_at(start, "a key is written with escapes"));
+        }
+        if !keys.insert(key) {
+            let shown: String = String::from_utf8_lossy(key).chars().take(64).collect();
+            return Err(self.fault_at(start, format!("key {shown:?} appears twice")));
+        }
+        self.space();
+        if self.peek() != Some(b':') {
+            return Err(self.fault("expected a colon"));
+        }
+        self.at += 1;
+        Ok(span)
+    }
+
+    fn scalar(&mut self) -> Result<(), JsonError> {
+        match self.peek() {
+            Some(b'"') => self.string().map(drop),
+            Some(b't') => self.literal(b"true"),
+            Some(b'f') => self.literal(b"false"),
+            Some(b'n') => self.literal(b"null"),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(_) => Err(self.fault("expected a value")),
+            None => Err(self.fault("the text ends too early")),
+        }
+    }
+
+    fn literal(&mut self, word: &[u8]) -> Result<(), JsonError> {
+        if self
+            .text
+            .get(self.at..)
+            .is_some_and(|rest| rest.starts_with(word))
+        {
+            self.at += word.len();
+            Ok(())
+        } else {
+            Err(self.fault("expected a value"))
+        }
+    }
+
+    fn digits(&mut self) -> bool {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        self.at > start
+    }
+
+    fn number(&mut self) -> Result<(), JsonError> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        let zero = self.peek() == Some(b'0');
+        let whole = if zero {
+            self.at += 1;
+            true
+        } else {
+            self.digits()
+        };
+        let mut good = whole;
+        if good && self.peek() == Some(b'.') {
+            self.at += 1;
+            good = self.digits();
+        }
+        if good && matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            good = self.digits();
+        }
+        // A leading zero leaves digits behind, which no separator follows.
+        if good {
+            Ok(())
+        } else {
+            Err(self.fault("this is no number"))
+        }
+    }
+
+    /// Answers whether there was an escape.
+    fn string(&mut self) -> Result<bool, JsonError> {
+        let start = self.at;
+        self.at += 1;
+        let mut escaped = false;
+        loop {
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let Some(found) = memchr2(b'"', b'\\', rest) else {
+                return Err(self.fault_at(start, "a text is not closed"));
+            };
+            if self.has_control {
+                let plain = rest.get(..found).unwrap_or_default();
+                if let Some(odd) = plain.iter().position(|byte| *byte < 0x20) {
+                    return Err(
+                        self.fault_at(self.at + odd, "a control character stands in a text")
+                    );
+                }
+            }
+            self.at += found;
+            if self.peek() == Some(b'"') {
+                self.at += 1;
+                return Ok(escaped);
+            }
+            escaped = true;
+            self.escape()?;
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), JsonError> {
+        let start = self.at;
+        match self.text.get(self.at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 2;
+                Ok(())
+            }
+            Some(b'u') => {
+                let first = self.unit(start)?;
+                match first {
+                    0xd800..=0xdbff => {
+                        let paired = self.text.get(self.at..self.at + 2) == Some(b"\\u");
+                        let low = self.at;
+                        if paired && (0xdc00..=0xdfff).contains(&self.unit(low)?) {
+                            Ok(())
+                        } else {
+                            Err(self.fault_at(start, "half of a surrogate pair"))
+                        }
+                    }
+                    0xdc00..=0xdfff => Err(self.fault_at(start, "half of a surrogate pair")),
+                    _ => Ok(()),
+                }
+            }
+            _ => Err(self.fault("an escape that JSON does not have")),
+        }
+    }
+
+    /// The four digits of `\uXXXX` that begins at `start`.
+    fn unit(&mut self, start: usize) -> Result<u32, JsonError> {
+        let digits = self.text.get(start + 2..start + 6).unwrap_or_default();
+        let text = std::str::from_utf8(digits).unwrap_or_default();
+        let all_hex = digits.len() == 4 && digits.iter().all(u8::is_ascii_hexdigit);
+        self.at = start + 6;
+        u32::from_str_radix(text, 16)
+            .ok()
+            .filter(|_| all_hex)
+            .ok_or_else(|| self.fault_at(start, "an escape without its four digits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn what(text: &str) -> String {
+        scan_object(text.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn members_are_found_with_their_spans() {
+        let text = br#" {"model": "x", "n":[1,{"a":2}] ,"s":"a\"b"} "#;
+        let members = scan_object(text).unwrap();
+        let shown: Vec<(&[u8], &[u8])> = members
+            .iter()
+            .map(|member| (&text[member.key.clone()], &text[member.value.clone()]))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (b"model".as_slice(), b"\"x\"".as_slice()),
+                (b"n".as_slice(), br#"[1,{"a":2}]"#.as_slice()),
+                (b"s".as_slice(), br#""a\"b""#.as_slice()),
+            ]
+        );
+    }
+
+    #[test]
+    fn l05_what_parsers_read_differently_is_refused_with_its_place() {
+        assert_eq!(
+            what("{\"model\":1,\n \"model\":2}"),
+            "key \"model\" appears twice at line 2 column 2"
+        );
+        assert!(what(r#"{"a":{"b":1,"b":2}}"#).contains("twice"));
+        assert!(what(r#"{"mod\u0065l":1}"#).contains("escapes"));
+        assert!(what("[1]").contains("expected an object"));
+        assert!(what(r#"{"a":"\ud800"}"#).contains("surrogate"));
+        assert!(what("{\"a\":\"\u{0}\"}").contains("control"));
+        assert!(what("{\"a\":\"x\ny\"}").contains("control"));
+        assert!(what(r#"{"a":01}"#).contains("expected , or }"));
+        assert!(what(r#"{"a":1}x"#).contains("follows"));
+        assert!(what(r#"{"a":1,}"#).contains("key"));
+        assert!(what("\u{feff}{}").contains("byte-order"));
+        assert!(what(&format!("{{\"a\":{}", "[".repeat(10_000))).contains("nested deeper"));
+        assert!(
+            scan_object(b"{\"a\":\"\xff\"}")
+                .unwrap_err()
+                .what
+                .contains("UTF-8")
+        );
+    }
+
+    #[test]
+    fn l05_a_million_keys_are_not_slow() {
+        let mut text = String::from("{");
+        for key in 0..200_000 {
+            text.push_str(&format!("\"k{key}\":1,"));
+        }
+        text.push_str("\"k0\":1}");
+        assert!(what(&text).contains("twice"));
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<f64>().prop_map(|number| serde_json::json!(number)),
+            any::<i64>().prop_map(Into::into),
+            "\\PC{0,12}".prop_map(Into::into),
+            "[\\x00-\\x1f\"\\\\]{0,6}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::btree_map("[a-z]{0,5}", inner, 0..6)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_object_that_serde_writes_is_accepted(value in prop::collection::btree_map("[a-z]{0,5}", json(), 0..6)) {
+            let value = serde_json::Value::Object(value.into_iter().collect());
+            for text in [serde_json::to_vec(&value).unwrap(), serde_json::to_vec_pretty(&value).unwrap()] {
+                let members = scan_object(&text).unwrap();
+                prop_assert_eq!(members.len(), value.as_object().unwrap().len());
+                for member in &members {
+                    prop_assert!(serde_json::from_slice::<serde_json::Value>(&text[member.value.clone()]).is_ok());
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_accepted_is_json_to_serde_too(text in "[\\[\\]{}\",:0-9a-z\\\\. eE+-]{0,40}") {
+            if scan_object(text.as_bytes()).is_ok() {
+                prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = scan_object(&bytes);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! A whole answer: judged without being built, or decoded when the form has to change.
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+use super::error::outcome_of;
+use crate::dialects::json::scan_object;
+use crate::dialects::{AnswerFacts, AnswerFault};
+use crate::domain::chat::{ChatAnswer, Part, StopReason};
+use crate::domain::{Tokens, Usage};
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow, default)]
+    model: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    choices: Option<Vec<Choice<'a>>>,
+    #[serde(default)]
+    usage: Option<Value>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow, default)]
+    message: Option<Message<'a>>,
+    #[serde(borrow, default)]
+    finish_reason: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    refusal: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tool_calls: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    function_call: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    audio: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning_content: Option<&'a RawValue>,
+}
+
+/// Whether a raw value is there at all: not null, not empty.
+fn says_something(value: Option<&RawValue>) -> bool {
+    value.is_some_and(|value| !matches!(value.get(), "null" | "\"\"" | "[]" | "{}"))
+}
+
+/// Judges an answer that is passed on as it is (faults P13 to P16).
+pub fn inspect_answer(body: &[u8]) -> Result<AnswerFacts, AnswerFault> {
+    scan_object(body).map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
+    let answer: Answer<'_> = serde_json::from_slice(body)
+        .map_err(|_| AnswerFault::Malformed("the answer has another shape"))?;
+    if let Some(error) = answer.error.filter(|error| error.get() != "null") {
+        let error = serde_json::from_str(error.get()).unwrap_or(Value::Null);
+        return Err(AnswerFault::Disguised(outcome_of(&error)));
+    }
+    let choices = answer.choices.unwrap_or_default();
+    if choices.is_empty() {
+        return Err(AnswerFault::Empty("the answer has no choices"));
+    }
+    let mut filtered = false;
+    for choice in &choices {
+        let finish = choice.finish_reason.as_deref().unwrap_or_default();
+        filtered |= finish == "content_filter";
+        let message = choice.message.as_ref();
+        let content = message.is_some_and(|message| {
+            says_something(message.content)
+                || says_something(message.refusal)
+                || says_something(message.tool_calls)
+                || says_something(message.function_call)
+                || says_something(message.audio)
+                || says_something(message.reasoning_content)
+        });
+        // A filter or the token limit can leave nothing; a plain end cannot.
+        if !content && finish != "content_filter" && finish != "length" {
+            return Err(AnswerFault::Empty("a choice has no content"));
+        }
+    }
+    Ok(AnswerFacts {
+        usage: answer.usage.as_ref().and_then(usage),
+        served_model: answer.model.map(Cow::into_owned),
+        filtered,
+    })
+}
+
+/// Reads usage; what cannot be true counts as not reported (fault P29).
+pub(super) fn usage(value: &Value) -> Option<Usage> {
+    let tokens = |value: Option<&Value>| {
+        value
+            .and_then(Value::as_u64)
+            .filter(|count| *count < 100_000_000)
+            .map(Tokens)
+    };
+    let detail = |group: &str, name: &str| {
+        tokens(value.get(group).and_then(|group| group.get(name))).unwrap_or_default()
+    };
+    let (input, output) = (
+        tokens(value.get("prompt_tokens"))?,
+        tokens(value.get("completion_tokens"))?,
+    );
+    let at_most = |part: Tokens, whole: Tokens| if part <= whole { part } else { whole };
+    Some(Usage {
+        input,
+        output,
+        cached_input: at_most(detail("prompt_tokens_details", "cached_tokens"), input),
+        cache_write: at_most(detail("prompt_tokens_details", "cache_write_tokens"), input),
+        reasoning: at_most(
+            detail("completion_tokens_details", "reasoning_tokens"),
+            output,
+        ),
+        audio_input: at_most(detail("prompt_tokens_details", "audio_tokens"), input),
+        audio_output: at_most(detail("completion_tokens_details", "audio_tokens"), output),
+    })
+}
+
+/// Decodes an answer of one choice, for when its form has to change.
+pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
+    let facts = inspect_answer(body)?;
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
+    let text =
+        |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let choice = value.pointer("/choices/0").cloned().unwrap_or(Value::Null);
+    let message = choice.get("message").cloned().unwrap_or(Value::Null);
+    let mut parts = Vec::new();
+    if let Some(thought) = text(&message, "reasoning_content").filter(|text| !text.is_empty()) {
+        parts.push(Part::Thinking {
+            text: thought,
+            signature: None,
+        });
+    }
+    if let Some(content) = text(&message, "content").filter(|text| !text.is_empty()) {
+        parts.push(Part::Text { text: content });
+    }
+    if let Some(refusal) = text(&message, "refusal").filter(|text| !text.is_empty()) {
+        parts.push(Part::Refusal { text: refusal });
+    }
+    for call in message
+        .get("tool_calls")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let function = call.get("function").unwrap_or(&Value::Null);
+        parts.push(Part::ToolCall {
+            id: text(call, "id").unwrap_or_default(),
+            name: text(function, "name").unwrap_or_default(),
+            arguments: text(function, "arguments").unwrap_or_default(),
+        });
+    }
+    Ok(ChatAnswer {
+        id: text(&value, "id").unwrap_or_default(),
+        model: facts.served_model.unwrap_or_default(),
+        created: value
+            .get("created")
+            .and_then(Value::as_u64)
+            .unwrap_or_default(),
+        parts,
+        stop: stop_reason(
+            choice
+                .get("finish_reason")
+                .and_then(Value::as_str)
+                .unwrap_or("stop"),
+        ),
+        usage: facts.usage,
+    })
+}
+
+pub(super) fn stop_reason(finish: &str) -> StopReason {
+    match finish {
+        "length" => StopReason::Length,
+        "tool_calls" | "function_call" => StopReason::ToolCalls,
+        "content_filter" => StopReason::ContentFilter,
+        _ => StopReason::End,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fault(body: &str) -> AnswerFault {
+        inspect_answer(body.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn an_ordinary_answer_is_judged_and_metered() {
+        let body = br#"{"model":"gpt-4o-mini-2024","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":3,"total_tokens":12,"prompt_tokens_details":{"cached_tokens":4}}}"#;
+        let facts = inspect_answer(body).unwrap();
+        assert_eq!(facts.served_model.as_deref(), Some("gpt-4o-mini-2024"));
+        let expected = Usage {
+            input: Tokens(9),
+            output: Tokens(3),
+            cached_input: Tokens(4),
+            ..Usage::default()
+        };
+        assert_eq!(facts.usage, Some(expected));
+    }
+
+    #[test]
+    fn p13_an_error_in_a_success_is_an_error() {
+        assert!(matches!(
+            fault(r#"{"error":{"code":502,"message":"x"}}"#),
+            AnswerFault::Disguised(_)
+        ));
+    }
+
+    #[test]
+    fn p14_a_success_without_an_answer_is_none() {
+        for body in [
+            "{}",
+            r#"{"choices":[]}"#,
+            r#"{"choices":[{"message":null}]}"#,
+            r#"{"choices":[{"message":{"content":null},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#,
+        ] {
+            assert!(matches!(fault(body), AnswerFault::Empty(_)), "{body}");
+        }
+        assert!(matches!(fault("null"), AnswerFault::Malformed(_)));
+        assert!(matches!(fault(""), AnswerFault::Malformed(_)));
+    }
+
+    #[test]
+    fn p15_broken_json_is_no_answer() {
+        let whole =
+            r#"{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":null}"#;
+        for cut in 1..whole.len() {
+            assert!(inspect_answer(&whole.as_bytes()[..cut]).is_err());
+        }
+        assert!(inspect_answer(format!("\u{feff}{whole}").as_bytes()).is_err());
+        assert!(inspect_answer(whole.replace("null", "NaN").as_bytes()).is_err());
+        assert!(inspect_answer(whole.replace("null}", "null,}").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn p25_a_filtered_answer_is_an_answer() {
+        let body =
+            br#"{"choices":[{"message":{"content":null},"finish_reason":"content_filter"}]}"#;
+        assert!(inspect_answer(body).unwrap().filtered);
+    }
+
+    #[test]
+    fn p29_usage_that_cannot_be_true_counts_as_missing() {
+        for odd in [
+            "null",
+            "{}",
+            r#"{"prompt_tokens":-1,"completion_tokens":2}"#,
+            r#"{"prompt_tokens":"9","completion_tokens":2}"#,
+            r#"{"prompt_tokens":1000000000,"completion_tokens":2}"#,
+        ] {
+            let body = format!(
+                r#"{{"choices":[{{"message":{{"content":"x"}},"finish_reason":"stop"}}],"usage":{odd}}}"#
+            );
+            assert_eq!(
+                inspect_answer(body.as_bytes()).unwrap().usage,
+                None,
+                "{odd}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = (inspect_answer(&body), decode_answer(&body));
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! OpenAI's chat completions: spliced when both sides speak it, translated when one does not.
+
+mod answer;
+mod chunk;
+mod encode;
+mod error;
+mod peek;
+mod request;
+mod splice;
+
+pub use answer::{decode_answer, inspect_answer};
+pub use chunk::SpliceRelay;
+pub use encode::{StreamEncoder, encode_answer, encode_error};
+pub use error::decode_error;
+pub use peek::{ChatPeek, RequestError, peek_request};
+pub use request::decode_request;
+pub use splice::{SpliceEdit, splice_request};
+
+pub(super) use chunk::read_chunk;
+pub(super) use error::outcome_of;

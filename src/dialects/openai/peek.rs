@@ -1,0 +1,418 @@
+//! What the gateway needs to know of a request, without building it.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::time::Duration;
+
+use serde::Deserialize;
+use smallvec::SmallVec;
+
+use crate::dialects::json::{JsonError, MemberSpan, members_of, scan_object};
+use crate::domain::{Failure, FailureKind};
+
+/// A request refused before any provider is asked: what, where, and the cure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestError {
+    pub kind: FailureKind,
+    pub message: String,
+    pub param: Option<&'static str>,
+}
+
+impl RequestError {
+    fn at(param: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            kind: FailureKind::InvalidRequest,
+            message: message.into(),
+            param: Some(param),
+        }
+    }
+}
+
+impl From<JsonError> for RequestError {
+    fn from(error: JsonError) -> Self {
+        let message = format!("the request body is not JSON the gateway accepts: {error}");
+        Self {
+            kind: FailureKind::InvalidRequest,
+            message,
+            param: None,
+        }
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        let failure = Self::new(error.kind, error.message);
+        match error.param {
+            Some(param) => failure.at(param),
+            None => failure,
+        }
+    }
+}
+
+/// The facts of a chat request and the places to splice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChatPeek {
+    pub model: String,
+    pub stream: bool,
+    /// `None` when the client did not say.
+    pub include_usage: Option<bool>,
+    pub max_output: Option<u64>,
+    pub choices: u32,
+    /// The client's own limit on the time it will wait.
+    pub timeout: Option<Duration>,
+    pub(super) spans: Spans,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spans {
+    /// The value of `model`, quotes included.
+    pub(super) model: Range<usize>,
+    pub(super) stream_options: Option<Range<usize>>,
+    pub(super) include_usage: Option<Range<usize>>,
+    /// Whole members that are ours and never leave, in order, each with one neighbouring comma.
+    pub(super) ours: SmallVec<[Range<usize>; 2]>,
+    /// Just before the closing brace.
+    pub(super) end: usize,
+}
+
+/// Fields other gateways taught clients to send. They are for us, and no provider knows them.
+const OURS: [&str; 19] = [
+    "fallbacks",
+    "disable_fallbacks",
+    "num_retries",
+    "timeout",
+    "stream_timeout",
+    "cache",
+    "guardrails",
+    "priority",
+    "mock_response",
+    "mock_testing_fallbacks",
+    "drop_params",
+    "no-log",
+    "provider",
+    "models",
+    "route",
+    "transforms",
+    "plugins",
+    "tags",
+    "custom_llm_provider",
+];
+
+/// Where a request goes is decided by the configuration alone (attack A09).
+const REFUSED: [&str; 3] = ["api_base", "base_url", "api_key"];
+
+const LONGEST_MODEL: usize = 256;
+const MOST_OUTPUT: u64 = 10_000_000;
+const MOST_CHOICES: u64 = 128;
+
+pub fn peek_request(body: &[u8]) -> Result<ChatPeek, RequestError> {
+    let members = scan_object(body)?;
+    let mut peek = ChatPeek {
+        model: String::new(),
+        stream: false,
+        include_usage: None,
+        max_output: None,
+        choices: 1,
+        timeout: None,
+        spans: Spans::default(),
+    };
+    let mut has_messages = false;
+    let mut ours: SmallVec<[usize; 2]> = SmallVec::new();
+    for (index, member) in members.iter().enumerate() {
+        let key = body
+            .get(member.key.clone())
+            .and_then(|key| std::str::from_utf8(key).ok())
+            .unwrap_or_default();
+        let value = body.get(member.value.clone()).unwrap_or_default();
+        match key {
+            "model" => {
+                peek.model = model(value)?;
+                peek.spans.model = member.value.clone();
+            }
+            "messages" => has_messages = messages(value)?,
+            "stream" => peek.stream = flag("stream", value)?.unwrap_or(false),
+            "stream_options" => stream_options(body, member, &mut peek)?,
+            "max_tokens" => {
+                peek.max_output = peek
+                    .max_output
+                    .max(count("max_tokens", value, MOST_OUTPUT)?)
+            }
+            "max_completion_tokens" => {
+                peek.max_output =
+                    peek.max_output
+                        .max(count("max_completion_tokens", value, MOST_OUTPUT)?);
+            }
+            "n" => peek.choices = choices(value)?,
+            "temperature" => within("temperature", value, 0.0, 2.0)?,
+            "top_p" => within("top_p", value, 0.0, 1.0)?,
+            "presence_penalty" => within("presence_penalty", value, -2.0, 2.0)?,
+            "frequency_penalty" => within("frequency_penalty", value, -2.0, 2.0)?,
+            key if REFUSED.contains(&key) => {
+                let kind = FailureKind::InvalidRequest;
+                let message = format!(
+                    "{key:?} is not accepted: providers and their keys come from the gateway's configuration"
+                );
+                return Err(RequestError {
+                    kind,
+                    message,
+                    param: None,
+                });
+            }
+            key if OURS.contains(&key) => {
+                if key == "timeout" {
+                    peek.timeout = seconds(value);
+                }
+                ours.push(index);
+            }
+            _ => {}
+        }
+    }
+    if peek.model.is_empty() {
+        return Err(RequestError::at(
+            "model",
+            "\"model\" is missing; GET /v1/models lists what there is",
+        ));
+    }
+    if !has_messages {
+        return Err(RequestError::at(
+            "messages",
+            "\"messages\" is missing; send at least one message",
+        ));
+    }
+    peek.spans.ours = ours
+        .iter()
+        .map(|index| with_comma(&members, *index, &ours))
+        .collect();
+    peek.spans.end = body
+        .iter()
+        .rposition(|byte| *byte == b'}')
+        .unwrap_or(body.len());
+    Ok(peek)
+}
+
+fn model(value: &[u8]) -> Result<String, RequestError> {
+    let text: Cow<'_, str> =
+        text(value).ok_or_else(|| RequestError::at("model", "\"model\" must be a text"))?;
+    if text.is_empty() || text.len() > LONGEST_MODEL || text.chars().any(char::is_control) {
+        return Err(RequestError::at(
+            "model",
+            format!("\"model\" must have 1 to {LONGEST_MODEL} printable characters"),
+        ));
+    }
+    Ok(text.into_owned())
+}
+
+fn text(value: &[u8]) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_slice::<Text<'_>>(value)
+        .ok()
+        .map(|text| text.0)
+}
+
+fn messages(value: &[u8]) -> Result<bool, RequestError> {
+    let inside = value.strip_prefix(b"[").unwrap_or_default();
+    let first = inside.iter().find(|byte| !byte.is_ascii_whitespace());
+    match (value.first(), first) {
+        (Some(b'['), Some(b'{')) => Ok(true),
+        (Some(b'['), Some(b']')) => Err(RequestError::at(
+            "messages",
+            "\"messages\" is empty; send at least one message",
+        )),
+        (Some(b'['), _) => Err(RequestError::at(
+            "messages[0]",
+            "each message must be an object with role and content",
+        )),
+        _ => Err(RequestError::at(
+            "messages",
+            "\"messages\" must be a list of messages",
+        )),
+    }
+}
+
+fn flag(name: &'static str, value: &[u8]) -> Result<Option<bool>, RequestError> {
+    match value {
+        b"true" => Ok(Some(true)),
+        b"false" => Ok(Some(false)),
+        b"null" => Ok(None),
+        _ => Err(RequestError::at(
+            name,
+            format!("{name:?} must be true or false"),
+        )),
+    }
+}
+
+fn number(value: &[u8]) -> Option<f64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+fn count(name: &'static str, value: &[u8], most: u64) -> Result<Option<u64>, RequestError> {
+    if value == b"null" {
+        return Ok(None);
+    }
+    let whole: Option<u64> = std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    whole
+        .filter(|count| (1..=most).contains(count))
+        .map(Some)
+        .ok_or_else(|| {
+            RequestError::at(
+                name,
+                format!("{name:?} must be a whole number from 1 to {most}"),
+            )
+        })
+}
+
+fn choices(value: &[u8]) -> Result<u32, RequestError> {
+    Ok(count("n", value, MOST_CHOICES)?
+        .and_then(|count| u32::try_from(count).ok())
+        .unwrap_or(1))
+}
+
+fn within(name: &'static str, value: &[u8], least: f64, most: f64) -> Result<(), RequestError> {
+    if value == b"null" || number(value).is_some_and(|number| (least..=most).contains(&number)) {
+        return Ok(());
+    }
+    Err(RequestError::at(
+        name,
+        format!("{name:?} must be a number from {least} to {most}"),
+    ))
+}
+
+fn seconds(value: &[u8]) -> Option<Duration> {
+    number(value)
+        .filter(|seconds| *seconds > 0.0 && *seconds <= 86_400.0)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+}
+
+fn stream_options(
+    body: &[u8],
+    member: &MemberSpan,
+    peek: &mut ChatPeek,
+) -> Result<(), RequestError> {
+    let value = body.get(member.value.clone()).unwrap_or_default();
+    if value == b"null" {
+        peek.spans.stream_options = Some(member.value.clone());
+        return Ok(());
+    }
+    if value.first() != Some(&b'{') {
+        return Err(RequestError::at(
+            "stream_options",
+            "\"stream_options\" must be an object",
+        ));
+    }
+    for option in members_of(body, &member.value) {
+        if body.get(option.key.clone()) == Some(b"include_usage") {
+            let value = body.get(option.value.clone()).unwrap_or_default();
+            peek.include_usage = flag("stream_options.include_usage", value)?;
+            peek.spans.include_usage = Some(option.value.clone());
+        }
+    }
+    peek.spans.stream_options = Some(member.value.clone());
+    Ok(())
+}
+
+/// A whole member and the comma that goes with it, so that what is left is still an object: the comma
+/// behind, or, when nothing that stays follows, the comma before.
+fn with_comma(members: &[MemberSpan], index: usize, ours: &[usize]) -> Range<usize> {
+    let Some(member) = members.get(index) else {
+        return 0..0;
+    };
+    let start = member.key.start - 1;
+    let something_stays_behind = (index + 1..members.len()).any(|later| !ours.contains(&later));
+    match (
+        members.get(index + 1),
+        index.checked_sub(1).and_then(|before| members.get(before)),
+    ) {
+        (Some(next), _) if something_stays_behind => start..next.key.start - 1,
+        (_, Some(before)) => before.value.end..member.value.end,
+        _ => start..member.value.end,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn refused(body: &str) -> String {
+        peek_request(body.as_bytes()).unwrap_err().message
+    }
+
+    const MESSAGES: &str = r#""messages":[{"role":"user","content":"x"}]"#;
+
+    #[test]
+    fn the_facts_of_a_request_are_found() {
+        let body = format!(
+            r#"{{"model":"fast","stream":true,"stream_options":{{"include_usage":true}},"max_tokens":7,"n":2,"timeout":1.5,{MESSAGES}}}"#
+        );
+        let peek = peek_request(body.as_bytes()).unwrap();
+        assert_eq!(
+            (peek.model.as_str(), peek.stream, peek.include_usage),
+            ("fast", true, Some(true))
+        );
+        assert_eq!(
+            (peek.max_output, peek.choices, peek.timeout),
+            (Some(7), 2, Some(Duration::from_millis(1_500)))
+        );
+    }
+
+    #[test]
+    fn l06_numbers_out_of_range_are_refused_before_anything_is_reserved() {
+        for (field, value) in [
+            ("max_tokens", "1000000000000000000"),
+            ("max_tokens", "-1"),
+            ("max_tokens", "1.5"),
+            ("max_completion_tokens", "0"),
+            ("max_tokens", "\"7\""),
+            ("n", "10000"),
+            ("temperature", "1e999"),
+            ("temperature", "2.1"),
+            ("top_p", "-0.1"),
+            ("stream", "1"),
+        ] {
+            let message = refused(&format!(r#"{{"model":"m",{MESSAGES},"{field}":{value}}}"#));
+            assert!(
+                message.contains(field) && message.contains("must"),
+                "{field} {value}: {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a09_an_address_or_a_key_in_the_request_is_refused() {
+        for field in REFUSED {
+            let message = refused(&format!(
+                r#"{{"model":"m",{MESSAGES},"{field}":"http://169.254.169.254"}}"#
+            ));
+            assert!(
+                message.contains("configuration") && !message.contains("169"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_the_cure() {
+        assert!(refused(&format!("{{{MESSAGES}}}")).contains("/v1/models"));
+        assert!(refused(r#"{"model":"m"}"#).contains("at least one"));
+        assert!(refused(r#"{"model":"m","messages":[]}"#).contains("empty"));
+        assert!(refused(r#"{"model":"m","messages":["x"]}"#).contains("object"));
+        assert!(refused(r#"{"model":5,"messages":[{}]}"#).contains("text"));
+        assert!(refused(r#"{"model":"a\u0000b","messages":[{}]}"#).contains("printable"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = peek_request(&body);
+        }
+
+        #[test]
+        fn no_shape_panics(body in "\\{(\"(model|messages|stream|stream_options|n|max_tokens|timeout)\":(null|true|\\[\\]|\\{\\}|\\[\\{\\}\\]|\"a\"|-?[0-9]{1,3}),?){0,6}\\}") {
+            let _ = peek_request(body.as_bytes());
+        }
+    }
+}

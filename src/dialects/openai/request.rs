@@ -1,0 +1,359 @@
+//! A chat request in OpenAI's form, decoded for a provider that speaks another.
+
+use serde_json::{Map, Value};
+
+use crate::dialects::DialectError;
+use crate::domain::chat::{
+    ChatRequest, Message, OutputFormat, Part, Role, Source, Tool, ToolChoice,
+};
+
+/// Decodes a body that was peeked before: its top level is known to be sound.
+pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
+    let value: Value = serde_json::from_slice(body).map_err(|_| DialectError {
+        message: "the request body is not JSON".to_owned(),
+        param: None,
+    })?;
+    let Value::Object(mut fields) = value else {
+        return Err(DialectError {
+            message: "the request body is not an object".to_owned(),
+            param: None,
+        });
+    };
+    let mut request = ChatRequest {
+        model: text(fields.remove("model")).unwrap_or_default(),
+        messages: messages(fields.remove("messages"))?,
+        tools: tools(fields.remove("tools"))?,
+        tool_choice: tool_choice(fields.remove("tool_choice"))?,
+        parallel_tool_calls: fields
+            .remove("parallel_tool_calls")
+            .and_then(|value| value.as_bool()),
+        temperature: number(&mut fields, "temperature"),
+        top_p: number(&mut fields, "top_p"),
+        top_k: fields.remove("top_k").and_then(|value| value.as_u64()),
+        stop: stop(fields.remove("stop"))?,
+        output_format: output_format(fields.remove("response_format"))?,
+        reasoning_effort: text(fields.remove("reasoning_effort")),
+        user: text(fields.remove("user")),
+        stream: fields
+            .remove("stream")
+            .and_then(|value| value.as_bool())
+            .unwrap_or(false),
+        ..ChatRequest::default()
+    };
+    let (old, new) = (
+        fields.remove("max_tokens"),
+        fields.remove("max_completion_tokens"),
+    );
+    request.max_output = new
+        .and_then(|value| value.as_u64())
+        .or_else(|| old?.as_u64());
+    if let Some(options) = fields.remove("stream_options") {
+        request.include_usage = options
+            .get("include_usage")
+            .and_then(Value::as_bool)
+            .unwrap_or(false);
+    }
+    fields.retain(|_, value| !value.is_null());
+    request.extra = fields;
+    Ok(request)
+}
+
+fn text(value: Option<Value>) -> Option<String> {
+    match value {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+fn number(fields: &mut Map<String, Value>, name: &str) -> Option<f64> {
+    fields.remove(name).and_then(|value| value.as_f64())
+}
+
+fn stop(value: Option<Value>) -> Result<Vec<String>, DialectError> {
+    match value {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(stop)) => Ok(vec![stop]),
+        Some(Value::Array(list)) => list
+            .into_iter()
+            .map(|one| {
+                text(Some(one)).ok_or_else(|| {
+                    DialectError::at("stop", "\"stop\" must be a text or a list of texts")
+                })
+            })
+            .collect(),
+        Some(_) => Err(DialectError::at(
+            "stop",
+            "\"stop\" must be a text or a list of texts",
+        )),
+    }
+}
+
+fn messages(value: Option<Value>) -> Result<Vec<Message>, DialectError> {
+    let Some(Value::Array(list)) = value else {
+        return Err(DialectError::at(
+            "messages",
+            "\"messages\" must be a list of messages",
+        ));
+    };
+    list.into_iter()
+        .enumerate()
+        .map(|(index, value)| message(index, value))
+        .collect()
+}
+
+fn message(index: usize, value: Value) -> Result<Message, DialectError> {
+    let path = format!("messages[{index}]");
+    let Value::Object(mut fields) = value else {
+        return Err(DialectError::at(
+            path,
+            "a message must be an object with role and content",
+        ));
+    };
+    let role_name = text(fields.remove("role")).unwrap_or_default();
+    let role = match role_name.as_str() {
+        "system" | "developer" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" | "function" => Role::Tool,
+        _ => {
+            return Err(DialectError::at(
+                format!("{path}.role"),
+                "role must be system, developer, user, assistant or tool",
+            ));
+        }
+    };
+    let mut parts = content(&format!("{path}.content"), fields.remove("content"))?;
+    if role == Role::Tool {
+        let id = text(fields.remove("tool_call_id"))
+            .or_else(|| text(fields.remove("name")))
+            .ok_or_else(|| {
+                DialectError::at(
+                    format!("{path}.tool_call_id"),
+                    "a tool message must name the call it answers",
+                )
+            })?;
+        return Ok(Message {
+            role,
+            parts: vec![Part::ToolResult {
+                id,
+                parts,
+                is_error: false,
+            }],
+        });
+    }
+    if let Some(thought) = text(fields.remove("reasoning_content")).filter(|text| !text.is_empty())
+    {
+        parts.insert(
+            0,
+            Part::Thinking {
+                text: thought,
+                signature: None,
+            },
+        );
+    }
+    if let Some(refusal) = text(fields.remove("refusal")).filter(|text| !text.is_empty()) {
+        parts.push(Part::Refusal { text: refusal });
+    }
+    if let Some(Value::Array(calls)) = fields.remove("tool_calls") {
+        for (place, call) in calls.into_iter().enumerate() {
+            parts.push(tool_call(&format!("{path}.tool_calls[{place}]"), call)?);
+        }
+    }
+    Ok(Message { role, parts })
+}
+
+fn tool_call(path: &str, mut call: Value) -> Result<Part, DialectError> {
+    let id = text(call.get_mut("id").map(Value::take));
+    let function = call
+        .get_mut("function")
+        .map(Value::take)
+        .unwrap_or_default();
+    let name = function
+        .get("name")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
+    let arguments = function
+        .get("arguments")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    match (id, name) {
+        (Some(id), Some(name)) => Ok(Part::ToolCall {
+            id,
+            name,
+            arguments,
+        }),
+        _ => Err(DialectError::at(
+            path,
+            "a tool call needs id and function.name; custom tools cannot cross to this provider",
+        )),
+    }
+}
+
+fn content(path: &str, value: Option<Value>) -> Result<Vec<Part>, DialectError> {
+    match value {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(text)) if text.is_empty() => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(vec![Part::Text { text }]),
+        Some(Value::Array(list)) => list
+            .into_iter()
+            .enumerate()
+            .map(|(index, value)| part(&format!("{path}[{index}]"), &value))
+            .collect(),
+        Some(_) => Err(DialectError::at(
+            path,
+            "content must be a text or a list of parts",
+        )),
+    }
+}
+
+fn part(path: &str, value: &Value) -> Result<Part, DialectError> {
+    let at = |pointer: &str| {
+        value
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    let missing = |what: &str| DialectError::at(path, format!("this part needs {what}"));
+    match value
+        .get("type")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+    {
+        "text" => Ok(Part::Text {
+            text: at("/text").ok_or_else(|| missing("text"))?,
+        }),
+        "refusal" => Ok(Part::Refusal {
+            text: at("/refusal").ok_or_else(|| missing("refusal"))?,
+        }),
+        "image_url" => {
+            let url = at("/image_url/url").ok_or_else(|| missing("image_url.url"))?;
+            Ok(Part::Image {
+                source: source(path, url)?,
+            })
+        }
+        "input_audio" => Ok(Part::Audio {
+            format: at("/input_audio/format").ok_or_else(|| missing("input_audio.format"))?,
+            data: at("/input_audio/data").ok_or_else(|| missing("input_audio.data"))?,
+        }),
+        "file" => {
+            let data = at("/file/file_data").ok_or_else(|| {
+                missing("file.file_data; stored files cannot cross to this provider")
+            })?;
+            Ok(Part::Document {
+                source: source(path, data)?,
+                name: at("/file/filename"),
+            })
+        }
+        other => {
+            let shown: String = other.chars().take(64).collect();
+            Err(DialectError::at(
+                path,
+                format!("parts of type {shown:?} cannot cross to this provider"),
+            ))
+        }
+    }
+}
+
+/// A data URL becomes its data; an address stays one and is never fetched here.
+fn source(path: &str, url: String) -> Result<Source, DialectError> {
+    if let Some(rest) = url.strip_prefix("data:") {
+        let (kind, data) = rest.split_once(";base64,").ok_or_else(|| {
+            DialectError::at(path, "a data URL must be data:<type>;base64,<data>")
+        })?;
+        return Ok(Source::Base64 {
+            media_type: kind.to_owned(),
+            data: data.to_owned(),
+        });
+    }
+    if url.starts_with("https://") {
+        return Ok(Source::Url { url });
+    }
+    Err(DialectError::at(
+        path,
+        "only https and data URLs are accepted",
+    ))
+}
+
+fn tools(value: Option<Value>) -> Result<Vec<Tool>, DialectError> {
+    let Some(Value::Array(list)) = value else {
+        return Ok(Vec::new());
+    };
+    list.into_iter()
+        .enumerate()
+        .map(|(index, tool)| {
+            let function = tool
+                .get("function")
+                .filter(|_| tool.get("type").and_then(Value::as_str) == Some("function"));
+            let name = function.and_then(|function| function.get("name")?.as_str());
+            let (Some(function), Some(name)) = (function, name) else {
+                return Err(DialectError::at(
+                    format!("tools[{index}]"),
+                    "only function tools can cross to this provider",
+                ));
+            };
+            Ok(Tool {
+                name: name.to_owned(),
+                description: function
+                    .get("description")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned),
+                schema: function
+                    .get("parameters")
+                    .filter(|schema| schema.is_object())
+                    .cloned(),
+                strict: function.get("strict").and_then(Value::as_bool),
+            })
+        })
+        .collect()
+}
+
+fn tool_choice(value: Option<Value>) -> Result<Option<ToolChoice>, DialectError> {
+    let choice = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(word)) => match word.as_str() {
+            "none" => Some(ToolChoice::None),
+            "auto" => Some(ToolChoice::Auto),
+            "required" => Some(ToolChoice::Required),
+            _ => None,
+        },
+        Some(value) => value
+            .pointer("/function/name")
+            .and_then(Value::as_str)
+            .map(|name| ToolChoice::Named(name.to_owned())),
+    };
+    choice
+        .map(Some)
+        .ok_or_else(|| DialectError::at("tool_choice", "this tool_choice cannot cross to this provider; use none, auto, required or a function"))
+}
+
+fn output_format(value: Option<Value>) -> Result<Option<OutputFormat>, DialectError> {
+    let Some(value) = value.filter(|value| !value.is_null()) else {
+        return Ok(None);
+    };
+    match value.get("type").and_then(Value::as_str) {
+        Some("text") => Ok(None),
+        Some("json_object") => Ok(Some(OutputFormat::Json)),
+        Some("json_schema") => {
+            let schema = value.pointer("/json_schema/schema").cloned();
+            let schema = schema.ok_or_else(|| {
+                DialectError::at("response_format.json_schema", "the schema is missing")
+            })?;
+            Ok(Some(OutputFormat::Schema {
+                name: value
+                    .pointer("/json_schema/name")
+                    .and_then(Value::as_str)
+                    .unwrap_or("answer")
+                    .to_owned(),
+                schema,
+                strict: value
+                    .pointer("/json_schema/strict")
+                    .and_then(Value::as_bool),
+            }))
+        }
+        _ => Err(DialectError::at(
+            "response_format.type",
+            "use text, json_object or json_schema",
+        )),
+    }
+}
