@@ -1,8 +1,24 @@
 //! Switchyard: a self-hosted gateway that makes many model providers look like one that never fails.
+//!
+//! # The map
+//! A request comes in at [`edge`], becomes a story in [`dispatch`], asks the [`actors`] where it may go,
+//! is sent by [`upstream`], and is read and written by [`dialects`]. Decisions are plain functions in
+//! [`policy`]; what the operator wrote is in [`config`]; names of things are in [`domain`].
+//!
+//! # The words
+//! **provider** a company or server that answers · **key** our API key there · **pool** what clients
+//! call a model · **endpoint** a provider's model · **target** endpoint and key · **client** who calls ·
+//! **attempt** one call to one target · **lease** the right to make it · **outcome** how it went ·
+//! **dialect** a wire format · **leg** one side of a race · **seat** an actor's place in the tree ·
+//! **slot** a reference that survives a restart · **cell** numbers that outlive the actor deciding them
 
+pub mod actors;
+pub mod app;
 pub mod config;
 pub mod dialects;
+pub mod dispatch;
 pub mod domain;
+pub mod edge;
 pub mod policy;
 pub mod store;
 pub mod telemetry;

@@ -1,3 +1,227 @@
-//! The `switchyard` command.
+//! The `switchyard` command: serve, check, audit.
 
-fn main() {}
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use switchyard::app::{App, StartError};
+use switchyard::config::{Source, explain, explain_json};
+use switchyard::store::journal::verify;
+use switchyard::telemetry::logs;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A self-hosted gateway that makes many model providers look like one that never fails.
+#[derive(Parser)]
+#[command(version, about, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway (the default). Without a file it serves the providers whose keys are in the environment.
+    Serve(Serve),
+    /// Find every mistake in a configuration, or explain what it means.
+    Check(Check),
+    /// The audit journal.
+    #[command(subcommand)]
+    Audit(Audit),
+}
+
+#[derive(clap::Args, Default)]
+struct Serve {
+    /// The configuration file; ./switchyard.toml is used when it is there.
+    #[arg(long, short)]
+    config: Option<PathBuf>,
+    /// Write the addresses really bound to this file, one `name=value` a line.
+    #[arg(long)]
+    announce: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct Check {
+    /// The configuration file; ./switchyard.toml is used when it is there.
+    #[arg(long, short)]
+    config: Option<PathBuf>,
+    /// Explain the whole, or what one model name leads to.
+    #[arg(long, num_args = 0..=1, default_missing_value = "")]
+    explain: Option<String>,
+    /// For programs.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Audit {
+    /// Prove that no record was changed, removed or moved, and that every request has one outcome.
+    Verify {
+        /// The journal's folder.
+        #[arg(default_value = "journal")]
+        path: PathBuf,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(serve) => run(serve),
+        Command::Check(check) => self::check(&check),
+        Command::Audit(Audit::Verify { path, json }) => audit(&path, json),
+    }
+}
+
+/// Standard output that may be closed: then there is nobody to tell.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "switchyard: {text}");
+}
+
+fn source(named: Option<PathBuf>) -> Source {
+    let usual = PathBuf::from("switchyard.toml");
+    Source { file: named.or_else(|| usual.exists().then_some(usual)) }
+}
+
+fn check(check: &Check) -> ExitCode {
+    match source(check.config.clone()).load() {
+        Ok(settings) => {
+            if check.json {
+                say(&serde_json::to_string_pretty(&explain_json(&settings)).unwrap_or_default());
+            } else {
+                match check.explain.as_deref() {
+                    Some(model) if !model.is_empty() => say(explain(&settings, Some(model)).trim_end()),
+                    Some(_) => say(explain(&settings, None).trim_end()),
+                    None => {
+                        say(&format!("good: {} providers, {} pools", settings.providers.len(), settings.pools.len()));
+                        for warning in &settings.warnings {
+                            say(&format!("warning: {warning}"));
+                        }
+                    }
+                }
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            for mistake in &error.mistakes {
+                complain(&mistake.to_string());
+            }
+            complain(&format!("{} mistakes", error.mistakes.len()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn audit(path: &std::path::Path, json: bool) -> ExitCode {
+    match verify(path) {
+        Ok(report) => {
+            if json {
+                say(&serde_json::to_string_pretty(&report).unwrap_or_default());
+            } else {
+                say(&report.to_string());
+            }
+            if report.intact() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            complain(&format!("{}: {error}; name the journal's folder", path.display()));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(serve: Serve) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("no runtime: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(async {
+        match self::serve(serve).await {
+            Ok(code) => code,
+            Err(error) => {
+                for line in error.to_string().lines() {
+                    complain(line);
+                }
+                ExitCode::FAILURE
+            }
+        }
+    })
+}
+
+async fn serve(serve: Serve) -> Result<ExitCode, StartError> {
+    let source = source(serve.config);
+    let settings = source.load()?;
+    if let Err(error) = logs::init(&settings.logs) {
+        complain(&error.to_string());
+        return Ok(ExitCode::FAILURE);
+    }
+    let (open, bare) = (settings.clients.is_empty(), settings.providers.is_empty());
+    let file = source.file.as_ref().map(|path| path.display().to_string());
+    let app = App::start(settings, source).await?;
+    let base = app.address().map(|address| format!("http://{address}/v1")).unwrap_or_default();
+    say(&format!("switchyard serves {base}"));
+    if let Some(admin) = app.admin_address() {
+        say(&format!("admin       http://{admin}/admin/tree"));
+    }
+    say(&format!("config      {}", file.unwrap_or_else(|| "none: defaults and environment".to_owned())));
+    if open {
+        say("clients     no keys configured: only this machine can connect");
+    }
+    if bare {
+        say("providers   none yet: set OPENAI_API_KEY, ANTHROPIC_API_KEY or the like, or name a file with --config");
+    }
+    announce(serve.announce, &app, &base);
+    Ok(until_told(app).await)
+}
+
+fn announce(file: Option<PathBuf>, app: &App, base: &str) {
+    let Some(file) = file else { return };
+    let admin = app.admin_address().map(|address| format!("http://{address}")).unwrap_or_default();
+    // Written beside and moved, so that a reader never sees half of it.
+    let beside = file.with_extension("new");
+    let written = std::fs::write(&beside, format!("base_url={base}\nadmin_url={admin}\n"))
+        .and_then(|()| std::fs::rename(&beside, &file));
+    if let Err(error) = written {
+        complain(&format!("--announce {}: {error}", file.display()));
+    }
+}
+
+/// Serves until a signal says otherwise.
+async fn until_told(app: App) -> ExitCode {
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
+    else {
+        complain("signals cannot be heard here");
+        return ExitCode::FAILURE;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => app.reload(),
+            () = app.gave_up() => {
+                complain("a vital part keeps failing; ending so that it can be started afresh");
+                return ExitCode::from(70);
+            }
+        }
+    }
+    // A second signal means now.
+    tokio::select! {
+        () = app.stop() => ExitCode::SUCCESS,
+        _ = interrupt.recv() => ExitCode::FAILURE,
+        _ = terminate.recv() => ExitCode::FAILURE,
+    }
+}

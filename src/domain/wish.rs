@@ -72,3 +72,35 @@ impl PromptClass {
         self as usize
     }
 }
+
+/// Whether the answer comes as a stream or in one piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    Stream,
+    Whole,
+}
+
+/// What latencies may be compared with each other: the time to the first piece of a stream says nothing
+/// about the time to a whole answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    pub class: PromptClass,
+    pub mode: Mode,
+}
+
+impl Shape {
+    pub const COUNT: usize = PromptClass::ALL.len() * 2;
+
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Mode::Stream, Mode::Whole]
+            .into_iter()
+            .flat_map(|mode| PromptClass::ALL.into_iter().map(move |class| Self { class, mode }))
+    }
+
+    pub fn index(self) -> usize {
+        match self.mode {
+            Mode::Stream => self.class.index(),
+            Mode::Whole => self.class.index() + PromptClass::ALL.len(),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! One request as the mock received it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::http1::{self, Fields};
+
+/// One request as the mock received it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// 1 for the first request this mock saw.
+    pub number: u64,
+    /// 1 for the first connection this mock accepted.
+    pub connection: u64,
+    /// 0 for the first request on its connection.
+    pub reuse: u64,
+    /// When the whole request had arrived, since the mock's start.
+    pub at: Duration,
+    pub method: String,
+    /// With the query, as sent.
+    pub path: String,
+    pub fields: Fields,
+    /// The body with its framing taken off, byte for byte.
+    pub body: Bytes,
+    /// `Null` when the body is not JSON.
+    pub json: Value,
+}
+
+impl Asked {
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        http1::field(&self.fields, name)
+    }
+
+    /// The provider key, from `authorization: Bearer …`, `x-api-key` or `api-key`.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        let bearer = self
+            .header("authorization")
+            .and_then(|value| value.strip_prefix("Bearer "));
+        bearer
+            .or_else(|| self.header("x-api-key"))
+            .or_else(|| self.header("api-key"))
+            .map(str::trim)
+    }
+
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        self.json.get("model").and_then(Value::as_str)
+    }
+
+    /// Whether an event stream was asked for.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.json
+            .get("stream")
+            .and_then(Value::as_bool)
+            .unwrap_or(false)
+    }
+
+    /// The path without the query.
+    #[must_use]
+    pub fn bare_path(&self) -> &str {
+        self.path.split('?').next().unwrap_or_default()
+    }
+}

@@ -1,0 +1,202 @@
+//! The cheap path for load: prebuilt bytes out, nothing parsed that need not be, nothing logged.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use memchr::memmem;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::asked::Asked;
+use super::behaviour::{Form, Healthy, Step, Words};
+use super::dialect::Dialect;
+use super::plan::Plan;
+use super::shared::{Counted, Shared};
+use super::weather::Weather;
+
+/// A request larger than this is not load, it is a mistake.
+const REQUEST_LIMIT: usize = 16 * 1024 * 1024;
+const FIELDS: usize = 64;
+
+/// What every request gets when the mock is fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fast {
+    /// Bytes of text in the answer, spread evenly over the chunks.
+    pub text_bytes: usize,
+    /// Content events of a stream.
+    pub chunks: usize,
+    /// Before the head.
+    pub delay: Duration,
+    /// Between events; zero sends the whole stream in one write.
+    pub gap: Duration,
+}
+
+impl Default for Fast {
+    fn default() -> Self {
+        Self {
+            text_bytes: 1024,
+            chunks: 32,
+            delay: Duration::ZERO,
+            gap: Duration::ZERO,
+        }
+    }
+}
+
+/// The answers, built once.
+#[derive(Debug)]
+pub(super) struct FastAnswers {
+    delay: Duration,
+    gap: Duration,
+    unary: Bytes,
+    /// One write each.
+    stream: Vec<Bytes>,
+    wants_stream: [memmem::Finder<'static>; 2],
+}
+
+impl FastAnswers {
+    pub(super) fn new(fast: Fast, dialect: Dialect, name: &str) -> Self {
+        let unary = wire(fast, dialect, name, Form::Unary).concat().into();
+        let mut stream = wire(fast, dialect, name, Form::Stream);
+        if fast.gap.is_zero() {
+            stream = vec![stream.concat().into()];
+        }
+        Self {
+            delay: fast.delay,
+            gap: fast.gap,
+            unary,
+            stream,
+            wants_stream: [
+                memmem::Finder::new("\"stream\":true"),
+                memmem::Finder::new("\"stream\": true"),
+            ],
+        }
+    }
+
+    /// Serves until the peer leaves.
+    pub(super) async fn serve(&self, stream: &mut TcpStream, shared: &Shared) {
+        let mut inbox = BytesMut::with_capacity(64 * 1024);
+        // The peer's leaving is the normal end here.
+        while let Ok(Some(wants_stream)) = self.next_request(stream, &mut inbox).await {
+            shared.requests.fetch_add(1, Ordering::Relaxed);
+            let _counted = Counted::new(&shared.in_flight);
+            if !self.delay.is_zero() {
+                tokio::time::sleep(self.delay).await;
+            }
+            if self.answer(stream, wants_stream).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn answer(&self, stream: &mut TcpStream, wants_stream: bool) -> io::Result<()> {
+        if !wants_stream {
+            return stream.write_all(&self.unary).await;
+        }
+        for (position, bytes) in self.stream.iter().enumerate() {
+            if position > 0 && !self.gap.is_zero() {
+                tokio::time::sleep(self.gap).await;
+            }
+            stream.write_all(bytes).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes one request off the wire and tells whether it asks for a stream; `None` when the peer is done.
+    async fn next_request(
+        &self,
+        stream: &mut TcpStream,
+        inbox: &mut BytesMut,
+    ) -> io::Result<Option<bool>> {
+        loop {
+            if let Some((head, body)) = lengths(inbox)? {
+                let whole = head.saturating_add(body);
+                if whole > REQUEST_LIMIT {
+                    return Err(io::Error::other("request is too large for the fast mock"));
+                }
+                while inbox.len() < whole {
+                    inbox.reserve(whole.saturating_sub(inbox.len()));
+                    if stream.read_buf(inbox).await? == 0 {
+                        return Ok(None);
+                    }
+                }
+                let request = inbox.split_to(whole);
+                let body = request.get(head..).unwrap_or_default();
+                return Ok(Some(
+                    self.wants_stream
+                        .iter()
+                        .any(|finder| finder.find(body).is_some()),
+                ));
+            }
+            inbox.reserve(16 * 1024);
+            if stream.read_buf(inbox).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Length of a complete head and of the body it announces.
+fn lengths(inbox: &[u8]) -> io::Result<Option<(usize, usize)>> {
+    let mut slots = [httparse::EMPTY_HEADER; FIELDS];
+    let mut parsed = httparse::Request::new(&mut slots);
+    let Ok(status) = parsed.parse(inbox) else {
+        return Err(io::Error::other("not an HTTP/1.1 request"));
+    };
+    let httparse::Status::Complete(head) = status else {
+        return Ok(None);
+    };
+    let named = |name: &str| {
+        parsed
+            .headers
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name))
+    };
+    if named("transfer-encoding").is_some() {
+        return Err(io::Error::other(
+            "the fast mock reads bodies by content-length only",
+        ));
+    }
+    let length = named("content-length")
+        .map(|field| std::str::from_utf8(field.value).ok()?.trim().parse().ok());
+    match length {
+        None => Ok(Some((head, 0))),
+        Some(Some(body)) => Ok(Some((head, body))),
+        Some(None) => Err(io::Error::other("content-length is not a number")),
+    }
+}
+
+/// A healthy answer as the writes it is made of: the head, each event, the end.
+fn wire(fast: Fast, dialect: Dialect, name: &str, form: Form) -> Vec<Bytes> {
+    let chunks = fast.chunks.max(1);
+    let piece = "x".repeat(fast.text_bytes.div_ceil(chunks).max(1));
+    let healthy = Healthy {
+        form,
+        words: Words::Given(vec![piece; chunks]),
+        ..Healthy::default()
+    };
+    let asked = Asked {
+        number: 1,
+        connection: 1,
+        reuse: 0,
+        at: Duration::ZERO,
+        method: "POST".to_owned(),
+        path: dialect.path().to_owned(),
+        fields: Vec::new(),
+        body: Bytes::new(),
+        json: dialect.sample_request("fast", form == Form::Stream),
+    };
+    let plan = Plan::new(name, &asked, &healthy, &Weather::default(), 0);
+    let steps = dialect.draft(&plan).steps();
+    steps
+        .into_iter()
+        .filter_map(|step| {
+            if let Step::Send { bytes, .. } = step {
+                Some(bytes)
+            } else {
+                None
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,103 @@
+//! What happened on the wire, request by request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::asked::Asked;
+
+/// How the peer left before the answer was whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    Fin,
+    Reset,
+}
+
+/// Tokens as the mock reported them, before any edit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reported {
+    pub input: u64,
+    pub output: u64,
+}
+
+/// One request and what became of it. Times count from the mock's start.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    pub asked: Arc<Asked>,
+    pub bytes_sent: u64,
+    /// Writes after the head: a JSON body is one, an event stream one per event.
+    pub chunks_sent: u64,
+    /// Content events among them.
+    pub content_sent: u64,
+    pub head_at: Option<Duration>,
+    pub first_content_at: Option<Duration>,
+    pub last_byte_at: Option<Duration>,
+    /// The peer left before the answer was whole.
+    pub left: Option<(Duration, Leaving)>,
+    /// The behaviour was carried out to its end, even if that end was a reset.
+    pub finished: bool,
+    /// `None` for anything but a healthy answer.
+    pub reported: Option<Reported>,
+}
+
+impl Exchange {
+    pub(super) fn new(asked: Arc<Asked>) -> Self {
+        Self {
+            asked,
+            bytes_sent: 0,
+            chunks_sent: 0,
+            content_sent: 0,
+            head_at: None,
+            first_content_at: None,
+            last_byte_at: None,
+            left: None,
+            finished: false,
+            reported: None,
+        }
+    }
+}
+
+/// The newest exchanges, oldest first.
+#[derive(Debug)]
+pub(super) struct Log {
+    kept: Vec<Exchange>,
+    limit: usize,
+}
+
+impl Log {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            kept: Vec::new(),
+            limit: limit.max(4),
+        }
+    }
+
+    /// A full log forgets its oldest quarter at once, so that forgetting costs little per request.
+    pub(super) fn push(&mut self, exchange: Exchange) {
+        if self.kept.len() >= self.limit {
+            self.kept.drain(..self.limit / 4);
+        }
+        self.kept.push(exchange);
+    }
+
+    /// `None` once the exchange has left the log. Requests that arrive together may be logged a little out of
+    /// number order, so the search starts where the number should be and then looks everywhere.
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Exchange> {
+        let first = self.kept.first()?.asked.number;
+        let guess = usize::try_from(number.saturating_sub(first)).ok()?;
+        if self
+            .kept
+            .get(guess)
+            .is_some_and(|exchange| exchange.asked.number == number)
+        {
+            return self.kept.get_mut(guess);
+        }
+        self.kept
+            .iter_mut()
+            .rev()
+            .find(|exchange| exchange.asked.number == number)
+    }
+
+    pub(super) fn all(&self) -> &[Exchange] {
+        &self.kept
+    }
+}

@@ -1,0 +1,248 @@
+//! What a healthy answer to one request will say and when, before a dialect puts it into its own form.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::asked::Asked;
+use super::behaviour::{Calls, Form, Healthy, Words};
+use super::log::Reported;
+use super::weather::Weather;
+use crate::{canary, http1};
+
+/// One request cannot make the mock build more than this.
+const MOST_WORDS: u64 = 200_000;
+const MOST_CHOICES: u64 = 16;
+const MOST_CALLS: usize = 16;
+
+/// A tool call of the answer.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    pub(super) name: String,
+    /// A JSON object as text.
+    pub(super) arguments: String,
+}
+
+/// When each part of the answer is due.
+#[derive(Debug, Clone)]
+pub(super) struct Waits {
+    pub(super) head: Duration,
+    /// From the head to the first content.
+    pub(super) first: Duration,
+    /// Before each later content event.
+    pub(super) gaps: Vec<Duration>,
+}
+
+impl Waits {
+    fn draw(weather: &Weather, events: usize, rng: &mut fastrand::Rng) -> Self {
+        let first_content = weather.first_content.draw(rng);
+        let head = weather
+            .head
+            .map_or(first_content, |head| head.draw(rng).min(first_content));
+        let gaps = (1..events).map(|_| weather.gap.draw(rng)).collect();
+        Self {
+            head,
+            first: first_content.saturating_sub(head),
+            gaps,
+        }
+    }
+
+    /// Before the `position`-th content event, from 0.
+    pub(super) fn before(&self, position: usize) -> Duration {
+        match position.checked_sub(1) {
+            None => self.first,
+            Some(gap) => self.gaps.get(gap).copied().unwrap_or_default(),
+        }
+    }
+
+    /// Of a unary answer, from the request to its head.
+    pub(super) fn whole(&self) -> Duration {
+        self.gaps
+            .iter()
+            .fold(self.head.saturating_add(self.first), |sum, gap| {
+                sum.saturating_add(*gap)
+            })
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    /// Unique across requests and mocks of one name.
+    pub(super) id: String,
+    pub(super) model: String,
+    pub(super) created: i64,
+    pub(super) streams: bool,
+    /// One per content event; joined they are the text.
+    pub(super) pieces: Vec<String>,
+    /// The token limit of the request was smaller than what the weather had to say.
+    pub(super) limited: bool,
+    pub(super) calls: Vec<Call>,
+    pub(super) choices: usize,
+    pub(super) include_usage: bool,
+    pub(super) thinks: bool,
+    pub(super) usage: Reported,
+    pub(super) waits: Waits,
+}
+
+impl Plan {
+    pub(super) fn new(
+        mock: &str,
+        asked: &Asked,
+        healthy: &Healthy,
+        weather: &Weather,
+        seed: u64,
+    ) -> Self {
+        let mut rng =
+            fastrand::Rng::with_seed(seed ^ asked.number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let limit = ["max_completion_tokens", "max_tokens"]
+            .iter()
+            .find_map(|name| asked.json.get(*name).and_then(Value::as_u64))
+            .unwrap_or(u64::MAX);
+        let words = weather.tokens.min(limit).min(MOST_WORDS);
+        let pieces = match &healthy.words {
+            Words::Given(pieces) => pieces.clone(),
+            Words::Canary => (1..=words)
+                .map(|position| piece(mock, asked.number, position))
+                .collect(),
+        };
+        let calls = calls(mock, asked, healthy.calls);
+        let choices = healthy.choices.unwrap_or_else(|| {
+            let wanted = asked.json.get("n").and_then(Value::as_u64).unwrap_or(1);
+            usize::try_from(wanted.clamp(1, MOST_CHOICES)).unwrap_or(1)
+        });
+        let said = if calls.is_empty() {
+            pieces.len()
+        } else {
+            calls.len().saturating_mul(8)
+        };
+        let waits = Waits::draw(weather, said, &mut rng);
+        Self {
+            id: format!("{mock}{:08x}{:06}", rng.u32(..), asked.number),
+            model: asked.model().unwrap_or("mock-model").to_owned(),
+            created: http1::unix_now(),
+            streams: match healthy.form {
+                Form::AsAsked => asked.streams(),
+                Form::Unary => false,
+                Form::Stream => true,
+            },
+            limited: calls.is_empty() && healthy.words == Words::Canary && weather.tokens > limit,
+            pieces,
+            calls,
+            choices,
+            include_usage: asked
+                .json
+                .pointer("/stream_options/include_usage")
+                .and_then(Value::as_bool)
+                .unwrap_or(false),
+            thinks: asked
+                .json
+                .pointer("/thinking/type")
+                .and_then(Value::as_str)
+                .is_some_and(|kind| kind == "enabled" || kind == "adaptive"),
+            usage: Reported {
+                input: (asked.body.len() as u64 / 4).max(1),
+                output: (said as u64).saturating_mul(choices as u64).max(1),
+            },
+            waits,
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        self.pieces.concat()
+    }
+}
+
+/// A word with the space that parts it from the one before, as tokens of real models come.
+fn piece(mock: &str, request: u64, position: u64) -> String {
+    let word = canary::word(mock, request, position);
+    if position == 1 {
+        word
+    } else {
+        format!(" {word}")
+    }
+}
+
+fn calls(mock: &str, asked: &Asked, wanted: Calls) -> Vec<Call> {
+    let names = tool_names(&asked.json);
+    let count = match wanted {
+        Calls::Exactly(count) => count,
+        Calls::AsAsked if names.is_empty() => 0,
+        Calls::AsAsked => calls_asked_for(asked),
+    };
+    let one_at_a_time = asked.json.get("parallel_tool_calls") == Some(&Value::Bool(false))
+        || asked.json.pointer("/tool_choice/disable_parallel_tool_use") == Some(&Value::Bool(true));
+    let count = count.min(if one_at_a_time { 1 } else { MOST_CALLS });
+    let forced = ["/tool_choice/function/name", "/tool_choice/name"]
+        .iter()
+        .find_map(|pointer| asked.json.pointer(pointer).and_then(Value::as_str));
+    (0..count)
+        .map(|position| {
+            let turn = names
+                .get(position.checked_rem(names.len()).unwrap_or(0))
+                .map_or("lookup", String::as_str);
+            let canary = canary::word(mock, asked.number, position as u64 + 1);
+            Call {
+                name: forced.unwrap_or(turn).to_owned(),
+                arguments: json!({"canary": canary, "city": "Köln"}).to_string(),
+            }
+        })
+        .collect()
+}
+
+fn tool_names(request: &Value) -> Vec<String> {
+    let tools = request
+        .get("tools")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let name = |tool: &Value| {
+        let found = tool.pointer("/function/name").or_else(|| tool.get("name"));
+        found.and_then(Value::as_str).map(str::to_owned)
+    };
+    tools.iter().filter_map(name).collect()
+}
+
+/// `[[tools]]` asks for one call, `[[tools:3]]` for three; a `tool_choice` that leaves no choice asks for one.
+/// After a tool's result the model has what it wanted and answers in words.
+fn calls_asked_for(asked: &Asked) -> usize {
+    let last = asked
+        .json
+        .get("messages")
+        .and_then(Value::as_array)
+        .and_then(|messages| messages.last());
+    let said = last.map(Value::to_string).unwrap_or_default();
+    let after_result = said.contains("\"tool_result\"") || said.contains("\"role\":\"tool\"");
+    if after_result {
+        return 0;
+    }
+    if let Some((_, rest)) = said.split_once("[[tools") {
+        let count = rest
+            .strip_prefix(':')
+            .and_then(|rest| rest.split("]]").next())
+            .and_then(|digits| digits.parse().ok());
+        return count.unwrap_or(1);
+    }
+    let choice = asked.json.get("tool_choice");
+    let kind = choice.and_then(|choice| {
+        choice
+            .as_str()
+            .or_else(|| choice.get("type").and_then(Value::as_str))
+    });
+    usize::from(matches!(
+        kind,
+        Some("required" | "any" | "function" | "tool")
+    ))
+}
+
+/// A text in two pieces, cut between characters: tool arguments never come in one.
+pub(super) fn halves(text: &str) -> Vec<&str> {
+    let mut middle = text.len() / 2;
+    while !text.is_char_boundary(middle) {
+        middle = middle.saturating_sub(1);
+    }
+    let (front, back) = text.split_at(middle);
+    [front, back]
+        .into_iter()
+        .filter(|half| !half.is_empty())
+        .collect()
+}

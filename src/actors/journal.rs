@@ -1,0 +1,190 @@
+//! The journal's keeper: opens it, watches its thread, opens it again.
+//!
+//! The thread that writes and its handle live in the desk, so a crash of this actor interrupts nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tracing::{error, info, warn};
+
+use super::member::{Crash, Member, Stage};
+use super::slot::{Seat, Slot};
+use crate::config::{JournalMode, JournalOnFailure, JournalSettings};
+use crate::store::journal::{JournalError, JournalHandle, JournalOptions, Opened, Record, open};
+use crate::telemetry::metrics::GatewayMetrics;
+
+/// Where requests and actors hand in their records.
+#[derive(Clone, Debug)]
+pub struct JournalDesk {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: JournalSettings,
+    handle: ArcSwapOption<JournalHandle>,
+}
+
+impl JournalDesk {
+    pub fn new(settings: JournalSettings) -> Self {
+        Self { inner: Arc::new(Inner { settings, handle: ArcSwapOption::empty() }) }
+    }
+
+    /// Whether new requests may be admitted: the journal is written, or need not be (ground rule G8).
+    pub fn admits(&self) -> bool {
+        if !self.must_be_written() {
+            return true;
+        }
+        let handle = self.inner.handle.load();
+        handle.as_ref().is_some_and(|handle| {
+            let health = handle.health();
+            health.writable() && health.lag() <= self.inner.settings.shed_after
+        })
+    }
+
+    fn must_be_written(&self) -> bool {
+        self.inner.settings.mode != JournalMode::Off
+            && self.inner.settings.on_failure == JournalOnFailure::Refuse
+    }
+
+    /// Hands in an intent; resolves when it is safe to send the request.
+    pub fn intent(&self, record: &Record<'_>) -> impl Future<Output = Result<(), JournalError>> + Send + use<> {
+        let strict = self.must_be_written();
+        let written = match self.inner.handle.load().as_ref() {
+            Some(handle) => Some(handle.append_and_wait(record)),
+            None if strict => None,
+            None => return futures_util::future::Either::Left(std::future::ready(Ok(()))),
+        };
+        let patience = self.inner.settings.shed_after;
+        futures_util::future::Either::Right(async move {
+            let Some(written) = written else { return Err(JournalError::Unwritable) };
+            // A disk this slow is as good as none: better an honest 503 than a queue of requests.
+            let done = tokio::time::timeout(patience, written).await.unwrap_or(Err(JournalError::Unwritable));
+            if strict { done } else { Ok(()) }
+        })
+    }
+
+    /// Hands in a record nobody waits for.
+    pub fn append(&self, record: &Record<'_>) -> Result<(), JournalError> {
+        match self.inner.handle.load().as_ref() {
+            Some(handle) => handle.append(record),
+            None => Ok(()),
+        }
+    }
+
+    pub fn event(&self, name: &str, subject: &str, detail: &str) {
+        // Lost only while the disk fails, and then it is counted there.
+        let _ = self.append(&Record::Event { name, subject, detail });
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn publish_gauges(&self, metrics: &GatewayMetrics) {
+        let handle = self.inner.handle.load();
+        let Some(handle) = handle.as_ref() else { return };
+        let health = handle.health();
+        metrics.audit_writable.set(if health.writable() { 1.0 } else { 0.0 });
+        metrics.audit_lag.set(health.lag().as_secs_f64());
+        metrics.audit_records.set(health.records() as f64);
+    }
+
+    /// A word on the journal for `/ready`.
+    pub fn state(&self) -> &'static str {
+        match (self.inner.settings.mode, self.admits(), self.inner.settings.on_failure) {
+            (JournalMode::Off, ..) => "off",
+            (_, true, JournalOnFailure::Refuse) => "written",
+            (_, false, _) => "unwritable",
+            (_, true, JournalOnFailure::BestEffort) => "best effort",
+        }
+    }
+
+    /// Ends the writing thread after what was handed in is written.
+    pub fn close(&self) {
+        self.inner.handle.store(None);
+    }
+}
+
+pub enum JournalMessage {
+    Open,
+    Opened(Result<(JournalHandle, Opened), JournalError>),
+    /// The writing thread ended by itself.
+    WriterEnded,
+}
+
+pub struct JournalActor {
+    desk: JournalDesk,
+    slot: Arc<Slot<JournalMessage>>,
+    seat: Arc<Seat>,
+}
+
+const RETRY: Duration = Duration::from_millis(500);
+
+impl JournalActor {
+    pub(super) fn new(desk: JournalDesk, slot: Arc<Slot<JournalMessage>>, seat: Arc<Seat>) -> Self {
+        Self { desk, slot, seat }
+    }
+
+    fn open(&self, stage: &mut Stage<JournalMessage>) {
+        let settings = &self.desk.inner.settings;
+        let options = JournalOptions {
+            folder: settings.path.clone(),
+            mode: settings.mode,
+            segment_bytes: settings.segment_bytes,
+        };
+        let slot = Arc::downgrade(&self.slot);
+        let on_exit = move || {
+            if let Some(slot) = slot.upgrade() {
+                let _ = slot.cast(JournalMessage::WriterEnded);
+            }
+        };
+        stage.spawn(async move {
+            let opened = tokio::task::spawn_blocking(move || open(options, on_exit)).await;
+            Some(JournalMessage::Opened(opened.unwrap_or(Err(JournalError::Unwritable))))
+        });
+    }
+}
+
+impl Member for JournalActor {
+    type Message = JournalMessage;
+
+    fn started(&mut self, stage: &mut Stage<JournalMessage>) -> Result<(), Crash> {
+        if self.desk.inner.settings.mode == JournalMode::Off {
+            self.seat.set_health("off");
+        } else if self.desk.inner.handle.load().is_some() {
+            self.seat.set_health("written");
+        } else {
+            self.open(stage);
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, message: JournalMessage, stage: &mut Stage<JournalMessage>) -> Result<(), Crash> {
+        match message {
+            JournalMessage::Open => self.open(stage),
+            JournalMessage::Opened(Ok((handle, opened))) => {
+                if opened.repaired || opened.interrupted > 0 {
+                    info!(repaired = opened.repaired, interrupted = opened.interrupted, "journal taken up after a crash");
+                }
+                if let Some(alarm) = opened.alarm {
+                    error!(at = alarm, "the journal's chain is broken; run switchyard audit verify");
+                }
+                self.desk.inner.handle.store(Some(Arc::new(handle)));
+                self.seat.set_health("written");
+            }
+            JournalMessage::Opened(Err(error)) => {
+                warn!(%error, "the journal cannot be opened, trying again");
+                self.seat.set_health("unwritable");
+                stage.after(RETRY, JournalMessage::Open);
+            }
+            JournalMessage::WriterEnded => {
+                // A thread that we closed ourselves has left the desk empty.
+                if self.desk.inner.handle.swap(None).is_some() {
+                    error!("the journal's thread ended, opening again");
+                    self.seat.set_health("unwritable");
+                    self.open(stage);
+                }
+            }
+        }
+        Ok(())
+    }
+}

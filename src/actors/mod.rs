@@ -1,0 +1,55 @@
+//! The supervision tree: who decides what, who restarts whom.
+//!
+//! ```text
+//! root (rest_for_one)
+//! ├─ settings    the configuration in force
+//! ├─ telemetry   upkeep of metrics, watchdog
+//! ├─ journal     keeper of the audit journal
+//! ├─ providers   (one_for_one)  a provider: breakers; parent of its keys
+//! ├─ pools       (one_for_one)  a pool: who takes a request; a race strategy beside it
+//! ├─ router      names to pools
+//! └─ edge        listeners
+//! ```
+//!
+//! An actor is a [`Member`]: plain state and a synchronous `handle`. What must outlive it lies in the
+//! [`Tables`]. References are [`Slot`]s, which stay good over a restart.
+
+mod cells;
+mod clock;
+mod edge;
+mod journal;
+mod key;
+mod lease;
+mod member;
+mod news;
+mod pool;
+mod provider;
+mod race;
+mod router;
+mod settings;
+mod slot;
+mod supervisor;
+mod system;
+mod tables;
+mod telemetry;
+#[cfg(test)]
+mod tests;
+mod wish;
+
+pub use cells::{EndpointCell, KeyCell, PoolCell, WindowCell};
+pub use clock::Clock;
+pub use edge::Listener;
+pub use journal::JournalDesk;
+pub use key::{KeyMessage, KeyProbe, KeyVerdict};
+pub use lease::{Estimate, FailedAttempt, Lease, Target, WindowLimits};
+pub use member::{Crash, InjectedFault, Member, Stage};
+pub use news::News;
+pub use pool::{ExplainedTarget, Explanation, PoolMessage};
+pub use provider::ProviderMessage;
+pub use race::RaceMessage;
+pub use router::{PoolEntry, Route, RouterMessage, Routes};
+pub use settings::{ReloadReason, Reloaded, SettingsDoor, SettingsMessage};
+pub use slot::{ActorKind, AskError, Seat, SeatState, Slot};
+pub use system::{Published, RootHandle, System, SystemParts};
+pub use tables::Tables;
+pub use wish::{Again, Patience, Purpose, Refusal, RefusalKind, Tried, Wish};

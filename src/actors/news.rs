@@ -1,0 +1,89 @@
+//! What happens to the family and the pools, told to the metrics, the log and the journal in one place.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::cells::{EndpointCell, KeyCell};
+use super::journal::JournalDesk;
+use super::slot::Seat;
+use super::supervisor::FamilyNews;
+use crate::domain::{AttemptOutcome, Lane, PoolName};
+use crate::policy::breaker::Change;
+use crate::policy::queue::ShedReason;
+use crate::telemetry::metrics::GatewayMetrics;
+
+/// Where news goes. Cheap to share; nothing here waits.
+pub struct News {
+    pub metrics: GatewayMetrics,
+    pub journal: JournalDesk,
+    /// Called when the root gave up.
+    pub give_up: Box<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for News {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("News")
+    }
+}
+
+impl News {
+    pub(super) fn breaker_changed(&self, endpoint: &EndpointCell, change: Change) {
+        let (provider, model) = (&endpoint.provider, endpoint.model.as_ref().map_or("*", |m| m.as_str()));
+        info!(%provider, model, from = change.from, to = change.to, "breaker changed");
+        self.journal.event("breaker.change", &format!("{provider}/{model}"), change.to);
+    }
+
+    pub(super) fn model_disabled(&self, endpoint: &EndpointCell, wait: Duration) {
+        let model = endpoint.model.as_ref().map_or("*", |m| m.as_str());
+        let subject = format!("{}/{model}", endpoint.provider);
+        self.journal.event("model.disabled", &subject, &format!("{} s", wait.as_secs()));
+    }
+
+    pub(super) fn key_quarantined(&self, key: &KeyCell, why: AttemptOutcome, wait: Duration) {
+        let subject = format!("{}/{}", key.provider, key.name);
+        let detail = format!("{} for {} s", why.label(), wait.as_secs());
+        self.journal.event("key.quarantined", &subject, &detail);
+    }
+
+    pub(super) fn key_returned(&self, key: &KeyCell) {
+        let (provider, name) = (&key.provider, &key.name);
+        info!(%provider, key = %name, "the provider accepts the key again");
+        self.journal.event("key.returned", &format!("{provider}/{name}"), "");
+    }
+
+    pub(super) fn panic_changed(&self, pool: &PoolName, panicking: bool, usable: usize, all: usize) {
+        if panicking {
+            warn!(%pool, usable, all, "too few endpoints are healthy, breakers are ignored");
+        } else {
+            info!(%pool, usable, all, "enough endpoints are healthy again");
+        }
+        let event = if usable == 0 { "pool.no_healthy" } else { "pool.panic" };
+        let detail = if panicking { "on" } else { "off" };
+        self.journal.event(event, pool.as_str(), detail);
+    }
+
+    pub(super) fn shed(&self, lane: Lane, why: ShedReason) {
+        self.metrics.shed(lane, why.label());
+    }
+
+    pub(super) fn waited(&self, lane: Lane, wait: Duration) {
+        self.metrics.queued(lane, wait);
+    }
+}
+
+impl FamilyNews for News {
+    fn restarted(&self, seat: &Seat) {
+        self.metrics.actor_restarted(seat.kind().label());
+        self.journal.event("actor.restarted", seat.path(), "");
+    }
+
+    fn disabled(&self, seat: &Seat) {
+        self.journal.event("subtree.disabled", seat.path(), "");
+    }
+
+    fn gave_up(&self, seat: &Seat) {
+        self.journal.event("root.gave_up", seat.path(), "");
+        (self.give_up)();
+    }
+}

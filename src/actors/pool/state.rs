@@ -1,0 +1,627 @@
+//! The decisions of a pool: no I/O, the time is an argument.
+//!
+//! # Why a sample
+//! The cost of a placement must not grow with the number of targets. A small pool judges all of its
+//! endpoints; a large one judges a few, drawn by weight, and looks at all only when none of those will do.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::Waiting;
+use crate::actors::cells::{EndpointCell, PoolCell};
+use crate::actors::clock::Clock;
+use crate::actors::lease::{Lease, LeaseTerms, Target, clamped};
+use crate::actors::news::News;
+use crate::actors::slot::Seat;
+use crate::actors::wish::{
+    Again, Patience, Purpose, Reasons, Refusal, RefusalKind, Removed, Wish,
+};
+use crate::domain::{Moment, Score};
+use crate::policy::breaker::{BreakerState, slow_start_share};
+use crate::policy::headroom::head_room;
+use crate::policy::panic::panicking;
+use crate::policy::queue::{ShedReason, WaitQueue};
+use crate::policy::score::{Candidate, choose, load};
+
+/// How many endpoints, and how many keys of one, are judged for a placement.
+const SAMPLE: usize = 8;
+
+/// The pool as configured: replaced as a whole when the configuration changes.
+#[derive(Debug)]
+pub struct PoolLine {
+    pub cell: Arc<PoolCell>,
+    pub seat: Arc<Seat>,
+    pub groups: Vec<Group>,
+    pub queue_length: usize,
+    pub max_wait: Duration,
+    pub news: Arc<News>,
+}
+
+/// One endpoint of the pool with the keys that reach it.
+#[derive(Debug)]
+pub struct Group {
+    pub endpoint: Arc<EndpointCell>,
+    pub weight: f32,
+    pub targets: Vec<Arc<Target>>,
+}
+
+pub(super) enum Answer {
+    Lease(Lease),
+    Wait(Refusal),
+    Refuse(Refusal),
+}
+
+/// What `/admin/explain` and `check --explain` show of one target.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct ExplainedTarget {
+    pub provider: String,
+    pub model: String,
+    pub key: Option<String>,
+    pub weight: f32,
+    /// Why it is no candidate; `None` when it is one.
+    pub removed: Option<&'static str>,
+    pub wait_ms: Option<u64>,
+    /// The share of traffic it may take while starting slowly.
+    pub share: f32,
+    pub room: f32,
+    /// Peak-sensitive average time to first content; 0 while unknown.
+    pub cost_ms: f32,
+    pub first_content_p50_ms: Option<u64>,
+    pub first_content_p99_ms: Option<u64>,
+    pub in_flight: u32,
+    pub in_flight_limit: u32,
+    /// Lower is better.
+    pub load: f32,
+    pub breaker: &'static str,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Explanation {
+    pub pool: String,
+    pub panicking: bool,
+    pub waiting: u32,
+    pub targets: Vec<ExplainedTarget>,
+}
+
+/// The circumstances under which targets are judged.
+#[derive(Clone, Copy)]
+struct Look {
+    now: Moment,
+    /// Breakers are ignored (fault P34).
+    in_panic: bool,
+    /// Targets that may be tried twice are candidates too.
+    meet_again: bool,
+}
+
+struct Judged {
+    group: usize,
+    key: usize,
+    candidate: Candidate,
+    probe_of: Option<BreakerState>,
+}
+
+pub(super) struct PoolState {
+    line: Arc<PoolLine>,
+    clock: Clock,
+    random: fastrand::Rng,
+    queue: WaitQueue<Waiting>,
+    /// Running sums of the weights, to draw by weight in logarithmic time.
+    weights: Vec<f32>,
+}
+
+impl PoolState {
+    pub(super) fn new(line: Arc<PoolLine>, clock: Clock, random: fastrand::Rng) -> Self {
+        let weights = line
+            .groups
+            .iter()
+            .scan(0.0_f32, |sum, group| {
+                *sum += group.weight.max(0.0);
+                Some(*sum)
+            })
+            .collect();
+        let queue = WaitQueue::new(line.queue_length);
+        Self { line, clock, random, queue, weights }
+    }
+
+    /// A new life begins: nobody waits here yet.
+    pub(super) fn open(&mut self) {
+        self.count_waiting();
+        self.line.seat.set_health("placing");
+    }
+
+    pub(super) fn someone_waits(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    pub(super) fn place(&mut self, wish: &Wish, now: Moment) -> Answer {
+        let cell = Arc::clone(&self.line.cell);
+        let in_panic = cell.panicking.load(Ordering::Relaxed);
+        if wish.purpose == Purpose::Attempt {
+            cell.throttle.attempt(now);
+            if in_panic && cell.throttle.rejects(now, self.random.f64()) {
+                return Answer::Refuse(Refusal {
+                    why: RefusalKind::Unhealthy,
+                    retry_after: Some(Duration::from_secs(1)),
+                });
+            }
+        }
+        let mut reasons = Reasons::default();
+        if let Some(lease) = self.try_lease(wish, in_panic, now, &mut reasons) {
+            return Answer::Lease(lease);
+        }
+        let refusal = reasons.refusal();
+        let worth_waiting = reasons
+            .shortest_wait()
+            .is_some_and(|wait| wait <= self.line.max_wait && now.after(wait) < wish.deadline);
+        if wish.patience == Patience::Queue && worth_waiting {
+            Answer::Wait(refusal)
+        } else {
+            Answer::Refuse(refusal)
+        }
+    }
+
+    /// A lease on a target this request has not met; failing that, on one it may meet again.
+    fn try_lease(
+        &mut self,
+        wish: &Wish,
+        in_panic: bool,
+        now: Moment,
+        reasons: &mut Reasons,
+    ) -> Option<Lease> {
+        let fresh = Look { now, in_panic, meet_again: false };
+        if let Some(lease) = self.lease_at(wish, fresh, reasons) {
+            return Some(lease);
+        }
+        let may_meet_again = wish.purpose == Purpose::Attempt
+            && reasons.shortest_wait().is_none()
+            && wish.tried.iter().any(|tried| tried.again == Again::LastResort);
+        if !may_meet_again {
+            return None;
+        }
+        *reasons = Reasons::default();
+        self.lease_at(wish, Look { meet_again: true, ..fresh }, reasons)
+    }
+
+    fn lease_at(&mut self, wish: &Wish, look: Look, reasons: &mut Reasons) -> Option<Lease> {
+        let all = self.line.groups.len();
+        let mut judged: SmallVec<[Judged; SAMPLE]> = SmallVec::new();
+        if all <= SAMPLE {
+            self.judge_all(wish, look, &mut judged, reasons);
+        } else {
+            let sample = self.sample();
+            let mut ignored = Reasons::default();
+            for group in sample {
+                judged.extend(self.judge(group, wish, look, &mut ignored));
+            }
+            if judged.is_empty() {
+                self.judge_all(wish, look, &mut judged, reasons);
+            }
+        }
+        while !judged.is_empty() {
+            let chosen = self.choose(&judged, wish)?;
+            let judged = judged.swap_remove(chosen);
+            match self.take(&judged, wish, look.now) {
+                Ok(lease) => return Some(lease),
+                Err(removed) => reasons.add(removed),
+            }
+        }
+        None
+    }
+
+    fn judge_all(
+        &mut self,
+        wish: &Wish,
+        look: Look,
+        judged: &mut SmallVec<[Judged; SAMPLE]>,
+        reasons: &mut Reasons,
+    ) {
+        for group in 0..self.line.groups.len() {
+            judged.extend(self.judge(group, wish, look, reasons));
+        }
+    }
+
+    /// A few different groups, drawn by weight.
+    fn sample(&mut self) -> SmallVec<[usize; SAMPLE]> {
+        let mut drawn: SmallVec<[usize; SAMPLE]> = SmallVec::new();
+        let total = self.weights.last().copied().unwrap_or_default();
+        // Twice as many draws as places: doubles are rare where a sample is needed at all.
+        for _ in 0..SAMPLE * 2 {
+            let mark = self.random.f32() * total;
+            let group = self.weights.partition_point(|sum| *sum <= mark);
+            let group = group.min(self.weights.len().saturating_sub(1));
+            if !drawn.contains(&group) {
+                drawn.push(group);
+            }
+            if drawn.len() == SAMPLE {
+                break;
+            }
+        }
+        drawn
+    }
+
+    fn choose(&mut self, judged: &[Judged], wish: &Wish) -> Option<usize> {
+        // An endpoint whose blocked period is over needs one request to prove itself; a fresh request
+        // has attempts left should it fail.
+        if wish.tried.is_empty()
+            && let Some(probe) = judged.iter().position(|one| one.probe_of.is_some())
+        {
+            return Some(probe);
+        }
+        if judged.len() == 1 {
+            return Some(0);
+        }
+        let candidates: SmallVec<[Candidate; SAMPLE]> =
+            judged.iter().map(|one| one.candidate).collect();
+        choose(&candidates, (self.random.u64(..), self.random.u64(..)))
+    }
+
+    /// Whether this endpoint may take the request now, and with which key.
+    fn judge(
+        &mut self,
+        group: usize,
+        wish: &Wish,
+        look: Look,
+        reasons: &mut Reasons,
+    ) -> Option<Judged> {
+        let line = Arc::clone(&self.line);
+        let this = line.groups.get(group)?;
+        let probe_of = match endpoint_gate(&this.endpoint, wish, look) {
+            Ok(probe_of) => probe_of,
+            Err(removed) => {
+                reasons.add(removed);
+                return None;
+            }
+        };
+        let (key, room) = self.best_key(this, wish, look, reasons)?;
+        Some(Judged { group, key, candidate: candidate(this, wish, room, look.now), probe_of })
+    }
+
+    /// The key with the most head-room among those that may be used.
+    fn best_key(
+        &mut self,
+        group: &Group,
+        wish: &Wish,
+        look: Look,
+        reasons: &mut Reasons,
+    ) -> Option<(usize, Score)> {
+        let keys = group.targets.len();
+        // All of a few, a few of many; the start is drawn so that equals share the work.
+        let start = if keys > 1 { self.random.usize(..keys) } else { 0 };
+        let mut best: Option<(usize, Score)> = None;
+        for offset in 0..keys {
+            if offset >= SAMPLE && best.is_some() {
+                break;
+            }
+            let place = (start + offset) % keys;
+            let Some(target) = group.targets.get(place) else { continue };
+            match key_room(target, wish, look) {
+                Ok(room) if best.is_none_or(|(_, found)| room > found) => best = Some((place, room)),
+                Ok(_) => {}
+                Err(removed) => reasons.add(removed),
+            }
+        }
+        best
+    }
+
+    /// Takes the permit from the key's windows. Between judging and taking another pool may have been
+    /// faster; then the next candidate is tried.
+    fn take(&self, judged: &Judged, wish: &Wish, now: Moment) -> Result<Lease, Removed> {
+        let Some(group) = self.line.groups.get(judged.group) else { return Err(Removed::Tried) };
+        let Some(target) = group.targets.get(judged.key) else { return Err(Removed::Tried) };
+        take_permit(target, wish, now).map_err(Removed::WindowFull)?;
+        if let Some(blocked) = judged.probe_of
+            && !target.endpoint.move_breaker(blocked, blocked.probing(now))
+        {
+            give_back_permit(target, wish, now);
+            return Err(Removed::ProbeRunning);
+        }
+        let terms = LeaseTerms {
+            model: target.endpoint.model.clone().unwrap_or_else(|| wish.wildcard_model()),
+            estimate: wish.estimate,
+            shape: wish.shape,
+            probe: judged.probe_of.is_some(),
+        };
+        Ok(Lease::new(Arc::clone(target), terms, self.clock, now))
+    }
+
+    // --- the line of those who wait ---
+
+    /// Puts a request in the line; hands it back with the reason when it cannot wait.
+    pub(super) fn queue(&mut self, waiting: Waiting, now: Moment) -> Option<(Waiting, RefusalKind)> {
+        let longest = now.after(self.line.max_wait);
+        let deadline = waiting.wish.deadline.min(longest);
+        let pushed = self.queue.push(waiting.wish.lane, deadline, now, waiting);
+        self.count_waiting();
+        pushed.err().map(|(waiting, shed)| {
+            self.line.news.shed(waiting.wish.lane, shed);
+            (waiting, refusal_of(shed))
+        })
+    }
+
+    /// Those who have waited too long or whose client has left.
+    pub(super) fn late(&mut self, now: Moment) -> Vec<(Waiting, RefusalKind)> {
+        self.queue.drop_left(|waiting| waiting.reply.is_closed());
+        let late = self.queue.expired(now);
+        self.count_waiting();
+        late.into_iter()
+            .map(|(waiting, shed)| {
+                self.line.news.shed(waiting.wish.lane, shed);
+                (waiting, refusal_of(shed))
+            })
+            .collect()
+    }
+
+    /// The next one to be served, if there is room for it.
+    pub(super) fn next_served(&mut self, now: Moment) -> Option<(Waiting, Lease)> {
+        let in_panic = self.line.cell.panicking.load(Ordering::Relaxed);
+        let popped = self.queue.pop(now)?;
+        let wish = Arc::clone(&popped.item.wish);
+        let mut reasons = Reasons::default();
+        let leased = self.try_lease(&wish, in_panic, now, &mut reasons);
+        let Some(lease) = leased else {
+            self.queue.put_back(popped);
+            return None;
+        };
+        self.line.news.waited(wish.lane, now.since(popped.enqueued_at));
+        self.count_waiting();
+        Some((popped.item, lease))
+    }
+
+    fn count_waiting(&self) {
+        let waiting = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
+        self.line.cell.waiting.store(waiting, Ordering::Relaxed);
+        self.line.cell.metrics.waiting.set(f64::from(waiting));
+    }
+
+    /// Whether too few endpoints are usable to trust the breakers (fault P34).
+    pub(super) fn look_around(&mut self, now: Moment) {
+        let groups = &self.line.groups;
+        let usable = groups.iter().filter(|group| passes(group.endpoint.breaker(), now)).count();
+        let in_panic = panicking(usable, groups.len());
+        let was = self.line.cell.panicking.swap(in_panic, Ordering::Relaxed);
+        if was != in_panic {
+            self.line.cell.metrics.panicking.set(if in_panic { 1.0 } else { 0.0 });
+            self.line.news.panic_changed(&self.line.cell.name, in_panic, usable, groups.len());
+            self.line.seat.set_health(if in_panic { "panic" } else { "placing" });
+        }
+    }
+
+    pub(super) fn explain(&mut self, wish: &Wish, now: Moment) -> Explanation {
+        let line = Arc::clone(&self.line);
+        let in_panic = line.cell.panicking.load(Ordering::Relaxed);
+        let look = Look { now, in_panic, meet_again: false };
+        let targets = line
+            .groups
+            .iter()
+            .flat_map(|group| group.targets.iter().map(move |target| (group, target)))
+            .map(|(group, target)| explain_target(group, target, wish, look))
+            .collect();
+        Explanation {
+            pool: line.cell.name.to_string(),
+            panicking: in_panic,
+            waiting: line.cell.waiting.load(Ordering::Relaxed),
+            targets,
+        }
+    }
+}
+
+fn passes(breaker: BreakerState, now: Moment) -> bool {
+    match breaker {
+        BreakerState::Passing { .. } => true,
+        // A blocked period that is over only waits for its probe.
+        BreakerState::Blocked { until, .. } => until <= now,
+        BreakerState::Probing { .. } => false,
+    }
+}
+
+/// `Ok(Some(state))` when the request would be the probe that ends the blocked state.
+fn endpoint_gate(
+    endpoint: &Arc<EndpointCell>,
+    wish: &Wish,
+    look: Look,
+) -> Result<Option<BreakerState>, Removed> {
+    let now = look.now;
+    let address = Arc::as_ptr(endpoint) as usize;
+    let met = wish.tried.iter().any(|tried| {
+        tried.endpoint == address
+            && match tried.again {
+                Again::Never => true,
+                Again::LastResort => !look.meet_again,
+                Again::OtherKey => wish.purpose == Purpose::SecondLeg,
+            }
+    });
+    if met {
+        return Err(Removed::Tried);
+    }
+    if let Some(left) = endpoint.disabled.left(now) {
+        return Err(Removed::ModelDisabled(left));
+    }
+    if endpoint.in_flight.load(Ordering::Relaxed) >= endpoint.limit.limit() {
+        return Err(Removed::EndpointBusy);
+    }
+    match endpoint.breaker() {
+        BreakerState::Passing { .. } => Ok(None),
+        BreakerState::Blocked { .. } | BreakerState::Probing { .. } if look.in_panic => Ok(None),
+        state @ BreakerState::Blocked { until, .. } => {
+            if until <= now && wish.purpose == Purpose::Attempt {
+                Ok(Some(state))
+            } else {
+                Err(Removed::Blocked(until.since(now)))
+            }
+        }
+        state @ BreakerState::Probing { .. } => {
+            if state.probe_is_lost(now) && wish.purpose == Purpose::Attempt {
+                Ok(Some(state))
+            } else {
+                Err(Removed::ProbeRunning)
+            }
+        }
+    }
+}
+
+/// How much room the key has for this request.
+fn key_room(target: &Target, wish: &Wish, look: Look) -> Result<Score, Removed> {
+    let now = look.now;
+    if wish.wider_than.is_some_and(|than| target.context_window.is_none_or(|own| own <= than)) {
+        return Err(Removed::ContextTooSmall);
+    }
+    let key_address = Arc::as_ptr(&target.key) as usize;
+    let endpoint_address = Arc::as_ptr(&target.endpoint) as usize;
+    if wish.tried.iter().any(|tried| {
+        tried.key == key_address
+            && tried.endpoint == endpoint_address
+            && !(look.meet_again && tried.again == Again::LastResort)
+    }) {
+        return Err(Removed::Tried);
+    }
+    let window = &target.window;
+    if let Some(left) = target.key.quarantine.left(now) {
+        let refused = target.key.refused.load(Ordering::Relaxed);
+        return Err(if refused { Removed::KeyRefused(left) } else { Removed::KeyOutOfQuota(left) });
+    }
+    if let Some(left) = window.disabled.left(now) {
+        return Err(Removed::KeyRefused(left));
+    }
+    if let Some(left) = window.cooldown.left(now) {
+        return Err(Removed::Cooling(left));
+    }
+    if target.limits.concurrency.is_some_and(|most| window.in_flight.load(Ordering::Relaxed) >= most) {
+        return Err(Removed::KeyBusy);
+    }
+    told_room(target, wish, now).map_err(Removed::WindowFull)?;
+    Ok(ratio(target, now))
+}
+
+/// What the provider's own headers said is left.
+fn told_room(target: &Target, wish: &Wish, now: Moment) -> Result<(), Duration> {
+    let (input, output) = (wish.estimate.input.0, wish.estimate.output.0);
+    let window = &target.window;
+    window.told_requests.room(1, now)?;
+    window.told_tokens.room(input, now)?;
+    window.told_input.room(input, now)?;
+    // The provider counts what was written, not what might be; one token of room is room.
+    window.told_output.room(output.min(1), now)
+}
+
+fn ratio(target: &Target, now: Moment) -> Score {
+    let window = &target.window;
+    let told = [&window.told_requests, &window.told_tokens, &window.told_input, &window.told_output];
+    let limits = &target.limits;
+    let own = [
+        limits.requests.map(|most| (window.requests.sum(now), most)),
+        limits.input.map(|most| (window.input.sum(now), most)),
+        limits.output.map(|most| (window.output.sum(now), most)),
+        limits.tokens.map(|most| (window.input.sum(now) + window.output.sum(now), most)),
+    ];
+    #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
+    let own = own
+        .into_iter()
+        .flatten()
+        .map(|(used, most)| Score::new(1.0 - used as f32 / most.max(1) as f32));
+    head_room(told.into_iter().filter_map(|told| told.ratio(now)).chain(own))
+}
+
+fn take_permit(target: &Target, wish: &Wish, now: Moment) -> Result<(), Duration> {
+    let window = &target.window;
+    let limits = &target.limits;
+    let (input, output) = (clamped(wish.estimate.input), clamped(wish.estimate.output));
+    let unlimited = u64::MAX;
+    window.requests.try_take(1, limits.requests.unwrap_or(unlimited), now)?;
+    let tokens_fit = limits.tokens.is_none_or(|most| {
+        let used = window.input.sum(now) + window.output.sum(now);
+        // A request larger than the whole window must pass when the window is empty, or it never would.
+        used == 0 || used + u64::from(input) + u64::from(output) <= most
+    });
+    let taken = if tokens_fit {
+        take_one(&window.input, input, limits.input, now).and_then(|()| {
+            take_one(&window.output, output, limits.output, now)
+                .inspect_err(|_| window.input.give_back(input, now, now))
+        })
+    } else {
+        Err(Duration::from_secs(1))
+    };
+    if taken.is_err() {
+        window.requests.give_back(1, now, now);
+        return taken;
+    }
+    window.told_requests.spend(1);
+    window.told_tokens.spend(u64::from(input));
+    window.told_input.spend(u64::from(input));
+    Ok(())
+}
+
+fn take_one(
+    window: &crate::policy::window::SlidingWindow,
+    amount: u32,
+    limit: Option<u64>,
+    now: Moment,
+) -> Result<(), Duration> {
+    // As above: what never fits is let through alone rather than never.
+    let limit = limit.map_or(u64::MAX, |limit| limit.max(u64::from(amount)));
+    window.try_take(amount, limit, now)
+}
+
+fn give_back_permit(target: &Target, wish: &Wish, now: Moment) {
+    target.window.requests.give_back(1, now, now);
+    target.window.input.give_back(clamped(wish.estimate.input), now, now);
+    target.window.output.give_back(clamped(wish.estimate.output), now, now);
+}
+
+fn candidate(group: &Group, wish: &Wish, room: Score, now: Moment) -> Candidate {
+    let endpoint = &group.endpoint;
+    let share = match endpoint.breaker() {
+        BreakerState::Passing { slow_start_from, .. } => slow_start_share(slow_start_from, now),
+        BreakerState::Blocked { .. } | BreakerState::Probing { .. } => Score::FULL,
+    };
+    Candidate {
+        cost_ms: endpoint.cost(wish.shape).cost(now),
+        in_flight: endpoint.in_flight.load(Ordering::Relaxed),
+        weight: group.weight,
+        share,
+        room,
+        fault_share: endpoint.health.snapshot(now).fault_share(),
+    }
+}
+
+fn explain_target(
+    group: &Group,
+    target: &Target,
+    wish: &Wish,
+    look: Look,
+) -> ExplainedTarget {
+    let now = look.now;
+    let endpoint = &group.endpoint;
+    let gate = endpoint_gate(endpoint, wish, look);
+    let room = gate.and_then(|_| key_room(target, wish, look));
+    let candidate = candidate(group, wish, room.unwrap_or(Score::NONE), now);
+    let sketch = endpoint.first_content(wish.shape);
+    let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    ExplainedTarget {
+        provider: endpoint.provider.to_string(),
+        model: endpoint.model.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string),
+        key: Some(target.key.name.to_string()),
+        weight: group.weight,
+        removed: room.err().map(Removed::label),
+        wait_ms: room.err().and_then(Removed::retry_after).map(millis),
+        share: candidate.share.get(),
+        room: candidate.room.get(),
+        cost_ms: candidate.cost_ms,
+        first_content_p50_ms: sketch.quantile(0.5, now).map(millis),
+        first_content_p99_ms: sketch.quantile(0.99, now).map(millis),
+        in_flight: candidate.in_flight,
+        in_flight_limit: endpoint.limit.limit(),
+        load: load(&candidate),
+        breaker: endpoint.breaker().label(),
+    }
+}
+
+fn refusal_of(shed: ShedReason) -> RefusalKind {
+    match shed {
+        ShedReason::Full => RefusalKind::QueueFull,
+        ShedReason::Deadline => RefusalKind::Deadline,
+        ShedReason::Codel => RefusalKind::Shed,
+    }
+}

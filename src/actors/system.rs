@@ -1,0 +1,595 @@
+//! The whole tree: built once, changed by publishing settings, stopped in reverse order.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ractor::{Actor, ActorRef};
+
+use super::cells::{EndpointCell, KeyCell, PoolCell, WindowCell};
+use super::clock::Clock;
+use super::edge::{EdgeActor, EdgeMessage, Listener};
+use super::journal::{JournalActor, JournalDesk, JournalMessage};
+use super::key::{Key, KeyProbe};
+use super::lease::{Target, WindowLimits};
+use super::member::{Crash, FamilyChange, InjectedFault, Mail, Member, Shell, Stage};
+use super::news::News;
+use super::pool::{Group, Pool, PoolLine};
+use super::provider::Provider;
+use super::race::RaceStrategy;
+use super::router::{PoolEntry, Route, Router, RouterMessage, Routes};
+use super::settings::{ReloadStage, SettingsActor, SettingsDoor, SettingsMessage};
+use super::slot::{ActorKind, Slot};
+use super::supervisor::{ChildSpec, Strategy};
+use super::tables::Tables;
+use super::telemetry::{TelemetryActor, TelemetryMessage};
+use crate::config::{KeySettings, PoolSettings, ProviderSettings, Settings};
+use crate::domain::PoolName;
+use crate::policy::chain::walk;
+use crate::telemetry::Telemetry;
+
+/// One configuration in force, as requests hold it.
+#[derive(Debug)]
+pub struct Published {
+    pub settings: Arc<Settings>,
+    pub routes: Arc<Routes>,
+}
+
+/// What the tree is built from.
+pub struct SystemParts {
+    pub clock: Clock,
+    pub telemetry: Arc<Telemetry>,
+    pub news: Arc<News>,
+    pub door: Arc<dyn SettingsDoor>,
+    pub probe: Arc<dyn KeyProbe>,
+    pub seed: u64,
+}
+
+/// The running tree, seen from outside.
+pub struct System {
+    pub clock: Clock,
+    pub tables: Arc<Tables>,
+    pub news: Arc<News>,
+    pub router: Arc<Slot<RouterMessage>>,
+    pub settings: Arc<Slot<SettingsMessage>>,
+    pub telemetry: Arc<Slot<TelemetryMessage>>,
+    pub journal: Arc<Slot<JournalMessage>>,
+    edge: Arc<Slot<EdgeMessage>>,
+    providers: Arc<Slot<NoMessage>>,
+    pools: Arc<Slot<NoMessage>>,
+    parts: CoreParts,
+    probe: Arc<dyn KeyProbe>,
+    published: ArcSwap<Published>,
+    seed: u64,
+}
+
+/// What only the first actors need.
+struct CoreParts {
+    telemetry: Arc<Telemetry>,
+    door: Arc<dyn SettingsDoor>,
+}
+
+/// Pure supervisors take no messages of their own.
+pub enum NoMessage {}
+
+/// A parent whose children follow the settings.
+struct Family {
+    children: Arc<dyn Fn() -> Vec<ChildSpec> + Send + Sync>,
+}
+
+impl Member for Family {
+    type Message = NoMessage;
+
+    fn children(&self) -> Vec<ChildSpec> {
+        (self.children)()
+    }
+
+    fn handle(&mut self, message: NoMessage, _: &mut Stage<NoMessage>) -> Result<(), Crash> {
+        match message {}
+    }
+}
+
+/// The top of the tree: what starts later may rely on what started earlier.
+struct Root {
+    children: Vec<ChildSpec>,
+}
+
+impl Member for Root {
+    type Message = NoMessage;
+    const STRATEGY: Strategy = Strategy::RestForOne;
+
+    fn children(&self) -> Vec<ChildSpec> {
+        self.children.clone()
+    }
+
+    fn handle(&mut self, message: NoMessage, _: &mut Stage<NoMessage>) -> Result<(), Crash> {
+        match message {}
+    }
+}
+
+/// Ends the tree: the last thing a process does.
+pub struct RootHandle {
+    root: ActorRef<Mail<NoMessage>>,
+}
+
+impl RootHandle {
+    /// Stops every actor in reverse order of its start.
+    pub async fn stop(self, limit: Duration) {
+        let _ = self.root.stop_and_wait(Some("ordered".to_owned()), Some(limit)).await;
+    }
+}
+
+impl System {
+    /// Builds the tables for these settings; nothing runs yet.
+    pub fn build(settings: Settings, parts: SystemParts) -> Arc<Self> {
+        let tables = Arc::new(Tables::default());
+        let system = Arc::new(Self {
+            clock: parts.clock,
+            router: Slot::new(tables.seat(ActorKind::Router, "root/router")),
+            settings: Slot::new(tables.seat(ActorKind::Settings, "root/settings")),
+            telemetry: Slot::new(tables.seat(ActorKind::Telemetry, "root/telemetry")),
+            journal: Slot::new(tables.seat(ActorKind::Journal, "root/journal")),
+            edge: Slot::new(tables.seat(ActorKind::Edge, "root/edge")),
+            providers: Slot::new(tables.seat(ActorKind::Providers, "root/providers")),
+            pools: Slot::new(tables.seat(ActorKind::Pools, "root/pools")),
+            parts: CoreParts { telemetry: parts.telemetry, door: parts.door },
+            probe: parts.probe,
+            published: ArcSwap::from_pointee(Published {
+                settings: Arc::new(Settings::default()),
+                routes: Arc::default(),
+            }),
+            tables,
+            news: parts.news,
+            seed: parts.seed,
+        });
+        system.put_in_force(Arc::new(settings));
+        system
+    }
+
+    /// Starts the tree, in order; the listeners come last.
+    pub async fn start(
+        self: &Arc<Self>,
+        listeners: Vec<Arc<dyn Listener>>,
+    ) -> Result<RootHandle, ractor::SpawnErr> {
+        let mut children = self.core();
+        children.push(self.edge_spec(listeners));
+        let root_slot = Slot::new(self.tables.seat(ActorKind::Root, "root"));
+        let shell = Shell::<Root> { slot: root_slot, clock: self.clock };
+        let make = Arc::new(move || Root { children: children.clone() });
+        let (root, _task) = Actor::spawn(None, shell, make).await?;
+        Ok(RootHandle { root })
+    }
+
+    pub fn published(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
+    /// Puts new settings in force: tables first, then names, then the actors that changed.
+    pub fn publish(&self, settings: Settings) {
+        let old = self.published();
+        let new = Arc::new(settings);
+        self.put_in_force(Arc::clone(&new));
+        self.change_family(&old.settings, &new);
+        self.forget_unused(&new);
+    }
+
+    /// Puts a fault into the actor at this path; false when nobody is there.
+    pub fn inject(&self, path: &str, fault: InjectedFault) -> bool {
+        let tables = &self.tables;
+        let core = [
+            inject_into(&self.router, path, fault),
+            inject_into(&self.settings, path, fault),
+            inject_into(&self.telemetry, path, fault),
+            inject_into(&self.journal, path, fault),
+            inject_into(&self.edge, path, fault),
+            inject_into(&self.providers, path, fault),
+            inject_into(&self.pools, path, fault),
+        ];
+        core.contains(&true)
+            || tables.provider_slots.all().values().any(|slot| inject_into(slot, path, fault))
+            || tables.key_slots.all().values().any(|slot| inject_into(slot, path, fault))
+            || tables.pool_slots.all().values().any(|slot| inject_into(slot, path, fault))
+            || tables.race_slots.all().values().any(|slot| inject_into(slot, path, fault))
+    }
+
+    fn put_in_force(&self, settings: Arc<Settings>) {
+        let routes = Arc::new(self.routes(&settings));
+        self.published.store(Arc::new(Published { settings, routes }));
+    }
+
+    // --- the children of the root ---
+
+    fn core(self: &Arc<Self>) -> Vec<ChildSpec> {
+        vec![
+            self.settings_spec().vital(),
+            self.telemetry_spec().vital(),
+            self.journal_spec().vital(),
+            self.family_spec("providers", &self.providers, Self::provider_specs),
+            self.family_spec("pools", &self.pools, Self::pool_specs),
+            self.spec("router", &self.router, || Router).vital(),
+        ]
+    }
+
+    fn spec<A: Member>(
+        &self,
+        name: &str,
+        slot: &Arc<Slot<A::Message>>,
+        make: impl Fn() -> A + Send + Sync + 'static,
+    ) -> ChildSpec {
+        let news = Arc::clone(&self.news);
+        ChildSpec::new::<A>(name, Arc::clone(slot), news, self.clock, make)
+    }
+
+    fn settings_spec(self: &Arc<Self>) -> ChildSpec {
+        let system = Arc::downgrade(self);
+        let door = Arc::clone(&self.parts.door);
+        let seat = Arc::clone(self.settings.seat());
+        let news = Arc::clone(&self.news);
+        self.spec("settings", &self.settings, move || SettingsActor {
+            door: Arc::clone(&door),
+            seat: Arc::clone(&seat),
+            news: Arc::clone(&news),
+            version: system.upgrade().map_or(0, |system| system.published().settings.version),
+            seen: None,
+            waiting: Vec::new(),
+            stage_of_reload: ReloadStage::Idle,
+        })
+    }
+
+    fn telemetry_spec(&self) -> ChildSpec {
+        let (tables, telemetry) = (Arc::clone(&self.tables), Arc::clone(&self.parts.telemetry));
+        let news = Arc::clone(&self.news);
+        self.spec("telemetry", &self.telemetry, move || TelemetryActor {
+            tables: Arc::clone(&tables),
+            telemetry: Arc::clone(&telemetry),
+            news: Arc::clone(&news),
+            pulses: std::collections::HashMap::new(),
+            watched_at: None,
+        })
+    }
+
+    fn journal_spec(&self) -> ChildSpec {
+        let desk: JournalDesk = self.news.journal.clone();
+        let (slot, seat) = (Arc::clone(&self.journal), Arc::clone(self.journal.seat()));
+        self.spec("journal", &self.journal, move || {
+            JournalActor::new(desk.clone(), Arc::clone(&slot), Arc::clone(&seat))
+        })
+        // Its last act is to flush.
+        .stop_within(Duration::from_secs(10))
+    }
+
+    fn edge_spec(&self, listeners: Vec<Arc<dyn Listener>>) -> ChildSpec {
+        let seat = Arc::clone(self.edge.seat());
+        self.spec("edge", &self.edge, move || EdgeActor {
+            listeners: listeners.clone(),
+            seat: Arc::clone(&seat),
+        })
+        .vital()
+    }
+
+    fn family_spec(
+        self: &Arc<Self>,
+        name: &str,
+        slot: &Arc<Slot<NoMessage>>,
+        specs: fn(&Self) -> Vec<ChildSpec>,
+    ) -> ChildSpec {
+        // Asked at each start, so that a restarted parent starts the children of today.
+        let system = Arc::downgrade(self);
+        let children: Arc<dyn Fn() -> Vec<ChildSpec> + Send + Sync> =
+            Arc::new(move || system.upgrade().map(|system| specs(&system)).unwrap_or_default());
+        self.spec(name, slot, move || Family { children: Arc::clone(&children) })
+    }
+
+    fn provider_specs(&self) -> Vec<ChildSpec> {
+        let settings = Arc::clone(&self.published().settings);
+        settings.providers.iter().map(|provider| self.provider_spec(provider, &settings)).collect()
+    }
+
+    fn pool_specs(&self) -> Vec<ChildSpec> {
+        let settings = Arc::clone(&self.published().settings);
+        settings
+            .pools
+            .iter()
+            .flat_map(|pool| [self.pool_spec(pool, &settings), self.race_spec(pool)])
+            .collect()
+    }
+
+    // --- providers and keys ---
+
+    fn provider_spec(&self, provider: &Arc<ProviderSettings>, settings: &Settings) -> ChildSpec {
+        let slot = self.provider_slot(provider);
+        let endpoints = self.endpoints_of(provider, settings);
+        let keys: Vec<ChildSpec> =
+            provider.keys.iter().map(|key| self.key_spec(provider, key, settings)).collect();
+        let (name, seat) = (provider.name.clone(), Arc::clone(slot.seat()));
+        let (news, seed) = (Arc::clone(&self.news), self.seed);
+        self.spec(name.clone().as_str(), &slot, move || Provider {
+            name: name.clone(),
+            seat: Arc::clone(&seat),
+            endpoints: endpoints.clone(),
+            keys: keys.clone(),
+            news: Arc::clone(&news),
+            random: fastrand::Rng::with_seed(seed),
+        })
+    }
+
+    fn key_spec(
+        &self,
+        provider: &Arc<ProviderSettings>,
+        key: &KeySettings,
+        settings: &Settings,
+    ) -> ChildSpec {
+        let slot = self.key_slot(provider, key);
+        let cell = self.key_cell(provider, key);
+        let (seat, news) = (Arc::clone(slot.seat()), Arc::clone(&self.news));
+        let (probe, seed) = (Arc::clone(&self.probe), self.seed);
+        let probe_every = settings.failover.key_probe_every;
+        self.spec(key.name.as_str(), &slot, move || Key {
+            cell: Arc::clone(&cell),
+            seat: Arc::clone(&seat),
+            news: Arc::clone(&news),
+            probe: Arc::clone(&probe),
+            probe_every,
+            random: fastrand::Rng::with_seed(seed),
+            probing: false,
+        })
+    }
+
+    fn provider_slot(&self, provider: &ProviderSettings) -> Arc<Slot<super::ProviderMessage>> {
+        self.tables.provider_slots.row_arc(&provider.name, || {
+            let path = format!("root/providers/{}", provider.name);
+            Slot::new(self.tables.seat(ActorKind::Provider, &path))
+        })
+    }
+
+    fn key_slot(&self, provider: &ProviderSettings, key: &KeySettings) -> Arc<Slot<super::KeyMessage>> {
+        let id = (provider.name.clone(), key.name.clone());
+        self.tables.key_slots.row_arc(&id, || {
+            let path = format!("root/providers/{}/{}", provider.name, key.name);
+            Slot::new(self.tables.seat(ActorKind::Key, &path))
+        })
+    }
+
+    fn key_cell(&self, provider: &ProviderSettings, key: &KeySettings) -> Arc<KeyCell> {
+        let id = (provider.name.clone(), key.fingerprint);
+        self.tables.keys.row(&id, || KeyCell::new(provider.name.clone(), key.name.clone()))
+    }
+
+    fn endpoint(
+        &self,
+        provider: &ProviderSettings,
+        model: Option<&crate::domain::ModelName>,
+    ) -> Arc<EndpointCell> {
+        let id = (provider.name.clone(), model.cloned());
+        self.tables.endpoints.row(&id, || {
+            EndpointCell::new(provider.name.clone(), model.cloned(), provider.max_in_flight)
+        })
+    }
+
+    fn endpoints_of(&self, provider: &ProviderSettings, settings: &Settings) -> Vec<Arc<EndpointCell>> {
+        let mut seen = HashSet::new();
+        settings
+            .pools
+            .iter()
+            .flat_map(|pool| &pool.targets)
+            .filter(|target| target.provider == provider.name)
+            .filter(|target| seen.insert(target.model.clone()))
+            .map(|target| self.endpoint(provider, target.model.as_ref()))
+            .collect()
+    }
+
+    // --- pools ---
+
+    fn pool_spec(&self, pool: &Arc<PoolSettings>, settings: &Settings) -> ChildSpec {
+        let slot = self.pool_slot(&pool.name);
+        let line = Arc::new(self.line(pool, settings));
+        let (clock, seed) = (self.clock, self.seed);
+        self.spec(pool.name.as_str(), &slot, move || {
+            Pool::new(Arc::clone(&line), clock, fastrand::Rng::with_seed(seed))
+        })
+    }
+
+    fn race_spec(&self, pool: &Arc<PoolSettings>) -> ChildSpec {
+        let slot = self.race_slot(&pool.name);
+        let (cell, pool_slot) = (self.pool_cell(&pool.name), self.pool_slot(&pool.name));
+        let (seat, hedge) = (Arc::clone(slot.seat()), pool.hedge.clone());
+        self.spec(&race_name(&pool.name), &slot, move || RaceStrategy {
+            cell: Arc::clone(&cell),
+            seat: Arc::clone(&seat),
+            pool: Arc::clone(&pool_slot),
+            hedge: hedge.clone(),
+        })
+    }
+
+    fn pool_slot(&self, pool: &PoolName) -> Arc<Slot<super::PoolMessage>> {
+        self.tables.pool_slots.row_arc(pool, || {
+            Slot::new(self.tables.seat(ActorKind::Pool, &format!("root/pools/{pool}")))
+        })
+    }
+
+    fn race_slot(&self, pool: &PoolName) -> Arc<Slot<super::RaceMessage>> {
+        self.tables.race_slots.row_arc(pool, || {
+            Slot::new(self.tables.seat(ActorKind::Race, &format!("root/pools/{}", race_name(pool))))
+        })
+    }
+
+    fn pool_cell(&self, pool: &PoolName) -> Arc<PoolCell> {
+        self.tables.pools.row(pool, || PoolCell::new(pool.clone()))
+    }
+
+    fn line(&self, pool: &Arc<PoolSettings>, settings: &Settings) -> PoolLine {
+        let groups = pool.targets.iter().filter_map(|target| {
+            let provider = settings.providers.iter().find(|provider| provider.name == target.provider)?;
+            let endpoint = self.endpoint(provider, target.model.as_ref());
+            let targets = provider
+                .keys
+                .iter()
+                .filter(|key| key.serves(target.model.as_ref()))
+                .map(|key| Arc::new(self.target(pool, provider, key, target)))
+                .collect();
+            Some(Group { endpoint, weight: target.weight, targets })
+        });
+        PoolLine {
+            cell: self.pool_cell(&pool.name),
+            seat: Arc::clone(self.pool_slot(&pool.name).seat()),
+            groups: groups.collect(),
+            queue_length: pool.queue_length,
+            max_wait: pool.max_wait,
+            news: Arc::clone(&self.news),
+        }
+    }
+
+    fn target(
+        &self,
+        pool: &PoolSettings,
+        provider: &Arc<ProviderSettings>,
+        key: &KeySettings,
+        target: &crate::config::TargetSettings,
+    ) -> Target {
+        let id = (provider.name.clone(), key.fingerprint, target.model.clone());
+        let window = self.tables.windows.row(&id, || {
+            WindowCell::new(&provider.name, &key.name, target.model.as_ref())
+        });
+        Target {
+            endpoint: self.endpoint(provider, target.model.as_ref()),
+            key: self.key_cell(provider, key),
+            key_name: key.name.clone(),
+            window,
+            limits: WindowLimits {
+                requests: key.limits.requests_per_minute,
+                tokens: key.limits.tokens_per_minute,
+                input: key.limits.input_tokens_per_minute,
+                output: key.limits.output_tokens_per_minute,
+                concurrency: key.limits.concurrency,
+            },
+            context_window: target.context_window,
+            pool: self.pool_cell(&pool.name),
+            provider: Arc::clone(provider),
+            provider_slot: self.provider_slot(provider),
+            key_slot: self.key_slot(provider, key),
+            pool_slot: self.pool_slot(&pool.name),
+        }
+    }
+
+    fn routes(&self, settings: &Settings) -> Routes {
+        let entry = |name: &PoolName| {
+            let pool = settings.pools.iter().find(|pool| pool.name == *name)?;
+            Some(Arc::new(PoolEntry {
+                name: name.clone(),
+                settings: Arc::clone(pool),
+                cell: self.pool_cell(name),
+                slot: self.pool_slot(name),
+                race: self.race_slot(name),
+            }))
+        };
+        let next = |name: &PoolName| {
+            let pool = settings.pools.iter().find(|pool| pool.name == *name);
+            pool.map(|pool| pool.fallback.clone()).unwrap_or_default()
+        };
+        Routes::new(settings.pools.iter().map(|pool| {
+            let chain = walk(&pool.name, next, settings.failover.max_depth);
+            (pool.name.clone(), Route { chain: chain.iter().filter_map(entry).collect() })
+        }))
+    }
+
+    // --- change ---
+
+    fn change_family(&self, old: &Settings, new: &Settings) {
+        for provider in &new.providers {
+            let same = old.providers.iter().any(|before| before == provider)
+                && old.failover == new.failover
+                && same_models(provider, old, new);
+            if !same {
+                let spec = self.provider_spec(provider, new);
+                let _ = self.providers.family(FamilyChange::Adopt(spec));
+            }
+        }
+        for gone in old.providers.iter().filter(|gone| !new.providers.iter().any(|p| p.name == gone.name)) {
+            let _ = self.providers.family(FamilyChange::Dismiss(Arc::from(gone.name.as_str())));
+        }
+        for pool in &new.pools {
+            let same = old.pools.iter().any(|before| before == pool)
+                && pool.targets.iter().all(|target| {
+                    let find = |settings: &Settings| {
+                        settings.providers.iter().find(|p| p.name == target.provider).cloned()
+                    };
+                    find(old) == find(new)
+                });
+            if !same {
+                let _ = self.pools.family(FamilyChange::Adopt(self.pool_spec(pool, new)));
+                let _ = self.pools.family(FamilyChange::Adopt(self.race_spec(pool)));
+            }
+        }
+        for gone in old.pools.iter().filter(|gone| !new.pools.iter().any(|p| p.name == gone.name)) {
+            let _ = self.pools.family(FamilyChange::Dismiss(Arc::from(gone.name.as_str())));
+            let _ = self.pools.family(FamilyChange::Dismiss(Arc::from(race_name(&gone.name))));
+        }
+    }
+
+    /// Rows and seats that no name leads to any more; streams under way keep what they hold.
+    fn forget_unused(&self, settings: &Settings) {
+        let provider = |name: &crate::domain::ProviderName| {
+            settings.providers.iter().find(|provider| provider.name == *name)
+        };
+        let pools: HashSet<&PoolName> = settings.pools.iter().map(|pool| &pool.name).collect();
+        let named: HashSet<_> = settings
+            .pools
+            .iter()
+            .flat_map(|pool| &pool.targets)
+            .map(|target| (target.provider.clone(), target.model.clone()))
+            .collect();
+        let has_key = |name: &crate::domain::ProviderName, fingerprint: &[u8; 8]| {
+            provider(name).is_some_and(|p| p.keys.iter().any(|key| key.fingerprint == *fingerprint))
+        };
+        let tables = &self.tables;
+        tables.endpoints.retain(|id| named.contains(id));
+        tables.keys.retain(|(name, fingerprint)| has_key(name, fingerprint));
+        tables.windows.retain(|(name, fingerprint, model)| {
+            has_key(name, fingerprint) && named.contains(&(name.clone(), model.clone()))
+        });
+        tables.pools.retain(|name| pools.contains(name));
+        tables.provider_slots.retain(|name| provider(name).is_some());
+        tables.key_slots.retain(|(name, key)| {
+            provider(name).is_some_and(|p| p.keys.iter().any(|one| one.name == *key))
+        });
+        tables.pool_slots.retain(|name| pools.contains(name));
+        tables.race_slots.retain(|name| pools.contains(name));
+        let used: HashSet<String> = tables.paths_in_use();
+        tables.retain_seats(|seat| match seat.kind() {
+            ActorKind::Provider | ActorKind::Key | ActorKind::Pool | ActorKind::Race => {
+                used.contains(seat.path())
+            }
+            ActorKind::Root
+            | ActorKind::Settings
+            | ActorKind::Telemetry
+            | ActorKind::Journal
+            | ActorKind::Providers
+            | ActorKind::Pools
+            | ActorKind::Router
+            | ActorKind::Edge => true,
+        });
+    }
+}
+
+fn inject_into<M: Send + 'static>(slot: &Slot<M>, path: &str, fault: InjectedFault) -> bool {
+    slot.seat().path() == path && slot.inject(fault).is_ok()
+}
+
+fn race_name(pool: &PoolName) -> String {
+    format!("{pool}#race")
+}
+
+/// Whether the pools ask for the same models of this provider before and after.
+fn same_models(provider: &ProviderSettings, old: &Settings, new: &Settings) -> bool {
+    let models = |settings: &Settings| -> HashSet<_> {
+        settings
+            .pools
+            .iter()
+            .flat_map(|pool| &pool.targets)
+            .filter(|target| target.provider == provider.name)
+            .map(|target| target.model.clone())
+            .collect()
+    };
+    models(old) == models(new)
+}

@@ -1,0 +1,262 @@
+//! What a request asks of placement, and why it may be refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::lease::Estimate;
+use super::router::Routes;
+use crate::domain::{Lane, ModelName, Moment, RequestId, Shape, Tokens};
+
+/// Everything placement may know of a request. Never its text.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub request: RequestId,
+    /// The names in force when the request came in: a request sees one configuration (fault C04).
+    pub routes: Arc<Routes>,
+    /// The model as the client wrote it.
+    pub asked: Arc<str>,
+    /// How far along the fallback chain to place.
+    pub step: usize,
+    pub shape: Shape,
+    pub lane: Lane,
+    pub estimate: Estimate,
+    pub deadline: Moment,
+    pub patience: Patience,
+    pub purpose: Purpose,
+    /// Targets this request has already met.
+    pub tried: SmallVec<[Tried; 4]>,
+    /// Only targets with a larger context window than this (fault P24).
+    pub wider_than: Option<Tokens>,
+}
+
+/// Whether a request would rather wait than be refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    None,
+    Queue,
+}
+
+/// What the lease is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The request's own attempt; it may be the probe of a blocked endpoint.
+    Attempt,
+    /// A second leg: never a probe, never queued, never on an endpoint already tried.
+    SecondLeg,
+}
+
+/// A target this request was at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// Address of the endpoint's cell: unique while the request holds a lease's target.
+    pub endpoint: usize,
+    pub key: usize,
+    pub again: Again,
+}
+
+/// Where else the same target may be met once more in one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// Only if no other endpoint or key is left (ground rule G4).
+    LastResort,
+    /// Another key of the same endpoint may do.
+    OtherKey,
+    Never,
+}
+
+/// Why a target is not a candidate now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    Tried,
+    ContextTooSmall,
+    /// The provider does not have the model.
+    ModelDisabled(Duration),
+    KeyRefused(Duration),
+    KeyOutOfQuota(Duration),
+    Cooling(Duration),
+    WindowFull(Duration),
+    KeyBusy,
+    EndpointBusy,
+    Blocked(Duration),
+    ProbeRunning,
+}
+
+impl Removed {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Tried => "already tried",
+            Self::ContextTooSmall => "context window too small",
+            Self::ModelDisabled(_) => "model disabled",
+            Self::KeyRefused(_) => "key refused by the provider",
+            Self::KeyOutOfQuota(_) => "key out of quota",
+            Self::Cooling(_) => "key cooling down",
+            Self::WindowFull(_) => "rate-limit window full",
+            Self::KeyBusy => "key at its concurrency limit",
+            Self::EndpointBusy => "endpoint at its in-flight limit",
+            Self::Blocked(_) => "breaker blocked",
+            Self::ProbeRunning => "breaker probing",
+        }
+    }
+
+    /// How long until this reason may be gone; `None` when waiting in line does not help.
+    pub fn wait(self) -> Option<Duration> {
+        match self {
+            Self::Cooling(wait) | Self::WindowFull(wait) => Some(wait),
+            // Someone else's lease has to end; nobody knows when.
+            Self::KeyBusy | Self::EndpointBusy => Some(Duration::from_millis(1)),
+            Self::Tried
+            | Self::ContextTooSmall
+            | Self::ModelDisabled(_)
+            | Self::KeyRefused(_)
+            | Self::KeyOutOfQuota(_)
+            | Self::Blocked(_)
+            | Self::ProbeRunning => None,
+        }
+    }
+
+    /// When a client may sensibly come back; unlike [`Removed::wait`] this counts broken endpoints too.
+    pub fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::ModelDisabled(wait)
+            | Self::KeyRefused(wait)
+            | Self::KeyOutOfQuota(wait)
+            | Self::Blocked(wait)
+            | Self::Cooling(wait)
+            | Self::WindowFull(wait) => Some(wait),
+            Self::KeyBusy | Self::EndpointBusy | Self::ProbeRunning => Some(Duration::from_secs(1)),
+            Self::Tried | Self::ContextTooSmall => None,
+        }
+    }
+}
+
+/// Why a request was not placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub why: RefusalKind,
+    /// When trying again makes sense; `None` when nobody knows.
+    pub retry_after: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    UnknownModel,
+    /// The fallback chain has no further pool.
+    ChainEnded,
+    /// Every target was tried in this request.
+    Exhausted,
+    /// Every target would exceed a rate limit now.
+    Limited,
+    /// In-flight limits are reached everywhere.
+    Busy,
+    /// Waiting would not help: the queue is full.
+    QueueFull,
+    /// The queue stands too long already.
+    Shed,
+    /// The deadline passed, or would pass, while waiting.
+    Deadline,
+    /// Breakers are blocked everywhere.
+    Unhealthy,
+    KeysRefused,
+    QuotaSpent,
+    ModelDisabled,
+    ContextTooSmall,
+    /// A second leg is not allowed now.
+    NoRace,
+}
+
+impl RefusalKind {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::UnknownModel => "unknown_model",
+            Self::ChainEnded => "chain_ended",
+            Self::Exhausted => "exhausted",
+            Self::Limited => "limited",
+            Self::Busy => "busy",
+            Self::QueueFull => "queue_full",
+            Self::Shed => "codel",
+            Self::Deadline => "deadline",
+            Self::Unhealthy => "unhealthy",
+            Self::KeysRefused => "keys_refused",
+            Self::QuotaSpent => "quota_spent",
+            Self::ModelDisabled => "model_disabled",
+            Self::ContextTooSmall => "context_too_small",
+            Self::NoRace => "no_race",
+        }
+    }
+
+    /// Whether waiting in the pool's line may turn this into a lease.
+    pub fn may_wait(self) -> bool {
+        matches!(self, Self::Limited | Self::Busy)
+    }
+}
+
+/// The reasons that emptied a pool, gathered while judging its targets.
+#[derive(Debug, Default)]
+pub(super) struct Reasons {
+    list: SmallVec<[Removed; 8]>,
+}
+
+impl Reasons {
+    pub(super) fn add(&mut self, removed: Removed) {
+        // Past a handful more of the same tell nothing new.
+        if self.list.len() < 64 {
+            self.list.push(removed);
+        }
+    }
+
+    /// The shortest wait that could turn one of the targets into a candidate.
+    pub(super) fn shortest_wait(&self) -> Option<Duration> {
+        self.list.iter().filter_map(|removed| removed.wait()).min()
+    }
+
+    pub(super) fn refusal(&self) -> Refusal {
+        let why = self.list.iter().map(|removed| kind(*removed)).max_by_key(|kind| rank(*kind));
+        Refusal {
+            why: why.unwrap_or(RefusalKind::Exhausted),
+            retry_after: self.list.iter().filter_map(|removed| removed.retry_after()).min(),
+        }
+    }
+}
+
+fn kind(removed: Removed) -> RefusalKind {
+    match removed {
+        Removed::Tried => RefusalKind::Exhausted,
+        Removed::ContextTooSmall => RefusalKind::ContextTooSmall,
+        Removed::ModelDisabled(_) => RefusalKind::ModelDisabled,
+        Removed::KeyRefused(_) => RefusalKind::KeysRefused,
+        Removed::KeyOutOfQuota(_) => RefusalKind::QuotaSpent,
+        Removed::Cooling(_) | Removed::WindowFull(_) => RefusalKind::Limited,
+        Removed::KeyBusy | Removed::EndpointBusy => RefusalKind::Busy,
+        Removed::Blocked(_) | Removed::ProbeRunning => RefusalKind::Unhealthy,
+    }
+}
+
+/// What passes soonest tells the client most.
+fn rank(kind: RefusalKind) -> u8 {
+    match kind {
+        RefusalKind::Busy => 7,
+        RefusalKind::Limited => 6,
+        RefusalKind::Unhealthy => 5,
+        RefusalKind::QuotaSpent => 4,
+        RefusalKind::KeysRefused => 3,
+        RefusalKind::ModelDisabled => 2,
+        RefusalKind::ContextTooSmall => 1,
+        RefusalKind::Exhausted
+        | RefusalKind::UnknownModel
+        | RefusalKind::ChainEnded
+        | RefusalKind::QueueFull
+        | RefusalKind::Shed
+        | RefusalKind::Deadline
+        | RefusalKind::NoRace => 0,
+    }
+}
+
+impl Wish {
+    /// The part of the asked name that a wildcard target sends on: what follows `provider/`.
+    pub(super) fn wildcard_model(&self) -> ModelName {
+        let bare = self.asked.split_once('/').map_or(&*self.asked, |(_provider, model)| model);
+        ModelName::from(bare)
+    }
+}

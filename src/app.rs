@@ -1,0 +1,236 @@
+//! Everything built once, in order; drained and stopped in reverse.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use crate::actors::{
+    Clock, JournalDesk, KeyProbe, KeyVerdict, Listener, News, ReloadReason, RootHandle, SettingsDoor,
+    SettingsMessage, System, SystemParts,
+};
+use crate::config::{ConfigError, Fingerprint, Mistake, Settings, Source, changes};
+use crate::dispatch::{Dispatch, Upstreams};
+use crate::domain::{KeyName, ProviderName};
+use crate::edge::{Edge, Server, ServerOptions, admin_router, router};
+use crate::policy::poison::PoisonList;
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::GatewayMetrics;
+use crate::upstream::{ProbeResult, Prober, install_crypto};
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("cannot listen on {address}: {why}; is another process using it?")]
+    Listen { address: SocketAddr, why: std::io::Error },
+    #[error("the supervision tree did not start: {0}")]
+    Tree(String),
+}
+
+/// A running gateway.
+pub struct App {
+    system: Arc<System>,
+    edge: Arc<Edge>,
+    root: RootHandle,
+    data: Arc<Server>,
+    admin: Option<Arc<Server>>,
+    last_call: Arc<Notify>,
+    gave_up: Arc<Notify>,
+}
+
+/// Where settings come from and where they go (`actors::SettingsDoor`).
+struct Door {
+    source: Source,
+    upstreams: Arc<Upstreams>,
+    /// Set once everything stands.
+    place: std::sync::OnceLock<(Arc<System>, Arc<Edge>)>,
+}
+
+impl SettingsDoor for Door {
+    fn load(&self) -> BoxFuture<'static, Result<Settings, ConfigError>> {
+        let source = self.source.clone();
+        Box::pin(async move {
+            let loaded = tokio::task::spawn_blocking(move || source.load()).await;
+            loaded.unwrap_or_else(|_| Err(ConfigError::one(Mistake::new("", "the settings could not be read", ""))))
+        })
+    }
+
+    fn fingerprint(&self) -> BoxFuture<'static, Fingerprint> {
+        let source = self.source.clone();
+        Box::pin(async move {
+            tokio::task::spawn_blocking(move || source.fingerprint()).await.unwrap_or_default()
+        })
+    }
+
+    fn publish(&self, settings: Settings) -> Result<Vec<String>, ConfigError> {
+        let Some((system, edge)) = self.place.get() else { return Ok(Vec::new()) };
+        let old = Arc::clone(&system.published().settings);
+        let said = changes(&old, &settings);
+        let prepared = prepare(&self.upstreams, &old, &settings)?;
+        self.upstreams.publish(prepared);
+        edge.publish(&settings);
+        system.publish(settings);
+        Ok(said)
+    }
+}
+
+fn prepare(
+    upstreams: &Upstreams,
+    old: &Settings,
+    new: &Settings,
+) -> Result<crate::dispatch::PreparedUpstreams, ConfigError> {
+    upstreams.prepare(old, new).map_err(|(provider, error)| {
+        ConfigError::one(Mistake::new(format!("providers.{provider}"), error.to_string(), ""))
+    })
+}
+
+/// Probes keys over HTTP with the settings in force.
+struct Probe {
+    place: std::sync::OnceLock<Arc<System>>,
+}
+
+impl KeyProbe for Probe {
+    fn probe(&self, provider: &ProviderName, key: &KeyName) -> BoxFuture<'static, KeyVerdict> {
+        let settings = self.place.get().map(|system| Arc::clone(&system.published().settings));
+        let (provider, key) = (provider.clone(), key.clone());
+        Box::pin(async move {
+            let settings = settings.unwrap_or_default();
+            let found = settings.providers.iter().find(|known| known.name == provider);
+            let Some(provider) = found else { return KeyVerdict::Unknown };
+            let Some(key) = provider.keys.iter().find(|known| known.name == key) else {
+                return KeyVerdict::Unknown;
+            };
+            let Ok(prober) = Prober::new(provider) else { return KeyVerdict::Unknown };
+            match prober.probe(key).await {
+                ProbeResult::Healthy => KeyVerdict::Good,
+                ProbeResult::KeyRefused => KeyVerdict::Refused,
+                ProbeResult::Unreachable => KeyVerdict::Unknown,
+            }
+        })
+    }
+}
+
+impl App {
+    /// Builds the gateway for settings that were loaded from `source`.
+    pub async fn start(settings: Settings, source: Source) -> Result<Self, StartError> {
+        install_crypto();
+        let telemetry = Telemetry::install();
+        let clock = Clock::start();
+        let gave_up = Arc::new(Notify::new());
+        let on_give_up = Arc::clone(&gave_up);
+        let news = Arc::new(News {
+            metrics: GatewayMetrics::new(),
+            journal: JournalDesk::new(settings.journal.clone()),
+            give_up: Box::new(move || on_give_up.notify_one()),
+        });
+        let upstreams = Arc::new(Upstreams::default());
+        upstreams.publish(prepare(&upstreams, &Settings::default(), &settings)?);
+        let door = Arc::new(Door { source, upstreams: Arc::clone(&upstreams), place: std::sync::OnceLock::new() });
+        let probe = Arc::new(Probe { place: std::sync::OnceLock::new() });
+        let last_call = Arc::new(Notify::new());
+        let listen = settings.listen.clone();
+        let admin = settings.admin.clone();
+        let system = System::build(
+            settings,
+            SystemParts {
+                clock,
+                telemetry: Arc::clone(&telemetry),
+                news: Arc::clone(&news),
+                door: Arc::clone(&door) as Arc<dyn SettingsDoor>,
+                probe: Arc::clone(&probe) as Arc<dyn KeyProbe>,
+                seed: fastrand::u64(..),
+            },
+        );
+        let dispatch = Arc::new(Dispatch {
+            clock,
+            router: Arc::clone(&system.router),
+            upstreams,
+            news: Arc::clone(&news),
+            last_call: Arc::clone(&last_call),
+            poison: PoisonList::default(),
+        });
+        let edge = Arc::new(Edge::new(Arc::clone(&system), dispatch, telemetry));
+        let data = bind(listen.clone(), router(&edge), &news).await?;
+        let admin = match admin.enabled {
+            true => {
+                let mut listen = listen;
+                listen.address = admin.address;
+                Some(bind(listen, admin_router(&edge), &news).await?)
+            }
+            false => None,
+        };
+        // Set before any actor runs, so the first reload already finds its place.
+        let _ = door.place.set((Arc::clone(&system), Arc::clone(&edge)));
+        let _ = probe.place.set(Arc::clone(&system));
+        let listeners: Vec<Arc<dyn Listener>> = std::iter::once(&data)
+            .chain(admin.as_ref())
+            .map(|server| Arc::clone(server) as Arc<dyn Listener>)
+            .collect();
+        let root = system.start(listeners).await.map_err(|error| StartError::Tree(error.to_string()))?;
+        Ok(Self { system, edge, root, data, admin, last_call, gave_up })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.data.address().ok()
+    }
+
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|admin| admin.address().ok())
+    }
+
+    pub fn system(&self) -> &Arc<System> {
+        &self.system
+    }
+
+    /// Loads the settings again, as SIGHUP asks.
+    pub fn reload(&self) {
+        let _ = self.system.settings.cast(SettingsMessage::Reload { why: ReloadReason::Signal, reply: None });
+    }
+
+    /// Resolves when the root supervisor gave up: the process must end and be started again.
+    pub async fn gave_up(&self) {
+        self.gave_up.notified().await;
+    }
+
+    /// Lets open requests finish within the drain's limit, then ends them honestly, then stops (fault X09).
+    pub async fn stop(self) {
+        let started = tokio::time::Instant::now();
+        let limit = self.system.published().settings.listen.drain;
+        self.edge.draining.store(true, Ordering::Relaxed);
+        info!(limit_s = limit.as_secs(), "draining");
+        let mut cut = self.data.drain(limit).await;
+        if cut > 0 {
+            // Whoever still streams is told why it ends.
+            self.last_call.notify_waiters();
+            cut = self.data.drain(Duration::from_secs(1)).await;
+        }
+        if cut > 0 {
+            warn!(connections = cut, "connections were cut");
+        }
+        self.edge.news.metrics.drain.set(started.elapsed().as_secs_f64());
+        self.root.stop(Duration::from_secs(10)).await;
+        self.edge.news.journal.close();
+        // The journal's thread writes what it was handed.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        info!(took_ms = started.elapsed().as_millis(), "stopped");
+    }
+}
+
+async fn bind(
+    listen: crate::config::ListenSettings,
+    router: axum::Router,
+    news: &Arc<News>,
+) -> Result<Arc<Server>, StartError> {
+    let address = listen.address;
+    Server::bind(ServerOptions { listen }, router, Arc::clone(news))
+        .await
+        .map(Arc::new)
+        .map_err(|why| StartError::Listen { address, why })
+}

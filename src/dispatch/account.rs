@@ -1,0 +1,182 @@
+//! The account of one request: outcome, usage and metrics, written exactly once.
+//!
+//! A client that leaves drops the future that served it. Accounting must not be lost with it (ground
+//! rule G13): the account's `Drop` hands the outcome to the journal, which outlives every request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::request::Request;
+use crate::actors::{Lease, News};
+use crate::domain::{AttemptOutcome, FailureKind, ModelName, ProviderName, Usage};
+use crate::store::journal::{IntentRecord, OutcomeRecord, Record};
+use crate::telemetry::metrics::RequestStory;
+
+/// How a request ended, for journal and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Answered,
+    Failed(FailureKind),
+    /// The client left before the end.
+    Left,
+}
+
+/// How two legs ended, when there were two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RaceResult {
+    FirstWon,
+    SecondWon,
+    /// One failed, the other carried on alone.
+    Alone,
+}
+
+impl RaceResult {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::FirstWon => "first",
+            Self::SecondWon => "second",
+            Self::Alone => "alone",
+        }
+    }
+}
+
+pub(super) struct Account {
+    pub(super) request: Arc<Request>,
+    news: Arc<News>,
+    pub(super) attempts: u32,
+    pub(super) failovers: u32,
+    /// Time spent waiting for providers; what is left of the total is ours.
+    upstream: Duration,
+    pub(super) served_by: Option<ServedBy>,
+    usage: Option<Usage>,
+    estimated: bool,
+    first_content: Option<Duration>,
+    pub(super) served_model: Option<String>,
+    pub(super) race: Option<RaceResult>,
+    written: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct ServedBy {
+    pub(super) provider: ProviderName,
+    pub(super) model: ModelName,
+}
+
+impl Account {
+    pub(super) fn open(request: Arc<Request>, news: Arc<News>) -> Self {
+        Self {
+            news,
+            request,
+            attempts: 0,
+            failovers: 0,
+            upstream: Duration::ZERO,
+            served_by: None,
+            usage: None,
+            estimated: false,
+            first_content: None,
+            served_model: None,
+            race: None,
+            written: false,
+        }
+    }
+
+    pub(super) fn intent(&self) -> Record<'_> {
+        let request = &self.request;
+        Record::Intent(IntentRecord {
+            request: request.id,
+            client: request.client.as_str(),
+            asked: &request.asked,
+            lane: request.lane,
+            stream: request.peek.stream,
+            input_estimate: request.estimate.input,
+            max_output: request.estimate.output,
+            config_version: request.published.settings.version,
+        })
+    }
+
+    /// Nothing was sent and no intent stands: there is nothing to account for.
+    pub(super) fn void(&mut self) {
+        self.written = true;
+    }
+
+    /// Counted when the attempt is about to be sent: the headers name the number of tries, not of failures.
+    pub(super) fn attempt_begins(&mut self) -> u32 {
+        self.attempts += 1;
+        self.attempts
+    }
+
+    pub(super) fn failed_over(&mut self, from: AttemptOutcome) {
+        self.failovers += 1;
+        self.news.metrics.failover(from);
+    }
+
+    pub(super) fn upstream_took(&mut self, time: Duration) {
+        self.upstream += time;
+    }
+
+    pub(super) fn raced(&mut self, result: RaceResult) {
+        self.race = Some(result);
+        self.news.metrics.race(result.label());
+    }
+
+    pub(super) fn served_by(&mut self, lease: &Lease, first_content: Duration) {
+        let provider = lease.target().provider.name.clone();
+        self.served_by = Some(ServedBy { provider, model: lease.model().clone() });
+        self.first_content = Some(first_content);
+    }
+
+    /// The usage to settle: what was reported, or an estimate marked as such (ground rule G7).
+    pub(super) fn used(&mut self, usage: Usage, estimated: bool) {
+        self.usage = Some(usage);
+        self.estimated = estimated;
+        if estimated {
+            self.news.metrics.usage_estimated();
+        }
+    }
+
+    /// Writes the outcome. Later calls change nothing.
+    pub(super) fn close(&mut self, ending: Ending) {
+        if std::mem::replace(&mut self.written, true) {
+            return;
+        }
+        let request = &self.request;
+        let took = request.arrived.elapsed();
+        let (how, status, kind) = match ending {
+            Ending::Answered => ("ok", 200, "ok"),
+            Ending::Failed(kind) => ("failed", kind.status(), kind.code()),
+            Ending::Left => ("cancelled", 499, "cancelled"),
+        };
+        let served = self.served_by.as_ref();
+        // Lost only while the disk fails, and then it is counted there.
+        let _ = self.news.journal.append(&Record::Outcome(OutcomeRecord {
+            request: request.id,
+            how,
+            kind,
+            status,
+            attempts: self.attempts,
+            provider: served.map(|served| served.provider.as_str()),
+            model: served.map(|served| served.model.as_str()),
+            served_model: self.served_model.as_deref(),
+            usage: self.usage,
+            estimated: self.estimated,
+            first_content: self.first_content,
+            took,
+            race: self.race.map(RaceResult::label),
+        }));
+        if let Some(pool) = request.route.chain.first() {
+            self.news.metrics.request_ended(&RequestStory {
+                pool: &pool.cell.metrics,
+                kind,
+                took,
+                overhead: took.saturating_sub(self.upstream),
+                usage: self.usage,
+            });
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.close(Ending::Left);
+    }
+}

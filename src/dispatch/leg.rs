@@ -1,0 +1,375 @@
+//! One attempt at one target: encode, send, and read until the first content or the whole answer.
+//!
+//! Dropping a leg cancels it at the provider and settles it as cancelled: the loser of a race and the
+//! attempt of a client that left need no one to clean up after them.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, timeout_at};
+
+use super::Dispatch;
+use super::next::{AttemptFailure, final_kind};
+use super::request::Request;
+use super::translation::{Translation, Whole};
+use crate::actors::{FailedAttempt, Lease, News};
+use crate::dialects::{AnswerFault, Relay, UpstreamError};
+use crate::domain::{AttemptOutcome, FailureKind, Mode, RequestId, StreamFacts, StreamFault, Usage};
+use crate::policy::timers::{TimerBounds, first_content_limit};
+use crate::store::journal::{AttemptRecord, Record};
+use crate::upstream::{AttemptError, Call, LimitKind, Reply, ReplyBody, date_wait, passed, pushback, told};
+
+/// An attempt under way, or over.
+pub(super) struct Leg {
+    pub(super) lease: Lease,
+    news: Arc<News>,
+    request: RequestId,
+    number: u32,
+    second: bool,
+    pub(super) started: Instant,
+    status: Option<u16>,
+    first_content: Option<Duration>,
+    /// Its content goes to the client.
+    pub(super) won: bool,
+    reported: bool,
+}
+
+/// Where a leg stands among the attempts of its request.
+#[derive(Clone, Copy)]
+pub(super) struct LegPlace {
+    pub(super) number: u32,
+    pub(super) second: bool,
+}
+
+/// A leg that has shown content: from here on it alone may speak to the client.
+pub(super) struct Won {
+    pub(super) leg: Leg,
+    pub(super) headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    pub(super) answer: WonAnswer,
+    pub(super) first_content: Duration,
+    pub(super) dropped: Vec<&'static str>,
+}
+
+pub(super) enum WonAnswer {
+    Whole(Whole),
+    /// A stream with its first content waiting in `held`.
+    Stream { body: ReplyBody, relay: Box<dyn Relay>, held: BytesMut },
+    /// A stream that is already complete.
+    Complete { held: BytesMut, facts: StreamFacts },
+}
+
+/// A leg that ended without an answer. Its lease has been told.
+pub(super) struct Lost {
+    pub(super) failure: AttemptFailure,
+    pub(super) leg: Leg,
+}
+
+/// Why an attempt failed, for the client and for the lease.
+struct Failed {
+    failure: AttemptFailure,
+    told: FailedAttempt,
+}
+
+/// An error's body is read this far.
+const LARGEST_ERROR: usize = 64 * 1024;
+/// A whole answer may be this large (fault P32).
+const LARGEST_ANSWER: usize = 64 << 20;
+
+impl Failed {
+    fn plain(outcome: AttemptOutcome) -> Self {
+        Self { failure: AttemptFailure::plain(outcome), told: FailedAttempt::plain(outcome) }
+    }
+}
+
+impl From<AttemptError> for Failed {
+    fn from(error: AttemptError) -> Self {
+        Self::plain(error.outcome)
+    }
+}
+
+impl From<AnswerFault> for Failed {
+    fn from(fault: AnswerFault) -> Self {
+        match fault {
+            AnswerFault::Disguised(error) => from_provider(error, None),
+            AnswerFault::Empty(_) | AnswerFault::Malformed(_) => Self::plain(AttemptOutcome::BadBody),
+        }
+    }
+}
+
+impl From<StreamFault> for Failed {
+    fn from(fault: StreamFault) -> Self {
+        let outcome = fault.outcome();
+        let mut failed = Self::plain(outcome);
+        if let StreamFault::Reported { message, code, .. } = fault {
+            failed.failure.message = Some(message).filter(|message| !message.is_empty());
+            failed.failure.code = code;
+        }
+        failed
+    }
+}
+
+fn from_provider(error: UpstreamError, wait: Option<Duration>) -> Failed {
+    let wait = wait.or(error.retry_in);
+    Failed {
+        failure: AttemptFailure {
+            outcome: error.outcome,
+            kind: error.kind,
+            param: None,
+            message: error.message,
+            code: error.code,
+            pushback: wait,
+        },
+        told: FailedAttempt {
+            outcome: error.outcome,
+            pushback: wait,
+            until_date: error.until_date.and_then(|date| date_wait(&date, SystemTime::now())),
+            model_only: error.model_only,
+        },
+    }
+}
+
+impl Leg {
+    /// Tells lease, metrics and journal how it ended. Only the first call counts.
+    fn report(&mut self, outcome: AttemptOutcome, usage: Option<Usage>) {
+        if std::mem::replace(&mut self.reported, true) {
+            return;
+        }
+        let target = self.lease.target();
+        target.endpoint.metrics.attempt(outcome);
+        // Lost only while the disk fails, and then it is counted there.
+        let _ = self.news.journal.append(&Record::Attempt(AttemptRecord {
+            request: self.request,
+            number: self.number,
+            provider: target.provider.name.as_str(),
+            model: self.lease.model().as_str(),
+            key: target.key_name.as_str(),
+            outcome,
+            status: self.status,
+            first_content: self.first_content,
+            took: self.started.elapsed(),
+            usage,
+            won: self.won,
+            second_leg: self.second,
+        }));
+    }
+
+    pub(super) fn succeeded(&mut self, usage: Option<Usage>) {
+        self.lease.succeeded(usage.as_ref());
+        self.report(AttemptOutcome::Ok, usage);
+    }
+
+    pub(super) fn failed(&mut self, told: FailedAttempt, usage: Option<Usage>) {
+        let outcome = told.outcome;
+        self.lease.failed(told);
+        self.report(outcome, usage);
+    }
+}
+
+impl Drop for Leg {
+    fn drop(&mut self) {
+        if !self.reported {
+            self.lease.failed(FailedAttempt::plain(AttemptOutcome::Cancelled));
+            self.report(AttemptOutcome::Cancelled, None);
+        }
+    }
+}
+
+impl Dispatch {
+    /// Runs one leg to its first content (streams) or its whole answer.
+    pub(super) async fn run_leg(&self, request: &Request, lease: Lease, place: LegPlace) -> Result<Won, Lost> {
+        let mut leg = Leg {
+            lease,
+            news: Arc::clone(&self.news),
+            request: request.id,
+            number: place.number,
+            second: place.second,
+            started: Instant::now(),
+            status: None,
+            first_content: None,
+            won: false,
+            reported: false,
+        };
+        let mut dropped = Vec::new();
+        match self.read_answer(request, &mut leg, &mut dropped).await {
+            Ok((headers, answer)) => {
+                let first_content = leg.started.elapsed();
+                leg.first_content = Some(first_content);
+                leg.lease.first_content(first_content);
+                Ok(Won { dropped, leg, headers, answer, first_content })
+            }
+            Err(failed) => {
+                leg.failed(failed.told, None);
+                Err(Lost { failure: failed.failure, leg })
+            }
+        }
+    }
+
+    async fn read_answer(
+        &self,
+        request: &Request,
+        leg: &mut Leg,
+        dropped: &mut Vec<&'static str>,
+    ) -> Result<(Vec<(http::HeaderName, http::HeaderValue)>, WonAnswer), Failed> {
+        let give_up_at = (leg.started + self.patience(request, &leg.lease)).min(request.deadline);
+        let provider = Arc::clone(&leg.lease.target().provider);
+        let translation = Translation { dialect: provider.dialect, request };
+        let prepared = translation.prepare(&leg.lease).map_err(|failure| Failed {
+            told: FailedAttempt::plain(failure.outcome),
+            failure,
+        })?;
+        *dropped = prepared.dropped;
+        let client = self.upstreams.of(&provider.name).ok_or(Failed::plain(AttemptOutcome::Connect))?;
+        let key = leg.lease.target().key_name.clone();
+        leg.lease.sent();
+        let sent = timeout_at(give_up_at, client.send(Call { key: &key, body: prepared.body })).await;
+        let reply = match sent {
+            Ok(reply) => reply.inspect_err(|error| self.note_blocked(error, leg))?,
+            Err(_elapsed) => return Err(Failed::plain(AttemptOutcome::FirstContentTimeout)),
+        };
+        self.note_reply(leg, &reply);
+        let headers = passed(&reply.headers).collect();
+        match timeout_at(give_up_at, first_content(translation, reply)).await {
+            Ok(answer) => answer.map(|answer| (headers, answer)),
+            Err(_elapsed) => Err(Failed::plain(AttemptOutcome::FirstContentTimeout)),
+        }
+    }
+
+    /// How long this attempt may take to show content (fault P20).
+    fn patience(&self, request: &Request, lease: &Lease) -> Duration {
+        let timeouts = &request.published.settings.timeouts;
+        let p99 = lease.target().endpoint.first_content(request.shape).quantile(0.99, self.clock.now());
+        let reasons = lease.target().provider.reasons(lease.model().as_str());
+        match request.shape.mode {
+            // A whole answer takes as long as it is; only its own past says how long that is.
+            Mode::Whole => {
+                let bounds = TimerBounds { least: timeouts.first_content, most: timeouts.whole_answer };
+                first_content_limit(p99, bounds)
+            }
+            Mode::Stream if reasons => timeouts.gap_reasoning,
+            Mode::Stream => {
+                let bounds = TimerBounds { least: timeouts.first_content_floor, most: timeouts.first_content };
+                first_content_limit(p99, bounds)
+            }
+        }
+    }
+
+    fn note_blocked(&self, error: &AttemptError, leg: &Leg) {
+        if let Some(rule) = error.blocked {
+            self.news.metrics.blocked(rule);
+            self.journal().event("security.block", leg.lease.target().provider.name.as_str(), rule);
+        }
+    }
+
+    /// Takes what the provider's headers tell about its limits.
+    fn note_reply(&self, leg: &mut Leg, reply: &Reply) {
+        leg.status = Some(reply.status.as_u16());
+        if reply.retried_stale {
+            self.news.metrics.conn_stale();
+        }
+        let now = self.clock.now();
+        let window = &leg.lease.target().window;
+        for told in told(&reply.headers, SystemTime::now()) {
+            let place = match told.kind {
+                LimitKind::Requests => &window.told_requests,
+                LimitKind::Tokens => &window.told_tokens,
+                LimitKind::InputTokens => &window.told_input,
+                LimitKind::OutputTokens => &window.told_output,
+            };
+            place.tell(told.limit, told.remaining, told.reset_in.map(|wait| now.after(wait)), now);
+        }
+    }
+}
+
+/// What the body claims to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    EventStream,
+    /// JSON, or something that may be JSON under another name.
+    Json,
+    Page,
+}
+
+fn form(headers: &http::HeaderMap) -> Form {
+    let named = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if named.starts_with("text/event-stream") {
+        Form::EventStream
+    } else if named.starts_with("text/html") {
+        Form::Page
+    } else {
+        Form::Json
+    }
+}
+
+async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<WonAnswer, Failed> {
+    let Reply { status, headers, body, .. } = reply;
+    if !status.is_success() {
+        let told = body.collect(LARGEST_ERROR).await.unwrap_or_default();
+        let text: &[u8] = if form(&headers) == Form::Page { b"" } else { &told };
+        let error = translation.error(status.as_u16(), text);
+        let wait = pushback(&headers, error.retry_in, SystemTime::now()).wait;
+        return Err(from_provider(error, wait));
+    }
+    match (translation.request.shape.mode, form(&headers)) {
+        // A login page is no answer, whatever its status (fault P16).
+        (_, Form::Page) => Err(Failed::plain(AttemptOutcome::BadBody)),
+        (Mode::Whole, Form::Json) => {
+            let body = body.collect(LARGEST_ANSWER).await?;
+            Ok(WonAnswer::Whole(translation.whole(body)?))
+        }
+        (Mode::Whole, Form::EventStream) => {
+            let body = body.collect(LARGEST_ANSWER).await?;
+            Ok(WonAnswer::Whole(translation.whole_from_stream(&body)?))
+        }
+        (Mode::Stream, Form::Json) => {
+            let body: Bytes = body.collect(LARGEST_ANSWER).await?;
+            let (held, facts) = translation.stream_from_whole(&body)?;
+            Ok(WonAnswer::Complete { held, facts })
+        }
+        (Mode::Stream, Form::EventStream) => first_event(translation.relay(), body).await,
+    }
+}
+
+/// Reads a stream until it shows content. What comes before is held, because until then another provider
+/// may still take over (ground rule G1).
+async fn first_event(mut relay: Box<dyn Relay>, mut body: ReplyBody) -> Result<WonAnswer, Failed> {
+    let mut held = BytesMut::new();
+    loop {
+        match body.piece().await {
+            Some(piece) => relay.feed(&piece?, &mut held)?,
+            None => {
+                relay.end(&mut held)?;
+                // Whole without content: only a filter or a limit leaves that.
+                return complete(relay.facts(), held);
+            }
+        }
+        let facts = relay.facts();
+        if facts.content {
+            return Ok(WonAnswer::Stream { body, relay, held });
+        }
+        if facts.terminal {
+            relay.end(&mut held)?;
+            return complete(relay.facts(), held);
+        }
+    }
+}
+
+fn complete(facts: &StreamFacts, held: BytesMut) -> Result<WonAnswer, Failed> {
+    let answered = facts.content || facts.filtered || facts.usage.is_some_and(|usage| usage.output.0 > 0);
+    if !answered {
+        return Err(Failed::plain(AttemptOutcome::BadBody));
+    }
+    Ok(WonAnswer::Complete { held, facts: facts.clone() })
+}
+
+/// What a client is told when a stream breaks after its first content.
+pub(super) fn broken(outcome: AttemptOutcome) -> FailureKind {
+    match outcome {
+        AttemptOutcome::GapTimeout => FailureKind::UpstreamStalled,
+        AttemptOutcome::Truncated => FailureKind::UpstreamTruncated,
+        AttemptOutcome::Reset => FailureKind::UpstreamReset,
+        AttemptOutcome::BadBody => FailureKind::UpstreamMalformed,
+        AttemptOutcome::TooLarge => FailureKind::StreamLimit,
+        other => final_kind(other),
+    }
+}

@@ -1,0 +1,50 @@
+//! What dispatch knows of a request: facts decided at the edge, never changed afterwards.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::actors::{Estimate, Published, Route};
+use crate::dialects::openai::ChatPeek;
+use crate::domain::{ClientName, Lane, RequestId, Shape};
+
+/// How a client wants two legs, beyond what the pool's settings say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RaceMark {
+    #[default]
+    None,
+    /// `x-switchyard-race: dual`.
+    Dual,
+    /// `x-switchyard-race: off`.
+    Off,
+}
+
+pub struct Request {
+    pub id: RequestId,
+    pub arrived: Instant,
+    pub deadline: Instant,
+    pub client: ClientName,
+    pub lane: Lane,
+    pub race: RaceMark,
+    /// The model as the client wrote it.
+    pub asked: Arc<str>,
+    pub body: Bytes,
+    pub peek: ChatPeek,
+    pub shape: Shape,
+    pub estimate: Estimate,
+    /// The configuration this request sees to its end (fault C04).
+    pub published: Arc<Published>,
+    pub route: Arc<Route>,
+}
+
+impl Request {
+    /// A hash of the body, for requests that fail everywhere (fault P27). Only computed when it matters.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.body.hash(&mut hasher);
+        // Zero marks an empty place in the list.
+        hasher.finish().max(1)
+    }
+}

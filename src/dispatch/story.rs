@@ -1,0 +1,479 @@
+//! The loop: place, attempt, and after a failure decide where to go next.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either, select};
+use http::{HeaderName, HeaderValue};
+use smallvec::SmallVec;
+use tokio::time::{Instant, sleep};
+
+use super::account::{Account, Ending, RaceResult};
+use super::leg::{LegPlace, Lost, Won, WonAnswer};
+use super::live::{Live, LiveStream};
+use super::next::{
+    AfterFailure, AttemptFailure, Circumstances, after_failure, again, gave_up, refused,
+};
+use super::request::{RaceMark, Request};
+use super::Dispatch;
+use crate::actors::{
+    Again, AskError, Lease, Patience, PoolEntry, Purpose, RaceMessage, Refusal, RefusalKind, RouterMessage, Target, Tried,
+    Wish,
+};
+use crate::config::RaceMode;
+use crate::domain::{AttemptOutcome, Failure, FailureKind, Mode, Tokens, Usage};
+use crate::policy::retry::{RetryTerms, backoff};
+
+/// What the edge tells about a request besides its answer.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    pub attempts: u32,
+    pub failovers: u32,
+    pub provider: Option<String>,
+    pub model: Option<String>,
+    pub served_model: Option<String>,
+    pub race: Option<RaceResult>,
+    pub dropped: Vec<&'static str>,
+    /// What of the provider's headers may pass.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// How a request was served.
+pub enum Served {
+    Whole { body: Bytes, told: Told },
+    /// With what was known when the head had to go out.
+    Stream { stream: Box<LiveStream>, told: Told },
+    Failed { failure: Failure, told: Told },
+}
+
+/// What a story's future resolves to.
+pub(super) type StoryEnd = Result<(Finished, Told), (Failure, Told)>;
+
+pub(super) enum Finished {
+    Whole(Bytes),
+    Live(Box<Live>),
+}
+
+/// A question to the actors is answered within this, or something is very wrong.
+const ASK_LIMIT: Duration = Duration::from_secs(2);
+
+impl Dispatch {
+    /// Serves one request. A stream's head is held until its first content, but not for ever.
+    pub async fn serve(self: &Arc<Self>, request: Arc<Request>) -> Served {
+        let hold = request.published.settings.timeouts.hold_head;
+        let mode = request.shape.mode;
+        let id = request.id;
+        let keep_alive = request.published.settings.timeouts.keep_alive;
+        if mode == Mode::Whole {
+            return match self.story(request).await {
+                Ok((Finished::Whole(body), told)) => Served::Whole { body, told },
+                Ok((Finished::Live(live), told)) => Served::Stream { stream: Box::new(LiveStream::live(live)), told },
+                Err((failure, told)) => Served::Failed { failure, told },
+            };
+        }
+        let dispatch = Arc::clone(self);
+        let mut story: BoxFuture<'static, StoryEnd> = Box::pin(async move { dispatch.story(request).await });
+        let ended = match select(&mut story, pin!(sleep(hold))).await {
+            Either::Left((ended, _)) => ended,
+            Either::Right(_) => {
+                let stream = Box::new(LiveStream::held(story, id, keep_alive));
+                return Served::Stream { stream, told: Told::default() };
+            }
+        };
+        match ended {
+            Ok((Finished::Live(live), told)) => Served::Stream { stream: Box::new(LiveStream::live(live)), told },
+            Ok((Finished::Whole(body), told)) => Served::Whole { body, told },
+            Err((failure, told)) => Served::Failed { failure, told },
+        }
+    }
+
+    async fn story(self: &Arc<Self>, request: Arc<Request>) -> StoryEnd {
+        let mut account = Account::open(Arc::clone(&request), Arc::clone(&self.news));
+        match self.attempts(&request, &mut account).await {
+            Ok(won) => Ok(self.settle(account, won)),
+            Err(failure) => {
+                account.close(Ending::Failed(failure.kind));
+                Err((failure, told(&account, Vec::new(), Vec::new())))
+            }
+        }
+    }
+
+    async fn attempts(&self, request: &Arc<Request>, account: &mut Account) -> Result<Won, Failure> {
+        let now = self.clock.now();
+        if !self.poison.is_quiet(now)
+            && let Some(left) = self.poison.refused_for(request.fingerprint(), now)
+        {
+            account.void();
+            let poison = AttemptFailure::plain(AttemptOutcome::Poison);
+            return Err(gave_up(&poison, 0).retry_after(left));
+        }
+        // On its way to the disk while the request is placed; awaited before the first send (G8).
+        let mut intent = Some(self.journal().intent(&account.intent()));
+        let mut search = Search::new(request, &self.clock);
+        if let Some(pool) = request.route.chain.first() {
+            pool.cell.retries.request(now);
+        }
+        loop {
+            let lease = self.place(request, &mut search).await?;
+            if let Some(intent) = intent.take()
+                && intent.await.is_err()
+            {
+                account.void();
+                return Err(audit_unavailable());
+            }
+            let started = Instant::now();
+            let ended = self.race(request, &search, lease, account).await;
+            account.upstream_took(started.elapsed());
+            let lost = match ended {
+                Ok(won) => return Ok(won),
+                Err(lost) => lost,
+            };
+            self.learn(request, account, &mut search, &lost)?;
+            drop(lost);
+            if search.must_pause {
+                sleep(backoff(account.attempts, self.draw())).await;
+            }
+        }
+    }
+
+    fn draw(&self) -> f64 {
+        fastrand::f64()
+    }
+
+    /// Finds a target: along the chain without waiting first, then in the line that promises most.
+    async fn place(&self, request: &Request, search: &mut Search) -> Result<Lease, Failure> {
+        loop {
+            let refusal = match self.ask(request, search).await {
+                Ok(lease) => return Ok(lease),
+                Err(refusal) => refusal,
+            };
+            search.refused(request, refusal)?;
+        }
+    }
+
+    async fn ask(&self, request: &Request, search: &Search) -> Result<Lease, Refusal> {
+        let wish = Arc::new(search.wish(request, Purpose::Attempt));
+        let patience = match search.patience {
+            Patience::None => ASK_LIMIT,
+            Patience::Queue => request.deadline.saturating_duration_since(Instant::now()),
+        };
+        let limit = (Instant::now() + patience).min(request.deadline);
+        let asked = self
+            .router
+            .ask(limit, |reply| RouterMessage::Place { wish: Arc::clone(&wish), reply })
+            .await;
+        asked.unwrap_or_else(|error| {
+            let why = match error {
+                AskError::Late => RefusalKind::Deadline,
+                AskError::Full => RefusalKind::QueueFull,
+                AskError::Away => RefusalKind::Busy,
+            };
+            Err(Refusal { why, retry_after: Some(Duration::from_secs(1)) })
+        })
+    }
+
+    /// Draws the lesson of a failed attempt: where to go next, or what to tell the client.
+    fn learn(
+        &self,
+        request: &Request,
+        account: &mut Account,
+        search: &mut Search,
+        lost: &Lost,
+    ) -> Result<(), Failure> {
+        let failure = &lost.failure;
+        let now = self.clock.now();
+        search.met(lost, now);
+        let settings = &request.published.settings.failover;
+        let terms = RetryTerms { share: settings.retry_share, reserve_per_s: settings.retry_reserve_per_s };
+        let attempts_left = account.attempts < settings.max_attempts;
+        let circumstances = Circumstances {
+            attempts: account.attempts,
+            max_attempts: settings.max_attempts,
+            left: request.deadline.saturating_duration_since(Instant::now()),
+            budget: attempts_left && lost.leg.lease.target().pool.retries.try_spend(terms, now),
+            well_endpoints_failed: search.broken.iter().filter(|(_, well)| *well).count(),
+        };
+        match after_failure(failure, &circumstances) {
+            AfterFailure::Elsewhere => {}
+            AfterFailure::WiderContext => {
+                let known = lost.leg.lease.target().context_window;
+                search.wider_than = search.wider_than.max(known.or(Some(Tokens(0))));
+                search.last = Some(failure.clone());
+                account.failed_over(failure.outcome);
+                return Ok(());
+            }
+            AfterFailure::Poison => {
+                self.poison.mark(request.fingerprint(), now);
+                for (target, _) in &search.broken {
+                    target.endpoint.health.take_back(1, now);
+                }
+                let poison = AttemptFailure::plain(AttemptOutcome::Poison);
+                return Err(gave_up(&poison, account.attempts));
+            }
+            AfterFailure::GiveUp => return Err(gave_up(failure, account.attempts)),
+        }
+        search.last = Some(failure.clone());
+        account.failed_over(failure.outcome);
+        Ok(())
+    }
+
+    // --- races ---
+
+    async fn race(
+        &self,
+        request: &Arc<Request>,
+        search: &Search,
+        lease: Lease,
+        account: &mut Account,
+    ) -> Result<Won, Lost> {
+        let entry = search.entry(request);
+        let number = account.attempt_begins();
+        let under_way = Tried { again: Again::Never, ..address(lease.target(), AttemptOutcome::Ok) };
+        let first = self.run_leg(request, lease, LegPlace { number, second: false });
+        let Some(entry) = entry else { return first.await };
+        let dual = match (entry.settings.race, request.race) {
+            (RaceMode::Never, _) | (_, RaceMark::Off) => false,
+            (RaceMode::Always, _) | (RaceMode::Marked, RaceMark::Dual) => true,
+            (RaceMode::Marked, RaceMark::None) => false,
+        };
+        let hedge = entry.cell.hedge_after(request.shape).filter(|_| request.race != RaceMark::Off);
+        let wait = if dual { Some(Duration::ZERO) } else { hedge };
+        let Some(wait) = wait else { return first.await };
+        let first = Box::pin(first);
+        let first = if wait.is_zero() {
+            first
+        } else {
+            match select(first, pin!(sleep(wait))).await {
+                Either::Left((ended, _)) => return ended,
+                Either::Right(((), first)) => first,
+            }
+        };
+        let mut wish = search.wish(request, Purpose::SecondLeg);
+        wish.tried.push(under_way);
+        let second = self.second_lease(request, wish, entry, dual);
+        let (first, lease) = match select(first, pin!(second)).await {
+            Either::Left((ended, _)) => return ended,
+            Either::Right((Some(lease), first)) => (first, lease),
+            Either::Right((None, first)) => return first.await,
+        };
+        let number = account.attempt_begins();
+        let second = Box::pin(self.run_leg(request, lease, LegPlace { number, second: true }));
+        // The first content wins; the other leg is dropped, which cancels and settles it.
+        let (won, result) = match select(first, second).await {
+            Either::Left((Ok(won), loser)) => {
+                drop(loser);
+                (Ok(won), RaceResult::FirstWon)
+            }
+            Either::Right((Ok(won), loser)) => {
+                drop(loser);
+                (Ok(won), RaceResult::SecondWon)
+            }
+            Either::Left((Err(_), second)) => (second.await, RaceResult::Alone),
+            Either::Right((Err(_), first)) => (first.await, RaceResult::Alone),
+        };
+        account.raced(result);
+        won
+    }
+
+    /// The right to a second leg, if the race strategy grants it.
+    async fn second_lease(
+        &self,
+        request: &Arc<Request>,
+        wish: Wish,
+        entry: &PoolEntry,
+        dual: bool,
+    ) -> Option<Lease> {
+        let wish = Arc::new(wish);
+        let limit = (Instant::now() + ASK_LIMIT).min(request.deadline);
+        let question = |reply| {
+            let wish = Arc::clone(&wish);
+            if dual { RaceMessage::Dual { wish, reply } } else { RaceMessage::HedgeDue { wish, reply } }
+        };
+        match entry.race.ask(limit, question).await {
+            Ok(Ok(lease)) => Some(lease),
+            Ok(Err(refusal)) => {
+                if !dual && refusal.why != RefusalKind::NoRace {
+                    // Granted, but there was no target: the budget gets its tokens back.
+                    let cost = request.estimate.input + request.estimate.output;
+                    entry.cell.hedges.refund(cost, self.clock.now());
+                }
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    // --- the end ---
+
+    fn settle(&self, mut account: Account, mut won: Won) -> (Finished, Told) {
+        won.leg.won = true;
+        account.served_by(&won.leg.lease, won.first_content);
+        let Won { mut leg, headers, answer, dropped, .. } = won;
+        match answer {
+            WonAnswer::Whole(whole) => {
+                account.served_model = whole.facts.served_model;
+                let usage = whole.facts.usage;
+                let settled = usage.unwrap_or_else(|| estimate(&account.request, whole.body.len() as u64));
+                account.used(settled, usage.is_none());
+                leg.lease.target().pool.hedges.settled(settled.total(), self.clock.now());
+                leg.succeeded(Some(settled));
+                let told = told(&account, dropped, headers);
+                account.close(Ending::Answered);
+                (Finished::Whole(whole.body), told)
+            }
+            WonAnswer::Stream { body, relay, held } => {
+                account.served_model.clone_from(&relay.facts().served_model);
+                let told = told(&account, dropped, headers);
+                let live = Live::new(self, account, leg, held).with_upstream(body, relay);
+                (Finished::Live(Box::new(live)), told)
+            }
+            WonAnswer::Complete { held, facts } => {
+                account.served_model.clone_from(&facts.served_model);
+                let told = told(&account, dropped, headers);
+                let live = Live::new(self, account, leg, held).already_complete(facts);
+                (Finished::Live(Box::new(live)), told)
+            }
+        }
+    }
+}
+
+/// Usage counted from what was seen, when the provider did not say: never zero (ground rule G7).
+pub(super) fn estimate(request: &Request, content_bytes: u64) -> Usage {
+    let output = Tokens::estimated_from_bytes(usize::try_from(content_bytes).unwrap_or(usize::MAX));
+    Usage { input: request.estimate.input, output: Tokens(output.0.max(1)), ..Usage::default() }
+}
+
+fn told(account: &Account, dropped: Vec<&'static str>, headers: Vec<(HeaderName, HeaderValue)>) -> Told {
+    Told {
+        attempts: account.attempts,
+        failovers: account.failovers,
+        provider: account.served_by.as_ref().map(|served| served.provider.to_string()),
+        model: account.served_by.as_ref().map(|served| served.model.to_string()),
+        served_model: account.served_model.clone(),
+        race: account.race,
+        dropped,
+        headers,
+    }
+}
+
+fn audit_unavailable() -> Failure {
+    Failure::new(FailureKind::AuditUnavailable, "the gateway cannot write its audit journal now and accepts nothing unrecorded")
+        .retry_after(Duration::from_secs(1))
+}
+
+/// Where a request has been and where it may still go.
+struct Search {
+    step: usize,
+    patience: Patience,
+    deadline: crate::domain::Moment,
+    tried: SmallVec<[Tried; 4]>,
+    wider_than: Option<Tokens>,
+    /// The best reason to wait that a pool of the chain gave, and its step.
+    waitable: Option<(usize, Refusal)>,
+    refusal: Option<Refusal>,
+    last: Option<AttemptFailure>,
+    /// Targets that answered with a server error, and whether they are well otherwise.
+    broken: Vec<(Arc<Target>, bool)>,
+    /// The same target is all there is: do not hammer it.
+    must_pause: bool,
+}
+
+impl Search {
+    fn new(request: &Request, clock: &crate::actors::Clock) -> Self {
+        let alone = request.route.chain.len() <= 1;
+        Self {
+            step: 0,
+            patience: if alone { Patience::Queue } else { Patience::None },
+            deadline: clock.moment(request.deadline),
+            tried: SmallVec::new(),
+            wider_than: None,
+            waitable: None,
+            refusal: None,
+            last: None,
+            broken: Vec::new(),
+            must_pause: false,
+        }
+    }
+
+    fn entry<'a>(&self, request: &'a Request) -> Option<&'a Arc<PoolEntry>> {
+        request.route.chain.get(self.step)
+    }
+
+    fn wish(&self, request: &Request, purpose: Purpose) -> Wish {
+        Wish {
+            request: request.id,
+            routes: Arc::clone(&request.published.routes),
+            asked: Arc::clone(&request.asked),
+            step: self.step,
+            shape: request.shape,
+            lane: request.lane,
+            estimate: request.estimate,
+            deadline: self.deadline,
+            patience: if purpose == Purpose::SecondLeg { Patience::None } else { self.patience },
+            purpose,
+            tried: self.tried.clone(),
+            wider_than: self.wider_than,
+        }
+    }
+
+    /// A pool refused: the next one of the chain, then the best line, then the end.
+    fn refused(&mut self, request: &Request, refusal: Refusal) -> Result<(), Failure> {
+        if refusal.why.may_wait() && self.patience == Patience::None && self.waitable.is_none() {
+            self.waitable = Some((self.step, refusal.clone()));
+        }
+        let better = self.refusal.as_ref().is_none_or(|so_far| so_far.why == RefusalKind::Exhausted);
+        if better {
+            self.refusal = Some(refusal);
+        }
+        if self.patience == Patience::None && self.step + 1 < request.route.chain.len() {
+            self.step += 1;
+            return Ok(());
+        }
+        if let Some((step, _)) = self.waitable.take() {
+            self.step = step;
+            self.patience = Patience::Queue;
+            return Ok(());
+        }
+        Err(self.give_up(request))
+    }
+
+    fn give_up(&self, request: &Request) -> Failure {
+        let nobody = Refusal { why: RefusalKind::Unhealthy, retry_after: Some(Duration::from_secs(1)) };
+        let refusal = self.refusal.as_ref().unwrap_or(&nobody);
+        match &self.last {
+            // Having tried says more than having found nobody left to try.
+            Some(failure) => {
+                let mut told = gave_up(failure, u32::try_from(self.tried.len()).unwrap_or(u32::MAX));
+                told.retry_after = told.retry_after.max(refusal.retry_after.filter(|_| told.status() == 429));
+                told
+            }
+            None => refused(refusal, &request.asked),
+        }
+    }
+
+    fn met(&mut self, lost: &Lost, now: crate::domain::Moment) {
+        let target = lost.leg.lease.target();
+        let tried = address(target, lost.failure.outcome);
+        self.must_pause = self.tried.iter().any(|before| before.endpoint == tried.endpoint && before.key == tried.key);
+        self.tried.retain(|before| before.endpoint != tried.endpoint || before.key != tried.key);
+        self.tried.push(tried);
+        if lost.failure.outcome == AttemptOutcome::ServerError {
+            let health = target.endpoint.health.snapshot(now);
+            let well = health.successes >= 4 && health.successes >= health.failures.saturating_mul(4);
+            let known = self.broken.iter().any(|(other, _)| Arc::ptr_eq(&other.endpoint, &target.endpoint));
+            if !known {
+                self.broken.push((Arc::clone(target), well));
+            }
+        }
+    }
+}
+
+fn address(target: &Target, outcome: AttemptOutcome) -> Tried {
+    Tried {
+        endpoint: Arc::as_ptr(&target.endpoint) as usize,
+        key: Arc::as_ptr(&target.key) as usize,
+        again: again(outcome),
+    }
+}

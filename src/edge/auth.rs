@@ -1,0 +1,231 @@
+//! Who calls: static client keys, looked up by keyed digest.
+//!
+//! # Why a keyed digest
+//! The key is hashed with a secret of this process before it is looked up, so neither the time a lookup
+//! takes nor how far a comparison gets tells anything about the keys (attack A02).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use ring::hmac;
+use ring::rand::{SecureRandom as _, SystemRandom};
+
+use crate::config::ClientSettings;
+use crate::domain::{ClientName, Lane, Moment};
+
+/// What a key allows.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub name: ClientName,
+    pub lane: Lane,
+    settings: Option<Arc<ClientSettings>>,
+}
+
+impl Client {
+    pub fn may_use(&self, pool: &str) -> bool {
+        self.settings.as_ref().is_none_or(|settings| settings.may_use(pool))
+    }
+}
+
+/// Why a request has no good key; a label for the metric. The client always reads the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthFault {
+    Missing,
+    Malformed,
+    Several,
+    InQuery,
+    Unknown,
+    TooManyGuesses,
+}
+
+impl AuthFault {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::Several => "several",
+            Self::InQuery => "in_query",
+            Self::Unknown => "unknown",
+            Self::TooManyGuesses => "too_many_guesses",
+        }
+    }
+}
+
+pub struct ClientKeys {
+    pepper: hmac::Key,
+    by_digest: HashMap<[u8; 32], Client>,
+    /// No keys are configured: everyone who reaches the (loopback) listener is let in.
+    open: bool,
+}
+
+/// Headers that may hold the key, besides `authorization`.
+const KEY_HEADERS: [&str; 5] =
+    ["x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key", "x-portkey-api-key"];
+const LONGEST_KEY: usize = 4_096;
+
+impl ClientKeys {
+    pub fn new(clients: &[ClientSettings]) -> Self {
+        let mut secret = [0; 32];
+        // Without randomness the digest is unkeyed, which is still a digest.
+        let _ = SystemRandom::new().fill(&mut secret);
+        let pepper = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+        let by_digest = clients
+            .iter()
+            .map(|settings| {
+                let client = Client {
+                    name: settings.name.clone(),
+                    lane: settings.lane,
+                    settings: Some(Arc::new(settings.clone())),
+                };
+                (digest(&pepper, settings.key.expose().as_bytes()), client)
+            })
+            .collect();
+        Self { pepper, by_digest, open: clients.is_empty() }
+    }
+
+    /// Decides who calls from head alone, before a byte of the body is read (attack A01).
+    pub fn identify(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Client, AuthFault> {
+        if query.is_some_and(|query| query.split('&').any(|pair| pair.starts_with("key=") || pair.starts_with("api_key="))) {
+            return Err(AuthFault::InQuery);
+        }
+        if self.open {
+            return Ok(Client { name: ClientName::from("local"), lane: Lane::Default, settings: None });
+        }
+        let credential = credential(headers)?;
+        self.by_digest.get(&digest(&self.pepper, credential)).cloned().ok_or(AuthFault::Unknown)
+    }
+}
+
+fn digest(pepper: &hmac::Key, credential: &[u8]) -> [u8; 32] {
+    let mut short = [0; 32];
+    for (to, from) in short.iter_mut().zip(hmac::sign(pepper, credential).as_ref()) {
+        *to = *from;
+    }
+    short
+}
+
+/// The one credential of a request. Two that differ are refused: which one counts would be a guess.
+pub(super) fn credential(headers: &HeaderMap) -> Result<&[u8], AuthFault> {
+    let mut found: Option<&[u8]> = None;
+    let bearer = headers.get_all(AUTHORIZATION).iter().map(|value| {
+        let bytes = value.as_bytes();
+        let (scheme, rest) = bytes.split_at_checked(7).ok_or(AuthFault::Malformed)?;
+        if scheme.eq_ignore_ascii_case(b"bearer ") { Ok(rest) } else { Err(AuthFault::Malformed) }
+    });
+    let plain = KEY_HEADERS.iter().flat_map(|name| headers.get_all(*name)).map(|value| Ok(value.as_bytes()));
+    for candidate in bearer.chain(plain) {
+        let candidate = candidate?.trim_ascii();
+        let candidate = candidate.strip_prefix(b"Bearer ").unwrap_or(candidate);
+        if candidate.is_empty() || candidate.len() > LONGEST_KEY || !candidate.iter().all(u8::is_ascii_graphic) {
+            return Err(AuthFault::Malformed);
+        }
+        if found.is_some_and(|before| before != candidate) {
+            return Err(AuthFault::Several);
+        }
+        found = Some(candidate);
+    }
+    found.ok_or(AuthFault::Missing)
+}
+
+const PLACES: usize = 1_024;
+const MOST_GUESSES: u64 = 30;
+const MINUTE: u64 = 60;
+
+/// Counts failed keys per address and minute, in a table that cannot grow (attack A02).
+pub struct GuessLimiter {
+    /// Minute (upper half) and count (lower half).
+    counts: Box<[AtomicU64]>,
+}
+
+impl Default for GuessLimiter {
+    fn default() -> Self {
+        Self { counts: (0..PLACES).map(|_| AtomicU64::new(0)).collect() }
+    }
+}
+
+impl GuessLimiter {
+    fn place(&self, address: IpAddr) -> Option<&AtomicU64> {
+        let bits = match address {
+            IpAddr::V4(address) => u64::from(u32::from(address)),
+            // A household has a /64 of its own.
+            IpAddr::V6(address) => (u128::from(address) >> 64) as u64,
+        };
+        let mixed = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        self.counts.get(usize::try_from(mixed % PLACES as u64).unwrap_or_default())
+    }
+
+    pub(super) fn failed(&self, address: IpAddr, now: Moment) {
+        let minute = now.whole_secs() / MINUTE;
+        if let Some(place) = self.place(address) {
+            let _ = place.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| {
+                Some(if packed >> 32 == minute { packed + 1 } else { (minute << 32) | 1 })
+            });
+        }
+    }
+
+    pub(super) fn is_guessing(&self, address: IpAddr, now: Moment) -> bool {
+        let minute = now.whole_secs() / MINUTE;
+        self.place(address).is_some_and(|place| {
+            let packed = place.load(Ordering::Relaxed);
+            packed >> 32 == minute && (packed & u64::from(u32::MAX)) > MOST_GUESSES
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn e8_every_usual_header_is_understood() {
+        for name in ["x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key", "x-portkey-api-key"] {
+            assert_eq!(credential(&headers(&[(name, "sk-1")])), Ok(b"sk-1".as_slice()), "{name}");
+        }
+        assert_eq!(credential(&headers(&[("authorization", "bearer sk-1")])), Ok(b"sk-1".as_slice()));
+        let twice = headers(&[("authorization", "Bearer sk-1"), ("x-api-key", "sk-1")]);
+        assert_eq!(credential(&twice), Ok(b"sk-1".as_slice()));
+    }
+
+    #[test]
+    fn a01_odd_keys_are_refused() {
+        for (pairs, fault) in [
+            (vec![], AuthFault::Missing),
+            (vec![("authorization", "Basic eDp5")], AuthFault::Malformed),
+            (vec![("authorization", "Bearer ")], AuthFault::Malformed),
+            (vec![("authorization", "Bearer a b")], AuthFault::Malformed),
+            (vec![("x-api-key", "")], AuthFault::Malformed),
+            (vec![("authorization", "Bearer a"), ("x-api-key", "b")], AuthFault::Several),
+        ] {
+            assert_eq!(credential(&headers(&pairs)), Err(fault), "{pairs:?}");
+        }
+        let long = "x".repeat(LONGEST_KEY + 1);
+        assert_eq!(credential(&headers(&[("x-api-key", &long)])), Err(AuthFault::Malformed));
+        let keys = ClientKeys::new(&[]);
+        assert_eq!(keys.identify(&HeaderMap::new(), Some("a=1&key=sk-1")).unwrap_err(), AuthFault::InQuery);
+    }
+
+    #[test]
+    fn a02_guessing_is_limited_per_address_and_minute() {
+        let limiter = GuessLimiter::default();
+        let (guesser, other) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let now = Moment::from_secs(120);
+        for _ in 0..=MOST_GUESSES {
+            limiter.failed(guesser, now);
+        }
+        assert!(limiter.is_guessing(guesser, now));
+        assert!(!limiter.is_guessing(other, now));
+        assert!(!limiter.is_guessing(guesser, Moment::from_secs(180)));
+    }
+}

@@ -1,0 +1,112 @@
+//! Reading a request's body within its limits: size, speed, and memory shared by all.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::domain::{Failure, FailureKind};
+
+/// A body may be slow for this long before its speed counts (fault L03).
+const GRACE: Duration = Duration::from_secs(5);
+/// Bytes a second that are no longer slow.
+const LEAST_RATE: u64 = 1_024;
+/// A body waits this long for memory.
+const MEMORY_WAIT: Duration = Duration::from_secs(5);
+
+/// A body and the memory it was granted, given back when it is dropped.
+pub(super) struct HeldBody {
+    pub(super) bytes: Bytes,
+    pub(super) _memory: OwnedSemaphorePermit,
+}
+
+/// Refuses what can be refused from the head alone.
+pub(super) fn check_head(headers: &HeaderMap, most: usize) -> Result<Option<usize>, Failure> {
+    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        // Nothing is unpacked, so nothing can explode (fault L09).
+        return Err(Failure::new(
+            FailureKind::UnsupportedMediaType,
+            "compressed request bodies are not accepted; send the body without content-encoding",
+        ));
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > most) {
+        return Err(too_large(most));
+    }
+    Ok(length)
+}
+
+pub(super) async fn read(
+    body: Body,
+    length: Option<usize>,
+    most: usize,
+    memory: &Arc<Semaphore>,
+) -> Result<HeldBody, Failure> {
+    let memory = granted(memory, length.unwrap_or(64 * 1024)).await?;
+    let started = Instant::now();
+    let mut body = pin!(body);
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    loop {
+        let so_far = first.as_ref().map_or(rest.len(), Bytes::len);
+        // Every further KiB buys another second.
+        let due = started + GRACE + Duration::from_secs(so_far as u64 / LEAST_RATE);
+        let frame = match timeout_at(due, body.frame()).await {
+            Ok(None) => break,
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(_))) => {
+                return Err(Failure::new(FailureKind::InvalidRequest, "the request body ended before it was whole"));
+            }
+            Err(_elapsed) => return Err(too_slow()),
+        };
+        // Trailers are dropped.
+        let Ok(piece) = frame.into_data() else { continue };
+        if so_far + piece.len() > most {
+            return Err(too_large(most));
+        }
+        match first.take() {
+            None if rest.is_empty() && body.is_end_stream() => first = Some(piece),
+            None if rest.is_empty() => {
+                rest.reserve(length.unwrap_or(piece.len()).min(most));
+                rest.extend_from_slice(&piece);
+            }
+            None => rest.extend_from_slice(&piece),
+            Some(before) => {
+                rest.extend_from_slice(&before);
+                rest.extend_from_slice(&piece);
+            }
+        }
+    }
+    Ok(HeldBody { bytes: first.unwrap_or_else(|| rest.freeze()), _memory: memory })
+}
+
+async fn granted(memory: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Failure> {
+    let kib = u32::try_from(bytes.div_ceil(1_024)).unwrap_or(u32::MAX).max(1);
+    match timeout(MEMORY_WAIT, Arc::clone(memory).acquire_many_owned(kib)).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) | Err(_) => Err(Failure::new(
+            FailureKind::Overloaded,
+            "the gateway holds as many request bodies as its memory allows; come back shortly",
+        )
+        .retry_after(Duration::from_secs(1))),
+    }
+}
+
+fn too_large(most: usize) -> Failure {
+    Failure::new(
+        FailureKind::RequestTooLarge,
+        format!("the request body is larger than {most} bytes; send less, or raise listen.max_body_bytes"),
+    )
+}
+
+fn too_slow() -> Failure {
+    Failure::new(FailureKind::RequestTimeout, "the request body came slower than 1 KiB a second")
+}

@@ -1,0 +1,241 @@
+//! `/v1/chat/completions`: key, body, facts, dispatch, answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Request as HttpRequest};
+use tokio::time::Instant;
+
+use super::auth::{AuthFault, Client};
+use super::connection::ConnectionControl;
+use super::{Edge, body, reply};
+use crate::actors::{Estimate, Published, Refusal, RefusalKind};
+use crate::dialects::openai::{ChatPeek, peek_request};
+use crate::dispatch::{RaceMark, Request, Served, Told, refused};
+use crate::domain::{
+    Failure, FailureKind, Lane, Mode, PromptClass, RequestId, Shape, Tokens,
+};
+
+/// Counts a request as long as it is served.
+pub(super) struct InFlight(Arc<Edge>);
+
+impl InFlight {
+    fn enter(edge: &Arc<Edge>, most: u32) -> Option<Self> {
+        let inside = edge.in_flight.fetch_add(1, Ordering::Relaxed);
+        let entered = Self(Arc::clone(edge));
+        (inside < most).then_some(entered)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub(super) async fn completions(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+    serve(edge, request, None).await
+}
+
+/// Azure's form names the model in the path.
+pub(super) async fn deployment_completions(
+    State(edge): State<Arc<Edge>>,
+    Path(model): Path<String>,
+    request: HttpRequest<Body>,
+) -> Response {
+    serve(edge, request, Some(model)).await
+}
+
+async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, deployment: Option<String>) -> Response {
+    let arrived = Instant::now();
+    let id = reply::new_id();
+    let (parts, body) = request.into_parts();
+    let control = parts.extensions.get::<ConnectionControl>().cloned();
+    let answered = match admit(&edge, &parts, control.as_ref()) {
+        Ok((client, published, guard)) => {
+            let admission = Admission { id, arrived, client, published, deployment };
+            read_and_serve(&edge, admission, &parts, body).await.map(|served| (served, guard))
+        }
+        Err(failure) => Err(failure),
+    };
+    match answered {
+        Ok((Served::Whole { body, told }, _)) => reply::whole(body, id, &told),
+        Ok((Served::Stream { stream, told }, guard)) => reply::stream(stream, id, &told, control, Some(guard)),
+        Ok((Served::Failed { failure, told }, _)) => reply::failure(&failure, id, &told),
+        Err(failure) => {
+            edge.news.metrics.rejected(failure.kind.code());
+            // What is left of an unread body must not be taken for the next request.
+            let unread = matches!(
+                failure.kind,
+                FailureKind::RequestTooLarge | FailureKind::RequestTimeout | FailureKind::UnsupportedMediaType
+            );
+            if let Some(control) = control.filter(|_| unread) {
+                control.close_after_response();
+            }
+            reply::failure(&failure, id, &Told::default())
+        }
+    }
+}
+
+/// What is known of a request once it is let in.
+struct Admission {
+    id: RequestId,
+    arrived: Instant,
+    client: Client,
+    published: Arc<Published>,
+    deployment: Option<String>,
+}
+
+/// Decides from the head alone whether a request comes in.
+fn admit(
+    edge: &Arc<Edge>,
+    parts: &Parts,
+    control: Option<&ConnectionControl>,
+) -> Result<(Client, Arc<Published>, InFlight), Failure> {
+    let client = identify(edge, parts, control)?;
+    if edge.is_draining() {
+        return Err(Failure::new(FailureKind::ShuttingDown, "the gateway is shutting down; ask another instance")
+            .retry_after(Duration::from_secs(1)));
+    }
+    if !edge.journal().admits() {
+        return Err(Failure::new(
+            FailureKind::AuditUnavailable,
+            "the gateway cannot write its audit journal now and accepts nothing unrecorded",
+        )
+        .retry_after(Duration::from_secs(1)));
+    }
+    let published = edge.published();
+    let guard = InFlight::enter(edge, published.settings.listen.max_in_flight).ok_or_else(|| {
+        edge.news.metrics.shed(client.lane, "in_flight");
+        Failure::new(FailureKind::Overloaded, "the gateway serves as many requests as it may; come back shortly")
+            .retry_after(Duration::from_secs(1))
+    })?;
+    Ok((client, published, guard))
+}
+
+pub(super) fn identify(
+    edge: &Edge,
+    parts: &Parts,
+    control: Option<&ConnectionControl>,
+) -> Result<Client, Failure> {
+    let now = edge.clock.now();
+    let address = control.map(|control| control.peer().ip());
+    if address.is_some_and(|address| edge.guesses.is_guessing(address, now)) {
+        edge.news.metrics.auth_failed(AuthFault::TooManyGuesses.label());
+        return Err(Failure::new(FailureKind::RateLimited, "too many refused keys from this address; wait a minute")
+            .retry_after(Duration::from_secs(60)));
+    }
+    edge.keys.load().identify(&parts.headers, parts.uri.query()).map_err(|fault| {
+        edge.news.metrics.auth_failed(fault.label());
+        if let Some(address) = address {
+            edge.guesses.failed(address, now);
+        }
+        Failure::new(
+            FailureKind::Unauthenticated,
+            "this gateway needs one of its own client keys in the authorization header: \"Bearer <key>\"",
+        )
+    })
+}
+
+async fn read_and_serve(
+    edge: &Arc<Edge>,
+    admission: Admission,
+    parts: &Parts,
+    body: Body,
+) -> Result<Served, Failure> {
+    let listen = &admission.published.settings.listen;
+    let length = body::check_head(&parts.headers, listen.max_body_bytes)?;
+    let held = body::read(body, length, listen.max_body_bytes, &edge.body_memory).await?;
+    let request = facts(admission, &parts.headers, held.bytes.clone())?;
+    // The permit for the body's memory is held until the request is answered or streaming.
+    let served = edge.dispatch.serve(Arc::new(request)).await;
+    drop(held);
+    Ok(served)
+}
+
+/// Turns head and body into the request that dispatch tells its story about.
+fn facts(admission: Admission, headers: &HeaderMap, body: Bytes) -> Result<Request, Failure> {
+    let mut peek = peek_request(&body)?;
+    if let Some(deployment) = admission.deployment {
+        // The body's own model is still there to be spliced; the path decides which is asked for.
+        if deployment.len() > 256 || deployment.chars().any(char::is_control) {
+            return Err(Failure::new(FailureKind::ModelNotFound, "this deployment name is not usable"));
+        }
+        peek.model = deployment;
+    }
+    let unknown = || refused(&Refusal { why: RefusalKind::UnknownModel, retry_after: None }, &shown(&peek.model));
+    let route = admission.published.routes.find(&peek.model).cloned().ok_or_else(unknown)?;
+    let allowed = route.chain.first().is_some_and(|pool| admission.client.may_use(pool.name.as_str()));
+    if !allowed {
+        // As if it were not there: a client learns nothing about what others may use.
+        return Err(unknown());
+    }
+    let estimate = estimate(&peek, body.len());
+    let mode = if peek.stream { Mode::Stream } else { Mode::Whole };
+    let longest = admission.published.settings.timeouts.request;
+    let wished = wished_timeout(headers, &peek);
+    Ok(Request {
+        id: admission.id,
+        arrived: admission.arrived,
+        deadline: admission.arrived + wished.map_or(longest, |wished| wished.min(longest)),
+        lane: wished_lane(headers, admission.client.lane),
+        client: admission.client.name,
+        race: race_mark(headers),
+        asked: Arc::from(peek.model.as_str()),
+        shape: Shape { class: PromptClass::of(estimate.input), mode },
+        estimate,
+        body,
+        peek,
+        published: admission.published,
+        route,
+    })
+}
+
+/// A name for an error text: not longer than anyone reads.
+fn shown(model: &str) -> String {
+    model.chars().take(128).collect()
+}
+
+fn estimate(peek: &ChatPeek, bytes: usize) -> Estimate {
+    let output = peek.max_output.unwrap_or(1_024).saturating_mul(u64::from(peek.choices));
+    Estimate { input: Tokens::estimated_from_bytes(bytes), output: Tokens(output) }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The client's own patience; the configuration's limit stays the upper bound.
+fn wished_timeout(headers: &HeaderMap, peek: &ChatPeek) -> Option<Duration> {
+    let millis = text(headers, "x-switchyard-timeout-ms").and_then(|value| value.parse().ok()).map(Duration::from_millis);
+    let seconds = text(headers, "x-litellm-timeout")
+        .and_then(|value| value.parse::<f64>().ok())
+        .filter(|seconds| *seconds > 0.0)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    millis.or(seconds).or(peek.timeout).filter(|wished| !wished.is_zero())
+}
+
+/// A client may step back in line, never forward.
+fn wished_lane(headers: &HeaderMap, own: Lane) -> Lane {
+    let wished = match text(headers, "x-switchyard-lane") {
+        Some("interactive") => Lane::Interactive,
+        Some("default") => Lane::Default,
+        Some("batch") => Lane::Batch,
+        _ => own,
+    };
+    wished.max(own)
+}
+
+fn race_mark(headers: &HeaderMap) -> RaceMark {
+    match text(headers, "x-switchyard-race") {
+        Some("dual") => RaceMark::Dual,
+        Some("off") => RaceMark::Off,
+        _ => RaceMark::None,
+    }
+}

@@ -1,0 +1,249 @@
+//! One client connection: what is known of it, and a socket that remembers.
+//!
+//! # Why a socket of our own
+//! Three things only the socket can tell: that a client takes no bytes any more (fault L02), that a head
+//! comes too slowly (fault L03), and that a client which closed its side is gone or only half closed
+//! (faults L01, L10). A half-closed client still wants its answer; one that is gone must be noticed
+//! within 100 ms. An interim response tells them apart: whoever is gone resets the connection.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+/// What handlers may know and ask of their connection.
+#[derive(Clone, Debug)]
+pub(super) struct ConnectionControl {
+    pub(super) state: Arc<ConnectionState>,
+}
+
+impl ConnectionControl {
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.state.peer
+    }
+
+    /// Lets the answer under way finish and closes the connection behind it.
+    pub(super) fn close_after_response(&self) {
+        self.state.close.notify_one();
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ConnectionState {
+    peer: SocketAddr,
+    start: Instant,
+    /// Requests being served on this connection.
+    pub(super) serving: AtomicU32,
+    /// Milliseconds since the start plus one when the first byte of a head came; 0 while none is read.
+    head_since: AtomicU64,
+    /// The same for a write that the client does not take.
+    stalled_since: AtomicU64,
+    /// Something of the answer under way was written.
+    answered: AtomicBool,
+    pub(super) half_closed: Notify,
+    pub(super) close: Notify,
+}
+
+/// Why a connection is closed by us; a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CloseReason {
+    SlowHead,
+    SlowReader,
+}
+
+impl CloseReason {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::SlowHead => "slow_head",
+            Self::SlowReader => "slow_reader",
+        }
+    }
+}
+
+impl ConnectionState {
+    pub(super) fn new(peer: SocketAddr) -> Arc<Self> {
+        Arc::new(Self {
+            peer,
+            start: Instant::now(),
+            serving: AtomicU32::new(0),
+            // A connection that never sends anything is a slow head as well.
+            head_since: AtomicU64::new(1),
+            stalled_since: AtomicU64::new(0),
+            answered: AtomicBool::new(false),
+            half_closed: Notify::new(),
+            close: Notify::new(),
+        })
+    }
+
+    fn stamp(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// A request's head is complete.
+    pub(super) fn request_begins(&self) {
+        self.serving.fetch_add(1, Ordering::Relaxed);
+        self.head_since.store(0, Ordering::Relaxed);
+        self.answered.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn request_ends(&self) {
+        self.serving.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether the connection has used up somebody's patience.
+    pub(super) fn overdue(&self, head: Duration, stall: Duration) -> Option<CloseReason> {
+        let older = |since: &AtomicU64, limit: Duration| {
+            let since = since.load(Ordering::Relaxed);
+            since != 0 && self.stamp().saturating_sub(since) >= u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
+        };
+        if older(&self.stalled_since, stall) {
+            Some(CloseReason::SlowReader)
+        } else if self.serving.load(Ordering::Relaxed) == 0 && older(&self.head_since, head) {
+            Some(CloseReason::SlowHead)
+        } else {
+            None
+        }
+    }
+
+    fn bytes_read(&self) {
+        if self.serving.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
+            self.head_since.store(self.stamp(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The socket as hyper sees it.
+pub(super) struct Socket {
+    stream: Arc<TcpStream>,
+    state: Arc<ConnectionState>,
+    ended: bool,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream, state: Arc<ConnectionState>) -> (Self, Arc<TcpStream>) {
+        let stream = Arc::new(stream);
+        (Self { stream: Arc::clone(&stream), state, ended: false }, stream)
+    }
+
+    fn note_write(&self, written: &Poll<io::Result<usize>>) {
+        match written {
+            Poll::Pending => {
+                let _ = self.state.stalled_since.compare_exchange(
+                    0,
+                    self.state.stamp(),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+            }
+            Poll::Ready(_) => {
+                if self.state.stalled_since.load(Ordering::Relaxed) != 0 {
+                    self.state.stalled_since.store(0, Ordering::Relaxed);
+                }
+                self.state.answered.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            let unfilled = buf.initialize_unfilled();
+            match self.stream.try_read(unfilled) {
+                Ok(0) => {
+                    if !std::mem::replace(&mut self.ended, true) {
+                        self.state.half_closed.notify_one();
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(read) => {
+                    buf.advance(read);
+                    self.state.bytes_read();
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = poll_io(&self.stream, cx, |stream| stream.try_write(buf));
+        self.note_write(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = poll_io(&self.stream, cx, |stream| stream.try_write_vectored(bufs));
+        self.note_write(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Closing is dropping: the last reference goes with the connection.
+        Poll::Ready(socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write).or(Ok(())))
+    }
+}
+
+fn poll_io(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    mut attempt: impl FnMut(&TcpStream) -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match attempt(stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
+    }
+}
+
+/// The client has closed its side. Resolves when it turns out to be gone; never, when it still listens.
+pub(super) async fn until_gone(stream: &TcpStream, state: &ConnectionState) {
+    const INTERIM: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
+    state.half_closed.notified().await;
+    if state.serving.load(Ordering::Relaxed) == 0 {
+        return std::future::pending().await;
+    }
+    if state.answered.load(Ordering::Relaxed) {
+        // In the middle of an answer nothing may be slipped in. Who closes here is taken for gone.
+        return;
+    }
+    let mut wait = Duration::from_millis(4);
+    if stream.try_write(INTERIM).is_err() {
+        return;
+    }
+    while wait < Duration::from_secs(2) {
+        sleep(wait).await;
+        let reset = !matches!(stream.take_error(), Ok(None));
+        if reset {
+            return;
+        }
+        wait *= 2;
+    }
+    std::future::pending().await
+}

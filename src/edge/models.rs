@@ -1,0 +1,75 @@
+//! `/v1/models`: what this client may use.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use http::Request as HttpRequest;
+use serde_json::{Value, json};
+
+use super::connection::ConnectionControl;
+use super::{Edge, chat, reply};
+use crate::actors::PoolEntry;
+use crate::config::PoolOrigin;
+use crate::dispatch::Told;
+use crate::domain::{Failure, FailureKind};
+
+fn model(pool: &PoolEntry) -> Value {
+    let targets: Vec<String> = pool
+        .settings
+        .targets
+        .iter()
+        .map(|target| format!("{}/{}", target.provider, target.model.as_ref().map_or("*", |model| model.as_str())))
+        .collect();
+    let owner = match (pool.settings.origin, pool.settings.targets.first()) {
+        (PoolOrigin::Explicit, _) | (_, None) => "switchyard",
+        (PoolOrigin::Implicit | PoolOrigin::Wildcard, Some(target)) => target.provider.as_str(),
+    };
+    let context = pool.settings.targets.iter().filter_map(|target| target.context_window).max();
+    json!({
+        "id": pool.name.as_str(),
+        "object": "model",
+        "created": 0,
+        "owned_by": owner,
+        "context_window": context,
+        "targets": targets,
+    })
+}
+
+pub(super) async fn list(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+    answer(&edge, request, |models| Some(json!({"object": "list", "data": models})))
+}
+
+pub(super) async fn one(State(edge): State<Arc<Edge>>, Path(id): Path<String>, request: HttpRequest<Body>) -> Response {
+    answer(&edge, request, |models| models.into_iter().find(|model| model["id"] == id.as_str()))
+}
+
+fn answer(
+    edge: &Edge,
+    request: HttpRequest<Body>,
+    pick: impl FnOnce(Vec<Value>) -> Option<Value>,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let id = reply::new_id();
+    let client = match chat::identify(edge, &parts, parts.extensions.get::<ConnectionControl>()) {
+        Ok(client) => client,
+        Err(failure) => return reply::failure(&failure, id, &Told::default()),
+    };
+    let published = edge.published();
+    let mut pools: Vec<&PoolEntry> = published
+        .routes
+        .names()
+        .filter(|(name, _)| client.may_use(name.as_str()))
+        .filter_map(|(_, route)| route.chain.first().map(|pool| &**pool))
+        .collect();
+    // The operator's own names first, then by name.
+    pools.sort_by_key(|pool| (pool.settings.origin != PoolOrigin::Explicit, pool.name.clone()));
+    match pick(pools.into_iter().map(model).collect()) {
+        Some(value) => reply::whole(value.to_string().into(), id, &Told::default()),
+        None => {
+            let told = Failure::new(FailureKind::ModelNotFound, "there is no such model here; GET /v1/models lists what there is");
+            reply::failure(&told, id, &Told::default())
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Accepting connections and serving them within limits: heads, fields, streams, idle time, floods.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use futures_util::future::BoxFuture;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{Request, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tower_service::Service as _;
+
+use super::connection::{ConnectionControl, ConnectionState, Socket, until_gone};
+use crate::actors::{Listener, News};
+use crate::config::ListenSettings;
+
+/// Limits of one listener.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    pub listen: ListenSettings,
+}
+
+/// One listener. The socket is bound once and outlives the accept loop.
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    listener: TcpListener,
+    router: Router,
+    options: ServerOptions,
+    news: Arc<News>,
+    open: AtomicU32,
+    drain: watch::Sender<bool>,
+    builder: auto::Builder<TokioExecutor>,
+}
+
+/// Descriptors ran out: so long nobody is accepted, instead of spinning (fault O09).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+impl Server {
+    pub async fn bind(options: ServerOptions, router: Router, news: Arc<News>) -> io::Result<Self> {
+        let listener = TcpListener::bind(options.listen.address).await?;
+        let builder = builder(&options.listen);
+        let (drain, _) = watch::channel(false);
+        let inner = Inner { listener, router, options, news, open: AtomicU32::new(0), drain, builder };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub fn address(&self) -> io::Result<std::net::SocketAddr> {
+        self.inner.listener.local_addr()
+    }
+
+    /// Stops accepting and waits until open connections have ended, at most until `limit`.
+    pub async fn drain(&self, limit: Duration) -> u32 {
+        self.inner.drain.send_replace(true);
+        let ended = async {
+            while self.inner.open.load(Ordering::Relaxed) > 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // What is still open is cut by the caller's exit.
+        let _ = timeout(limit, ended).await;
+        self.inner.open.load(Ordering::Relaxed)
+    }
+}
+
+impl Listener for Server {
+    fn accept(&self) -> BoxFuture<'static, ()> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            let mut drain = inner.drain.subscribe();
+            loop {
+                let accepted = tokio::select! {
+                    accepted = inner.listener.accept() => accepted,
+                    () = told_to_drain(&mut drain) => return std::future::pending().await,
+                };
+                match accepted {
+                    Ok((stream, peer)) => inner.take(stream, peer).await,
+                    Err(error) if is_about_one_connection(&error) => {}
+                    Err(_) => {
+                        inner.news.metrics.accept_paused();
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        })
+    }
+}
+
+async fn told_to_drain(drain: &mut watch::Receiver<bool>) {
+    // An error means that the listener is gone, which is as good as draining.
+    let _ = drain.wait_for(|draining| *draining).await;
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
+
+fn builder(listen: &ListenSettings) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // hyper's timer also runs between requests; slow heads are watched by the connection itself.
+        .header_read_timeout(listen.idle_timeout)
+        .max_buf_size(listen.max_header_bytes)
+        .max_headers(listen.max_headers)
+        .half_close(true)
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(listen.h2_max_streams)
+        .max_header_list_size(u32::try_from(listen.max_header_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(Some(64))
+        .max_send_buf_size(64 * 1024)
+        .keep_alive_interval(Some(Duration::from_secs(20)))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+impl Inner {
+    async fn take(self: &Arc<Self>, stream: TcpStream, peer: std::net::SocketAddr) {
+        let open = self.open.fetch_add(1, Ordering::Relaxed);
+        self.news.metrics.conns.increment(1.0);
+        let counted = CountedConnection(Arc::clone(self));
+        if open >= self.options.listen.max_connections {
+            self.news.metrics.conn_closed("too_many");
+            // Dropping it is the cheapest answer there is.
+            drop(counted);
+            return;
+        }
+        // Small writes must not wait for each other; a socket that refuses the option still works.
+        let _ = stream.set_nodelay(true);
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            inner.serve(stream, peer).await;
+            drop(counted);
+        });
+    }
+
+    async fn serve(&self, stream: TcpStream, peer: std::net::SocketAddr) {
+        let listen = &self.options.listen;
+        let state = ConnectionState::new(peer);
+        let (socket, stream) = Socket::new(stream, Arc::clone(&state));
+        let service = hyper::service::service_fn(|request: Request<Incoming>| {
+            let (router, state) = (self.router.clone(), Arc::clone(&state));
+            serve_request(router, state, request)
+        });
+        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(socket), service));
+        let mut drain = self.drain.subscribe();
+        let mut draining = pin!(told_to_drain(&mut drain));
+        let mut gone = pin!(until_gone(&stream, &state));
+        let mut watch = interval(watch_every(listen));
+        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut closing, mut is_draining) = (false, false);
+        loop {
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = gone.as_mut() => {
+                    self.news.metrics.conn_closed("client_gone");
+                    return;
+                }
+                () = state.close.notified(), if !closing => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = draining.as_mut(), if !is_draining => {
+                    is_draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                _ = watch.tick() => {
+                    if let Some(reason) = state.overdue(listen.head_timeout, listen.write_stall) {
+                        self.news.metrics.conn_closed(reason.label());
+                        if reason == super::connection::CloseReason::SlowHead {
+                            // Whoever still listens reads why.
+                            let _ = stream.try_write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+                        }
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Often enough to keep the limits, seldom enough to cost nothing with ten thousand idle connections.
+fn watch_every(listen: &ListenSettings) -> Duration {
+    (listen.head_timeout.min(listen.write_stall) / 4).clamp(Duration::from_millis(20), Duration::from_secs(5))
+}
+
+struct CountedConnection(Arc<Inner>);
+
+impl Drop for CountedConnection {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.news.metrics.conns.decrement(1.0);
+    }
+}
+
+/// Ends with the last byte of the answer, not with its head.
+struct Serving(Arc<ConnectionState>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.request_ends();
+    }
+}
+
+async fn serve_request(
+    mut router: Router,
+    state: Arc<ConnectionState>,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    state.request_begins();
+    let serving = Serving(Arc::clone(&state));
+    if let Some(status) = bad_framing(&request) {
+        state.close.notify_one();
+        let mut response = Response::new(Body::from("the request's framing is ambiguous\n"));
+        *response.status_mut() = status;
+        return Ok(response);
+    }
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectionControl { state });
+    let response = router.call(request).await?;
+    Ok(response.map(|body| Body::new(Counted { body, _serving: serving })))
+}
+
+/// Heads that two parsers could read differently (attack A14). hyper refuses most of them; these it lets
+/// through.
+fn bad_framing(request: &Request<Incoming>) -> Option<StatusCode> {
+    let headers = request.headers();
+    let te = headers.contains_key(TRANSFER_ENCODING);
+    let bad = (te && headers.contains_key(CONTENT_LENGTH))
+        || headers.get_all(CONTENT_LENGTH).iter().count() > 1
+        || headers.get_all(TRANSFER_ENCODING).iter().count() > 1
+        || (te && request.version() == Version::HTTP_10)
+        || headers.get(TRANSFER_ENCODING).is_some_and(|value| value != "chunked")
+        || headers.get_all(HOST).iter().count() > 1;
+    bad.then_some(StatusCode::BAD_REQUEST)
+}
+
+/// An answer's body that tells the connection when it is over.
+struct Counted {
+    body: Body,
+    _serving: Serving,
+}
+
+impl http_body::Body for Counted {
+    type Data = bytes::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, axum::Error>>> {
+        std::pin::Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
