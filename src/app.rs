@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::actors::{
-    Clock, JournalDesk, KeyProbe, KeyVerdict, Listener, News, ReloadReason, RootHandle, SettingsDoor,
-    SettingsMessage, System, SystemParts,
+    Clock, JournalDesk, KeyProbe, KeyVerdict, Listener, News, ReloadReason, RootHandle,
+    SettingsDoor, SettingsMessage, System, SystemParts,
 };
 use crate::config::{ConfigError, Fingerprint, Mistake, Settings, Source, changes};
 use crate::dispatch::{Dispatch, Upstreams};
@@ -28,7 +28,10 @@ pub enum StartError {
     #[error("{0}")]
     Config(#[from] ConfigError),
     #[error("cannot listen on {address}: {why}; is another process using it?")]
-    Listen { address: SocketAddr, why: std::io::Error },
+    Listen {
+        address: SocketAddr,
+        why: std::io::Error,
+    },
     #[error("the supervision tree did not start: {0}")]
     Tree(String),
 }
@@ -57,19 +60,29 @@ impl SettingsDoor for Door {
         let source = self.source.clone();
         Box::pin(async move {
             let loaded = tokio::task::spawn_blocking(move || source.load()).await;
-            loaded.unwrap_or_else(|_| Err(ConfigError::one(Mistake::new("", "the settings could not be read", ""))))
+            loaded.unwrap_or_else(|_| {
+                Err(ConfigError::one(Mistake::new(
+                    "",
+                    "the settings could not be read",
+                    "",
+                )))
+            })
         })
     }
 
     fn fingerprint(&self) -> BoxFuture<'static, Fingerprint> {
         let source = self.source.clone();
         Box::pin(async move {
-            tokio::task::spawn_blocking(move || source.fingerprint()).await.unwrap_or_default()
+            tokio::task::spawn_blocking(move || source.fingerprint())
+                .await
+                .unwrap_or_default()
         })
     }
 
     fn publish(&self, settings: Settings) -> Result<Vec<String>, ConfigError> {
-        let Some((system, edge)) = self.place.get() else { return Ok(Vec::new()) };
+        let Some((system, edge)) = self.place.get() else {
+            return Ok(Vec::new());
+        };
         let old = Arc::clone(&system.published().settings);
         let said = changes(&old, &settings);
         let prepared = prepare(&self.upstreams, &old, &settings)?;
@@ -86,7 +99,11 @@ fn prepare(
     new: &Settings,
 ) -> Result<crate::dispatch::PreparedUpstreams, ConfigError> {
     upstreams.prepare(old, new).map_err(|(provider, error)| {
-        ConfigError::one(Mistake::new(format!("providers.{provider}"), error.to_string(), ""))
+        ConfigError::one(Mistake::new(
+            format!("providers.{provider}"),
+            error.to_string(),
+            "",
+        ))
     })
 }
 
@@ -97,16 +114,26 @@ struct Probe {
 
 impl KeyProbe for Probe {
     fn probe(&self, provider: &ProviderName, key: &KeyName) -> BoxFuture<'static, KeyVerdict> {
-        let settings = self.place.get().map(|system| Arc::clone(&system.published().settings));
+        let settings = self
+            .place
+            .get()
+            .map(|system| Arc::clone(&system.published().settings));
         let (provider, key) = (provider.clone(), key.clone());
         Box::pin(async move {
             let settings = settings.unwrap_or_default();
-            let found = settings.providers.iter().find(|known| known.name == provider);
-            let Some(provider) = found else { return KeyVerdict::Unknown };
+            let found = settings
+                .providers
+                .iter()
+                .find(|known| known.name == provider);
+            let Some(provider) = found else {
+                return KeyVerdict::Unknown;
+            };
             let Some(key) = provider.keys.iter().find(|known| known.name == key) else {
                 return KeyVerdict::Unknown;
             };
-            let Ok(prober) = Prober::new(provider) else { return KeyVerdict::Unknown };
+            let Ok(prober) = Prober::new(provider) else {
+                return KeyVerdict::Unknown;
+            };
             match prober.probe(key).await {
                 ProbeResult::Healthy => KeyVerdict::Good,
                 ProbeResult::KeyRefused => KeyVerdict::Refused,
@@ -131,8 +158,14 @@ impl App {
         });
         let upstreams = Arc::new(Upstreams::default());
         upstreams.publish(prepare(&upstreams, &Settings::default(), &settings)?);
-        let door = Arc::new(Door { source, upstreams: Arc::clone(&upstreams), place: std::sync::OnceLock::new() });
-        let probe = Arc::new(Probe { place: std::sync::OnceLock::new() });
+        let door = Arc::new(Door {
+            source,
+            upstreams: Arc::clone(&upstreams),
+            place: std::sync::OnceLock::new(),
+        });
+        let probe = Arc::new(Probe {
+            place: std::sync::OnceLock::new(),
+        });
         let last_call = Arc::new(Notify::new());
         let listen = settings.listen.clone();
         let admin = settings.admin.clone();
@@ -172,8 +205,19 @@ impl App {
             .chain(admin.as_ref())
             .map(|server| Arc::clone(server) as Arc<dyn Listener>)
             .collect();
-        let root = system.start(listeners).await.map_err(|error| StartError::Tree(error.to_string()))?;
-        Ok(Self { system, edge, root, data, admin, last_call, gave_up })
+        let root = system
+            .start(listeners)
+            .await
+            .map_err(|error| StartError::Tree(error.to_string()))?;
+        Ok(Self {
+            system,
+            edge,
+            root,
+            data,
+            admin,
+            last_call,
+            gave_up,
+        })
     }
 
     /// Where clients connect.
@@ -191,7 +235,10 @@ impl App {
 
     /// Loads the settings again, as SIGHUP asks.
     pub fn reload(&self) {
-        let _ = self.system.settings.cast(SettingsMessage::Reload { why: ReloadReason::Signal, reply: None });
+        let _ = self.system.settings.cast(SettingsMessage::Reload {
+            why: ReloadReason::Signal,
+            reply: None,
+        });
     }
 
     /// Resolves when the root supervisor gave up: the process must end and be started again.
@@ -214,7 +261,11 @@ impl App {
         if cut > 0 {
             warn!(connections = cut, "connections were cut");
         }
-        self.edge.news.metrics.drain.set(started.elapsed().as_secs_f64());
+        self.edge
+            .news
+            .metrics
+            .drain
+            .set(started.elapsed().as_secs_f64());
         self.root.stop(Duration::from_secs(10)).await;
         self.edge.news.journal.close();
         // The journal's thread writes what it was handed.

@@ -91,7 +91,9 @@ fn complain(text: &str) {
 
 fn source(named: Option<PathBuf>) -> Source {
     let usual = PathBuf::from("switchyard.toml");
-    Source { file: named.or_else(|| usual.exists().then_some(usual)) }
+    Source {
+        file: named.or_else(|| usual.exists().then_some(usual)),
+    }
 }
 
 fn check(check: &Check) -> ExitCode {
@@ -101,10 +103,16 @@ fn check(check: &Check) -> ExitCode {
                 say(&serde_json::to_string_pretty(&explain_json(&settings)).unwrap_or_default());
             } else {
                 match check.explain.as_deref() {
-                    Some(model) if !model.is_empty() => say(explain(&settings, Some(model)).trim_end()),
+                    Some(model) if !model.is_empty() => {
+                        say(explain(&settings, Some(model)).trim_end())
+                    }
                     Some(_) => say(explain(&settings, None).trim_end()),
                     None => {
-                        say(&format!("good: {} providers, {} pools", settings.providers.len(), settings.pools.len()));
+                        say(&format!(
+                            "good: {} providers, {} pools",
+                            settings.providers.len(),
+                            settings.pools.len()
+                        ));
                         for warning in &settings.warnings {
                             say(&format!("warning: {warning}"));
                         }
@@ -131,17 +139,27 @@ fn audit(path: &std::path::Path, json: bool) -> ExitCode {
             } else {
                 say(&report.to_string());
             }
-            if report.intact() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if report.intact() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Err(error) => {
-            complain(&format!("{}: {error}; name the journal's folder", path.display()));
+            complain(&format!(
+                "{}: {error}; name the journal's folder",
+                path.display()
+            ));
             ExitCode::from(2)
         }
     }
 }
 
 fn run(serve: Serve) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("no runtime: {error}"));
@@ -171,17 +189,25 @@ async fn serve(serve: Serve) -> Result<ExitCode, StartError> {
     let (open, bare) = (settings.clients.is_empty(), settings.providers.is_empty());
     let file = source.file.as_ref().map(|path| path.display().to_string());
     let app = App::start(settings, source).await?;
-    let base = app.address().map(|address| format!("http://{address}/v1")).unwrap_or_default();
+    let base = app
+        .address()
+        .map(|address| format!("http://{address}/v1"))
+        .unwrap_or_default();
     say(&format!("switchyard serves {base}"));
     if let Some(admin) = app.admin_address() {
         say(&format!("admin       http://{admin}/admin/tree"));
     }
-    say(&format!("config      {}", file.unwrap_or_else(|| "none: defaults and environment".to_owned())));
+    say(&format!(
+        "config      {}",
+        file.unwrap_or_else(|| "none: defaults and environment".to_owned())
+    ));
     if open {
         say("clients     no keys configured: only this machine can connect");
     }
     if bare {
-        say("providers   none yet: set OPENAI_API_KEY, ANTHROPIC_API_KEY or the like, or name a file with --config");
+        say(
+            "providers   none yet: set OPENAI_API_KEY, ANTHROPIC_API_KEY or the like, or name a file with --config",
+        );
     }
     announce(serve.announce, &app, &base);
     Ok(until_told(app).await)
@@ -189,7 +215,10 @@ async fn serve(serve: Serve) -> Result<ExitCode, StartError> {
 
 fn announce(file: Option<PathBuf>, app: &App, base: &str) {
     let Some(file) = file else { return };
-    let admin = app.admin_address().map(|address| format!("http://{address}")).unwrap_or_default();
+    let admin = app
+        .admin_address()
+        .map(|address| format!("http://{address}"))
+        .unwrap_or_default();
     // Written beside and moved, so that a reader never sees half of it.
     let beside = file.with_extension("new");
     let written = std::fs::write(&beside, format!("base_url={base}\nadmin_url={admin}\n"))
@@ -201,9 +230,11 @@ fn announce(file: Option<PathBuf>, app: &App, base: &str) {
 
 /// Serves until a signal says otherwise.
 async fn until_told(app: App) -> ExitCode {
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
-    else {
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
+    ) else {
         complain("signals cannot be heard here");
         return ExitCode::FAILURE;
     };

@@ -30,9 +30,11 @@ impl Until {
     }
 
     pub fn extend(&self, now: Moment, wait: Duration) {
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |until| {
-            Some(extend(Moment(until), now, wait).0)
-        });
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |until| {
+                Some(extend(Moment(until), now, wait).0)
+            });
     }
 
     /// Ends the wait at once; only a proof that the reason is gone may do this.
@@ -155,10 +157,15 @@ pub struct WindowCell {
 impl WindowCell {
     /// What is left of the tightest limit the provider told; `None` when it told none.
     pub fn told_ratio(&self, now: Moment) -> Option<Score> {
-        [&self.told_requests, &self.told_tokens, &self.told_input, &self.told_output]
-            .into_iter()
-            .filter_map(|told| told.ratio(now))
-            .reduce(|least, ratio| if ratio < least { ratio } else { least })
+        [
+            &self.told_requests,
+            &self.told_tokens,
+            &self.told_input,
+            &self.told_output,
+        ]
+        .into_iter()
+        .filter_map(|told| told.ratio(now))
+        .reduce(|least, ratio| if ratio < least { ratio } else { least })
     }
 
     pub fn new(provider: &ProviderName, key: &KeyName, model: Option<&ModelName>) -> Self {
@@ -225,7 +232,9 @@ impl PoolCell {
     }
 
     pub fn set_hedge_after(&self, shape: Shape, after: Option<Duration>) {
-        let micros = after.map_or(0, |wait| u64::try_from(wait.as_micros()).unwrap_or(u64::MAX));
+        let micros = after.map_or(0, |wait| {
+            u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)
+        });
         self.hedge_after[shape.index()].store(micros, Ordering::Relaxed);
     }
 }

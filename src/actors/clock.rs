@@ -17,7 +17,9 @@ const FIRST: Duration = Duration::from_secs(1);
 
 impl Clock {
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 
     pub fn now(&self) -> Moment {

@@ -28,7 +28,12 @@ struct Inner {
 
 impl JournalDesk {
     pub fn new(settings: JournalSettings) -> Self {
-        Self { inner: Arc::new(Inner { settings, handle: ArcSwapOption::empty() }) }
+        Self {
+            inner: Arc::new(Inner {
+                settings,
+                handle: ArcSwapOption::empty(),
+            }),
+        }
     }
 
     /// Whether new requests may be admitted: the journal is written, or need not be (ground rule G8).
@@ -49,7 +54,10 @@ impl JournalDesk {
     }
 
     /// Hands in an intent; resolves when it is safe to send the request.
-    pub fn intent(&self, record: &Record<'_>) -> impl Future<Output = Result<(), JournalError>> + Send + use<> {
+    pub fn intent(
+        &self,
+        record: &Record<'_>,
+    ) -> impl Future<Output = Result<(), JournalError>> + Send + use<> {
         let strict = self.must_be_written();
         let written = match self.inner.handle.load().as_ref() {
             Some(handle) => Some(handle.append_and_wait(record)),
@@ -58,9 +66,13 @@ impl JournalDesk {
         };
         let patience = self.inner.settings.shed_after;
         futures_util::future::Either::Right(async move {
-            let Some(written) = written else { return Err(JournalError::Unwritable) };
+            let Some(written) = written else {
+                return Err(JournalError::Unwritable);
+            };
             // A disk this slow is as good as none: better an honest 503 than a queue of requests.
-            let done = tokio::time::timeout(patience, written).await.unwrap_or(Err(JournalError::Unwritable));
+            let done = tokio::time::timeout(patience, written)
+                .await
+                .unwrap_or(Err(JournalError::Unwritable));
             if strict { done } else { Ok(()) }
         })
     }
@@ -75,22 +87,34 @@ impl JournalDesk {
 
     pub fn event(&self, name: &str, subject: &str, detail: &str) {
         // Lost only while the disk fails, and then it is counted there.
-        let _ = self.append(&Record::Event { name, subject, detail });
+        let _ = self.append(&Record::Event {
+            name,
+            subject,
+            detail,
+        });
     }
 
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
     pub fn publish_gauges(&self, metrics: &GatewayMetrics) {
         let handle = self.inner.handle.load();
-        let Some(handle) = handle.as_ref() else { return };
+        let Some(handle) = handle.as_ref() else {
+            return;
+        };
         let health = handle.health();
-        metrics.audit_writable.set(if health.writable() { 1.0 } else { 0.0 });
+        metrics
+            .audit_writable
+            .set(if health.writable() { 1.0 } else { 0.0 });
         metrics.audit_lag.set(health.lag().as_secs_f64());
         metrics.audit_records.set(health.records() as f64);
     }
 
     /// A word on the journal for `/ready`.
     pub fn state(&self) -> &'static str {
-        match (self.inner.settings.mode, self.admits(), self.inner.settings.on_failure) {
+        match (
+            self.inner.settings.mode,
+            self.admits(),
+            self.inner.settings.on_failure,
+        ) {
             (JournalMode::Off, ..) => "off",
             (_, true, JournalOnFailure::Refuse) => "written",
             (_, false, _) => "unwritable",
@@ -139,7 +163,9 @@ impl JournalActor {
         };
         stage.spawn(async move {
             let opened = tokio::task::spawn_blocking(move || open(options, on_exit)).await;
-            Some(JournalMessage::Opened(opened.unwrap_or(Err(JournalError::Unwritable))))
+            Some(JournalMessage::Opened(
+                opened.unwrap_or(Err(JournalError::Unwritable)),
+            ))
         });
     }
 }
@@ -158,15 +184,26 @@ impl Member for JournalActor {
         Ok(())
     }
 
-    fn handle(&mut self, message: JournalMessage, stage: &mut Stage<JournalMessage>) -> Result<(), Crash> {
+    fn handle(
+        &mut self,
+        message: JournalMessage,
+        stage: &mut Stage<JournalMessage>,
+    ) -> Result<(), Crash> {
         match message {
             JournalMessage::Open => self.open(stage),
             JournalMessage::Opened(Ok((handle, opened))) => {
                 if opened.repaired || opened.interrupted > 0 {
-                    info!(repaired = opened.repaired, interrupted = opened.interrupted, "journal taken up after a crash");
+                    info!(
+                        repaired = opened.repaired,
+                        interrupted = opened.interrupted,
+                        "journal taken up after a crash"
+                    );
                 }
                 if let Some(alarm) = opened.alarm {
-                    error!(at = alarm, "the journal's chain is broken; run switchyard audit verify");
+                    error!(
+                        at = alarm,
+                        "the journal's chain is broken; run switchyard audit verify"
+                    );
                 }
                 self.desk.inner.handle.store(Some(Arc::new(handle)));
                 self.seat.set_health("written");

@@ -11,8 +11,8 @@ use tracing::warn;
 use super::cells::{KeyCell, WindowCell};
 use super::lease::FailedAttempt;
 use super::member::{Crash, Member, Stage};
-use super::slot::Seat;
 use super::news::News;
+use super::slot::Seat;
 use crate::domain::{AttemptOutcome, Moment};
 use crate::policy::quarantine::{KeyFailure, KeyRule, key_rule};
 
@@ -72,7 +72,11 @@ impl Member for Key {
     fn handle(&mut self, message: KeyMessage, stage: &mut Stage<KeyMessage>) -> Result<(), Crash> {
         let now = stage.clock.now();
         match message {
-            KeyMessage::Failed { window, failed, wildcard } => {
+            KeyMessage::Failed {
+                window,
+                failed,
+                wildcard,
+            } => {
                 self.judge(&window, &failed, wildcard, now);
                 if self.cell.refused.load(Ordering::Relaxed) && !self.probing {
                     self.probe_later(stage);
@@ -112,7 +116,10 @@ impl Key {
         match key_rule(&known, self.random.f64()) {
             KeyRule::CoolModel(wait) => {
                 window.cooldown.extend(now, wait);
-                window.metrics.cooldown.set(window.cooldown.get().since(now).as_secs_f64());
+                window
+                    .metrics
+                    .cooldown
+                    .set(window.cooldown.get().since(now).as_secs_f64());
             }
             KeyRule::DisableModel(_) if wildcard => {}
             KeyRule::DisableModel(wait) => window.disabled.extend(now, wait),
@@ -137,14 +144,19 @@ impl Key {
                 self.news.key_returned(&self.cell);
             }
             KeyVerdict::Refused | KeyVerdict::Unknown => {
-                self.cell.quarantine.extend(stage.clock.now(), self.probe_every);
+                self.cell
+                    .quarantine
+                    .extend(stage.clock.now(), self.probe_every);
                 self.probe_later(stage);
             }
         }
     }
 
     fn tell_health(&self, now: Moment) {
-        let word = match (self.cell.quarantine.left(now), self.cell.refused.load(Ordering::Relaxed)) {
+        let word = match (
+            self.cell.quarantine.left(now),
+            self.cell.refused.load(Ordering::Relaxed),
+        ) {
             (Some(_), true) => "refused",
             (Some(_), false) => "quarantined",
             (None, _) => "good",

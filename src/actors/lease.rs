@@ -58,7 +58,12 @@ pub struct FailedAttempt {
 
 impl FailedAttempt {
     pub fn plain(outcome: AttemptOutcome) -> Self {
-        Self { outcome, pushback: None, until_date: None, model_only: false }
+        Self {
+            outcome,
+            pushback: None,
+            until_date: None,
+            model_only: false,
+        }
     }
 }
 
@@ -148,7 +153,9 @@ impl Lease {
         endpoint.cost(self.shape).observe(millis, now);
         endpoint.first_content(self.shape).observe(millis, now);
         self.target.pool.first_content[self.shape.index()].observe(millis, now);
-        endpoint.limit.completed(endpoint.in_flight.load(Ordering::Relaxed));
+        endpoint
+            .limit
+            .completed(endpoint.in_flight.load(Ordering::Relaxed));
         endpoint.metrics.first_content.record(after.as_secs_f64());
     }
 
@@ -163,9 +170,10 @@ impl Lease {
         }
         if self.probe {
             let endpoint = Arc::clone(&target.endpoint);
-            let _ = target
-                .provider_slot
-                .cast(ProviderMessage::ProbeEnded { endpoint, how: ProbeEnd::Succeeded });
+            let _ = target.provider_slot.cast(ProviderMessage::ProbeEnded {
+                endpoint,
+                how: ProbeEnd::Succeeded,
+            });
         }
         self.settle(usage, now);
     }
@@ -178,13 +186,19 @@ impl Lease {
         if outcome.counts_against_endpoint() {
             // Counted here, not by the actor, so that a provider actor in restart forgets nothing.
             target.endpoint.health.failure(now);
-            if matches!(outcome, AttemptOutcome::Overloaded | AttemptOutcome::FirstContentTimeout) {
+            if matches!(
+                outcome,
+                AttemptOutcome::Overloaded | AttemptOutcome::FirstContentTimeout
+            ) {
                 let in_flight = target.endpoint.in_flight.load(Ordering::Relaxed);
                 target.endpoint.limit.overloaded(in_flight, now);
             }
         }
         if let Some(wait) = failed.pushback {
-            target.pool.pushed_back.extend(now, wait.min(Duration::from_secs(10)));
+            target
+                .pool
+                .pushed_back
+                .extend(now, wait.min(Duration::from_secs(10)));
         }
         let endpoint = Arc::clone(&target.endpoint);
         let told_provider = if self.probe {
@@ -210,7 +224,11 @@ impl Lease {
         if outcome.counts_against_key() {
             let window = Arc::clone(&target.window);
             let wildcard = target.endpoint.model.is_none();
-            let _ = target.key_slot.cast(KeyMessage::Failed { window, failed, wildcard });
+            let _ = target.key_slot.cast(KeyMessage::Failed {
+                window,
+                failed,
+                wildcard,
+            });
         }
         self.settle(None, now);
     }
@@ -225,15 +243,23 @@ impl Lease {
         self.phase = Phase::Told;
         let Some(usage) = usage else { return };
         let window = &self.target.window;
-        window.input.correct(difference(usage.input, self.estimate.input), now);
-        window.output.correct(difference(usage.output, self.estimate.output), now);
+        window
+            .input
+            .correct(difference(usage.input, self.estimate.input), now);
+        window
+            .output
+            .correct(difference(usage.output, self.estimate.output), now);
     }
 
     fn refund(&self, now: Moment) {
         let window = &self.target.window;
         window.requests.give_back(1, self.taken_at, now);
-        window.input.give_back(clamped(self.estimate.input), self.taken_at, now);
-        window.output.give_back(clamped(self.estimate.output), self.taken_at, now);
+        window
+            .input
+            .give_back(clamped(self.estimate.input), self.taken_at, now);
+        window
+            .output
+            .give_back(clamped(self.estimate.output), self.taken_at, now);
     }
 }
 
@@ -261,7 +287,9 @@ impl Drop for Lease {
             // The waiting ones are woken by the pool's own tick instead: one message per drop.
             let endpoint = Arc::clone(&target.endpoint);
             let how = ProbeEnd::Abandoned;
-            let _ = target.provider_slot.cast(ProviderMessage::ProbeEnded { endpoint, how });
+            let _ = target
+                .provider_slot
+                .cast(ProviderMessage::ProbeEnded { endpoint, how });
         } else if target.pool.waiting.load(Ordering::Relaxed) > 0 {
             let _ = target.pool_slot.cast(PoolMessage::Freed);
         }

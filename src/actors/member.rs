@@ -142,7 +142,12 @@ impl<A: Member> Actor for Shell<A> {
         let mut children = Children::new(A::STRATEGY, self.clock);
         children.start_all(member.children(), &myself).await;
         let occupant = self.slot.occupy(myself);
-        Ok(ShellState { member, stage, occupant, children })
+        Ok(ShellState {
+            member,
+            stage,
+            occupant,
+            children,
+        })
     }
 
     async fn handle(

@@ -29,15 +29,20 @@ impl std::fmt::Debug for News {
 
 impl News {
     pub(super) fn breaker_changed(&self, endpoint: &EndpointCell, change: Change) {
-        let (provider, model) = (&endpoint.provider, endpoint.model.as_ref().map_or("*", |m| m.as_str()));
+        let (provider, model) = (
+            &endpoint.provider,
+            endpoint.model.as_ref().map_or("*", |m| m.as_str()),
+        );
         info!(%provider, model, from = change.from, to = change.to, "breaker changed");
-        self.journal.event("breaker.change", &format!("{provider}/{model}"), change.to);
+        self.journal
+            .event("breaker.change", &format!("{provider}/{model}"), change.to);
     }
 
     pub(super) fn model_disabled(&self, endpoint: &EndpointCell, wait: Duration) {
         let model = endpoint.model.as_ref().map_or("*", |m| m.as_str());
         let subject = format!("{}/{model}", endpoint.provider);
-        self.journal.event("model.disabled", &subject, &format!("{} s", wait.as_secs()));
+        self.journal
+            .event("model.disabled", &subject, &format!("{} s", wait.as_secs()));
     }
 
     pub(super) fn key_quarantined(&self, key: &KeyCell, why: AttemptOutcome, wait: Duration) {
@@ -49,16 +54,27 @@ impl News {
     pub(super) fn key_returned(&self, key: &KeyCell) {
         let (provider, name) = (&key.provider, &key.name);
         info!(%provider, key = %name, "the provider accepts the key again");
-        self.journal.event("key.returned", &format!("{provider}/{name}"), "");
+        self.journal
+            .event("key.returned", &format!("{provider}/{name}"), "");
     }
 
-    pub(super) fn panic_changed(&self, pool: &PoolName, panicking: bool, usable: usize, all: usize) {
+    pub(super) fn panic_changed(
+        &self,
+        pool: &PoolName,
+        panicking: bool,
+        usable: usize,
+        all: usize,
+    ) {
         if panicking {
             warn!(%pool, usable, all, "too few endpoints are healthy, breakers are ignored");
         } else {
             info!(%pool, usable, all, "enough endpoints are healthy again");
         }
-        let event = if usable == 0 { "pool.no_healthy" } else { "pool.panic" };
+        let event = if usable == 0 {
+            "pool.no_healthy"
+        } else {
+            "pool.panic"
+        };
         let detail = if panicking { "on" } else { "off" };
         self.journal.event(event, pool.as_str(), detail);
     }

@@ -8,9 +8,9 @@ use tracing::{info, warn};
 
 use super::cells::EndpointCell;
 use super::member::{Crash, Member, Stage};
+use super::news::News;
 use super::slot::Seat;
 use super::supervisor::ChildSpec;
-use super::news::News;
 use crate::domain::{Moment, ProviderName};
 use crate::policy::breaker::{Breaker, BreakerEvent, BreakerState};
 use crate::policy::quarantine::MODEL_DISABLED_FOR;
@@ -19,7 +19,10 @@ pub enum ProviderMessage {
     /// An attempt at this endpoint failed; the cell has already counted it.
     Failed { endpoint: Arc<EndpointCell> },
     /// The one attempt that was let through a blocked endpoint has ended.
-    ProbeEnded { endpoint: Arc<EndpointCell>, how: ProbeEnd },
+    ProbeEnded {
+        endpoint: Arc<EndpointCell>,
+        how: ProbeEnd,
+    },
     /// The provider does not have this model (fault P23).
     ModelGone { endpoint: Arc<EndpointCell> },
 }

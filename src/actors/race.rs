@@ -22,9 +22,15 @@ use crate::policy::hedge::{HedgeSituation, hedge_after};
 
 pub enum RaceMessage {
     /// The first leg is slower than most: may a second one start?
-    HedgeDue { wish: Arc<Wish>, reply: RpcReplyPort<Result<Lease, Refusal>> },
+    HedgeDue {
+        wish: Arc<Wish>,
+        reply: RpcReplyPort<Result<Lease, Refusal>>,
+    },
     /// The request was marked for two legs from the start.
-    Dual { wish: Arc<Wish>, reply: RpcReplyPort<Result<Lease, Refusal>> },
+    Dual {
+        wish: Arc<Wish>,
+        reply: RpcReplyPort<Result<Lease, Refusal>>,
+    },
     /// Time to learn from the latencies again.
     Learn,
 }
@@ -47,7 +53,11 @@ impl Member for RaceStrategy {
         Ok(())
     }
 
-    fn handle(&mut self, message: RaceMessage, stage: &mut Stage<RaceMessage>) -> Result<(), Crash> {
+    fn handle(
+        &mut self,
+        message: RaceMessage,
+        stage: &mut Stage<RaceMessage>,
+    ) -> Result<(), Crash> {
         let now = stage.clock.now();
         match message {
             RaceMessage::HedgeDue { wish, reply } => {
@@ -56,7 +66,10 @@ impl Member for RaceStrategy {
                     // task gives the budget back, as it does for a refusal.
                     let _ = self.pool.cast(PoolMessage::Place { wish, reply });
                 } else {
-                    drop(reply.send(Err(Refusal { why: RefusalKind::NoRace, retry_after: None })));
+                    drop(reply.send(Err(Refusal {
+                        why: RefusalKind::NoRace,
+                        retry_after: None,
+                    })));
                 }
             }
             RaceMessage::Dual { wish, reply } => {
@@ -87,11 +100,13 @@ impl RaceStrategy {
     fn learn(&self, now: Moment) {
         for shape in Shape::all() {
             let p95 = self.cell.first_content[shape.index()].quantile(0.95, now);
-            self.cell.set_hedge_after(shape, hedge_after(p95, self.situation(shape, now)));
+            self.cell
+                .set_hedge_after(shape, hedge_after(p95, self.situation(shape, now)));
         }
         let ratio = self.cell.hedges.ratio(now);
         self.cell.metrics.hedge_ratio.set(f64::from(ratio.get()));
-        self.seat.set_health(if self.hedge.enabled { "hedging" } else { "off" });
+        self.seat
+            .set_health(if self.hedge.enabled { "hedging" } else { "off" });
     }
 
     fn may_hedge(&self, wish: &Wish, now: Moment) -> bool {
@@ -101,6 +116,8 @@ impl RaceStrategy {
             return false;
         }
         let cost: Tokens = wish.estimate.input + wish.estimate.output;
-        self.cell.hedges.try_hedge(cost, self.hedge.budget_share, now)
+        self.cell
+            .hedges
+            .try_hedge(cost, self.hedge.budget_share, now)
     }
 }

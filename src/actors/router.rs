@@ -20,9 +20,15 @@ use crate::domain::PoolName;
 
 pub enum RouterMessage {
     /// Where may this request go now?
-    Place { wish: Arc<Wish>, reply: RpcReplyPort<Result<Lease, Refusal>> },
+    Place {
+        wish: Arc<Wish>,
+        reply: RpcReplyPort<Result<Lease, Refusal>>,
+    },
     /// What would be the candidates of this request?
-    Explain { wish: Arc<Wish>, reply: RpcReplyPort<Explanation> },
+    Explain {
+        wish: Arc<Wish>,
+        reply: RpcReplyPort<Explanation>,
+    },
 }
 
 /// A pool as the router, the edge and the request's task see it.
@@ -55,7 +61,9 @@ impl Routes {
         for (name, route) in routes {
             let route = Arc::new(route);
             if let Some(provider) = name.as_str().strip_suffix("/*") {
-                names.wildcards.insert(provider.to_owned(), Arc::clone(&route));
+                names
+                    .wildcards
+                    .insert(provider.to_owned(), Arc::clone(&route));
             } else {
                 names.by_name.insert(name, route);
             }
@@ -87,7 +95,11 @@ pub struct Router;
 impl Member for Router {
     type Message = RouterMessage;
 
-    fn handle(&mut self, message: RouterMessage, _: &mut Stage<RouterMessage>) -> Result<(), Crash> {
+    fn handle(
+        &mut self,
+        message: RouterMessage,
+        _: &mut Stage<RouterMessage>,
+    ) -> Result<(), Crash> {
         match message {
             RouterMessage::Place { wish, reply } => match pool_of(&wish) {
                 Ok(pool) => {
@@ -113,7 +125,16 @@ impl Member for Router {
 // --- decisions ---
 
 fn pool_of(wish: &Wish) -> Result<&Arc<PoolEntry>, Refusal> {
-    let refuse = |why| Refusal { why, retry_after: None };
-    let route = wish.routes.find(&wish.asked).ok_or(refuse(RefusalKind::UnknownModel))?;
-    route.chain.get(wish.step).ok_or(refuse(RefusalKind::ChainEnded))
+    let refuse = |why| Refusal {
+        why,
+        retry_after: None,
+    };
+    let route = wish
+        .routes
+        .find(&wish.asked)
+        .ok_or(refuse(RefusalKind::UnknownModel))?;
+    route
+        .chain
+        .get(wish.step)
+        .ok_or(refuse(RefusalKind::ChainEnded))
 }

@@ -39,7 +39,10 @@ pub enum Reloaded {
 
 pub enum SettingsMessage {
     /// Load again; `reply` is `None` when nobody waits for the result.
-    Reload { why: ReloadReason, reply: Option<RpcReplyPort<Reloaded>> },
+    Reload {
+        why: ReloadReason,
+        reply: Option<RpcReplyPort<Reloaded>>,
+    },
     /// Time to look at the files.
     Look,
     Looked(Fingerprint),
@@ -116,8 +119,15 @@ impl Member for SettingsActor {
                 stage.spawn(async move { Some(SettingsMessage::Looked(look.await)) });
             }
             SettingsMessage::Looked(fingerprint) => {
-                if self.seen.replace(fingerprint.clone()).is_some_and(|seen| seen != fingerprint) {
-                    info!(why = ReloadReason::FileChanged.label(), "configuration reload");
+                if self
+                    .seen
+                    .replace(fingerprint.clone())
+                    .is_some_and(|seen| seen != fingerprint)
+                {
+                    info!(
+                        why = ReloadReason::FileChanged.label(),
+                        "configuration reload"
+                    );
                     self.ask(stage);
                 }
                 stage.after(LOOK_EVERY, SettingsMessage::Look);
@@ -170,19 +180,31 @@ impl SettingsActor {
             if version == self.version {
                 return Ok(None);
             }
-            self.door.publish(*settings).map(|changes| Some((version, changes)))
+            self.door
+                .publish(*settings)
+                .map(|changes| Some((version, changes)))
         });
         match published {
             Ok(None) => {
                 self.news.metrics.config_reloaded("unchanged");
-                Reloaded::Unchanged { version: self.version }
+                Reloaded::Unchanged {
+                    version: self.version,
+                }
             }
             Ok(Some((version, changes))) => {
                 self.version = version;
                 self.seat.set_health("in force");
                 self.news.metrics.config_reloaded("ok");
-                self.news.journal.event("config.applied", &format!("{version:016x}"), &changes.join("; "));
-                info!(version = format!("{version:016x}"), changes = changes.len(), "configuration applied");
+                self.news.journal.event(
+                    "config.applied",
+                    &format!("{version:016x}"),
+                    &changes.join("; "),
+                );
+                info!(
+                    version = format!("{version:016x}"),
+                    changes = changes.len(),
+                    "configuration applied"
+                );
                 for change in &changes {
                     info!(change = change.as_str(), "configuration change");
                 }

@@ -164,7 +164,10 @@ impl Seat {
 
     /// Messages waiting in the mailbox; `None` while nobody sits here.
     pub fn mailbox(&self) -> Option<u32> {
-        self.occupant.load().as_ref().map(|o| o.waiting.load(Ordering::Relaxed))
+        self.occupant
+            .load()
+            .as_ref()
+            .map(|o| o.waiting.load(Ordering::Relaxed))
     }
 
     pub fn health(&self) -> Arc<String> {
@@ -190,7 +193,9 @@ impl Seat {
     /// Ends the occupant at its next await, as a crash would; the supervisor starts another.
     pub fn kill(&self) -> bool {
         let occupant = self.occupant.load();
-        let Some(occupant) = occupant.as_ref() else { return false };
+        let Some(occupant) = occupant.as_ref() else {
+            return false;
+        };
         occupant.cell.kill();
         true
     }
@@ -254,7 +259,10 @@ const RESTART_PATIENCE: Duration = Duration::from_millis(50);
 
 impl<M: Send + 'static> Slot<M> {
     pub fn new(seat: Arc<Seat>) -> Arc<Self> {
-        Arc::new(Self { seat, line: ArcSwapOption::empty() })
+        Arc::new(Self {
+            seat,
+            line: ArcSwapOption::empty(),
+        })
     }
 
     pub fn seat(&self) -> &Arc<Seat> {
@@ -263,7 +271,10 @@ impl<M: Send + 'static> Slot<M> {
 
     pub(super) fn occupy(&self, actor: ActorRef<Mail<M>>) -> Arc<Occupant> {
         let occupant = self.seat.sit(actor.get_cell());
-        self.line.store(Some(Arc::new(Line { actor, occupant: Arc::clone(&occupant) })));
+        self.line.store(Some(Arc::new(Line {
+            actor,
+            occupant: Arc::clone(&occupant),
+        })));
         occupant
     }
 
@@ -280,13 +291,19 @@ impl<M: Send + 'static> Slot<M> {
     /// Tells a parent that its children changed.
     pub(super) fn family(&self, change: FamilyChange) -> Result<(), AskError> {
         let line = self.line.load();
-        let Some(line) = line.as_ref() else { return Err(AskError::Away) };
-        line.actor.send_message(Mail::Family(change)).map_err(|_| AskError::Away)
+        let Some(line) = line.as_ref() else {
+            return Err(AskError::Away);
+        };
+        line.actor
+            .send_message(Mail::Family(change))
+            .map_err(|_| AskError::Away)
     }
 
     fn post(&self, mail: Mail<M>) -> Result<(), AskError> {
         let line = self.line.load();
-        let Some(line) = line.as_ref() else { return Err(AskError::Away) };
+        let Some(line) = line.as_ref() else {
+            return Err(AskError::Away);
+        };
         let waiting = line.occupant.waiting.fetch_add(1, Ordering::Relaxed);
         if waiting >= self.seat.mailbox_limit {
             line.occupant.waiting.fetch_sub(1, Ordering::Relaxed);

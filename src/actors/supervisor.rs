@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
-use tracing::{error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::clock::Clock;
 use super::member::{Mail, Maker, Member, Shell};
 use super::slot::{Seat, SeatState, Slot};
-use crate::policy::restart::{self, Exit, RestartLog, RestartPolicy, Verdict};
 pub use crate::policy::restart::Strategy;
+use crate::policy::restart::{self, Exit, RestartLog, RestartPolicy, Verdict};
 
 /// Told of what the family went through; the journal and the metrics listen.
 pub trait FamilyNews: Send + Sync {
@@ -26,7 +26,8 @@ pub trait FamilyNews: Send + Sync {
     fn gave_up(&self, seat: &Seat);
 }
 
-type Start = Arc<dyn Fn(ActorCell) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> + Send + Sync>;
+type Start =
+    Arc<dyn Fn(ActorCell) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> + Send + Sync>;
 
 /// How to start one child, again and again.
 #[derive(Clone)]
@@ -52,7 +53,10 @@ impl ChildSpec {
         let seat = Arc::clone(slot.seat());
         let make: Maker<A> = Arc::new(make);
         let start: Start = Arc::new(move |parent| {
-            let shell = Shell::<A> { slot: Arc::clone(&slot), clock };
+            let shell = Shell::<A> {
+                slot: Arc::clone(&slot),
+                clock,
+            };
             let make = Arc::clone(&make);
             Box::pin(async move {
                 let (actor, _task) = Actor::spawn_linked(None, shell, make, parent).await?;
@@ -100,7 +104,11 @@ pub(super) struct Children {
 
 impl Children {
     pub(super) fn new(strategy: Strategy, clock: Clock) -> Self {
-        Self { strategy, clock, list: Vec::new() }
+        Self {
+            strategy,
+            clock,
+            list: Vec::new(),
+        }
     }
 
     pub(super) async fn start_all<M: Send + 'static>(
@@ -121,7 +129,11 @@ impl Children {
     ) {
         self.dismiss(&Arc::clone(&spec.name)).await;
         let log = RestartLog::new(spec.policy);
-        self.list.push(Child { spec, cell: None, log });
+        self.list.push(Child {
+            spec,
+            cell: None,
+            log,
+        });
         let last = self.list.len() - 1;
         self.start(last, parent).await;
     }
@@ -159,9 +171,10 @@ impl Children {
             SupervisionEvent::ActorFailed(cell, error) => (cell, error.to_string()),
             // We stop children only after taking them off the list, so an end of a listed child,
             // a kill included, is abnormal whatever it calls itself.
-            SupervisionEvent::ActorTerminated(cell, _, reason) => {
-                (cell, reason.unwrap_or_else(|| "stopped by nobody's order".to_owned()))
-            }
+            SupervisionEvent::ActorTerminated(cell, _, reason) => (
+                cell,
+                reason.unwrap_or_else(|| "stopped by nobody's order".to_owned()),
+            ),
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {
                 return Ok(());
             }
@@ -200,12 +213,18 @@ impl Children {
                 }
             }
             Verdict::Disable { .. } if child.spec.vital => {
-                error!(actor = seat.path(), why, "a vital actor keeps ending, giving up");
+                error!(
+                    actor = seat.path(),
+                    why, "a vital actor keeps ending, giving up"
+                );
                 seat.leave(SeatState::Disabled);
                 child.spec.news.gave_up(seat);
             }
             Verdict::Disable { retry_after } => {
-                error!(actor = seat.path(), why, "too many crashes, subtree disabled for a while");
+                error!(
+                    actor = seat.path(),
+                    why, "too many crashes, subtree disabled for a while"
+                );
                 seat.leave(SeatState::Disabled);
                 child.spec.news.disabled(seat);
                 revive_later(parent, &child.spec.name, retry_after);
@@ -239,7 +258,7 @@ impl Children {
         let child = &mut self.list[place];
         match (child.spec.start)(parent.get_cell()).await {
             Ok(cell) => {
-                info!(actor = child.spec.seat.path(), "actor started");
+                debug!(actor = child.spec.seat.path(), "actor started");
                 child.cell = Some(cell);
             }
             Err(error) => {
@@ -259,7 +278,9 @@ fn revive_later<M: Send + 'static>(parent: &ActorRef<Mail<M>>, name: &Arc<str>, 
 /// Asks an actor to stop, and kills it at its deadline.
 async fn stop(cell: Option<ActorCell>, spec: &ChildSpec) {
     if let Some(cell) = cell {
-        let in_time = cell.stop_and_wait(Some("ordered".to_owned()), Some(spec.stop_within)).await;
+        let in_time = cell
+            .stop_and_wait(Some("ordered".to_owned()), Some(spec.stop_within))
+            .await;
         if in_time.is_err() {
             warn!(actor = spec.seat.path(), "did not stop in time, killing it");
             cell.kill();

@@ -116,7 +116,10 @@ pub struct RootHandle {
 impl RootHandle {
     /// Stops every actor in reverse order of its start.
     pub async fn stop(self, limit: Duration) {
-        let _ = self.root.stop_and_wait(Some("ordered".to_owned()), Some(limit)).await;
+        let _ = self
+            .root
+            .stop_and_wait(Some("ordered".to_owned()), Some(limit))
+            .await;
     }
 }
 
@@ -133,7 +136,10 @@ impl System {
             edge: Slot::new(tables.seat(ActorKind::Edge, "root/edge")),
             providers: Slot::new(tables.seat(ActorKind::Providers, "root/providers")),
             pools: Slot::new(tables.seat(ActorKind::Pools, "root/pools")),
-            parts: CoreParts { telemetry: parts.telemetry, door: parts.door },
+            parts: CoreParts {
+                telemetry: parts.telemetry,
+                door: parts.door,
+            },
             probe: parts.probe,
             published: ArcSwap::from_pointee(Published {
                 settings: Arc::new(Settings::default()),
@@ -155,8 +161,13 @@ impl System {
         let mut children = self.core();
         children.push(self.edge_spec(listeners));
         let root_slot = Slot::new(self.tables.seat(ActorKind::Root, "root"));
-        let shell = Shell::<Root> { slot: root_slot, clock: self.clock };
-        let make = Arc::new(move || Root { children: children.clone() });
+        let shell = Shell::<Root> {
+            slot: root_slot,
+            clock: self.clock,
+        };
+        let make = Arc::new(move || Root {
+            children: children.clone(),
+        });
         let (root, _task) = Actor::spawn(None, shell, make).await?;
         Ok(RootHandle { root })
     }
@@ -187,15 +198,32 @@ impl System {
             inject_into(&self.pools, path, fault),
         ];
         core.contains(&true)
-            || tables.provider_slots.all().values().any(|slot| inject_into(slot, path, fault))
-            || tables.key_slots.all().values().any(|slot| inject_into(slot, path, fault))
-            || tables.pool_slots.all().values().any(|slot| inject_into(slot, path, fault))
-            || tables.race_slots.all().values().any(|slot| inject_into(slot, path, fault))
+            || tables
+                .provider_slots
+                .all()
+                .values()
+                .any(|slot| inject_into(slot, path, fault))
+            || tables
+                .key_slots
+                .all()
+                .values()
+                .any(|slot| inject_into(slot, path, fault))
+            || tables
+                .pool_slots
+                .all()
+                .values()
+                .any(|slot| inject_into(slot, path, fault))
+            || tables
+                .race_slots
+                .all()
+                .values()
+                .any(|slot| inject_into(slot, path, fault))
     }
 
     fn put_in_force(&self, settings: Arc<Settings>) {
         let routes = Arc::new(self.routes(&settings));
-        self.published.store(Arc::new(Published { settings, routes }));
+        self.published
+            .store(Arc::new(Published { settings, routes }));
     }
 
     // --- the children of the root ---
@@ -230,7 +258,9 @@ impl System {
             door: Arc::clone(&door),
             seat: Arc::clone(&seat),
             news: Arc::clone(&news),
-            version: system.upgrade().map_or(0, |system| system.published().settings.version),
+            version: system
+                .upgrade()
+                .map_or(0, |system| system.published().settings.version),
             seen: None,
             waiting: Vec::new(),
             stage_of_reload: ReloadStage::Idle,
@@ -276,14 +306,24 @@ impl System {
     ) -> ChildSpec {
         // Asked at each start, so that a restarted parent starts the children of today.
         let system = Arc::downgrade(self);
-        let children: Arc<dyn Fn() -> Vec<ChildSpec> + Send + Sync> =
-            Arc::new(move || system.upgrade().map(|system| specs(&system)).unwrap_or_default());
-        self.spec(name, slot, move || Family { children: Arc::clone(&children) })
+        let children: Arc<dyn Fn() -> Vec<ChildSpec> + Send + Sync> = Arc::new(move || {
+            system
+                .upgrade()
+                .map(|system| specs(&system))
+                .unwrap_or_default()
+        });
+        self.spec(name, slot, move || Family {
+            children: Arc::clone(&children),
+        })
     }
 
     fn provider_specs(&self) -> Vec<ChildSpec> {
         let settings = Arc::clone(&self.published().settings);
-        settings.providers.iter().map(|provider| self.provider_spec(provider, &settings)).collect()
+        settings
+            .providers
+            .iter()
+            .map(|provider| self.provider_spec(provider, &settings))
+            .collect()
     }
 
     fn pool_specs(&self) -> Vec<ChildSpec> {
@@ -300,8 +340,11 @@ impl System {
     fn provider_spec(&self, provider: &Arc<ProviderSettings>, settings: &Settings) -> ChildSpec {
         let slot = self.provider_slot(provider);
         let endpoints = self.endpoints_of(provider, settings);
-        let keys: Vec<ChildSpec> =
-            provider.keys.iter().map(|key| self.key_spec(provider, key, settings)).collect();
+        let keys: Vec<ChildSpec> = provider
+            .keys
+            .iter()
+            .map(|key| self.key_spec(provider, key, settings))
+            .collect();
         let (name, seat) = (provider.name.clone(), Arc::clone(slot.seat()));
         let (news, seed) = (Arc::clone(&self.news), self.seed);
         self.spec(name.clone().as_str(), &slot, move || Provider {
@@ -343,7 +386,11 @@ impl System {
         })
     }
 
-    fn key_slot(&self, provider: &ProviderSettings, key: &KeySettings) -> Arc<Slot<super::KeyMessage>> {
+    fn key_slot(
+        &self,
+        provider: &ProviderSettings,
+        key: &KeySettings,
+    ) -> Arc<Slot<super::KeyMessage>> {
         let id = (provider.name.clone(), key.name.clone());
         self.tables.key_slots.row_arc(&id, || {
             let path = format!("root/providers/{}/{}", provider.name, key.name);
@@ -353,7 +400,9 @@ impl System {
 
     fn key_cell(&self, provider: &ProviderSettings, key: &KeySettings) -> Arc<KeyCell> {
         let id = (provider.name.clone(), key.fingerprint);
-        self.tables.keys.row(&id, || KeyCell::new(provider.name.clone(), key.name.clone()))
+        self.tables.keys.row(&id, || {
+            KeyCell::new(provider.name.clone(), key.name.clone())
+        })
     }
 
     fn endpoint(
@@ -363,11 +412,19 @@ impl System {
     ) -> Arc<EndpointCell> {
         let id = (provider.name.clone(), model.cloned());
         self.tables.endpoints.row(&id, || {
-            EndpointCell::new(provider.name.clone(), model.cloned(), provider.max_in_flight)
+            EndpointCell::new(
+                provider.name.clone(),
+                model.cloned(),
+                provider.max_in_flight,
+            )
         })
     }
 
-    fn endpoints_of(&self, provider: &ProviderSettings, settings: &Settings) -> Vec<Arc<EndpointCell>> {
+    fn endpoints_of(
+        &self,
+        provider: &ProviderSettings,
+        settings: &Settings,
+    ) -> Vec<Arc<EndpointCell>> {
         let mut seen = HashSet::new();
         settings
             .pools
@@ -404,13 +461,19 @@ impl System {
 
     fn pool_slot(&self, pool: &PoolName) -> Arc<Slot<super::PoolMessage>> {
         self.tables.pool_slots.row_arc(pool, || {
-            Slot::new(self.tables.seat(ActorKind::Pool, &format!("root/pools/{pool}")))
+            Slot::new(
+                self.tables
+                    .seat(ActorKind::Pool, &format!("root/pools/{pool}")),
+            )
         })
     }
 
     fn race_slot(&self, pool: &PoolName) -> Arc<Slot<super::RaceMessage>> {
         self.tables.race_slots.row_arc(pool, || {
-            Slot::new(self.tables.seat(ActorKind::Race, &format!("root/pools/{}", race_name(pool))))
+            Slot::new(
+                self.tables
+                    .seat(ActorKind::Race, &format!("root/pools/{}", race_name(pool))),
+            )
         })
     }
 
@@ -420,7 +483,10 @@ impl System {
 
     fn line(&self, pool: &Arc<PoolSettings>, settings: &Settings) -> PoolLine {
         let groups = pool.targets.iter().filter_map(|target| {
-            let provider = settings.providers.iter().find(|provider| provider.name == target.provider)?;
+            let provider = settings
+                .providers
+                .iter()
+                .find(|provider| provider.name == target.provider)?;
             let endpoint = self.endpoint(provider, target.model.as_ref());
             let targets = provider
                 .keys
@@ -428,7 +494,11 @@ impl System {
                 .filter(|key| key.serves(target.model.as_ref()))
                 .map(|key| Arc::new(self.target(pool, provider, key, target)))
                 .collect();
-            Some(Group { endpoint, weight: target.weight, targets })
+            Some(Group {
+                endpoint,
+                weight: target.weight,
+                targets,
+            })
         });
         PoolLine {
             cell: self.pool_cell(&pool.name),
@@ -489,7 +559,12 @@ impl System {
         };
         Routes::new(settings.pools.iter().map(|pool| {
             let chain = walk(&pool.name, next, settings.failover.max_depth);
-            (pool.name.clone(), Route { chain: chain.iter().filter_map(entry).collect() })
+            (
+                pool.name.clone(),
+                Route {
+                    chain: chain.iter().filter_map(entry).collect(),
+                },
+            )
         }))
     }
 
@@ -505,32 +580,55 @@ impl System {
                 let _ = self.providers.family(FamilyChange::Adopt(spec));
             }
         }
-        for gone in old.providers.iter().filter(|gone| !new.providers.iter().any(|p| p.name == gone.name)) {
-            let _ = self.providers.family(FamilyChange::Dismiss(Arc::from(gone.name.as_str())));
+        for gone in old
+            .providers
+            .iter()
+            .filter(|gone| !new.providers.iter().any(|p| p.name == gone.name))
+        {
+            let _ = self
+                .providers
+                .family(FamilyChange::Dismiss(Arc::from(gone.name.as_str())));
         }
         for pool in &new.pools {
             let same = old.pools.iter().any(|before| before == pool)
                 && pool.targets.iter().all(|target| {
                     let find = |settings: &Settings| {
-                        settings.providers.iter().find(|p| p.name == target.provider).cloned()
+                        settings
+                            .providers
+                            .iter()
+                            .find(|p| p.name == target.provider)
+                            .cloned()
                     };
                     find(old) == find(new)
                 });
             if !same {
-                let _ = self.pools.family(FamilyChange::Adopt(self.pool_spec(pool, new)));
+                let _ = self
+                    .pools
+                    .family(FamilyChange::Adopt(self.pool_spec(pool, new)));
                 let _ = self.pools.family(FamilyChange::Adopt(self.race_spec(pool)));
             }
         }
-        for gone in old.pools.iter().filter(|gone| !new.pools.iter().any(|p| p.name == gone.name)) {
-            let _ = self.pools.family(FamilyChange::Dismiss(Arc::from(gone.name.as_str())));
-            let _ = self.pools.family(FamilyChange::Dismiss(Arc::from(race_name(&gone.name))));
+        for gone in old
+            .pools
+            .iter()
+            .filter(|gone| !new.pools.iter().any(|p| p.name == gone.name))
+        {
+            let _ = self
+                .pools
+                .family(FamilyChange::Dismiss(Arc::from(gone.name.as_str())));
+            let _ = self
+                .pools
+                .family(FamilyChange::Dismiss(Arc::from(race_name(&gone.name))));
         }
     }
 
     /// Rows and seats that no name leads to any more; streams under way keep what they hold.
     fn forget_unused(&self, settings: &Settings) {
         let provider = |name: &crate::domain::ProviderName| {
-            settings.providers.iter().find(|provider| provider.name == *name)
+            settings
+                .providers
+                .iter()
+                .find(|provider| provider.name == *name)
         };
         let pools: HashSet<&PoolName> = settings.pools.iter().map(|pool| &pool.name).collect();
         let named: HashSet<_> = settings
@@ -544,12 +642,16 @@ impl System {
         };
         let tables = &self.tables;
         tables.endpoints.retain(|id| named.contains(id));
-        tables.keys.retain(|(name, fingerprint)| has_key(name, fingerprint));
+        tables
+            .keys
+            .retain(|(name, fingerprint)| has_key(name, fingerprint));
         tables.windows.retain(|(name, fingerprint, model)| {
             has_key(name, fingerprint) && named.contains(&(name.clone(), model.clone()))
         });
         tables.pools.retain(|name| pools.contains(name));
-        tables.provider_slots.retain(|name| provider(name).is_some());
+        tables
+            .provider_slots
+            .retain(|name| provider(name).is_some());
         tables.key_slots.retain(|(name, key)| {
             provider(name).is_some_and(|p| p.keys.iter().any(|one| one.name == *key))
         });

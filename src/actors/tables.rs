@@ -21,7 +21,9 @@ pub struct Table<K, V> {
 
 impl<K: Eq + Hash + Clone, V> Default for Table<K, V> {
     fn default() -> Self {
-        Self { rows: ArcSwap::from_pointee(HashMap::new()) }
+        Self {
+            rows: ArcSwap::from_pointee(HashMap::new()),
+        }
     }
 }
 

@@ -87,7 +87,10 @@ impl TelemetryActor {
                 _ => now,
             };
             if now.since(since) >= STUCK_AFTER {
-                error!(actor = seat.path(), "handler does not return, killing the actor");
+                error!(
+                    actor = seat.path(),
+                    "handler does not return, killing the actor"
+                );
                 self.news.metrics.actor_stuck(seat.kind().label());
                 seat.kill();
             } else {

@@ -212,10 +212,18 @@ impl Reasons {
     }
 
     pub(super) fn refusal(&self) -> Refusal {
-        let why = self.list.iter().map(|removed| kind(*removed)).max_by_key(|kind| rank(*kind));
+        let why = self
+            .list
+            .iter()
+            .map(|removed| kind(*removed))
+            .max_by_key(|kind| rank(*kind));
         Refusal {
             why: why.unwrap_or(RefusalKind::Exhausted),
-            retry_after: self.list.iter().filter_map(|removed| removed.retry_after()).min(),
+            retry_after: self
+                .list
+                .iter()
+                .filter_map(|removed| removed.retry_after())
+                .min(),
         }
     }
 }
@@ -256,7 +264,10 @@ fn rank(kind: RefusalKind) -> u8 {
 impl Wish {
     /// The part of the asked name that a wildcard target sends on: what follows `provider/`.
     pub(super) fn wildcard_model(&self) -> ModelName {
-        let bare = self.asked.split_once('/').map_or(&*self.asked, |(_provider, model)| model);
+        let bare = self
+            .asked
+            .split_once('/')
+            .map_or(&*self.asked, |(_provider, model)| model);
         ModelName::from(bare)
     }
 }

@@ -121,7 +121,10 @@ impl Account {
 
     pub(super) fn served_by(&mut self, lease: &Lease, first_content: Duration) {
         let provider = lease.target().provider.name.clone();
-        self.served_by = Some(ServedBy { provider, model: lease.model().clone() });
+        self.served_by = Some(ServedBy {
+            provider,
+            model: lease.model().clone(),
+        });
         self.first_content = Some(first_content);
     }
 

@@ -15,10 +15,14 @@ use super::request::Request;
 use super::translation::{Translation, Whole};
 use crate::actors::{FailedAttempt, Lease, News};
 use crate::dialects::{AnswerFault, Relay, UpstreamError};
-use crate::domain::{AttemptOutcome, FailureKind, Mode, RequestId, StreamFacts, StreamFault, Usage};
+use crate::domain::{
+    AttemptOutcome, FailureKind, Mode, RequestId, StreamFacts, StreamFault, Usage,
+};
 use crate::policy::timers::{TimerBounds, first_content_limit};
 use crate::store::journal::{AttemptRecord, Record};
-use crate::upstream::{AttemptError, Call, LimitKind, Reply, ReplyBody, date_wait, passed, pushback, told};
+use crate::upstream::{
+    AttemptError, Call, LimitKind, Reply, ReplyBody, date_wait, passed, pushback, told,
+};
 
 /// An attempt under way, or over.
 pub(super) struct Leg {
@@ -54,9 +58,16 @@ pub(super) struct Won {
 pub(super) enum WonAnswer {
     Whole(Whole),
     /// A stream with its first content waiting in `held`.
-    Stream { body: ReplyBody, relay: Box<dyn Relay>, held: BytesMut },
+    Stream {
+        body: ReplyBody,
+        relay: Box<dyn Relay>,
+        held: BytesMut,
+    },
     /// A stream that is already complete.
-    Complete { held: BytesMut, facts: StreamFacts },
+    Complete {
+        held: BytesMut,
+        facts: StreamFacts,
+    },
 }
 
 /// A leg that ended without an answer. Its lease has been told.
@@ -78,7 +89,10 @@ const LARGEST_ANSWER: usize = 64 << 20;
 
 impl Failed {
     fn plain(outcome: AttemptOutcome) -> Self {
-        Self { failure: AttemptFailure::plain(outcome), told: FailedAttempt::plain(outcome) }
+        Self {
+            failure: AttemptFailure::plain(outcome),
+            told: FailedAttempt::plain(outcome),
+        }
     }
 }
 
@@ -92,7 +106,9 @@ impl From<AnswerFault> for Failed {
     fn from(fault: AnswerFault) -> Self {
         match fault {
             AnswerFault::Disguised(error) => from_provider(error, None),
-            AnswerFault::Empty(_) | AnswerFault::Malformed(_) => Self::plain(AttemptOutcome::BadBody),
+            AnswerFault::Empty(_) | AnswerFault::Malformed(_) => {
+                Self::plain(AttemptOutcome::BadBody)
+            }
         }
     }
 }
@@ -123,7 +139,9 @@ fn from_provider(error: UpstreamError, wait: Option<Duration>) -> Failed {
         told: FailedAttempt {
             outcome: error.outcome,
             pushback: wait,
-            until_date: error.until_date.and_then(|date| date_wait(&date, SystemTime::now())),
+            until_date: error
+                .until_date
+                .and_then(|date| date_wait(&date, SystemTime::now())),
             model_only: error.model_only,
         },
     }
@@ -169,7 +187,8 @@ impl Leg {
 impl Drop for Leg {
     fn drop(&mut self) {
         if !self.reported {
-            self.lease.failed(FailedAttempt::plain(AttemptOutcome::Cancelled));
+            self.lease
+                .failed(FailedAttempt::plain(AttemptOutcome::Cancelled));
             self.report(AttemptOutcome::Cancelled, None);
         }
     }
@@ -177,7 +196,12 @@ impl Drop for Leg {
 
 impl Dispatch {
     /// Runs one leg to its first content (streams) or its whole answer.
-    pub(super) async fn run_leg(&self, request: &Request, lease: Lease, place: LegPlace) -> Result<Won, Lost> {
+    pub(super) async fn run_leg(
+        &self,
+        request: &Request,
+        lease: Lease,
+        place: LegPlace,
+    ) -> Result<Won, Lost> {
         let mut leg = Leg {
             lease,
             news: Arc::clone(&self.news),
@@ -196,11 +220,20 @@ impl Dispatch {
                 let first_content = leg.started.elapsed();
                 leg.first_content = Some(first_content);
                 leg.lease.first_content(first_content);
-                Ok(Won { dropped, leg, headers, answer, first_content })
+                Ok(Won {
+                    dropped,
+                    leg,
+                    headers,
+                    answer,
+                    first_content,
+                })
             }
             Err(failed) => {
                 leg.failed(failed.told, None);
-                Err(Lost { failure: failed.failure, leg })
+                Err(Lost {
+                    failure: failed.failure,
+                    leg,
+                })
             }
         }
     }
@@ -213,16 +246,29 @@ impl Dispatch {
     ) -> Result<(Vec<(http::HeaderName, http::HeaderValue)>, WonAnswer), Failed> {
         let give_up_at = (leg.started + self.patience(request, &leg.lease)).min(request.deadline);
         let provider = Arc::clone(&leg.lease.target().provider);
-        let translation = Translation { dialect: provider.dialect, request };
+        let translation = Translation {
+            dialect: provider.dialect,
+            request,
+        };
         let prepared = translation.prepare(&leg.lease).map_err(|failure| Failed {
             told: FailedAttempt::plain(failure.outcome),
             failure,
         })?;
         *dropped = prepared.dropped;
-        let client = self.upstreams.of(&provider.name).ok_or(Failed::plain(AttemptOutcome::Connect))?;
+        let client = self
+            .upstreams
+            .of(&provider.name)
+            .ok_or(Failed::plain(AttemptOutcome::Connect))?;
         let key = leg.lease.target().key_name.clone();
         leg.lease.sent();
-        let sent = timeout_at(give_up_at, client.send(Call { key: &key, body: prepared.body })).await;
+        let sent = timeout_at(
+            give_up_at,
+            client.send(Call {
+                key: &key,
+                body: prepared.body,
+            }),
+        )
+        .await;
         let reply = match sent {
             Ok(reply) => reply.inspect_err(|error| self.note_blocked(error, leg))?,
             Err(_elapsed) => return Err(Failed::plain(AttemptOutcome::FirstContentTimeout)),
@@ -238,17 +284,27 @@ impl Dispatch {
     /// How long this attempt may take to show content (fault P20).
     fn patience(&self, request: &Request, lease: &Lease) -> Duration {
         let timeouts = &request.published.settings.timeouts;
-        let p99 = lease.target().endpoint.first_content(request.shape).quantile(0.99, self.clock.now());
+        let p99 = lease
+            .target()
+            .endpoint
+            .first_content(request.shape)
+            .quantile(0.99, self.clock.now());
         let reasons = lease.target().provider.reasons(lease.model().as_str());
         match request.shape.mode {
             // A whole answer takes as long as it is; only its own past says how long that is.
             Mode::Whole => {
-                let bounds = TimerBounds { least: timeouts.first_content, most: timeouts.whole_answer };
+                let bounds = TimerBounds {
+                    least: timeouts.first_content,
+                    most: timeouts.whole_answer,
+                };
                 first_content_limit(p99, bounds)
             }
             Mode::Stream if reasons => timeouts.gap_reasoning,
             Mode::Stream => {
-                let bounds = TimerBounds { least: timeouts.first_content_floor, most: timeouts.first_content };
+                let bounds = TimerBounds {
+                    least: timeouts.first_content_floor,
+                    most: timeouts.first_content,
+                };
                 first_content_limit(p99, bounds)
             }
         }
@@ -257,7 +313,11 @@ impl Dispatch {
     fn note_blocked(&self, error: &AttemptError, leg: &Leg) {
         if let Some(rule) = error.blocked {
             self.news.metrics.blocked(rule);
-            self.journal().event("security.block", leg.lease.target().provider.name.as_str(), rule);
+            self.journal().event(
+                "security.block",
+                leg.lease.target().provider.name.as_str(),
+                rule,
+            );
         }
     }
 
@@ -276,7 +336,12 @@ impl Dispatch {
                 LimitKind::InputTokens => &window.told_input,
                 LimitKind::OutputTokens => &window.told_output,
             };
-            place.tell(told.limit, told.remaining, told.reset_in.map(|wait| now.after(wait)), now);
+            place.tell(
+                told.limit,
+                told.remaining,
+                told.reset_in.map(|wait| now.after(wait)),
+                now,
+            );
         }
     }
 }
@@ -291,7 +356,10 @@ enum Form {
 }
 
 fn form(headers: &http::HeaderMap) -> Form {
-    let named = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let named = headers
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     if named.starts_with("text/event-stream") {
         Form::EventStream
     } else if named.starts_with("text/html") {
@@ -302,10 +370,19 @@ fn form(headers: &http::HeaderMap) -> Form {
 }
 
 async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<WonAnswer, Failed> {
-    let Reply { status, headers, body, .. } = reply;
+    let Reply {
+        status,
+        headers,
+        body,
+        ..
+    } = reply;
     if !status.is_success() {
         let told = body.collect(LARGEST_ERROR).await.unwrap_or_default();
-        let text: &[u8] = if form(&headers) == Form::Page { b"" } else { &told };
+        let text: &[u8] = if form(&headers) == Form::Page {
+            b""
+        } else {
+            &told
+        };
         let error = translation.error(status.as_u16(), text);
         let wait = pushback(&headers, error.retry_in, SystemTime::now()).wait;
         return Err(from_provider(error, wait));
@@ -355,11 +432,15 @@ async fn first_event(mut relay: Box<dyn Relay>, mut body: ReplyBody) -> Result<W
 }
 
 fn complete(facts: &StreamFacts, held: BytesMut) -> Result<WonAnswer, Failed> {
-    let answered = facts.content || facts.filtered || facts.usage.is_some_and(|usage| usage.output.0 > 0);
+    let answered =
+        facts.content || facts.filtered || facts.usage.is_some_and(|usage| usage.output.0 > 0);
     if !answered {
         return Err(Failed::plain(AttemptOutcome::BadBody));
     }
-    Ok(WonAnswer::Complete { held, facts: facts.clone() })
+    Ok(WonAnswer::Complete {
+        held,
+        facts: facts.clone(),
+    })
 }
 
 /// What a client is told when a stream breaks after its first content.

@@ -45,20 +45,40 @@ pub struct LiveStream {
 
 enum State {
     /// The head went out, no content has come yet: another provider may still take over.
-    Held { story: BoxFuture<'static, StoryEnd>, request: RequestId, every: Duration, comment: Pin<Box<Sleep>> },
+    Held {
+        story: BoxFuture<'static, StoryEnd>,
+        request: RequestId,
+        every: Duration,
+        comment: Pin<Box<Sleep>>,
+    },
     Live(Box<Live>),
-    Ended { broken: bool },
+    Ended {
+        broken: bool,
+    },
 }
 
 impl LiveStream {
-    pub(super) fn held(story: BoxFuture<'static, StoryEnd>, request: RequestId, every: Duration) -> Self {
+    pub(super) fn held(
+        story: BoxFuture<'static, StoryEnd>,
+        request: RequestId,
+        every: Duration,
+    ) -> Self {
         // The first comment tells the client at once that somebody is working.
         let comment = Box::pin(sleep(Duration::ZERO));
-        Self { state: State::Held { story, request, every, comment } }
+        Self {
+            state: State::Held {
+                story,
+                request,
+                every,
+                comment,
+            },
+        }
     }
 
     pub(super) fn live(live: Box<Live>) -> Self {
-        Self { state: State::Live(live) }
+        Self {
+            state: State::Live(live),
+        }
     }
 
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<StreamPiece> {
@@ -68,12 +88,19 @@ impl LiveStream {
                 State::Ended { broken: false } => return Poll::Ready(StreamPiece::End),
                 State::Live(live) => {
                     let Some(piece) = std::task::ready!(live.poll(cx)) else {
-                        self.state = State::Ended { broken: live.is_broken() };
+                        self.state = State::Ended {
+                            broken: live.is_broken(),
+                        };
                         continue;
                     };
                     return Poll::Ready(StreamPiece::Data(piece));
                 }
-                State::Held { story, request, every, comment } => {
+                State::Held {
+                    story,
+                    request,
+                    every,
+                    comment,
+                } => {
                     match story.as_mut().poll(cx) {
                         Poll::Ready(Ok((Finished::Live(live), _))) => {
                             self.state = State::Live(live);
@@ -127,12 +154,22 @@ impl Live {
         let gap = if target.provider.reasons(leg.lease.model().as_str()) {
             timeouts.gap_reasoning
         } else {
-            let bounds = TimerBounds { least: timeouts.gap_floor, most: timeouts.gap };
-            gap_limit(target.endpoint.gaps.quantile(0.99, dispatch.clock.now()), bounds)
+            let bounds = TimerBounds {
+                least: timeouts.gap_floor,
+                most: timeouts.gap,
+            };
+            gap_limit(
+                target.endpoint.gaps.quantile(0.99, dispatch.clock.now()),
+                bounds,
+            )
         };
         let now = Instant::now();
         // A token is rarely longer than thirty-two bytes; runaway text is.
-        let most_content = account.request.peek.max_output.map_or(u64::MAX, |most| most.saturating_mul(39) + 65_536);
+        let most_content = account
+            .request
+            .peek
+            .max_output
+            .map_or(u64::MAX, |most| most.saturating_mul(39) + 65_536);
         Self {
             timer: Box::pin(sleep_until((now + gap).min(account.request.deadline))),
             last_call: Box::pin(Arc::clone(&dispatch.last_call).notified_owned()),
@@ -181,7 +218,11 @@ impl Live {
         if !self.out.is_empty() {
             return Poll::Ready(Some(self.out.split().freeze()));
         }
-        if self.ended { Poll::Ready(None) } else { Poll::Pending }
+        if self.ended {
+            Poll::Ready(None)
+        } else {
+            Poll::Pending
+        }
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -206,7 +247,12 @@ impl Live {
                     self.end_of_stream(false);
                 } else if gap > Duration::from_millis(1) {
                     let millis = gap.as_secs_f32() * 1_000.0;
-                    self.leg.lease.target().endpoint.gaps.observe(millis, self.clock.now());
+                    self.leg
+                        .lease
+                        .target()
+                        .endpoint
+                        .gaps
+                        .observe(millis, self.clock.now());
                 }
             }
             Some(Err(error)) => self.fail(error.outcome, broken(error.outcome)),
@@ -217,7 +263,9 @@ impl Live {
 
     /// The provider's body or protocol has ended: whole, or cut?
     fn end_of_stream(&mut self, body_is_over: bool) {
-        let Some((body, mut relay)) = self.upstream.take() else { return };
+        let Some((body, mut relay)) = self.upstream.take() else {
+            return;
+        };
         match relay.end(&mut self.out) {
             Ok(end) => {
                 if !body_is_over {
@@ -234,7 +282,9 @@ impl Live {
 
     fn finish(&mut self, end: StreamEnd, facts: &StreamFacts) {
         self.ended = true;
-        let usage = facts.usage.unwrap_or_else(|| estimate(&self.account.request, facts.content_bytes));
+        let usage = facts
+            .usage
+            .unwrap_or_else(|| estimate(&self.account.request, facts.content_bytes));
         self.account.used(usage, facts.usage.is_none());
         self.account.upstream_took(self.leg.started.elapsed());
         let target = self.leg.lease.target();
@@ -301,7 +351,8 @@ impl Drop for Live {
         let usage = reported.unwrap_or_else(|| estimate(&self.account.request, content));
         self.account.used(usage, reported.is_none());
         self.account.upstream_took(self.leg.started.elapsed());
-        self.leg.failed(FailedAttempt::plain(AttemptOutcome::Cancelled), Some(usage));
+        self.leg
+            .failed(FailedAttempt::plain(AttemptOutcome::Cancelled), Some(usage));
         self.account.close(Ending::Left);
         self.news.metrics.stream_ended("left");
     }
@@ -329,11 +380,19 @@ fn how(kind: FailureKind) -> &'static str {
 
 fn stream_words(kind: FailureKind) -> &'static str {
     match kind {
-        FailureKind::UpstreamStalled => "the provider stopped answering; the text so far is not whole",
-        FailureKind::UpstreamReset => "the provider cut the connection; the text so far is not whole",
+        FailureKind::UpstreamStalled => {
+            "the provider stopped answering; the text so far is not whole"
+        }
+        FailureKind::UpstreamReset => {
+            "the provider cut the connection; the text so far is not whole"
+        }
         FailureKind::UpstreamTruncated => "the provider's stream ended before the answer was whole",
-        FailureKind::UpstreamMalformed => "the provider sent something that is no part of an answer; the text so far is not whole",
-        FailureKind::StreamLimit | FailureKind::UpstreamTooLarge => "the provider sent more than was asked for; the stream was stopped",
+        FailureKind::UpstreamMalformed => {
+            "the provider sent something that is no part of an answer; the text so far is not whole"
+        }
+        FailureKind::StreamLimit | FailureKind::UpstreamTooLarge => {
+            "the provider sent more than was asked for; the stream was stopped"
+        }
         FailureKind::ShuttingDown => "the gateway is shutting down; the text so far is not whole",
         _ => "the provider reported an error; the text so far is not whole",
     }

@@ -27,7 +27,7 @@ pub use account::RaceResult;
 pub use live::{LiveStream, StreamPiece};
 pub use next::refused;
 pub use request::{RaceMark, Request};
-pub use story::{Told, Served};
+pub use story::{Served, Told};
 
 /// The clients of all providers in force.
 #[derive(Default)]
@@ -40,7 +40,11 @@ pub struct PreparedUpstreams(HashMap<ProviderName, Arc<ProviderClient>>);
 
 impl Upstreams {
     /// Builds what is new or changed, and keeps the connections of what is not.
-    pub fn prepare(&self, old: &Settings, new: &Settings) -> Result<PreparedUpstreams, (ProviderName, BuildError)> {
+    pub fn prepare(
+        &self,
+        old: &Settings,
+        new: &Settings,
+    ) -> Result<PreparedUpstreams, (ProviderName, BuildError)> {
         let have = self.clients.load();
         let mut clients = HashMap::new();
         for provider in &new.providers {
@@ -48,8 +52,14 @@ impl Upstreams {
             let client = match have.get(&provider.name).filter(|_| same) {
                 Some(client) => Arc::clone(client),
                 None => {
-                    let options = ProviderOptions { provider, timeouts: &new.timeouts };
-                    Arc::new(ProviderClient::new(&options).map_err(|error| (provider.name.clone(), error))?)
+                    let options = ProviderOptions {
+                        provider,
+                        timeouts: &new.timeouts,
+                    };
+                    Arc::new(
+                        ProviderClient::new(&options)
+                            .map_err(|error| (provider.name.clone(), error))?,
+                    )
                 }
             };
             clients.insert(provider.name.clone(), client);
@@ -85,5 +95,7 @@ impl Dispatch {
 
 /// Unix seconds, for dialects that tell the time.
 fn unix_now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

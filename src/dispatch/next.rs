@@ -21,7 +21,14 @@ pub struct AttemptFailure {
 
 impl AttemptFailure {
     pub fn plain(outcome: AttemptOutcome) -> Self {
-        Self { outcome, kind: final_kind(outcome), param: None, message: None, code: None, pushback: None }
+        Self {
+            outcome,
+            kind: final_kind(outcome),
+            param: None,
+            message: None,
+            code: None,
+            pushback: None,
+        }
     }
 }
 
@@ -103,7 +110,11 @@ const TOO_LATE: Duration = Duration::from_millis(20);
 pub fn after_failure(failure: &AttemptFailure, now: &Circumstances) -> AfterFailure {
     let may_try = now.attempts < now.max_attempts && now.left > TOO_LATE;
     if failure.kind == FailureKind::ContextLengthExceeded {
-        return if may_try { AfterFailure::WiderContext } else { AfterFailure::GiveUp };
+        return if may_try {
+            AfterFailure::WiderContext
+        } else {
+            AfterFailure::GiveUp
+        };
     }
     if failure.outcome == AttemptOutcome::ServerError && now.well_endpoints_failed >= 2 {
         return AfterFailure::Poison;
@@ -135,12 +146,13 @@ pub fn refused(refusal: &Refusal, asked: &str) -> Failure {
             FailureKind::DeadlineExceeded,
             "the deadline passed while the request waited for a free target",
         ),
-        RefusalKind::Unhealthy | RefusalKind::Exhausted | RefusalKind::ChainEnded | RefusalKind::NoRace => {
-            Failure::new(
-                FailureKind::NoTarget,
-                "no provider of this model is healthy now; come back after the time in retry-after",
-            )
-        }
+        RefusalKind::Unhealthy
+        | RefusalKind::Exhausted
+        | RefusalKind::ChainEnded
+        | RefusalKind::NoRace => Failure::new(
+            FailureKind::NoTarget,
+            "no provider of this model is healthy now; come back after the time in retry-after",
+        ),
         RefusalKind::KeysRefused => Failure::new(
             FailureKind::ProviderAuth,
             "the provider refuses the gateway's keys for this model; your own key is fine",
@@ -169,13 +181,20 @@ pub fn refused(refusal: &Refusal, asked: &str) -> Failure {
 /// What a client reads when the last attempt failed.
 pub fn gave_up(failure: &AttemptFailure, attempts: u32) -> Failure {
     let message = failure.message.clone().unwrap_or_else(|| {
-        let times = if attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+        let times = if attempts == 1 {
+            "1 attempt".to_owned()
+        } else {
+            format!("{attempts} attempts")
+        };
         format!("{} ({times})", plain_words(failure.outcome))
     });
     let mut told = Failure::new(failure.kind, message);
     told.code = failure.code.clone().map(Into::into);
     told.param = failure.param.clone().map(Into::into);
-    if matches!(failure.kind, FailureKind::RateLimited | FailureKind::Overloaded) {
+    if matches!(
+        failure.kind,
+        FailureKind::RateLimited | FailureKind::Overloaded
+    ) {
         told.retry_after = Some(failure.pushback.unwrap_or(Duration::from_secs(1)));
     }
     told
@@ -199,7 +218,9 @@ fn plain_words(outcome: AttemptOutcome) -> &'static str {
         AttemptOutcome::Reset => "the provider cut the connection",
         AttemptOutcome::Truncated => "the provider's answer ended before it was whole",
         AttemptOutcome::TooLarge => "the provider's answer is larger than the gateway accepts",
-        AttemptOutcome::Poison => "this request makes every provider fail; it is refused for a minute",
+        AttemptOutcome::Poison => {
+            "this request makes every provider fail; it is refused for a minute"
+        }
         AttemptOutcome::Ok | AttemptOutcome::Cancelled => "the request ended early",
     }
 }
@@ -221,13 +242,29 @@ mod tests {
     #[test]
     fn g4_attempts_deadline_and_budget_each_end_the_failover() {
         let failure = AttemptFailure::plain(AttemptOutcome::Connect);
-        assert_eq!(after_failure(&failure, &circumstances()), AfterFailure::Elsewhere);
+        assert_eq!(
+            after_failure(&failure, &circumstances()),
+            AfterFailure::Elsewhere
+        );
         for ended in [
-            Circumstances { attempts: 3, ..circumstances() },
-            Circumstances { left: Duration::from_millis(1), ..circumstances() },
-            Circumstances { budget: false, ..circumstances() },
+            Circumstances {
+                attempts: 3,
+                ..circumstances()
+            },
+            Circumstances {
+                left: Duration::from_millis(1),
+                ..circumstances()
+            },
+            Circumstances {
+                budget: false,
+                ..circumstances()
+            },
         ] {
-            assert_eq!(after_failure(&failure, &ended), AfterFailure::GiveUp, "{ended:?}");
+            assert_eq!(
+                after_failure(&failure, &ended),
+                AfterFailure::GiveUp,
+                "{ended:?}"
+            );
         }
     }
 
@@ -237,21 +274,34 @@ mod tests {
             kind: FailureKind::ContextLengthExceeded,
             ..AttemptFailure::plain(AttemptOutcome::Rejected)
         };
-        assert_eq!(after_failure(&failure, &circumstances()), AfterFailure::WiderContext);
+        assert_eq!(
+            after_failure(&failure, &circumstances()),
+            AfterFailure::WiderContext
+        );
     }
 
     #[test]
     fn p27_two_endpoints_broken_by_one_request_make_it_poison() {
         let failure = AttemptFailure::plain(AttemptOutcome::ServerError);
-        assert_eq!(after_failure(&failure, &circumstances()), AfterFailure::Elsewhere);
-        let twice = Circumstances { attempts: 2, well_endpoints_failed: 2, ..circumstances() };
+        assert_eq!(
+            after_failure(&failure, &circumstances()),
+            AfterFailure::Elsewhere
+        );
+        let twice = Circumstances {
+            attempts: 2,
+            well_endpoints_failed: 2,
+            ..circumstances()
+        };
         assert_eq!(after_failure(&failure, &twice), AfterFailure::Poison);
     }
 
     #[test]
     fn a_refused_request_is_the_answer() {
         let failure = AttemptFailure::plain(AttemptOutcome::Rejected);
-        assert_eq!(after_failure(&failure, &circumstances()), AfterFailure::GiveUp);
+        assert_eq!(
+            after_failure(&failure, &circumstances()),
+            AfterFailure::GiveUp
+        );
     }
 
     #[test]

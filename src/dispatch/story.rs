@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 use tokio::time::{Instant, sleep};
 
+use super::Dispatch;
 use super::account::{Account, Ending, RaceResult};
 use super::leg::{LegPlace, Lost, Won, WonAnswer};
 use super::live::{Live, LiveStream};
@@ -17,10 +18,9 @@ use super::next::{
     AfterFailure, AttemptFailure, Circumstances, after_failure, again, gave_up, refused,
 };
 use super::request::{RaceMark, Request};
-use super::Dispatch;
 use crate::actors::{
-    Again, AskError, Lease, Patience, PoolEntry, Purpose, RaceMessage, Refusal, RefusalKind, RouterMessage, Target, Tried,
-    Wish,
+    Again, AskError, Lease, Patience, PoolEntry, Purpose, RaceMessage, Refusal, RefusalKind,
+    RouterMessage, Target, Tried, Wish,
 };
 use crate::config::RaceMode;
 use crate::domain::{AttemptOutcome, Failure, FailureKind, Mode, Tokens, Usage};
@@ -42,10 +42,19 @@ pub struct Told {
 
 /// How a request was served.
 pub enum Served {
-    Whole { body: Bytes, told: Told },
+    Whole {
+        body: Bytes,
+        told: Told,
+    },
     /// With what was known when the head had to go out.
-    Stream { stream: Box<LiveStream>, told: Told },
-    Failed { failure: Failure, told: Told },
+    Stream {
+        stream: Box<LiveStream>,
+        told: Told,
+    },
+    Failed {
+        failure: Failure,
+        told: Told,
+    },
 }
 
 /// What a story's future resolves to.
@@ -69,21 +78,31 @@ impl Dispatch {
         if mode == Mode::Whole {
             return match self.story(request).await {
                 Ok((Finished::Whole(body), told)) => Served::Whole { body, told },
-                Ok((Finished::Live(live), told)) => Served::Stream { stream: Box::new(LiveStream::live(live)), told },
+                Ok((Finished::Live(live), told)) => Served::Stream {
+                    stream: Box::new(LiveStream::live(live)),
+                    told,
+                },
                 Err((failure, told)) => Served::Failed { failure, told },
             };
         }
         let dispatch = Arc::clone(self);
-        let mut story: BoxFuture<'static, StoryEnd> = Box::pin(async move { dispatch.story(request).await });
+        let mut story: BoxFuture<'static, StoryEnd> =
+            Box::pin(async move { dispatch.story(request).await });
         let ended = match select(&mut story, pin!(sleep(hold))).await {
             Either::Left((ended, _)) => ended,
             Either::Right(_) => {
                 let stream = Box::new(LiveStream::held(story, id, keep_alive));
-                return Served::Stream { stream, told: Told::default() };
+                return Served::Stream {
+                    stream,
+                    told: Told::default(),
+                };
             }
         };
         match ended {
-            Ok((Finished::Live(live), told)) => Served::Stream { stream: Box::new(LiveStream::live(live)), told },
+            Ok((Finished::Live(live), told)) => Served::Stream {
+                stream: Box::new(LiveStream::live(live)),
+                told,
+            },
             Ok((Finished::Whole(body), told)) => Served::Whole { body, told },
             Err((failure, told)) => Served::Failed { failure, told },
         }
@@ -100,7 +119,11 @@ impl Dispatch {
         }
     }
 
-    async fn attempts(&self, request: &Arc<Request>, account: &mut Account) -> Result<Won, Failure> {
+    async fn attempts(
+        &self,
+        request: &Arc<Request>,
+        account: &mut Account,
+    ) -> Result<Won, Failure> {
         let now = self.clock.now();
         if !self.poison.is_quiet(now)
             && let Some(left) = self.poison.refused_for(request.fingerprint(), now)
@@ -162,7 +185,10 @@ impl Dispatch {
         let limit = (Instant::now() + patience).min(request.deadline);
         let asked = self
             .router
-            .ask(limit, |reply| RouterMessage::Place { wish: Arc::clone(&wish), reply })
+            .ask(limit, |reply| RouterMessage::Place {
+                wish: Arc::clone(&wish),
+                reply,
+            })
             .await;
         asked.unwrap_or_else(|error| {
             let why = match error {
@@ -170,7 +196,10 @@ impl Dispatch {
                 AskError::Full => RefusalKind::QueueFull,
                 AskError::Away => RefusalKind::Busy,
             };
-            Err(Refusal { why, retry_after: Some(Duration::from_secs(1)) })
+            Err(Refusal {
+                why,
+                retry_after: Some(Duration::from_secs(1)),
+            })
         })
     }
 
@@ -186,7 +215,10 @@ impl Dispatch {
         let now = self.clock.now();
         search.met(lost, now);
         let settings = &request.published.settings.failover;
-        let terms = RetryTerms { share: settings.retry_share, reserve_per_s: settings.retry_reserve_per_s };
+        let terms = RetryTerms {
+            share: settings.retry_share,
+            reserve_per_s: settings.retry_reserve_per_s,
+        };
         let attempts_left = account.attempts < settings.max_attempts;
         let circumstances = Circumstances {
             attempts: account.attempts,
@@ -230,15 +262,30 @@ impl Dispatch {
     ) -> Result<Won, Lost> {
         let entry = search.entry(request);
         let number = account.attempt_begins();
-        let under_way = Tried { again: Again::Never, ..address(lease.target(), AttemptOutcome::Ok) };
-        let first = self.run_leg(request, lease, LegPlace { number, second: false });
-        let Some(entry) = entry else { return first.await };
+        let under_way = Tried {
+            again: Again::Never,
+            ..address(lease.target(), AttemptOutcome::Ok)
+        };
+        let first = self.run_leg(
+            request,
+            lease,
+            LegPlace {
+                number,
+                second: false,
+            },
+        );
+        let Some(entry) = entry else {
+            return first.await;
+        };
         let dual = match (entry.settings.race, request.race) {
             (RaceMode::Never, _) | (_, RaceMark::Off) => false,
             (RaceMode::Always, _) | (RaceMode::Marked, RaceMark::Dual) => true,
             (RaceMode::Marked, RaceMark::None) => false,
         };
-        let hedge = entry.cell.hedge_after(request.shape).filter(|_| request.race != RaceMark::Off);
+        let hedge = entry
+            .cell
+            .hedge_after(request.shape)
+            .filter(|_| request.race != RaceMark::Off);
         let wait = if dual { Some(Duration::ZERO) } else { hedge };
         let Some(wait) = wait else { return first.await };
         let first = Box::pin(first);
@@ -259,7 +306,14 @@ impl Dispatch {
             Either::Right((None, first)) => return first.await,
         };
         let number = account.attempt_begins();
-        let second = Box::pin(self.run_leg(request, lease, LegPlace { number, second: true }));
+        let second = Box::pin(self.run_leg(
+            request,
+            lease,
+            LegPlace {
+                number,
+                second: true,
+            },
+        ));
         // The first content wins; the other leg is dropped, which cancels and settles it.
         let (won, result) = match select(first, second).await {
             Either::Left((Ok(won), loser)) => {
@@ -289,7 +343,11 @@ impl Dispatch {
         let limit = (Instant::now() + ASK_LIMIT).min(request.deadline);
         let question = |reply| {
             let wish = Arc::clone(&wish);
-            if dual { RaceMessage::Dual { wish, reply } } else { RaceMessage::HedgeDue { wish, reply } }
+            if dual {
+                RaceMessage::Dual { wish, reply }
+            } else {
+                RaceMessage::HedgeDue { wish, reply }
+            }
         };
         match entry.race.ask(limit, question).await {
             Ok(Ok(lease)) => Some(lease),
@@ -310,14 +368,25 @@ impl Dispatch {
     fn settle(&self, mut account: Account, mut won: Won) -> (Finished, Told) {
         won.leg.won = true;
         account.served_by(&won.leg.lease, won.first_content);
-        let Won { mut leg, headers, answer, dropped, .. } = won;
+        let Won {
+            mut leg,
+            headers,
+            answer,
+            dropped,
+            ..
+        } = won;
         match answer {
             WonAnswer::Whole(whole) => {
                 account.served_model = whole.facts.served_model;
                 let usage = whole.facts.usage;
-                let settled = usage.unwrap_or_else(|| estimate(&account.request, whole.body.len() as u64));
+                let settled =
+                    usage.unwrap_or_else(|| estimate(&account.request, whole.body.len() as u64));
                 account.used(settled, usage.is_none());
-                leg.lease.target().pool.hedges.settled(settled.total(), self.clock.now());
+                leg.lease
+                    .target()
+                    .pool
+                    .hedges
+                    .settled(settled.total(), self.clock.now());
                 leg.succeeded(Some(settled));
                 let told = told(&account, dropped, headers);
                 account.close(Ending::Answered);
@@ -342,15 +411,29 @@ impl Dispatch {
 /// Usage counted from what was seen, when the provider did not say: never zero (ground rule G7).
 pub(super) fn estimate(request: &Request, content_bytes: u64) -> Usage {
     let output = Tokens::estimated_from_bytes(usize::try_from(content_bytes).unwrap_or(usize::MAX));
-    Usage { input: request.estimate.input, output: Tokens(output.0.max(1)), ..Usage::default() }
+    Usage {
+        input: request.estimate.input,
+        output: Tokens(output.0.max(1)),
+        ..Usage::default()
+    }
 }
 
-fn told(account: &Account, dropped: Vec<&'static str>, headers: Vec<(HeaderName, HeaderValue)>) -> Told {
+fn told(
+    account: &Account,
+    dropped: Vec<&'static str>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+) -> Told {
     Told {
         attempts: account.attempts,
         failovers: account.failovers,
-        provider: account.served_by.as_ref().map(|served| served.provider.to_string()),
-        model: account.served_by.as_ref().map(|served| served.model.to_string()),
+        provider: account
+            .served_by
+            .as_ref()
+            .map(|served| served.provider.to_string()),
+        model: account
+            .served_by
+            .as_ref()
+            .map(|served| served.model.to_string()),
         served_model: account.served_model.clone(),
         race: account.race,
         dropped,
@@ -359,8 +442,11 @@ fn told(account: &Account, dropped: Vec<&'static str>, headers: Vec<(HeaderName,
 }
 
 fn audit_unavailable() -> Failure {
-    Failure::new(FailureKind::AuditUnavailable, "the gateway cannot write its audit journal now and accepts nothing unrecorded")
-        .retry_after(Duration::from_secs(1))
+    Failure::new(
+        FailureKind::AuditUnavailable,
+        "the gateway cannot write its audit journal now and accepts nothing unrecorded",
+    )
+    .retry_after(Duration::from_secs(1))
 }
 
 /// Where a request has been and where it may still go.
@@ -385,7 +471,11 @@ impl Search {
         let alone = request.route.chain.len() <= 1;
         Self {
             step: 0,
-            patience: if alone { Patience::Queue } else { Patience::None },
+            patience: if alone {
+                Patience::Queue
+            } else {
+                Patience::None
+            },
             deadline: clock.moment(request.deadline),
             tried: SmallVec::new(),
             wider_than: None,
@@ -411,7 +501,11 @@ impl Search {
             lane: request.lane,
             estimate: request.estimate,
             deadline: self.deadline,
-            patience: if purpose == Purpose::SecondLeg { Patience::None } else { self.patience },
+            patience: if purpose == Purpose::SecondLeg {
+                Patience::None
+            } else {
+                self.patience
+            },
             purpose,
             tried: self.tried.clone(),
             wider_than: self.wider_than,
@@ -423,7 +517,10 @@ impl Search {
         if refusal.why.may_wait() && self.patience == Patience::None && self.waitable.is_none() {
             self.waitable = Some((self.step, refusal.clone()));
         }
-        let better = self.refusal.as_ref().is_none_or(|so_far| so_far.why == RefusalKind::Exhausted);
+        let better = self
+            .refusal
+            .as_ref()
+            .is_none_or(|so_far| so_far.why == RefusalKind::Exhausted);
         if better {
             self.refusal = Some(refusal);
         }
@@ -440,13 +537,19 @@ impl Search {
     }
 
     fn give_up(&self, request: &Request) -> Failure {
-        let nobody = Refusal { why: RefusalKind::Unhealthy, retry_after: Some(Duration::from_secs(1)) };
+        let nobody = Refusal {
+            why: RefusalKind::Unhealthy,
+            retry_after: Some(Duration::from_secs(1)),
+        };
         let refusal = self.refusal.as_ref().unwrap_or(&nobody);
         match &self.last {
             // Having tried says more than having found nobody left to try.
             Some(failure) => {
-                let mut told = gave_up(failure, u32::try_from(self.tried.len()).unwrap_or(u32::MAX));
-                told.retry_after = told.retry_after.max(refusal.retry_after.filter(|_| told.status() == 429));
+                let mut told =
+                    gave_up(failure, u32::try_from(self.tried.len()).unwrap_or(u32::MAX));
+                told.retry_after = told
+                    .retry_after
+                    .max(refusal.retry_after.filter(|_| told.status() == 429));
                 told
             }
             None => refused(refusal, &request.asked),
@@ -456,13 +559,21 @@ impl Search {
     fn met(&mut self, lost: &Lost, now: crate::domain::Moment) {
         let target = lost.leg.lease.target();
         let tried = address(target, lost.failure.outcome);
-        self.must_pause = self.tried.iter().any(|before| before.endpoint == tried.endpoint && before.key == tried.key);
-        self.tried.retain(|before| before.endpoint != tried.endpoint || before.key != tried.key);
+        self.must_pause = self
+            .tried
+            .iter()
+            .any(|before| before.endpoint == tried.endpoint && before.key == tried.key);
+        self.tried
+            .retain(|before| before.endpoint != tried.endpoint || before.key != tried.key);
         self.tried.push(tried);
         if lost.failure.outcome == AttemptOutcome::ServerError {
             let health = target.endpoint.health.snapshot(now);
-            let well = health.successes >= 4 && health.successes >= health.failures.saturating_mul(4);
-            let known = self.broken.iter().any(|(other, _)| Arc::ptr_eq(&other.endpoint, &target.endpoint));
+            let well =
+                health.successes >= 4 && health.successes >= health.failures.saturating_mul(4);
+            let known = self
+                .broken
+                .iter()
+                .any(|(other, _)| Arc::ptr_eq(&other.endpoint, &target.endpoint));
             if !known {
                 self.broken.push((Arc::clone(target), well));
             }

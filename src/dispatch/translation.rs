@@ -7,11 +7,12 @@ use super::request::Request;
 use super::unix_now;
 use crate::actors::Lease;
 use crate::dialects::openai::{
-    SpliceEdit, SpliceRelay, StreamEncoder, decode_answer, encode_answer, inspect_answer, splice_request,
+    SpliceEdit, SpliceRelay, StreamEncoder, decode_answer, encode_answer, inspect_answer,
+    splice_request,
 };
 use crate::dialects::{
-    AnswerFacts, AnswerFault, DialectError, Relay, TranslateRelay, UpstreamError, anthropic,
-    answer_from_stream, openai, stream_from_answer,
+    AnswerFacts, AnswerFault, DialectError, Relay, TranslateRelay, UpstreamError,
+    answer_from_stream, anthropic, openai, stream_from_answer,
 };
 use crate::domain::chat::{ChatAnswer, StopReason};
 use crate::domain::{AttemptOutcome, Dialect, FailureKind, StreamFacts};
@@ -52,15 +53,23 @@ impl Translation<'_> {
     pub(super) fn prepare(&self, lease: &Lease) -> Result<Prepared, AttemptFailure> {
         match self.dialect {
             Dialect::Openai => {
-                let edit = SpliceEdit { model: lease.model().as_str() };
+                let edit = SpliceEdit {
+                    model: lease.model().as_str(),
+                };
                 let body = splice_request(&self.request.body, &self.request.peek, &edit);
-                Ok(Prepared { body: body.into_iter().collect(), dropped: Vec::new() })
+                Ok(Prepared {
+                    body: body.into_iter().collect(),
+                    dropped: Vec::new(),
+                })
             }
             Dialect::Anthropic => {
                 let canonical = openai::decode_request(&self.request.body)?;
                 let most = lease.target().provider.default_max_output;
                 let encoded = anthropic::encode_request(&canonical, lease.model().as_str(), most)?;
-                Ok(Prepared { body: [Bytes::from(encoded.body)].into_iter().collect(), dropped: encoded.dropped })
+                Ok(Prepared {
+                    body: [Bytes::from(encoded.body)].into_iter().collect(),
+                    dropped: encoded.dropped,
+                })
             }
         }
     }
@@ -68,7 +77,10 @@ impl Translation<'_> {
     pub(super) fn relay(&self) -> Box<dyn Relay> {
         let peek = &self.request.peek;
         match self.dialect {
-            Dialect::Openai => Box::new(SpliceRelay::new(peek.choices, peek.include_usage != Some(true))),
+            Dialect::Openai => Box::new(SpliceRelay::new(
+                peek.choices,
+                peek.include_usage != Some(true),
+            )),
             Dialect::Anthropic => Box::new(TranslateRelay::new(self.dialect, self.encoder())),
         }
     }
@@ -76,7 +88,12 @@ impl Translation<'_> {
     fn encoder(&self) -> StreamEncoder {
         let request = self.request;
         let include_usage = request.peek.include_usage == Some(true);
-        StreamEncoder::new(request.id.text().as_str(), &request.asked, unix_now(), include_usage)
+        StreamEncoder::new(
+            request.id.text().as_str(),
+            &request.asked,
+            unix_now(),
+            include_usage,
+        )
     }
 
     fn decode(&self, body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
@@ -101,7 +118,10 @@ impl Translation<'_> {
     }
 
     /// A stream that came whole (fault P17).
-    pub(super) fn stream_from_whole(&self, body: &Bytes) -> Result<(BytesMut, StreamFacts), AnswerFault> {
+    pub(super) fn stream_from_whole(
+        &self,
+        body: &Bytes,
+    ) -> Result<(BytesMut, StreamFacts), AnswerFault> {
         let answer = self.decode(body)?;
         let mut out = BytesMut::new();
         let facts = stream_from_answer(&answer, &mut self.encoder(), &mut out);

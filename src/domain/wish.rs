@@ -92,9 +92,11 @@ impl Shape {
     pub const COUNT: usize = PromptClass::ALL.len() * 2;
 
     pub fn all() -> impl Iterator<Item = Self> {
-        [Mode::Stream, Mode::Whole]
-            .into_iter()
-            .flat_map(|mode| PromptClass::ALL.into_iter().map(move |class| Self { class, mode }))
+        [Mode::Stream, Mode::Whole].into_iter().flat_map(|mode| {
+            PromptClass::ALL
+                .into_iter()
+                .map(move |class| Self { class, mode })
+        })
     }
 
     pub fn index(self) -> usize {

@@ -21,8 +21,8 @@ use tokio::time::Instant;
 use super::auth::credential;
 use super::{Edge, health};
 use crate::actors::{
-    Estimate, InjectedFault, Patience, Purpose, Reloaded, ReloadReason, RouterMessage, SeatState, SettingsMessage,
-    Wish,
+    Estimate, InjectedFault, Patience, Purpose, ReloadReason, Reloaded, RouterMessage, SeatState,
+    SettingsMessage, Wish,
 };
 use crate::config::{Secret, explain};
 use crate::domain::{Lane, Mode, PromptClass, Shape, Tokens};
@@ -51,7 +51,9 @@ fn told(status: StatusCode, value: &Value) -> Response {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
     let mut response = Response::new(Body::from(text + "\n"));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -60,7 +62,10 @@ fn refuse(status: StatusCode, message: &str) -> Response {
 }
 
 async fn nothing_here() -> Response {
-    refuse(StatusCode::NOT_FOUND, "there is nothing at this path; see GET /admin/tree, /admin/explain?model=…, /admin/config, POST /admin/reload")
+    refuse(
+        StatusCode::NOT_FOUND,
+        "there is nothing at this path; see GET /admin/tree, /admin/explain?model=…, /admin/config, POST /admin/reload",
+    )
 }
 
 /// Whether this caller may do this. The answer to everyone else is the same.
@@ -69,16 +74,25 @@ fn allow(edge: &Edge, parts: &Parts, intent: Intent) -> Result<(), Response> {
     let admin = &published.settings.admin;
     if !own_host(&parts.headers, admin.address.ip().is_loopback()) {
         edge.news.metrics.blocked("admin_host");
-        return Err(refuse(StatusCode::FORBIDDEN, "the host or origin header names somebody else"));
+        return Err(refuse(
+            StatusCode::FORBIDDEN,
+            "the host or origin header names somebody else",
+        ));
     }
     match &admin.key {
         Some(key) if is_key(key, &parts.headers) => Ok(()),
         Some(_) => {
             edge.news.metrics.auth_failed("admin");
-            Err(refuse(StatusCode::UNAUTHORIZED, "send the admin key as \"authorization: Bearer <key>\""))
+            Err(refuse(
+                StatusCode::UNAUTHORIZED,
+                "send the admin key as \"authorization: Bearer <key>\"",
+            ))
         }
         None if intent == Intent::Read => Ok(()),
-        None => Err(refuse(StatusCode::FORBIDDEN, "changes need a key: set admin.key in the configuration")),
+        None => Err(refuse(
+            StatusCode::FORBIDDEN,
+            "changes need a key: set admin.key in the configuration",
+        )),
     }
 }
 
@@ -86,15 +100,20 @@ fn allow(edge: &Edge, parts: &Parts, intent: Intent) -> Result<(), Response> {
 fn own_host(headers: &HeaderMap, loopback: bool) -> bool {
     let names_us = |value: &HeaderValue| {
         let text = value.to_str().unwrap_or_default();
-        let host = text.trim_start_matches("http://").trim_start_matches("https://");
+        let host = text
+            .trim_start_matches("http://")
+            .trim_start_matches("https://");
         let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
         matches!(host, "127.0.0.1" | "localhost" | "[::1]")
     };
-    !loopback || (headers.get(HOST).is_none_or(names_us) && headers.get(ORIGIN).is_none_or(names_us))
+    !loopback
+        || (headers.get(HOST).is_none_or(names_us) && headers.get(ORIGIN).is_none_or(names_us))
 }
 
 fn is_key(key: &Secret, headers: &HeaderMap) -> bool {
-    let Ok(sent) = credential(headers) else { return false };
+    let Ok(sent) = credential(headers) else {
+        return false;
+    };
     // Compared as keyed digests, in constant time.
     let pepper = hmac::Key::new(hmac::HMAC_SHA256, &key.fingerprint());
     let expected = hmac::sign(&pepper, key.expose().as_bytes());
@@ -127,7 +146,11 @@ async fn tree(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Resp
 
 /// One value of the query, without decoding: names need none.
 fn query<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
-    parts.uri.query()?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    parts
+        .uri
+        .query()?
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
 async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
@@ -136,14 +159,22 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
         return refused;
     }
     let Some(model) = query(&parts, "model") else {
-        return refuse(StatusCode::BAD_REQUEST, "name a model: /admin/explain?model=fast");
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "name a model: /admin/explain?model=fast",
+        );
     };
     let model = model.replace("%2F", "/").replace("%2f", "/");
     let published = edge.published();
     let Some(route) = published.routes.find(&model) else {
-        return refuse(StatusCode::NOT_FOUND, "there is no such model; GET /v1/models lists what there is");
+        return refuse(
+            StatusCode::NOT_FOUND,
+            "there is no such model; GET /v1/models lists what there is",
+        );
     };
-    let input = query(&parts, "tokens").and_then(|tokens| tokens.parse().ok()).unwrap_or(100);
+    let input = query(&parts, "tokens")
+        .and_then(|tokens| tokens.parse().ok())
+        .unwrap_or(100);
     let mut chain = Vec::new();
     for step in 0..route.chain.len() {
         let wish = Arc::new(Wish {
@@ -151,9 +182,15 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
             routes: Arc::clone(&published.routes),
             asked: Arc::from(model.as_str()),
             step,
-            shape: Shape { class: PromptClass::of(Tokens(input)), mode: Mode::Stream },
+            shape: Shape {
+                class: PromptClass::of(Tokens(input)),
+                mode: Mode::Stream,
+            },
             lane: Lane::Default,
-            estimate: Estimate { input: Tokens(input), output: Tokens(256) },
+            estimate: Estimate {
+                input: Tokens(input),
+                output: Tokens(256),
+            },
             deadline: edge.clock.now().after(Duration::from_secs(10)),
             patience: Patience::None,
             purpose: Purpose::Attempt,
@@ -161,14 +198,23 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
             wider_than: None,
         });
         let limit = Instant::now() + Duration::from_secs(1);
-        let asked = edge.system.router.ask(limit, |reply| RouterMessage::Explain { wish: Arc::clone(&wish), reply });
+        let asked = edge
+            .system
+            .router
+            .ask(limit, |reply| RouterMessage::Explain {
+                wish: Arc::clone(&wish),
+                reply,
+            });
         match asked.await {
             Ok(explanation) => chain.push(json!(explanation)),
             Err(error) => chain.push(json!({"error": error.to_string()})),
         }
     }
     let text = explain(&published.settings, Some(&model));
-    told(StatusCode::OK, &json!({"model": model, "chain": chain, "text": text}))
+    told(
+        StatusCode::OK,
+        &json!({"model": model, "chain": chain, "text": text}),
+    )
 }
 
 async fn config(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
@@ -176,7 +222,10 @@ async fn config(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Re
     if let Err(refused) = allow(&edge, &parts, Intent::Read) {
         return refused;
     }
-    told(StatusCode::OK, &crate::config::explain_json(&edge.published().settings))
+    told(
+        StatusCode::OK,
+        &crate::config::explain_json(&edge.published().settings),
+    )
 }
 
 async fn reload(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
@@ -188,20 +237,33 @@ async fn reload(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Re
     let asked = edge
         .system
         .settings
-        .ask(limit, |reply| SettingsMessage::Reload { why: ReloadReason::Admin, reply: Some(reply) });
+        .ask(limit, |reply| SettingsMessage::Reload {
+            why: ReloadReason::Admin,
+            reply: Some(reply),
+        });
     match asked.await {
         Ok(Reloaded::Applied { version, changes }) => {
             let version = format!("{version:016x}");
-            told(StatusCode::OK, &json!({"result": "applied", "version": version, "changes": changes}))
+            told(
+                StatusCode::OK,
+                &json!({"result": "applied", "version": version, "changes": changes}),
+            )
         }
-        Ok(Reloaded::Unchanged { version }) => {
-            told(StatusCode::OK, &json!({"result": "unchanged", "version": format!("{version:016x}")}))
-        }
+        Ok(Reloaded::Unchanged { version }) => told(
+            StatusCode::OK,
+            &json!({"result": "unchanged", "version": format!("{version:016x}")}),
+        ),
         Ok(Reloaded::Rejected { mistakes }) => {
             let mistakes: Vec<&str> = mistakes.lines().collect();
-            told(StatusCode::UNPROCESSABLE_ENTITY, &json!({"result": "rejected", "mistakes": mistakes}))
+            told(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                &json!({"result": "rejected", "mistakes": mistakes}),
+            )
         }
-        Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &format!("the settings actor did not answer: {error}")),
+        Err(error) => refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &format!("the settings actor did not answer: {error}"),
+        ),
     }
 }
 
@@ -212,14 +274,26 @@ async fn kill(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Resp
         return refused;
     }
     if !edge.published().settings.admin.allow_fault_injection {
-        return refuse(StatusCode::FORBIDDEN, "fault injection is off; set admin.allow_fault_injection = true");
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "fault injection is off; set admin.allow_fault_injection = true",
+        );
     }
-    let Some(path) = query(&parts, "path").map(|path| path.replace("%2F", "/").replace("%23", "#")) else {
-        return refuse(StatusCode::BAD_REQUEST, "name an actor: /admin/kill?path=root/router&how=kill");
+    let Some(path) = query(&parts, "path").map(|path| path.replace("%2F", "/").replace("%23", "#"))
+    else {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "name an actor: /admin/kill?path=root/router&how=kill",
+        );
     };
     let how = query(&parts, "how").unwrap_or("kill");
     let done = match how {
-        "kill" => edge.system.tables.seats().iter().any(|seat| seat.path() == path && seat.kill()),
+        "kill" => edge
+            .system
+            .tables
+            .seats()
+            .iter()
+            .any(|seat| seat.path() == path && seat.kill()),
         "panic" => edge.system.inject(&path, InjectedFault::Panic),
         "hang" => edge.system.inject(&path, InjectedFault::Hang),
         _ => return refuse(StatusCode::BAD_REQUEST, "how is one of: kill, panic, hang"),
@@ -227,6 +301,9 @@ async fn kill(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Resp
     if done {
         told(StatusCode::OK, &json!({"path": path, "how": how}))
     } else {
-        refuse(StatusCode::NOT_FOUND, "no actor runs at this path; see GET /admin/tree")
+        refuse(
+            StatusCode::NOT_FOUND,
+            "no actor runs at this path; see GET /admin/tree",
+        )
     }
 }

@@ -27,7 +27,9 @@ pub struct Client {
 
 impl Client {
     pub fn may_use(&self, pool: &str) -> bool {
-        self.settings.as_ref().is_none_or(|settings| settings.may_use(pool))
+        self.settings
+            .as_ref()
+            .is_none_or(|settings| settings.may_use(pool))
     }
 }
 
@@ -63,8 +65,13 @@ pub struct ClientKeys {
 }
 
 /// Headers that may hold the key, besides `authorization`.
-const KEY_HEADERS: [&str; 5] =
-    ["x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key", "x-portkey-api-key"];
+const KEY_HEADERS: [&str; 5] = [
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-litellm-api-key",
+    "x-portkey-api-key",
+];
 const LONGEST_KEY: usize = 4_096;
 
 impl ClientKeys {
@@ -84,25 +91,43 @@ impl ClientKeys {
                 (digest(&pepper, settings.key.expose().as_bytes()), client)
             })
             .collect();
-        Self { pepper, by_digest, open: clients.is_empty() }
+        Self {
+            pepper,
+            by_digest,
+            open: clients.is_empty(),
+        }
     }
 
     /// Decides who calls from head alone, before a byte of the body is read (attack A01).
     pub fn identify(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Client, AuthFault> {
-        if query.is_some_and(|query| query.split('&').any(|pair| pair.starts_with("key=") || pair.starts_with("api_key="))) {
+        if query.is_some_and(|query| {
+            query
+                .split('&')
+                .any(|pair| pair.starts_with("key=") || pair.starts_with("api_key="))
+        }) {
             return Err(AuthFault::InQuery);
         }
         if self.open {
-            return Ok(Client { name: ClientName::from("local"), lane: Lane::Default, settings: None });
+            return Ok(Client {
+                name: ClientName::from("local"),
+                lane: Lane::Default,
+                settings: None,
+            });
         }
         let credential = credential(headers)?;
-        self.by_digest.get(&digest(&self.pepper, credential)).cloned().ok_or(AuthFault::Unknown)
+        self.by_digest
+            .get(&digest(&self.pepper, credential))
+            .cloned()
+            .ok_or(AuthFault::Unknown)
     }
 }
 
 fn digest(pepper: &hmac::Key, credential: &[u8]) -> [u8; 32] {
     let mut short = [0; 32];
-    for (to, from) in short.iter_mut().zip(hmac::sign(pepper, credential).as_ref()) {
+    for (to, from) in short
+        .iter_mut()
+        .zip(hmac::sign(pepper, credential).as_ref())
+    {
         *to = *from;
     }
     short
@@ -114,13 +139,23 @@ pub(super) fn credential(headers: &HeaderMap) -> Result<&[u8], AuthFault> {
     let bearer = headers.get_all(AUTHORIZATION).iter().map(|value| {
         let bytes = value.as_bytes();
         let (scheme, rest) = bytes.split_at_checked(7).ok_or(AuthFault::Malformed)?;
-        if scheme.eq_ignore_ascii_case(b"bearer ") { Ok(rest) } else { Err(AuthFault::Malformed) }
+        if scheme.eq_ignore_ascii_case(b"bearer ") {
+            Ok(rest)
+        } else {
+            Err(AuthFault::Malformed)
+        }
     });
-    let plain = KEY_HEADERS.iter().flat_map(|name| headers.get_all(*name)).map(|value| Ok(value.as_bytes()));
+    let plain = KEY_HEADERS
+        .iter()
+        .flat_map(|name| headers.get_all(*name))
+        .map(|value| Ok(value.as_bytes()));
     for candidate in bearer.chain(plain) {
         let candidate = candidate?.trim_ascii();
         let candidate = candidate.strip_prefix(b"Bearer ").unwrap_or(candidate);
-        if candidate.is_empty() || candidate.len() > LONGEST_KEY || !candidate.iter().all(u8::is_ascii_graphic) {
+        if candidate.is_empty()
+            || candidate.len() > LONGEST_KEY
+            || !candidate.iter().all(u8::is_ascii_graphic)
+        {
             return Err(AuthFault::Malformed);
         }
         if found.is_some_and(|before| before != candidate) {
@@ -143,7 +178,9 @@ pub struct GuessLimiter {
 
 impl Default for GuessLimiter {
     fn default() -> Self {
-        Self { counts: (0..PLACES).map(|_| AtomicU64::new(0)).collect() }
+        Self {
+            counts: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
+        }
     }
 }
 
@@ -155,14 +192,19 @@ impl GuessLimiter {
             IpAddr::V6(address) => (u128::from(address) >> 64) as u64,
         };
         let mixed = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        self.counts.get(usize::try_from(mixed % PLACES as u64).unwrap_or_default())
+        self.counts
+            .get(usize::try_from(mixed % PLACES as u64).unwrap_or_default())
     }
 
     pub(super) fn failed(&self, address: IpAddr, now: Moment) {
         let minute = now.whole_secs() / MINUTE;
         if let Some(place) = self.place(address) {
             let _ = place.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| {
-                Some(if packed >> 32 == minute { packed + 1 } else { (minute << 32) | 1 })
+                Some(if packed >> 32 == minute {
+                    packed + 1
+                } else {
+                    (minute << 32) | 1
+                })
             });
         }
     }
@@ -190,10 +232,23 @@ mod tests {
 
     #[test]
     fn e8_every_usual_header_is_understood() {
-        for name in ["x-api-key", "api-key", "x-goog-api-key", "x-litellm-api-key", "x-portkey-api-key"] {
-            assert_eq!(credential(&headers(&[(name, "sk-1")])), Ok(b"sk-1".as_slice()), "{name}");
+        for name in [
+            "x-api-key",
+            "api-key",
+            "x-goog-api-key",
+            "x-litellm-api-key",
+            "x-portkey-api-key",
+        ] {
+            assert_eq!(
+                credential(&headers(&[(name, "sk-1")])),
+                Ok(b"sk-1".as_slice()),
+                "{name}"
+            );
         }
-        assert_eq!(credential(&headers(&[("authorization", "bearer sk-1")])), Ok(b"sk-1".as_slice()));
+        assert_eq!(
+            credential(&headers(&[("authorization", "bearer sk-1")])),
+            Ok(b"sk-1".as_slice())
+        );
         let twice = headers(&[("authorization", "Bearer sk-1"), ("x-api-key", "sk-1")]);
         assert_eq!(credential(&twice), Ok(b"sk-1".as_slice()));
     }
@@ -206,14 +261,24 @@ mod tests {
             (vec![("authorization", "Bearer ")], AuthFault::Malformed),
             (vec![("authorization", "Bearer a b")], AuthFault::Malformed),
             (vec![("x-api-key", "")], AuthFault::Malformed),
-            (vec![("authorization", "Bearer a"), ("x-api-key", "b")], AuthFault::Several),
+            (
+                vec![("authorization", "Bearer a"), ("x-api-key", "b")],
+                AuthFault::Several,
+            ),
         ] {
             assert_eq!(credential(&headers(&pairs)), Err(fault), "{pairs:?}");
         }
         let long = "x".repeat(LONGEST_KEY + 1);
-        assert_eq!(credential(&headers(&[("x-api-key", &long)])), Err(AuthFault::Malformed));
+        assert_eq!(
+            credential(&headers(&[("x-api-key", &long)])),
+            Err(AuthFault::Malformed)
+        );
         let keys = ClientKeys::new(&[]);
-        assert_eq!(keys.identify(&HeaderMap::new(), Some("a=1&key=sk-1")).unwrap_err(), AuthFault::InQuery);
+        assert_eq!(
+            keys.identify(&HeaderMap::new(), Some("a=1&key=sk-1"))
+                .unwrap_err(),
+            AuthFault::InQuery
+        );
     }
 
     #[test]

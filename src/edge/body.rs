@@ -30,14 +30,19 @@ pub(super) struct HeldBody {
 
 /// Refuses what can be refused from the head alone.
 pub(super) fn check_head(headers: &HeaderMap, most: usize) -> Result<Option<usize>, Failure> {
-    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+    if headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|encoding| encoding != "identity")
+    {
         // Nothing is unpacked, so nothing can explode (fault L09).
         return Err(Failure::new(
             FailureKind::UnsupportedMediaType,
             "compressed request bodies are not accepted; send the body without content-encoding",
         ));
     }
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let length = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > most) {
         return Err(too_large(most));
     }
@@ -63,12 +68,17 @@ pub(super) async fn read(
             Ok(None) => break,
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(_))) => {
-                return Err(Failure::new(FailureKind::InvalidRequest, "the request body ended before it was whole"));
+                return Err(Failure::new(
+                    FailureKind::InvalidRequest,
+                    "the request body ended before it was whole",
+                ));
             }
             Err(_elapsed) => return Err(too_slow()),
         };
         // Trailers are dropped.
-        let Ok(piece) = frame.into_data() else { continue };
+        let Ok(piece) = frame.into_data() else {
+            continue;
+        };
         if so_far + piece.len() > most {
             return Err(too_large(most));
         }
@@ -85,11 +95,16 @@ pub(super) async fn read(
             }
         }
     }
-    Ok(HeldBody { bytes: first.unwrap_or_else(|| rest.freeze()), _memory: memory })
+    Ok(HeldBody {
+        bytes: first.unwrap_or_else(|| rest.freeze()),
+        _memory: memory,
+    })
 }
 
 async fn granted(memory: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Failure> {
-    let kib = u32::try_from(bytes.div_ceil(1_024)).unwrap_or(u32::MAX).max(1);
+    let kib = u32::try_from(bytes.div_ceil(1_024))
+        .unwrap_or(u32::MAX)
+        .max(1);
     match timeout(MEMORY_WAIT, Arc::clone(memory).acquire_many_owned(kib)).await {
         Ok(Ok(permit)) => Ok(permit),
         Ok(Err(_)) | Err(_) => Err(Failure::new(
@@ -103,10 +118,15 @@ async fn granted(memory: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphore
 fn too_large(most: usize) -> Failure {
     Failure::new(
         FailureKind::RequestTooLarge,
-        format!("the request body is larger than {most} bytes; send less, or raise listen.max_body_bytes"),
+        format!(
+            "the request body is larger than {most} bytes; send less, or raise listen.max_body_bytes"
+        ),
     )
 }
 
 fn too_slow() -> Failure {
-    Failure::new(FailureKind::RequestTimeout, "the request body came slower than 1 KiB a second")
+    Failure::new(
+        FailureKind::RequestTimeout,
+        "the request body came slower than 1 KiB a second",
+    )
 }

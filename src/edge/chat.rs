@@ -18,9 +18,7 @@ use super::{Edge, body, reply};
 use crate::actors::{Estimate, Published, Refusal, RefusalKind};
 use crate::dialects::openai::{ChatPeek, peek_request};
 use crate::dispatch::{RaceMark, Request, Served, Told, refused};
-use crate::domain::{
-    Failure, FailureKind, Lane, Mode, PromptClass, RequestId, Shape, Tokens,
-};
+use crate::domain::{Failure, FailureKind, Lane, Mode, PromptClass, RequestId, Shape, Tokens};
 
 /// Counts a request as long as it is served.
 pub(super) struct InFlight(Arc<Edge>);
@@ -39,7 +37,10 @@ impl Drop for InFlight {
     }
 }
 
-pub(super) async fn completions(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+pub(super) async fn completions(
+    State(edge): State<Arc<Edge>>,
+    request: HttpRequest<Body>,
+) -> Response {
     serve(edge, request, None).await
 }
 
@@ -52,28 +53,44 @@ pub(super) async fn deployment_completions(
     serve(edge, request, Some(model)).await
 }
 
-async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, deployment: Option<String>) -> Response {
+async fn serve(
+    edge: Arc<Edge>,
+    request: HttpRequest<Body>,
+    deployment: Option<String>,
+) -> Response {
     let arrived = Instant::now();
     let id = reply::new_id();
     let (parts, body) = request.into_parts();
     let control = parts.extensions.get::<ConnectionControl>().cloned();
     let answered = match admit(&edge, &parts, control.as_ref()) {
         Ok((client, published, guard)) => {
-            let admission = Admission { id, arrived, client, published, deployment };
-            read_and_serve(&edge, admission, &parts, body).await.map(|served| (served, guard))
+            let admission = Admission {
+                id,
+                arrived,
+                client,
+                published,
+                deployment,
+            };
+            read_and_serve(&edge, admission, &parts, body)
+                .await
+                .map(|served| (served, guard))
         }
         Err(failure) => Err(failure),
     };
     match answered {
         Ok((Served::Whole { body, told }, _)) => reply::whole(body, id, &told),
-        Ok((Served::Stream { stream, told }, guard)) => reply::stream(stream, id, &told, control, Some(guard)),
+        Ok((Served::Stream { stream, told }, guard)) => {
+            reply::stream(stream, id, &told, control, Some(guard))
+        }
         Ok((Served::Failed { failure, told }, _)) => reply::failure(&failure, id, &told),
         Err(failure) => {
             edge.news.metrics.rejected(failure.kind.code());
             // What is left of an unread body must not be taken for the next request.
             let unread = matches!(
                 failure.kind,
-                FailureKind::RequestTooLarge | FailureKind::RequestTimeout | FailureKind::UnsupportedMediaType
+                FailureKind::RequestTooLarge
+                    | FailureKind::RequestTimeout
+                    | FailureKind::UnsupportedMediaType
             );
             if let Some(control) = control.filter(|_| unread) {
                 control.close_after_response();
@@ -100,8 +117,11 @@ fn admit(
 ) -> Result<(Client, Arc<Published>, InFlight), Failure> {
     let client = identify(edge, parts, control)?;
     if edge.is_draining() {
-        return Err(Failure::new(FailureKind::ShuttingDown, "the gateway is shutting down; ask another instance")
-            .retry_after(Duration::from_secs(1)));
+        return Err(Failure::new(
+            FailureKind::ShuttingDown,
+            "the gateway is shutting down; ask another instance",
+        )
+        .retry_after(Duration::from_secs(1)));
     }
     if !edge.journal().admits() {
         return Err(Failure::new(
@@ -111,11 +131,15 @@ fn admit(
         .retry_after(Duration::from_secs(1)));
     }
     let published = edge.published();
-    let guard = InFlight::enter(edge, published.settings.listen.max_in_flight).ok_or_else(|| {
-        edge.news.metrics.shed(client.lane, "in_flight");
-        Failure::new(FailureKind::Overloaded, "the gateway serves as many requests as it may; come back shortly")
+    let guard =
+        InFlight::enter(edge, published.settings.listen.max_in_flight).ok_or_else(|| {
+            edge.news.metrics.shed(client.lane, "in_flight");
+            Failure::new(
+                FailureKind::Overloaded,
+                "the gateway serves as many requests as it may; come back shortly",
+            )
             .retry_after(Duration::from_secs(1))
-    })?;
+        })?;
     Ok((client, published, guard))
 }
 
@@ -127,9 +151,14 @@ pub(super) fn identify(
     let now = edge.clock.now();
     let address = control.map(|control| control.peer().ip());
     if address.is_some_and(|address| edge.guesses.is_guessing(address, now)) {
-        edge.news.metrics.auth_failed(AuthFault::TooManyGuesses.label());
-        return Err(Failure::new(FailureKind::RateLimited, "too many refused keys from this address; wait a minute")
-            .retry_after(Duration::from_secs(60)));
+        edge.news
+            .metrics
+            .auth_failed(AuthFault::TooManyGuesses.label());
+        return Err(Failure::new(
+            FailureKind::RateLimited,
+            "too many refused keys from this address; wait a minute",
+        )
+        .retry_after(Duration::from_secs(60)));
     }
     edge.keys.load().identify(&parts.headers, parts.uri.query()).map_err(|fault| {
         edge.news.metrics.auth_failed(fault.label());
@@ -165,19 +194,42 @@ fn facts(admission: Admission, headers: &HeaderMap, body: Bytes) -> Result<Reque
     if let Some(deployment) = admission.deployment {
         // The body's own model is still there to be spliced; the path decides which is asked for.
         if deployment.len() > 256 || deployment.chars().any(char::is_control) {
-            return Err(Failure::new(FailureKind::ModelNotFound, "this deployment name is not usable"));
+            return Err(Failure::new(
+                FailureKind::ModelNotFound,
+                "this deployment name is not usable",
+            ));
         }
         peek.model = deployment;
     }
-    let unknown = || refused(&Refusal { why: RefusalKind::UnknownModel, retry_after: None }, &shown(&peek.model));
-    let route = admission.published.routes.find(&peek.model).cloned().ok_or_else(unknown)?;
-    let allowed = route.chain.first().is_some_and(|pool| admission.client.may_use(pool.name.as_str()));
+    let unknown = || {
+        refused(
+            &Refusal {
+                why: RefusalKind::UnknownModel,
+                retry_after: None,
+            },
+            &shown(&peek.model),
+        )
+    };
+    let route = admission
+        .published
+        .routes
+        .find(&peek.model)
+        .cloned()
+        .ok_or_else(unknown)?;
+    let allowed = route
+        .chain
+        .first()
+        .is_some_and(|pool| admission.client.may_use(pool.name.as_str()));
     if !allowed {
         // As if it were not there: a client learns nothing about what others may use.
         return Err(unknown());
     }
     let estimate = estimate(&peek, body.len());
-    let mode = if peek.stream { Mode::Stream } else { Mode::Whole };
+    let mode = if peek.stream {
+        Mode::Stream
+    } else {
+        Mode::Whole
+    };
     let longest = admission.published.settings.timeouts.request;
     let wished = wished_timeout(headers, &peek);
     Ok(Request {
@@ -188,7 +240,10 @@ fn facts(admission: Admission, headers: &HeaderMap, body: Bytes) -> Result<Reque
         client: admission.client.name,
         race: race_mark(headers),
         asked: Arc::from(peek.model.as_str()),
-        shape: Shape { class: PromptClass::of(estimate.input), mode },
+        shape: Shape {
+            class: PromptClass::of(estimate.input),
+            mode,
+        },
         estimate,
         body,
         peek,
@@ -203,8 +258,14 @@ fn shown(model: &str) -> String {
 }
 
 fn estimate(peek: &ChatPeek, bytes: usize) -> Estimate {
-    let output = peek.max_output.unwrap_or(1_024).saturating_mul(u64::from(peek.choices));
-    Estimate { input: Tokens::estimated_from_bytes(bytes), output: Tokens(output) }
+    let output = peek
+        .max_output
+        .unwrap_or(1_024)
+        .saturating_mul(u64::from(peek.choices));
+    Estimate {
+        input: Tokens::estimated_from_bytes(bytes),
+        output: Tokens(output),
+    }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -213,12 +274,17 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// The client's own patience; the configuration's limit stays the upper bound.
 fn wished_timeout(headers: &HeaderMap, peek: &ChatPeek) -> Option<Duration> {
-    let millis = text(headers, "x-switchyard-timeout-ms").and_then(|value| value.parse().ok()).map(Duration::from_millis);
+    let millis = text(headers, "x-switchyard-timeout-ms")
+        .and_then(|value| value.parse().ok())
+        .map(Duration::from_millis);
     let seconds = text(headers, "x-litellm-timeout")
         .and_then(|value| value.parse::<f64>().ok())
         .filter(|seconds| *seconds > 0.0)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    millis.or(seconds).or(peek.timeout).filter(|wished| !wished.is_zero())
+    millis
+        .or(seconds)
+        .or(peek.timeout)
+        .filter(|wished| !wished.is_zero())
 }
 
 /// A client may step back in line, never forward.

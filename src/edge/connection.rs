@@ -84,7 +84,9 @@ impl ConnectionState {
     }
 
     fn stamp(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(self.start.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
     }
 
     /// A request's head is complete.
@@ -102,7 +104,9 @@ impl ConnectionState {
     pub(super) fn overdue(&self, head: Duration, stall: Duration) -> Option<CloseReason> {
         let older = |since: &AtomicU64, limit: Duration| {
             let since = since.load(Ordering::Relaxed);
-            since != 0 && self.stamp().saturating_sub(since) >= u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
+            since != 0
+                && self.stamp().saturating_sub(since)
+                    >= u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
         };
         if older(&self.stalled_since, stall) {
             Some(CloseReason::SlowReader)
@@ -114,7 +118,8 @@ impl ConnectionState {
     }
 
     fn bytes_read(&self) {
-        if self.serving.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
+        if self.serving.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0
+        {
             self.head_since.store(self.stamp(), Ordering::Relaxed);
         }
     }
@@ -130,7 +135,14 @@ pub(super) struct Socket {
 impl Socket {
     pub(super) fn new(stream: TcpStream, state: Arc<ConnectionState>) -> (Self, Arc<TcpStream>) {
         let stream = Arc::new(stream);
-        (Self { stream: Arc::clone(&stream), state, ended: false }, stream)
+        (
+            Self {
+                stream: Arc::clone(&stream),
+                state,
+                ended: false,
+            },
+            stream,
+        )
     }
 
     fn note_write(&self, written: &Poll<io::Result<usize>>) {
@@ -154,7 +166,11 @@ impl Socket {
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
             let unfilled = buf.initialize_unfilled();
@@ -178,7 +194,11 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = poll_io(&self.stream, cx, |stream| stream.try_write(buf));
         self.note_write(&written);
         written
@@ -204,7 +224,11 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Closing is dropping: the last reference goes with the connection.
-        Poll::Ready(socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write).or(Ok(())))
+        Poll::Ready(
+            socket2::SockRef::from(&*self.stream)
+                .shutdown(std::net::Shutdown::Write)
+                .or(Ok(())),
+        )
     }
 }
 

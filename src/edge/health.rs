@@ -40,15 +40,22 @@ pub(super) async fn ready(State(edge): State<Arc<Edge>>) -> Response {
         "config_version": format!("{:016x}", published.settings.version),
     });
     let mut response = Response::new(Body::from(format!("{text}\n")));
-    *response.status_mut() = if why.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    *response.status_mut() = if why.is_none() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 pub(super) async fn metrics(State(edge): State<Arc<Edge>>) -> Response {
     let mut response = Response::new(Body::from(edge.telemetry.render()));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+    );
     response
 }

@@ -64,7 +64,8 @@ impl Edge {
 
     /// Client keys follow the settings.
     pub fn publish(&self, settings: &Settings) {
-        self.keys.store(Arc::new(ClientKeys::new(&settings.clients)));
+        self.keys
+            .store(Arc::new(ClientKeys::new(&settings.clients)));
     }
 
     fn published(&self) -> Arc<Published> {
@@ -86,9 +87,18 @@ pub fn router(edge: &Arc<Edge>) -> Router {
     let mut router = Router::new();
     for prefix in ["/v1", "", "/api/v1"] {
         router = router
-            .route(&format!("{prefix}/chat/completions"), post(chat::completions).fallback(reply::wrong_method))
-            .route(&format!("{prefix}/models"), get(models::list).fallback(reply::wrong_method))
-            .route(&format!("{prefix}/models/{{*id}}"), get(models::one).fallback(reply::wrong_method));
+            .route(
+                &format!("{prefix}/chat/completions"),
+                post(chat::completions).fallback(reply::wrong_method),
+            )
+            .route(
+                &format!("{prefix}/models"),
+                get(models::list).fallback(reply::wrong_method),
+            )
+            .route(
+                &format!("{prefix}/models/{{*id}}"),
+                get(models::one).fallback(reply::wrong_method),
+            );
     }
     router
         .route(

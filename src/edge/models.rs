@@ -20,13 +20,24 @@ fn model(pool: &PoolEntry) -> Value {
         .settings
         .targets
         .iter()
-        .map(|target| format!("{}/{}", target.provider, target.model.as_ref().map_or("*", |model| model.as_str())))
+        .map(|target| {
+            format!(
+                "{}/{}",
+                target.provider,
+                target.model.as_ref().map_or("*", |model| model.as_str())
+            )
+        })
         .collect();
     let owner = match (pool.settings.origin, pool.settings.targets.first()) {
         (PoolOrigin::Explicit, _) | (_, None) => "switchyard",
         (PoolOrigin::Implicit | PoolOrigin::Wildcard, Some(target)) => target.provider.as_str(),
     };
-    let context = pool.settings.targets.iter().filter_map(|target| target.context_window).max();
+    let context = pool
+        .settings
+        .targets
+        .iter()
+        .filter_map(|target| target.context_window)
+        .max();
     json!({
         "id": pool.name.as_str(),
         "object": "model",
@@ -38,11 +49,19 @@ fn model(pool: &PoolEntry) -> Value {
 }
 
 pub(super) async fn list(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
-    answer(&edge, request, |models| Some(json!({"object": "list", "data": models})))
+    answer(&edge, request, |models| {
+        Some(json!({"object": "list", "data": models}))
+    })
 }
 
-pub(super) async fn one(State(edge): State<Arc<Edge>>, Path(id): Path<String>, request: HttpRequest<Body>) -> Response {
-    answer(&edge, request, |models| models.into_iter().find(|model| model["id"] == id.as_str()))
+pub(super) async fn one(
+    State(edge): State<Arc<Edge>>,
+    Path(id): Path<String>,
+    request: HttpRequest<Body>,
+) -> Response {
+    answer(&edge, request, |models| {
+        models.into_iter().find(|model| model["id"] == id.as_str())
+    })
 }
 
 fn answer(
@@ -64,11 +83,19 @@ fn answer(
         .filter_map(|(_, route)| route.chain.first().map(|pool| &**pool))
         .collect();
     // The operator's own names first, then by name.
-    pools.sort_by_key(|pool| (pool.settings.origin != PoolOrigin::Explicit, pool.name.clone()));
+    pools.sort_by_key(|pool| {
+        (
+            pool.settings.origin != PoolOrigin::Explicit,
+            pool.name.clone(),
+        )
+    });
     match pick(pools.into_iter().map(model).collect()) {
         Some(value) => reply::whole(value.to_string().into(), id, &Told::default()),
         None => {
-            let told = Failure::new(FailureKind::ModelNotFound, "there is no such model here; GET /v1/models lists what there is");
+            let told = Failure::new(
+                FailureKind::ModelNotFound,
+                "there is no such model here; GET /v1/models lists what there is",
+            );
             reply::failure(&told, id, &Told::default())
         }
     }

@@ -27,7 +27,8 @@ const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 pub(super) fn failure(failure: &Failure, id: RequestId, told: &Told) -> Response {
     let text = id.text();
     let mut response = Response::new(Body::from(encode_error(failure, text.as_str())));
-    *response.status_mut() = StatusCode::from_u16(failure.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(failure.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     common(headers, id, told);
@@ -65,7 +66,10 @@ fn common(headers: &mut HeaderMap, id: RequestId, told: &Told) {
         put("x-switchyard-dropped", Some(&told.dropped.join(", ")));
     }
     if told.failovers > 0 {
-        headers.insert(HeaderName::from_static("x-switchyard-failovers"), HeaderValue::from(told.failovers));
+        headers.insert(
+            HeaderName::from_static("x-switchyard-failovers"),
+            HeaderValue::from(told.failovers),
+        );
     }
     for (name, value) in &told.headers {
         headers.insert(name.clone(), value.clone());
@@ -88,12 +92,22 @@ pub(super) fn stream(
     control: Option<ConnectionControl>,
     guard: Option<super::chat::InFlight>,
 ) -> Response {
-    let mut response = Response::new(Body::new(StreamBody { stream, control, _guard: guard }));
+    let mut response = Response::new(Body::new(StreamBody {
+        stream,
+        control,
+        _guard: guard,
+    }));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream; charset=utf-8"),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Proxies in between must not gather what we send piece by piece.
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
     common(headers, id, told);
     response
 }
@@ -142,6 +156,9 @@ pub(super) async fn no_such_path(State(edge): State<Arc<Edge>>) -> Response {
 
 pub(super) async fn wrong_method(State(edge): State<Arc<Edge>>) -> Response {
     edge.news.metrics.rejected("method_not_allowed");
-    let told = Failure::new(FailureKind::MethodNotAllowed, "this path takes another method; see the README for each");
+    let told = Failure::new(
+        FailureKind::MethodNotAllowed,
+        "this path takes another method; see the README for each",
+    );
     failure(&told, new_id(), &Told::default())
 }

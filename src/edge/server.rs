@@ -54,8 +54,18 @@ impl Server {
         let listener = TcpListener::bind(options.listen.address).await?;
         let builder = builder(&options.listen);
         let (drain, _) = watch::channel(false);
-        let inner = Inner { listener, router, options, news, open: AtomicU32::new(0), drain, builder };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner {
+            listener,
+            router,
+            options,
+            news,
+            open: AtomicU32::new(0),
+            drain,
+            builder,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     pub fn address(&self) -> io::Result<std::net::SocketAddr> {
@@ -107,7 +117,9 @@ async fn told_to_drain(drain: &mut watch::Receiver<bool>) {
 fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
     )
 }
 
@@ -202,7 +214,8 @@ impl Inner {
 
 /// Often enough to keep the limits, seldom enough to cost nothing with ten thousand idle connections.
 fn watch_every(listen: &ListenSettings) -> Duration {
-    (listen.head_timeout.min(listen.write_stall) / 4).clamp(Duration::from_millis(20), Duration::from_secs(5))
+    (listen.head_timeout.min(listen.write_stall) / 4)
+        .clamp(Duration::from_millis(20), Duration::from_secs(5))
 }
 
 struct CountedConnection(Arc<Inner>);
@@ -239,7 +252,12 @@ async fn serve_request(
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectionControl { state });
     let response = router.call(request).await?;
-    Ok(response.map(|body| Body::new(Counted { body, _serving: serving })))
+    Ok(response.map(|body| {
+        Body::new(Counted {
+            body,
+            _serving: serving,
+        })
+    }))
 }
 
 /// Heads that two parsers could read differently (attack A14). hyper refuses most of them; these it lets
@@ -251,7 +269,9 @@ fn bad_framing(request: &Request<Incoming>) -> Option<StatusCode> {
         || headers.get_all(CONTENT_LENGTH).iter().count() > 1
         || headers.get_all(TRANSFER_ENCODING).iter().count() > 1
         || (te && request.version() == Version::HTTP_10)
-        || headers.get(TRANSFER_ENCODING).is_some_and(|value| value != "chunked")
+        || headers
+            .get(TRANSFER_ENCODING)
+            .is_some_and(|value| value != "chunked")
         || headers.get_all(HOST).iter().count() > 1;
     bad.then_some(StatusCode::BAD_REQUEST)
 }

@@ -122,8 +122,21 @@ pub fn choose(candidates: &[Candidate], draws: (u64, u64)) -> Option<usize> {
     let Some(second) = second else {
         return Some(first);
     };
-    let (one, other) = (load(&candidates[first]), load(&candidates[second]));
+    let (one, other) = comparable(candidates[first], candidates[second]);
+    let (one, other) = (load(&one), load(&other));
     Some(if one <= other * ALIKE { first } else { second })
+}
+
+/// An endpoint nobody has measured counts as fast as the one it is compared with: it is explored by its
+/// weight, not by its silence.
+fn comparable(mut one: Candidate, mut other: Candidate) -> (Candidate, Candidate) {
+    if one.cost_ms <= 0.0 {
+        one.cost_ms = other.cost_ms;
+    }
+    if other.cost_ms <= 0.0 {
+        other.cost_ms = one.cost_ms;
+    }
+    (one, other)
 }
 
 /// An index with probability proportional to its mass; `None` when no mass is left.

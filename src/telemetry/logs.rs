@@ -26,10 +26,14 @@ const LONGEST_LINE: usize = 4_096;
 
 /// Sets up logging for the process; a second call changes nothing.
 pub fn init(settings: &LogSettings) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(&settings.level).map_err(|error| LogError::Level {
-        level: settings.level.clone(),
-        why: error.to_string(),
-    })?;
+    // The actor library wraps every line of an actor in spans of its own; the path says more.
+    let filter =
+        EnvFilter::try_new(format!("{},ractor=error", settings.level)).map_err(|error| {
+            LogError::Level {
+                level: settings.level.clone(),
+                why: error.to_string(),
+            }
+        })?;
     let (lines, waiting) = sync_channel(WAITING_LINES);
     std::thread::Builder::new()
         .name("logs".to_owned())

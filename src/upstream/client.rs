@@ -58,11 +58,7 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 impl ProviderClient {
     pub fn new(options: &ProviderOptions<'_>) -> Result<Self, BuildError> {
         let provider = options.provider;
-        let path = match provider.dialect {
-            Dialect::Openai => "chat/completions",
-            Dialect::Anthropic => "messages",
-        };
-        let chat: Uri = format!("{}/{path}", provider.base_url)
+        let chat: Uri = endpoint(provider, "chat/completions", "messages")
             .parse()
             .map_err(|error: http::uri::InvalidUri| BuildError::Address(error.to_string()))?;
         let heads = provider
@@ -128,6 +124,16 @@ impl ProviderClient {
             .headers_mut()
             .insert(CONTENT_LENGTH, HeaderValue::from(length));
         request
+    }
+}
+
+/// The address of an operation. Anthropic's own SDKs write the base without its version, others with it.
+pub(super) fn endpoint(provider: &ProviderSettings, openai: &str, anthropic: &str) -> String {
+    let base = &provider.base_url;
+    match provider.dialect {
+        Dialect::Openai => format!("{base}/{openai}"),
+        Dialect::Anthropic if base.ends_with("/v1") => format!("{base}/{anthropic}"),
+        Dialect::Anthropic => format!("{base}/v1/{anthropic}"),
     }
 }
 

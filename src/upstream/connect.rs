@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -151,19 +151,26 @@ async fn dial(addresses: Vec<IpAddr>, port: u16) -> Result<TcpStream, ConnectFau
     let mut waiting = addresses.into_iter().take(8);
     let mut attempts = JoinSet::new();
     loop {
-        let Some(address) = waiting.next() else { break };
-        attempts.spawn(TcpStream::connect(SocketAddr::new(address, port)));
-        tokio::select! {
-            Some(Ok(Ok(stream))) = attempts.join_next() => return Ok(stream),
-            () = sleep(STAGGER), if waiting.len() > 0 => {}
+        let next = waiting.next();
+        let last = next.is_none();
+        if let Some(address) = next {
+            attempts.spawn(TcpStream::connect(SocketAddr::new(address, port)));
+        }
+        let ended = if last {
+            attempts.join_next().await
+        } else {
+            match timeout(STAGGER, attempts.join_next()).await {
+                Ok(ended) => ended,
+                Err(_head_start_is_over) => continue,
+            }
+        };
+        match ended {
+            Some(Ok(Ok(stream))) => return Ok(stream),
+            Some(Ok(Err(_)) | Err(_)) => {}
+            None if last => return Err(ConnectFault::Connect),
+            None => {}
         }
     }
-    while let Some(done) = attempts.join_next().await {
-        if let Ok(Ok(stream)) = done {
-            return Ok(stream);
-        }
-    }
-    Err(ConnectFault::Connect)
 }
 
 fn tls_fault(error: &io::Error) -> ConnectFault {

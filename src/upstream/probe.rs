@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::client::tls_config;
+use super::client::{endpoint, tls_config};
 use super::error::BuildError;
 use crate::config::{KeySettings, ProviderSettings};
 use crate::domain::Dialect;
@@ -35,7 +35,7 @@ impl Prober {
             .map_err(|error| BuildError::Tls(error.to_string()))?;
         Ok(Self {
             client,
-            url: format!("{}/models", provider.base_url),
+            url: endpoint(provider, "models", "models"),
             dialect: provider.dialect,
         })
     }

@@ -1,1 +1,19 @@
 //! The whole gateway over real sockets against mock providers, a module per behaviour.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test crate: a broken step is a failed test"
+)]
+
+mod attacks;
+mod clients;
+mod config;
+mod failover;
+mod frame;
+mod journal;
+mod races;
+mod ready;
+mod streams;
+mod supervision;

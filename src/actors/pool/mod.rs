@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::RpcReplyPort;
-pub use state::{Explanation, ExplainedTarget, Group, PoolLine};
 use state::{Answer, PoolState};
+pub use state::{ExplainedTarget, Explanation, Group, PoolLine};
 
 use super::lease::Lease;
 use super::member::{Crash, Member, Stage};
@@ -20,13 +20,19 @@ use crate::domain::Moment;
 
 pub enum PoolMessage {
     /// Where may this request go now?
-    Place { wish: Arc<Wish>, reply: RpcReplyPort<Result<Lease, Refusal>> },
+    Place {
+        wish: Arc<Wish>,
+        reply: RpcReplyPort<Result<Lease, Refusal>>,
+    },
     /// A lease ended while someone was waiting.
     Freed,
     /// Time passed: windows may have room, waiting requests may be late.
     Tick,
     /// Which targets would be candidates, and why not the others?
-    Explain { wish: Arc<Wish>, reply: RpcReplyPort<Explanation> },
+    Explain {
+        wish: Arc<Wish>,
+        reply: RpcReplyPort<Explanation>,
+    },
 }
 
 /// Someone who would rather wait.
@@ -43,7 +49,10 @@ pub struct Pool {
 
 impl Pool {
     pub fn new(line: Arc<PoolLine>, clock: super::Clock, random: fastrand::Rng) -> Self {
-        Self { state: PoolState::new(line, clock, random), tick_due: None }
+        Self {
+            state: PoolState::new(line, clock, random),
+            tick_due: None,
+        }
     }
 }
 
@@ -61,7 +70,11 @@ impl Member for Pool {
         Ok(())
     }
 
-    fn handle(&mut self, message: PoolMessage, stage: &mut Stage<PoolMessage>) -> Result<(), Crash> {
+    fn handle(
+        &mut self,
+        message: PoolMessage,
+        stage: &mut Stage<PoolMessage>,
+    ) -> Result<(), Crash> {
         let now = stage.clock.now();
         match message {
             PoolMessage::Place { wish, reply } => match self.state.place(&wish, now) {
@@ -82,7 +95,9 @@ impl Member for Pool {
                 self.serve(stage);
                 self.tick(stage);
             }
-            PoolMessage::Explain { wish, reply } => drop(reply.send(self.state.explain(&wish, now))),
+            PoolMessage::Explain { wish, reply } => {
+                drop(reply.send(self.state.explain(&wish, now)))
+            }
         }
         Ok(())
     }
@@ -103,7 +118,11 @@ impl Pool {
     /// Sees to it that a tick comes soon enough: a slow one under way is too late for a line that has
     /// just begun.
     fn tick(&mut self, stage: &mut Stage<PoolMessage>) {
-        let wait = if self.state.someone_waits() { TICK } else { IDLE_TICK };
+        let wait = if self.state.someone_waits() {
+            TICK
+        } else {
+            IDLE_TICK
+        };
         let due = stage.clock.now().after(wait);
         if self.tick_due.is_none_or(|under_way| under_way > due) {
             self.tick_due = Some(due);

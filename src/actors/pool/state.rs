@@ -16,9 +16,7 @@ use crate::actors::clock::Clock;
 use crate::actors::lease::{Lease, LeaseTerms, Target, clamped};
 use crate::actors::news::News;
 use crate::actors::slot::Seat;
-use crate::actors::wish::{
-    Again, Patience, Purpose, Reasons, Refusal, RefusalKind, Removed, Wish,
-};
+use crate::actors::wish::{Again, Patience, Purpose, Reasons, Refusal, RefusalKind, Removed, Wish};
 use crate::domain::{Moment, Score};
 use crate::policy::breaker::{BreakerState, slow_start_share};
 use crate::policy::headroom::head_room;
@@ -123,7 +121,13 @@ impl PoolState {
             })
             .collect();
         let queue = WaitQueue::new(line.queue_length);
-        Self { line, clock, random, queue, weights }
+        Self {
+            line,
+            clock,
+            random,
+            queue,
+            weights,
+        }
     }
 
     /// A new life begins: nobody waits here yet.
@@ -171,18 +175,29 @@ impl PoolState {
         now: Moment,
         reasons: &mut Reasons,
     ) -> Option<Lease> {
-        let fresh = Look { now, in_panic, meet_again: false };
+        let fresh = Look {
+            now,
+            in_panic,
+            meet_again: false,
+        };
         if let Some(lease) = self.lease_at(wish, fresh, reasons) {
             return Some(lease);
         }
         let may_meet_again = wish.purpose == Purpose::Attempt
             && reasons.shortest_wait().is_none()
-            && wish.tried.iter().any(|tried| tried.again == Again::LastResort);
+            && wish.tried.iter().any(|tried| tried.again != Again::Never);
         if !may_meet_again {
             return None;
         }
         *reasons = Reasons::default();
-        self.lease_at(wish, Look { meet_again: true, ..fresh }, reasons)
+        self.lease_at(
+            wish,
+            Look {
+                meet_again: true,
+                ..fresh
+            },
+            reasons,
+        )
     }
 
     fn lease_at(&mut self, wish: &Wish, look: Look, reasons: &mut Reasons) -> Option<Lease> {
@@ -276,7 +291,12 @@ impl PoolState {
             }
         };
         let (key, room) = self.best_key(this, wish, look, reasons)?;
-        Some(Judged { group, key, candidate: candidate(this, wish, room, look.now), probe_of })
+        Some(Judged {
+            group,
+            key,
+            candidate: candidate(this, wish, room, look.now),
+            probe_of,
+        })
     }
 
     /// The key with the most head-room among those that may be used.
@@ -289,16 +309,24 @@ impl PoolState {
     ) -> Option<(usize, Score)> {
         let keys = group.targets.len();
         // All of a few, a few of many; the start is drawn so that equals share the work.
-        let start = if keys > 1 { self.random.usize(..keys) } else { 0 };
+        let start = if keys > 1 {
+            self.random.usize(..keys)
+        } else {
+            0
+        };
         let mut best: Option<(usize, Score)> = None;
         for offset in 0..keys {
             if offset >= SAMPLE && best.is_some() {
                 break;
             }
             let place = (start + offset) % keys;
-            let Some(target) = group.targets.get(place) else { continue };
+            let Some(target) = group.targets.get(place) else {
+                continue;
+            };
             match key_room(target, wish, look) {
-                Ok(room) if best.is_none_or(|(_, found)| room > found) => best = Some((place, room)),
+                Ok(room) if best.is_none_or(|(_, found)| room > found) => {
+                    best = Some((place, room))
+                }
                 Ok(_) => {}
                 Err(removed) => reasons.add(removed),
             }
@@ -309,8 +337,12 @@ impl PoolState {
     /// Takes the permit from the key's windows. Between judging and taking another pool may have been
     /// faster; then the next candidate is tried.
     fn take(&self, judged: &Judged, wish: &Wish, now: Moment) -> Result<Lease, Removed> {
-        let Some(group) = self.line.groups.get(judged.group) else { return Err(Removed::Tried) };
-        let Some(target) = group.targets.get(judged.key) else { return Err(Removed::Tried) };
+        let Some(group) = self.line.groups.get(judged.group) else {
+            return Err(Removed::Tried);
+        };
+        let Some(target) = group.targets.get(judged.key) else {
+            return Err(Removed::Tried);
+        };
         take_permit(target, wish, now).map_err(Removed::WindowFull)?;
         if let Some(blocked) = judged.probe_of
             && !target.endpoint.move_breaker(blocked, blocked.probing(now))
@@ -319,7 +351,11 @@ impl PoolState {
             return Err(Removed::ProbeRunning);
         }
         let terms = LeaseTerms {
-            model: target.endpoint.model.clone().unwrap_or_else(|| wish.wildcard_model()),
+            model: target
+                .endpoint
+                .model
+                .clone()
+                .unwrap_or_else(|| wish.wildcard_model()),
             estimate: wish.estimate,
             shape: wish.shape,
             probe: judged.probe_of.is_some(),
@@ -330,7 +366,11 @@ impl PoolState {
     // --- the line of those who wait ---
 
     /// Puts a request in the line; hands it back with the reason when it cannot wait.
-    pub(super) fn queue(&mut self, waiting: Waiting, now: Moment) -> Option<(Waiting, RefusalKind)> {
+    pub(super) fn queue(
+        &mut self,
+        waiting: Waiting,
+        now: Moment,
+    ) -> Option<(Waiting, RefusalKind)> {
         let longest = now.after(self.line.max_wait);
         let deadline = waiting.wish.deadline.min(longest);
         let pushed = self.queue.push(waiting.wish.lane, deadline, now, waiting);
@@ -365,7 +405,9 @@ impl PoolState {
             self.queue.put_back(popped);
             return None;
         };
-        self.line.news.waited(wish.lane, now.since(popped.enqueued_at));
+        self.line
+            .news
+            .waited(wish.lane, now.since(popped.enqueued_at));
         self.count_waiting();
         Some((popped.item, lease))
     }
@@ -379,20 +421,35 @@ impl PoolState {
     /// Whether too few endpoints are usable to trust the breakers (fault P34).
     pub(super) fn look_around(&mut self, now: Moment) {
         let groups = &self.line.groups;
-        let usable = groups.iter().filter(|group| passes(group.endpoint.breaker(), now)).count();
+        let usable = groups
+            .iter()
+            .filter(|group| passes(group.endpoint.breaker(), now))
+            .count();
         let in_panic = panicking(usable, groups.len());
         let was = self.line.cell.panicking.swap(in_panic, Ordering::Relaxed);
         if was != in_panic {
-            self.line.cell.metrics.panicking.set(if in_panic { 1.0 } else { 0.0 });
-            self.line.news.panic_changed(&self.line.cell.name, in_panic, usable, groups.len());
-            self.line.seat.set_health(if in_panic { "panic" } else { "placing" });
+            self.line
+                .cell
+                .metrics
+                .panicking
+                .set(if in_panic { 1.0 } else { 0.0 });
+            self.line
+                .news
+                .panic_changed(&self.line.cell.name, in_panic, usable, groups.len());
+            self.line
+                .seat
+                .set_health(if in_panic { "panic" } else { "placing" });
         }
     }
 
     pub(super) fn explain(&mut self, wish: &Wish, now: Moment) -> Explanation {
         let line = Arc::clone(&self.line);
         let in_panic = line.cell.panicking.load(Ordering::Relaxed);
-        let look = Look { now, in_panic, meet_again: false };
+        let look = Look {
+            now,
+            in_panic,
+            meet_again: false,
+        };
         let targets = line
             .groups
             .iter()
@@ -465,7 +522,10 @@ fn endpoint_gate(
 /// How much room the key has for this request.
 fn key_room(target: &Target, wish: &Wish, look: Look) -> Result<Score, Removed> {
     let now = look.now;
-    if wish.wider_than.is_some_and(|than| target.context_window.is_none_or(|own| own <= than)) {
+    if wish
+        .wider_than
+        .is_some_and(|than| target.context_window.is_none_or(|own| own <= than))
+    {
         return Err(Removed::ContextTooSmall);
     }
     let key_address = Arc::as_ptr(&target.key) as usize;
@@ -473,14 +533,18 @@ fn key_room(target: &Target, wish: &Wish, look: Look) -> Result<Score, Removed> 
     if wish.tried.iter().any(|tried| {
         tried.key == key_address
             && tried.endpoint == endpoint_address
-            && !(look.meet_again && tried.again == Again::LastResort)
+            && !(look.meet_again && tried.again != Again::Never)
     }) {
         return Err(Removed::Tried);
     }
     let window = &target.window;
     if let Some(left) = target.key.quarantine.left(now) {
         let refused = target.key.refused.load(Ordering::Relaxed);
-        return Err(if refused { Removed::KeyRefused(left) } else { Removed::KeyOutOfQuota(left) });
+        return Err(if refused {
+            Removed::KeyRefused(left)
+        } else {
+            Removed::KeyOutOfQuota(left)
+        });
     }
     if let Some(left) = window.disabled.left(now) {
         return Err(Removed::KeyRefused(left));
@@ -488,7 +552,11 @@ fn key_room(target: &Target, wish: &Wish, look: Look) -> Result<Score, Removed> 
     if let Some(left) = window.cooldown.left(now) {
         return Err(Removed::Cooling(left));
     }
-    if target.limits.concurrency.is_some_and(|most| window.in_flight.load(Ordering::Relaxed) >= most) {
+    if target
+        .limits
+        .concurrency
+        .is_some_and(|most| window.in_flight.load(Ordering::Relaxed) >= most)
+    {
         return Err(Removed::KeyBusy);
     }
     told_room(target, wish, now).map_err(Removed::WindowFull)?;
@@ -508,20 +576,31 @@ fn told_room(target: &Target, wish: &Wish, now: Moment) -> Result<(), Duration> 
 
 fn ratio(target: &Target, now: Moment) -> Score {
     let window = &target.window;
-    let told = [&window.told_requests, &window.told_tokens, &window.told_input, &window.told_output];
+    let told = [
+        &window.told_requests,
+        &window.told_tokens,
+        &window.told_input,
+        &window.told_output,
+    ];
     let limits = &target.limits;
     let own = [
         limits.requests.map(|most| (window.requests.sum(now), most)),
         limits.input.map(|most| (window.input.sum(now), most)),
         limits.output.map(|most| (window.output.sum(now), most)),
-        limits.tokens.map(|most| (window.input.sum(now) + window.output.sum(now), most)),
+        limits
+            .tokens
+            .map(|most| (window.input.sum(now) + window.output.sum(now), most)),
     ];
     #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
     let own = own
         .into_iter()
         .flatten()
         .map(|(used, most)| Score::new(1.0 - used as f32 / most.max(1) as f32));
-    head_room(told.into_iter().filter_map(|told| told.ratio(now)).chain(own))
+    head_room(
+        told.into_iter()
+            .filter_map(|told| told.ratio(now))
+            .chain(own),
+    )
 }
 
 fn take_permit(target: &Target, wish: &Wish, now: Moment) -> Result<(), Duration> {
@@ -529,7 +608,9 @@ fn take_permit(target: &Target, wish: &Wish, now: Moment) -> Result<(), Duration
     let limits = &target.limits;
     let (input, output) = (clamped(wish.estimate.input), clamped(wish.estimate.output));
     let unlimited = u64::MAX;
-    window.requests.try_take(1, limits.requests.unwrap_or(unlimited), now)?;
+    window
+        .requests
+        .try_take(1, limits.requests.unwrap_or(unlimited), now)?;
     let tokens_fit = limits.tokens.is_none_or(|most| {
         let used = window.input.sum(now) + window.output.sum(now);
         // A request larger than the whole window must pass when the window is empty, or it never would.
@@ -566,14 +647,22 @@ fn take_one(
 
 fn give_back_permit(target: &Target, wish: &Wish, now: Moment) {
     target.window.requests.give_back(1, now, now);
-    target.window.input.give_back(clamped(wish.estimate.input), now, now);
-    target.window.output.give_back(clamped(wish.estimate.output), now, now);
+    target
+        .window
+        .input
+        .give_back(clamped(wish.estimate.input), now, now);
+    target
+        .window
+        .output
+        .give_back(clamped(wish.estimate.output), now, now);
 }
 
 fn candidate(group: &Group, wish: &Wish, room: Score, now: Moment) -> Candidate {
     let endpoint = &group.endpoint;
     let share = match endpoint.breaker() {
-        BreakerState::Passing { slow_start_from, .. } => slow_start_share(slow_start_from, now),
+        BreakerState::Passing {
+            slow_start_from, ..
+        } => slow_start_share(slow_start_from, now),
         BreakerState::Blocked { .. } | BreakerState::Probing { .. } => Score::FULL,
     };
     Candidate {
@@ -586,12 +675,7 @@ fn candidate(group: &Group, wish: &Wish, room: Score, now: Moment) -> Candidate 
     }
 }
 
-fn explain_target(
-    group: &Group,
-    target: &Target,
-    wish: &Wish,
-    look: Look,
-) -> ExplainedTarget {
+fn explain_target(group: &Group, target: &Target, wish: &Wish, look: Look) -> ExplainedTarget {
     let now = look.now;
     let endpoint = &group.endpoint;
     let gate = endpoint_gate(endpoint, wish, look);
@@ -601,7 +685,10 @@ fn explain_target(
     let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     ExplainedTarget {
         provider: endpoint.provider.to_string(),
-        model: endpoint.model.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string),
+        model: endpoint
+            .model
+            .as_ref()
+            .map_or_else(|| "*".to_owned(), ToString::to_string),
         key: Some(target.key.name.to_string()),
         weight: group.weight,
         removed: room.err().map(Removed::label),

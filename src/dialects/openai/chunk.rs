@@ -94,7 +94,10 @@ impl Delta<'_> {
 
 /// Reads one chunk, or says what is wrong with it.
 pub(crate) fn read_chunk(data: &[u8]) -> Result<ChunkFacts<'_>, StreamFault> {
-    let chunk: Chunk<'_> = serde_json::from_slice(data)
+    // Text that nothing here reads is passed on, so it is checked as a whole.
+    let text =
+        std::str::from_utf8(data).map_err(|_| StreamFault::Malformed("a chunk is not UTF-8"))?;
+    let chunk: Chunk<'_> = serde_json::from_str(text)
         .map_err(|_| StreamFault::Malformed("a chunk is not JSON of this protocol"))?;
     if let Some(error) = chunk.error.filter(|error| error.get() != "null") {
         let error: Value = serde_json::from_str(error.get()).unwrap_or(Value::Null);

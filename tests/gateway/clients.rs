@@ -1,0 +1,287 @@
+//! Section 8 of the fault catalogue: clients that leave, crawl, flood or err.
+
+use std::time::Duration;
+
+use serde_json::json;
+use switchyard_chaos::fault;
+use switchyard_chaos::mock::{Behaviour, Dialect};
+
+use crate::frame::{Gateway, KEY, PATH, alone, auth, chat, code_of, mock, provider};
+
+fn raw_chat(headers: &str, body: &str) -> Vec<u8> {
+    format!("POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n{headers}\r\n{body}")
+        .into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l01_a_client_that_leaves_cancels_the_provider_within_100_ms() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    for (stream, behaviour) in [
+        (false, Behaviour::healthy().delayed(Duration::from_secs(5))),
+        (true, fault::s02()),
+        (true, fault::s08(3)),
+    ] {
+        a.set(behaviour);
+        let mut body = chat("p");
+        body["stream"] = stream.into();
+        let mut client = gateway.client().await;
+        client.send_json(PATH, &auth(), &body).await.unwrap();
+        let number = a.requests() + 1;
+        assert!(a.wait_for(number, Duration::from_secs(2)).await);
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        let left_at = a.now();
+        drop(client);
+        let exchange = a
+            .wait_for_close(number, Duration::from_secs(2))
+            .await
+            .expect("the provider was never cancelled");
+        let (seen, _) = exchange.left.expect("the provider saw nobody leave");
+        assert!(
+            seen.saturating_sub(left_at) <= Duration::from_millis(100),
+            "stream {stream}: {:?}",
+            seen.saturating_sub(left_at)
+        );
+    }
+    let records = gateway.records().await;
+    let outcomes: Vec<_> = records
+        .iter()
+        .filter(|record| record["kind"] == "outcome")
+        .collect();
+    assert_eq!(outcomes.len(), 3, "G13: every request has its outcome");
+    assert!(outcomes.iter().all(|outcome| outcome["how"] == "cancelled"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l03_slow_heads_and_silent_connections_are_closed() {
+    let a = mock("a").await;
+    let config = format!(
+        "[listen]\naddress = \"127.0.0.1:0\"\nhead_timeout_ms = 200\n{}[pools.p]\ntargets = [\"a/m-a\"]\n",
+        provider("a", &a)
+    );
+    let gateway = Gateway::start(&config).await;
+    let mut silent = gateway.client().await;
+    assert!(
+        silent.closes_within(Duration::from_secs(2)).await,
+        "a silent connection stays open"
+    );
+    let mut slow = gateway.client().await;
+    slow.send(b"POST /v1/chat/comp").await.unwrap();
+    assert!(
+        slow.closes_within(Duration::from_secs(2)).await,
+        "half a head stays open"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l04_l09_large_and_compressed_bodies_are_refused_before_they_are_read() {
+    let a = mock("a").await;
+    let config = format!(
+        "[listen]\naddress = \"127.0.0.1:0\"\nmax_body_bytes = 10000\n{}[pools.p]\ntargets = [\"a/m-a\"]\n",
+        provider("a", &a)
+    );
+    let gateway = Gateway::start(&config).await;
+    let mut client = gateway.client().await;
+    client
+        .send(&raw_chat("content-length: 200000000\r\n", ""))
+        .await
+        .unwrap();
+    assert_eq!(client.read_answer().await.unwrap().status(), 413);
+    let mut chunked = gateway.client().await;
+    chunked
+        .send(&raw_chat("transfer-encoding: chunked\r\n", ""))
+        .await
+        .unwrap();
+    let piece = format!("1000\r\n{}\r\n", "x".repeat(0x1000));
+    for _ in 0..4 {
+        let _ = chunked.send(piece.as_bytes()).await;
+    }
+    assert_eq!(chunked.read_answer().await.unwrap().status(), 413);
+    let mut packed = gateway.client().await;
+    packed
+        .send(&raw_chat(
+            "content-encoding: gzip\r\ncontent-length: 5\r\n",
+            "xxxxx",
+        ))
+        .await
+        .unwrap();
+    assert_eq!(packed.read_answer().await.unwrap().status(), 415);
+    assert_eq!(a.requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l05_l06_a09_bad_requests_get_a_400_that_says_what_and_where() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    for (body, expected) in [
+        ("{\"model\":\"p\"", "line 1 column"),
+        ("[1]", "expected an object"),
+        (
+            "{\"model\":\"p\",\"model\":\"q\",\"messages\":[{}]}",
+            "appears twice",
+        ),
+        (
+            "{\"model\":\"p\",\"messages\":[{\"content\":\"\\ud800\"}]}",
+            "surrogate",
+        ),
+        (
+            "{\"model\":\"p\",\"messages\":[{}],\"max_tokens\":-1}",
+            "max_tokens",
+        ),
+        (
+            "{\"model\":\"p\",\"messages\":[{}],\"temperature\":1e999}",
+            "temperature",
+        ),
+        ("{\"model\":\"p\",\"messages\":[{}],\"n\":10000}", "\"n\""),
+        (
+            "{\"model\":\"p\",\"messages\":[{}],\"base_url\":\"http://x\"}",
+            "configuration",
+        ),
+        ("{\"messages\":[{}]}", "model"),
+    ] {
+        let mut client = gateway.client().await;
+        client
+            .send(&raw_chat(
+                &format!("content-length: {}\r\n", body.len()),
+                body,
+            ))
+            .await
+            .unwrap();
+        let answer = client.read_answer().await.unwrap();
+        let message = answer.json()["error"]["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        assert_eq!(answer.status(), 400, "{body}: {message}");
+        assert!(message.contains(expected), "{body}: {message}");
+    }
+    let deep = format!("{{\"model\":\"p\",\"messages\":{}", "[".repeat(50_000));
+    let mut client = gateway.client().await;
+    client
+        .send(&raw_chat(
+            &format!("content-length: {}\r\n", deep.len()),
+            &deep,
+        ))
+        .await
+        .unwrap();
+    assert_eq!(client.read_answer().await.unwrap().status(), 400);
+    assert_eq!(a.requests(), 0);
+    assert_eq!(
+        gateway.ask("p").await.status(),
+        200,
+        "the gateway is unharmed"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l07_too_many_or_too_large_headers_are_431() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    for bomb in [
+        (0..1_000)
+            .map(|n| format!("x-{n}: y\r\n"))
+            .collect::<String>(),
+        format!("x-big: {}\r\n", "y".repeat(256 * 1024)),
+    ] {
+        let mut client = gateway.client().await;
+        let _ = client.send(&raw_chat(&bomb, "")).await;
+        match client.read_answer().await {
+            Ok(answer) => assert_eq!(answer.status(), 431),
+            Err(error) => assert!(
+                client.closes_within(Duration::from_secs(1)).await,
+                "{error}"
+            ),
+        }
+    }
+    assert_eq!(gateway.ask("p").await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l10_odd_but_legal_requests_are_answered() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    let body = chat("p").to_string();
+    let request = raw_chat(&format!("content-length: {}\r\n", body.len()), &body);
+    let mut pipelined = gateway.client().await;
+    pipelined.send(&request.repeat(20)).await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(pipelined.read_answer().await.unwrap().status(), 200);
+    }
+    a.set(Behaviour::healthy().delayed(Duration::from_millis(150)));
+    let mut half = gateway.client().await;
+    half.send(&request).await.unwrap();
+    half.half_close().await.unwrap();
+    let mut answer = half.read_answer().await.unwrap();
+    if answer.status() == 102 {
+        answer = half.read_answer().await.unwrap();
+    }
+    assert_eq!(
+        answer.status(),
+        200,
+        "a half-closed client still gets its answer"
+    );
+    let mut old = gateway.client().await;
+    old.send(
+        &String::from_utf8(request.clone())
+            .unwrap()
+            .replace("HTTP/1.1", "HTTP/1.0")
+            .into_bytes(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(old.read_answer().await.unwrap().status(), 200);
+    let mut absolute = gateway.client().await;
+    absolute
+        .send(
+            &String::from_utf8(request)
+                .unwrap()
+                .replace(PATH, &format!("http://x{PATH}"))
+                .into_bytes(),
+        )
+        .await
+        .unwrap();
+    assert_eq!(absolute.read_answer().await.unwrap().status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l02_a_slow_reader_is_served_and_one_that_stopped_is_closed() {
+    let a = mock("a").await;
+    let config = format!(
+        "[listen]\naddress = \"127.0.0.1:0\"\nwrite_stall_ms = 300\n{}[pools.p]\ntargets = [\"a/m-a\"]\n",
+        provider("a", &a)
+    );
+    let gateway = Gateway::start(&config).await;
+    a.set(fault::s18(Dialect::OpenAi, 100_000));
+    let mut body = chat("p");
+    body["stream"] = json!(true);
+    let mut client = gateway.client().await;
+    client.send_json(PATH, &auth(), &body).await.unwrap();
+    // Reads nothing: the window fills, the write stalls, the connection and the provider are let go.
+    let number = a.requests().max(1);
+    assert!(
+        a.wait_for_close(number, Duration::from_secs(8))
+            .await
+            .is_some_and(|exchange| exchange.left.is_some())
+    );
+    let metrics = gateway.metrics().await;
+    assert!(metrics.contains("switchyard_conn_closed_total{why=\"slow_reader\"}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_model_and_a_wrong_method_say_the_cure() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    let answer = gateway.ask("nope").await;
+    assert_eq!(
+        (answer.status(), code_of(&answer).as_str()),
+        (404, "model_not_found")
+    );
+    assert!(
+        answer.json()["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("/v1/models")
+    );
+    let mut client = gateway.client().await;
+    assert_eq!(client.get(PATH, &auth()).await.unwrap().status(), 405);
+}
