@@ -14,6 +14,7 @@ use super::pool::PoolMessage;
 use super::provider::{ProbeEnd, ProviderMessage};
 use super::slot::Slot;
 use crate::config::ProviderSettings;
+use crate::policy::quarantine::{LEAST_COOLDOWN, LONGEST_PUSHBACK};
 use crate::domain::{AttemptOutcome, KeyName, ModelName, Moment, Shape, Tokens, Usage};
 
 /// What a key may do per minute, as configured; `None` is no limit of our own.
@@ -72,6 +73,14 @@ impl FailedAttempt {
 pub struct Estimate {
     pub input: Tokens,
     pub output: Tokens,
+}
+
+impl Estimate {
+    /// What a second leg costs on top: all of the input, and little of the output, because whichever leg
+    /// loses is cancelled at the other's first content.
+    pub fn second_leg(&self) -> Tokens {
+        Tokens(self.input.0.saturating_add(self.output.0 / 8))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +202,11 @@ impl Lease {
                 let in_flight = target.endpoint.in_flight.load(Ordering::Relaxed);
                 target.endpoint.limit.overloaded(in_flight, now);
             }
+        }
+        if outcome == AttemptOutcome::Throttled {
+            // What the provider asked for holds at once: the next placement may be faster than the key actor.
+            let wait = failed.pushback.unwrap_or(LEAST_COOLDOWN).min(LONGEST_PUSHBACK);
+            target.window.cooldown.extend(now, wait);
         }
         if let Some(wait) = failed.pushback {
             target

@@ -17,7 +17,7 @@ use super::pool::PoolMessage;
 use super::slot::{Seat, Slot};
 use super::wish::{Refusal, RefusalKind, Wish};
 use crate::config::HedgeSettings;
-use crate::domain::{Moment, Shape, Tokens};
+use crate::domain::{Moment, Shape};
 use crate::policy::hedge::{HedgeSituation, hedge_after};
 
 pub enum RaceMessage {
@@ -115,7 +115,7 @@ impl RaceStrategy {
         if hedge_after(p95, situation).is_none() {
             return false;
         }
-        let cost: Tokens = wish.estimate.input + wish.estimate.output;
+        let cost = wish.estimate.second_leg();
         self.cell
             .hedges
             .try_hedge(cost, self.hedge.budget_share, now)

@@ -63,6 +63,8 @@ pub enum Again {
     LastResort,
     /// Another key of the same endpoint may do.
     OtherKey,
+    /// As [`Again::OtherKey`], and the same key once its cooldown is over.
+    SameKeyLater,
     Never,
 }
 

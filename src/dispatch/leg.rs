@@ -350,9 +350,10 @@ impl Dispatch {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     EventStream,
-    /// JSON, or something that may be JSON under another name.
     Json,
     Page,
+    /// Another name, or none: it may be either.
+    Unsaid,
 }
 
 fn form(headers: &http::HeaderMap) -> Form {
@@ -364,18 +365,14 @@ fn form(headers: &http::HeaderMap) -> Form {
         Form::EventStream
     } else if named.starts_with("text/html") {
         Form::Page
-    } else {
+    } else if named.starts_with("application/json") {
         Form::Json
+    } else {
+        Form::Unsaid
     }
 }
 
-async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<WonAnswer, Failed> {
-    let Reply {
-        status,
-        headers,
-        body,
-        ..
-    } = reply;
+async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<WonAnswer, Failed> {    let Reply { status, headers, mut body, .. } = reply;
     if !status.is_success() {
         let told = body.collect(LARGEST_ERROR).await.unwrap_or_default();
         let text: &[u8] = if form(&headers) == Form::Page {
@@ -387,10 +384,16 @@ async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<Won
         let wait = pushback(&headers, error.retry_in, SystemTime::now()).wait;
         return Err(from_provider(error, wait));
     }
-    match (translation.request.shape.mode, form(&headers)) {
+    let mut form = form(&headers);
+    if form == Form::Unsaid {
+        // Neither name was used: the body itself says what it is.
+        let json = body.first_byte().await?.is_none_or(|byte| byte == b'{' || byte == b'[');
+        form = if json { Form::Json } else { Form::EventStream };
+    }
+    match (translation.request.shape.mode, form) {
         // A login page is no answer, whatever its status (fault P16).
         (_, Form::Page) => Err(Failed::plain(AttemptOutcome::BadBody)),
-        (Mode::Whole, Form::Json) => {
+        (Mode::Whole, Form::Json | Form::Unsaid) => {
             let body = body.collect(LARGEST_ANSWER).await?;
             Ok(WonAnswer::Whole(translation.whole(body)?))
         }
@@ -398,7 +401,7 @@ async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<Won
             let body = body.collect(LARGEST_ANSWER).await?;
             Ok(WonAnswer::Whole(translation.whole_from_stream(&body)?))
         }
-        (Mode::Stream, Form::Json) => {
+        (Mode::Stream, Form::Json | Form::Unsaid) => {
             let body: Bytes = body.collect(LARGEST_ANSWER).await?;
             let (held, facts) = translation.stream_from_whole(&body)?;
             Ok(WonAnswer::Complete { held, facts })

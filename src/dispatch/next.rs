@@ -66,7 +66,8 @@ pub fn again(outcome: AttemptOutcome) -> Again {
         | AttemptOutcome::Rejected
         | AttemptOutcome::Poison
         | AttemptOutcome::TooLarge => Again::Never,
-        AttemptOutcome::Throttled | AttemptOutcome::Quota | AttemptOutcome::Auth => Again::OtherKey,
+        AttemptOutcome::Throttled => Again::SameKeyLater,
+        AttemptOutcome::Quota | AttemptOutcome::Auth => Again::OtherKey,
         AttemptOutcome::Ok
         | AttemptOutcome::ServerError
         | AttemptOutcome::BadBody
@@ -307,7 +308,8 @@ mod tests {
     #[test]
     fn p08_an_overloaded_endpoint_is_not_met_again() {
         assert_eq!(again(AttemptOutcome::Overloaded), Again::Never);
-        assert_eq!(again(AttemptOutcome::Throttled), Again::OtherKey);
+        assert_eq!(again(AttemptOutcome::Throttled), Again::SameKeyLater);
+        assert_eq!(again(AttemptOutcome::Auth), Again::OtherKey);
         assert_eq!(again(AttemptOutcome::Connect), Again::LastResort);
     }
 

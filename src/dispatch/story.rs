@@ -354,8 +354,7 @@ impl Dispatch {
             Ok(Err(refusal)) => {
                 if !dual && refusal.why != RefusalKind::NoRace {
                     // Granted, but there was no target: the budget gets its tokens back.
-                    let cost = request.estimate.input + request.estimate.output;
-                    entry.cell.hedges.refund(cost, self.clock.now());
+                    entry.cell.hedges.refund(request.estimate.second_leg(), self.clock.now());
                 }
                 None
             }

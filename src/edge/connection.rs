@@ -48,7 +48,7 @@ pub(super) struct ConnectionState {
     stalled_since: AtomicU64,
     /// Something of the answer under way was written.
     answered: AtomicBool,
-    pub(super) half_closed: Notify,
+    began: Notify,
     pub(super) close: Notify,
 }
 
@@ -78,7 +78,7 @@ impl ConnectionState {
             head_since: AtomicU64::new(1),
             stalled_since: AtomicU64::new(0),
             answered: AtomicBool::new(false),
-            half_closed: Notify::new(),
+            began: Notify::new(),
             close: Notify::new(),
         })
     }
@@ -91,9 +91,16 @@ impl ConnectionState {
 
     /// A request's head is complete.
     pub(super) fn request_begins(&self) {
-        self.serving.fetch_add(1, Ordering::Relaxed);
+        if self.serving.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.began.notify_one();
+        }
         self.head_since.store(0, Ordering::Relaxed);
         self.answered.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a head was begun and nothing was said to it yet.
+    pub(super) fn owes_an_answer(&self) -> bool {
+        self.head_since.load(Ordering::Relaxed) != 0 && !self.answered.load(Ordering::Relaxed)
     }
 
     pub(super) fn request_ends(&self) {
@@ -121,6 +128,7 @@ impl ConnectionState {
         if self.serving.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0
         {
             self.head_since.store(self.stamp(), Ordering::Relaxed);
+            self.answered.store(false, Ordering::Relaxed);
         }
     }
 }
@@ -129,7 +137,6 @@ impl ConnectionState {
 pub(super) struct Socket {
     stream: Arc<TcpStream>,
     state: Arc<ConnectionState>,
-    ended: bool,
 }
 
 impl Socket {
@@ -139,7 +146,7 @@ impl Socket {
             Self {
                 stream: Arc::clone(&stream),
                 state,
-                ended: false,
+                
             },
             stream,
         )
@@ -167,7 +174,7 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -176,9 +183,6 @@ impl AsyncRead for Socket {
             let unfilled = buf.initialize_unfilled();
             match self.stream.try_read(unfilled) {
                 Ok(0) => {
-                    if !std::mem::replace(&mut self.ended, true) {
-                        self.state.half_closed.notify_one();
-                    }
                     return Poll::Ready(Ok(()));
                 }
                 Ok(read) => {
@@ -246,25 +250,47 @@ fn poll_io(
     }
 }
 
-/// The client has closed its side. Resolves when it turns out to be gone; never, when it still listens.
+/// A request that is answered sooner than this is not worth a look at its client.
+const LOOK_AFTER: Duration = Duration::from_millis(25);
+
+/// Resolves when the client turns out to be gone while it is being served; never, while it still listens.
+///
+/// hyper does not look for an end while it serves, because half-closed clients are to be answered. So it
+/// is looked for here, without taking a byte.
 pub(super) async fn until_gone(stream: &TcpStream, state: &ConnectionState) {
-    const INTERIM: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
-    state.half_closed.notified().await;
-    if state.serving.load(Ordering::Relaxed) == 0 {
-        return std::future::pending().await;
+    loop {
+        state.began.notified().await;
+        while state.serving.load(Ordering::Relaxed) > 0 {
+            sleep(LOOK_AFTER).await;
+            if state.serving.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            match stream.peek(&mut [0; 1]).await {
+                // A pipelined request waits its turn; whoever sent it is there.
+                Ok(1..) => {}
+                Ok(0) if state.serving.load(Ordering::Relaxed) == 0 => break,
+                Ok(0) => return closed_its_side(stream, state).await,
+                Err(_) => return,
+            }
+        }
     }
+}
+
+/// The client will send no more. Does it still listen?
+async fn closed_its_side(stream: &TcpStream, state: &ConnectionState) {
+    const INTERIM: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
     if state.answered.load(Ordering::Relaxed) {
         // In the middle of an answer nothing may be slipped in. Who closes here is taken for gone.
         return;
     }
-    let mut wait = Duration::from_millis(4);
     if stream.try_write(INTERIM).is_err() {
         return;
     }
+    let mut wait = Duration::from_millis(4);
     while wait < Duration::from_secs(2) {
         sleep(wait).await;
-        let reset = !matches!(stream.take_error(), Ok(None));
-        if reset {
+        // A reset shows as a pending error, or as the socket having no peer any more.
+        if !matches!(stream.take_error(), Ok(None)) || stream.peer_addr().is_err() {
             return;
         }
         wait *= 2;

@@ -184,7 +184,13 @@ impl Inner {
         let (mut closing, mut is_draining) = (false, false);
         loop {
             tokio::select! {
-                _ = connection.as_mut() => return,
+                ended = connection.as_mut() => {
+                    if ended.is_err() && state.owes_an_answer() {
+                        self.news.metrics.conn_closed("framing");
+                        let _ = stream.try_write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+                    }
+                    return;
+                }
                 () = gone.as_mut() => {
                     self.news.metrics.conn_closed("client_gone");
                     return;

@@ -16,7 +16,7 @@ const QUOTA_FOR: Duration = Duration::from_secs(3_600);
 /// A date further away than this is not believed.
 const LONGEST_QUOTA: Duration = Duration::from_secs(32 * 86_400);
 /// A limit without pushback cools at least this long: zero jitter must not mean no cooldown.
-const LEAST_COOLDOWN: Duration = Duration::from_millis(50);
+pub const LEAST_COOLDOWN: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyRule {

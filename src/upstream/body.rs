@@ -77,11 +77,21 @@ impl Body for Rope {
 #[derive(Debug)]
 pub struct ReplyBody {
     incoming: Incoming,
+    /// Looked at and not yet read.
+    peeked: Option<Bytes>,
 }
 
 impl ReplyBody {
     pub(super) fn new(incoming: Incoming) -> Self {
-        Self { incoming }
+        Self { incoming, peeked: None }
+    }
+
+    /// Looks at the first byte that is no white space, without reading it; `None` when there is none.
+    pub async fn first_byte(&mut self) -> Result<Option<u8>, AttemptError> {
+        if self.peeked.is_none() {
+            self.peeked = self.piece().await.transpose()?;
+        }
+        Ok(self.peeked.iter().flatten().copied().find(|byte| !byte.is_ascii_whitespace()))
     }
 
     /// The next piece; `None` at a proper end.
@@ -89,6 +99,9 @@ impl ReplyBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, AttemptError>>> {
+        if let Some(piece) = self.peeked.take() {
+            return Poll::Ready(Some(Ok(piece)));
+        }
         loop {
             return match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Pending => Poll::Pending,

@@ -1,45 +1,187 @@
-//! A mock provider as a program: prints its address and answers until it is stopped.
+//! A mock provider as a command, for SDK tests: prints its base URL and serves until interrupted.
 
-use std::io::Write as _;
+use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use switchyard_chaos::mock::{Dialect, MockOptions, MockProvider};
+use switchyard_chaos::fault;
+use switchyard_chaos::mock::{Behaviour, Dialect, Fast, MockOptions, MockProvider};
 
-#[tokio::main(flavor = "current_thread")]
+const USAGE: &str = "\
+usage: switchyard-mock [options]
+  --dialect openai|anthropic   the wire format (openai)
+  --port N                     on the loopback; 0 takes a free one (0)
+  --name LETTERS               begins every canary word (c)
+  --tokens N                   words in an answer (10)
+  --first-ms N                 from the request to the first content (0)
+  --gap-ms N                   between two content events (0)
+  --fault NUMBER               show this fault to every request, e.g. P01 or P04/negative
+  --fast                       prebuilt answers for load, no log
+  --list                       print every fault and end
+";
+
+/// What the command line asks for.
+#[derive(Debug, Default)]
+struct Wanted {
+    options: MockOptions,
+    fault: Option<String>,
+    list: bool,
+}
+
+fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Wanted, String> {
+    let mut wanted = Wanted::default();
+    let mut arguments = arguments.into_iter();
+    while let Some(flag) = arguments.next() {
+        let mut value = || {
+            arguments
+                .next()
+                .ok_or_else(|| format!("{flag} needs a value"))
+        };
+        match flag.as_str() {
+            "--dialect" => {
+                let name = value()?;
+                wanted.options.dialect =
+                    Dialect::by_name(&name).ok_or_else(|| format!("unknown dialect `{name}`"))?;
+            }
+            "--port" => wanted.options.port = number(&flag, &value()?)?,
+            "--name" => wanted.options.name = value()?,
+            "--tokens" => wanted.options.weather.tokens = number(&flag, &value()?)?,
+            "--first-ms" => {
+                let wait = Duration::from_millis(number(&flag, &value()?)?);
+                wanted.options.weather = wanted.options.weather.first_content(wait);
+            }
+            "--gap-ms" => {
+                let gap = Duration::from_millis(number(&flag, &value()?)?);
+                wanted.options.weather = wanted.options.weather.gap(gap);
+            }
+            "--fault" => wanted.fault = Some(value()?),
+            "--fast" => wanted.options.fast = Some(Fast::default()),
+            "--list" => wanted.list = true,
+            other => return Err(format!("unknown option `{other}`")),
+        }
+    }
+    Ok(wanted)
+}
+
+fn number<T: std::str::FromStr>(flag: &str, text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|_| format!("{flag} needs a whole number, not `{text}`"))
+}
+
+/// One line per form of a fault, as `--fault` takes it.
+fn list(dialect: Dialect) -> String {
+    let mut lines = String::new();
+    for row in fault::rows() {
+        for variant in fault::variants(row.number, dialect) {
+            lines.push_str(&format!("{}/{}  {}\n", row.number, variant.name, row.what));
+        }
+    }
+    lines
+}
+
+#[tokio::main]
 async fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let value = |name: &str| {
-        let place = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(place + 1).cloned()
+    let outcome = match parse(std::env::args().skip(1)) {
+        Ok(wanted) => run(wanted).await,
+        Err(complaint) => Err(format!("{complaint}\n{USAGE}")),
     };
-    let dialect = match value("--dialect").as_deref() {
-        None | Some("openai") => Dialect::OpenAi,
-        Some("anthropic") => Dialect::Anthropic,
-        Some(other) => {
-            let _ = writeln!(
-                std::io::stderr(),
-                "unknown dialect {other:?}; use openai or anthropic"
-            );
-            return ExitCode::from(2);
-        }
+    let Err(complaint) = outcome else {
+        return ExitCode::SUCCESS;
     };
-    let port = value("--port")
-        .and_then(|port| port.parse().ok())
-        .unwrap_or(0);
-    let options = MockOptions {
-        port,
-        ..MockOptions::for_dialect(dialect)
-    };
-    match MockProvider::start(options).await {
-        Ok(mock) => {
-            let _ = writeln!(std::io::stdout(), "url={}", mock.base_url());
-            std::future::pending::<()>().await;
-            drop(mock);
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "port {port} cannot be used: {error}");
-            ExitCode::FAILURE
+    // Nothing is left to do when even stderr is gone.
+    let _ = writeln!(std::io::stderr(), "{complaint}");
+    ExitCode::FAILURE
+}
+
+async fn run(wanted: Wanted) -> Result<(), String> {
+    let Wanted {
+        options,
+        fault,
+        list: only_list,
+    } = wanted;
+    let dialect = options.dialect;
+    if only_list {
+        return say(&list(dialect));
+    }
+    let behaviour = fault
+        .map(|number| behaviour(&number, dialect))
+        .transpose()?;
+    if behaviour.is_some() && options.fast.is_some() {
+        return Err("--fast shows no faults: leave out --fast or --fault".to_owned());
+    }
+    let mock = MockProvider::start(options)
+        .await
+        .map_err(|error| format!("cannot listen: {error}"))?;
+    if let Some(behaviour) = behaviour {
+        mock.set(behaviour);
+    }
+    say(&format!("{}\n", mock.base_url()))?;
+    tokio::signal::ctrl_c()
+        .await
+        .map_err(|error| format!("cannot wait for the interrupt: {error}"))
+}
+
+fn behaviour(number: &str, dialect: Dialect) -> Result<Behaviour, String> {
+    fault::by_number(number, dialect)
+        .ok_or_else(|| format!("no fault `{number}` in this dialect, see --list"))
+}
+
+fn say(text: &str) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| format!("cannot print: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_command_line_is_read_and_mistakes_are_named() {
+        let wanted = parse(words(
+            "--dialect anthropic --port 9901 --tokens 3 --fault P01",
+        ))
+        .unwrap();
+        assert_eq!(
+            (wanted.options.dialect, wanted.options.port),
+            (Dialect::Anthropic, 9901)
+        );
+        assert_eq!(
+            (wanted.options.weather.tokens, wanted.fault.as_deref()),
+            (3, Some("P01"))
+        );
+        assert!(
+            parse(words("--port x"))
+                .unwrap_err()
+                .contains("whole number")
+        );
+        assert!(
+            parse(words("--port"))
+                .unwrap_err()
+                .contains("needs a value")
+        );
+        assert!(
+            parse(words("--dialect klingon"))
+                .unwrap_err()
+                .contains("klingon")
+        );
+        assert!(parse(words("--what")).unwrap_err().contains("--what"));
+    }
+
+    #[test]
+    fn every_listed_fault_can_be_asked_for() {
+        for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
+            let lines = list(dialect);
+            assert!(lines.lines().count() > 100);
+            for line in lines.lines() {
+                let number = line.split("  ").next().unwrap();
+                assert!(behaviour(number, dialect).is_ok(), "{number}");
+            }
         }
     }
 }

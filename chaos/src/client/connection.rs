@@ -263,7 +263,10 @@ impl Client {
     }
 
     /// The next piece of a body, or how the body ended.
-    pub(super) async fn read_piece(
+    ///
+    /// # Errors
+    /// When the framing is malformed.
+    pub async fn read_piece(
         &mut self,
         decoder: &mut BodyDecoder,
     ) -> Result<Result<Bytes, BodyEnd>, ClientError> {

@@ -189,6 +189,8 @@ struct Lines {
     event: String,
     data: Vec<String>,
     begun: bool,
+    /// The last line ended with CR; a LF right behind belongs to it.
+    after_cr: bool,
 }
 
 impl Lines {
@@ -217,8 +219,14 @@ impl Lines {
         None
     }
 
-    /// A line ends with LF, CRLF or CR; a CR that is the last byte so far may still be half a CRLF.
+    /// A line ends with LF, CRLF or CR. It is given out at its CR, without waiting for what may follow.
     fn next_line(&mut self) -> Option<String> {
+        if self.after_cr && !self.pending.is_empty() {
+            self.after_cr = false;
+            if self.pending.starts_with(b"\n") {
+                drop(self.pending.split_to(1));
+            }
+        }
         if !self.begun && self.pending.len() >= 3 {
             self.begun = true;
             if self.pending.starts_with(b"\xEF\xBB\xBF") {
@@ -227,13 +235,9 @@ impl Lines {
         }
         let end = memchr::memchr2(b'\n', b'\r', &self.pending)?;
         self.begun = true;
-        let skip = match self.pending.get(end..) {
-            Some([b'\r', b'\n', ..]) => 2,
-            Some([b'\r']) => return None,
-            Some(_) | None => 1,
-        };
+        self.after_cr = self.pending.get(end) == Some(&b'\r');
         let line = self.pending.split_to(end);
-        drop(self.pending.split_to(skip));
+        drop(self.pending.split_to(1));
         Some(String::from_utf8_lossy(&line).into_owned())
     }
 }
@@ -258,10 +262,8 @@ mod tests {
         let pair = |event: &str, data: &str| (event.to_owned(), data.to_owned());
         let wanted = vec![pair("", "a\nb"), pair("x", "é"), pair("", "")];
         for newline in ["\n", "\r\n", "\r"] {
-            // The last line keeps a lone final CR from being half a CRLF.
-            let text =
-                "\u{FEFF}data: a\ndata:b\n\n: note\nid: 7\nevent: x\ndata: é\n\ndata\n\n:end\n"
-                    .replace('\n', newline);
+            let text = "\u{FEFF}data: a\ndata:b\n\n: note\nid: 7\nevent: x\ndata: é\n\ndata\n\n"
+                .replace('\n', newline);
             for size in 1..text.len() {
                 assert_eq!(
                     events(text.as_bytes(), size),

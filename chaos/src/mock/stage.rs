@@ -1,4 +1,7 @@
 //! Carries out wire steps on one connection, watching the peer all the while.
+//!
+//! A peer that sends FIN before its answer is whole counts as gone: no gateway half-closes towards a provider,
+//! and the moment of its leaving is what the log is for.
 
 use std::io;
 use std::time::Duration;

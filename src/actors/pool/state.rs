@@ -185,7 +185,7 @@ impl PoolState {
         }
         let may_meet_again = wish.purpose == Purpose::Attempt
             && reasons.shortest_wait().is_none()
-            && wish.tried.iter().any(|tried| tried.again != Again::Never);
+            && wish.tried.iter().any(|tried| matches!(tried.again, Again::LastResort | Again::SameKeyLater));
         if !may_meet_again {
             return None;
         }
@@ -487,7 +487,7 @@ fn endpoint_gate(
             && match tried.again {
                 Again::Never => true,
                 Again::LastResort => !look.meet_again,
-                Again::OtherKey => wish.purpose == Purpose::SecondLeg,
+                Again::OtherKey | Again::SameKeyLater => wish.purpose == Purpose::SecondLeg,
             }
     });
     if met {
@@ -533,7 +533,7 @@ fn key_room(target: &Target, wish: &Wish, look: Look) -> Result<Score, Removed> 
     if wish.tried.iter().any(|tried| {
         tried.key == key_address
             && tried.endpoint == endpoint_address
-            && !(look.meet_again && tried.again != Again::Never)
+            && !(look.meet_again && matches!(tried.again, Again::LastResort | Again::SameKeyLater))
     }) {
         return Err(Removed::Tried);
     }

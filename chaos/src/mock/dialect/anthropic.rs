@@ -34,7 +34,9 @@ pub(super) fn error_kind(status: u16) -> &'static str {
 }
 
 pub(super) fn complaint(asked: &Asked) -> Option<String> {
-    let request = asked.json.as_object()?;
+    let Some(request) = asked.json.as_object() else {
+        return Some("the request body is not a JSON object".to_owned());
+    };
     if asked.header("anthropic-version").is_none() {
         return Some("anthropic-version: header is required".to_owned());
     }

@@ -25,7 +25,9 @@ pub(super) fn error_kind(status: u16) -> (&'static str, Option<&'static str>) {
 }
 
 pub(super) fn complaint(asked: &Asked) -> Option<String> {
-    let request = asked.json.as_object()?;
+    let Some(request) = asked.json.as_object() else {
+        return Some("the request body is not a JSON object".to_owned());
+    };
     if asked.model().is_none() {
         return Some("you must provide a model parameter".to_owned());
     }

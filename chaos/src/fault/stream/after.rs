@@ -1,109 +1,20 @@
-//! Section 4: streaming faults. Every behaviour here answers with an event stream, asked for or not.
+//! After the first content, where it is not: S08 to S21.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Row, Variant, answer, variant};
+use super::before::stream;
+use crate::fault::{Variant, variant};
 use crate::http1::chunk;
 use crate::mock::{
     Behaviour, Calls, Dialect, Draft, Edit, Ending, Event, Form, Healthy, Kind, Part, Payload,
     Step, Weather, Words, edit, head,
 };
 
-pub(super) const ROWS: &[Row] = &[
-    answer("S01", "error as the first event", s01),
-    answer("S02", "role, then silence", |_| {
-        vec![variant("role", s02())]
-    }),
-    answer("S03", "empty end", s03),
-    answer("S04", "first chunk broken", |_| {
-        vec![variant(
-            "half",
-            stream().edit(edit::only(vec![Event::raw(
-                Kind::Content,
-                "data: {\"choi\n\n",
-            )])),
-        )]
-    }),
-    answer("S05", "a racer dies before its content", |dialect| {
-        vec![variant("100ms", s05(dialect, Duration::from_millis(100)))]
-    }),
-    answer(
-        "S06",
-        "both racers answer (one mock early, one 5 ms later)",
-        |_| {
-            vec![
-                variant("first", s06(Duration::from_millis(100))),
-                variant("second", s06(Duration::from_millis(105))),
-            ]
-        },
-    ),
-    answer("S07", "all slow", |_| {
-        vec![variant("2s", s06(Duration::from_secs(2)))]
-    }),
-    answer("S08", "stall", |_| vec![variant("after_20", s08(20))]),
-    answer("S09", "cut hard", |_| vec![variant("after_20", s09(20))]),
-    answer("S10", "cut clean", |_| {
-        vec![
-            variant("after_20", s10(20)),
-            variant(
-                "fin_without_last_chunk",
-                long().edit(edit::cut_after(20, Ending::Fin)),
-            ),
-        ]
-    }),
-    answer("S11", "error in the middle", s11),
-    answer("S12", "bad chunk in the middle", |_| {
-        vec![
-            variant("json", s12(50, b"data: {\"choices\":[{\"del\n\n")),
-            variant("utf8", s12(50, b"data: {\"x\":\"\xC3\x28\"}\n\n")),
-        ]
-    }),
-    answer("S13", "duplicate, disorder", s13),
-    answer("S14", "variants of the end", s14),
-    answer("S15", "lingering after the terminal event", |_| {
-        vec![
-            variant(
-                "60s",
-                stream().edit(edit::ending(Ending::Linger(Duration::from_secs(60)))),
-            ),
-            variant("hold", stream().edit(edit::ending(Ending::Hold))),
-        ]
-    }),
-    answer("S16", "grammar and events without content", s16),
-    answer("S17", "tool call cut", |dialect| {
-        vec![variant("arguments", s17(dialect))]
-    }),
-    answer("S18", "firehose, runaway", |dialect| {
-        vec![
-            variant("firehose", s18(dialect, 10_000)),
-            variant("runaway", s18(dialect, 200)),
-        ]
-    }),
-    answer("S19", "several choices, one cut", s19),
-    answer("S20", "redacted name split over two chunks", |_| {
-        vec![variant(
-            "split",
-            said(&["Dear ", "<PER", "SON_1>", ", hello"]),
-        )]
-    }),
-    answer("S21", "output rule fires at the fortieth word", |_| {
-        vec![variant("word_40", s21("forbidden"))]
-    }),
-];
-
-fn stream() -> Behaviour {
-    Healthy {
-        form: Form::Stream,
-        ..Healthy::default()
-    }
-    .into()
-}
-
 /// A hundred words, a millisecond apart: long enough to be cut in the middle.
-fn long() -> Behaviour {
+pub(super) fn long() -> Behaviour {
     let weather = Weather::default().tokens(100).gap(Duration::from_millis(1));
     Healthy {
         form: Form::Stream,
@@ -114,7 +25,7 @@ fn long() -> Behaviour {
 }
 
 /// A stream that says these pieces.
-fn said(pieces: &[&str]) -> Behaviour {
+pub(super) fn said(pieces: &[&str]) -> Behaviour {
     let words = Words::Given(pieces.iter().map(|piece| (*piece).to_owned()).collect());
     Healthy {
         form: Form::Stream,
@@ -122,78 +33,6 @@ fn said(pieces: &[&str]) -> Behaviour {
         ..Healthy::default()
     }
     .into()
-}
-
-fn s01(dialect: Dialect) -> Vec<Variant> {
-    let only = |event: String| stream().edit(edit::only(vec![Event::raw(Kind::Noise, event)]));
-    let limited = match dialect {
-        Dialect::OpenAi => "rate_limit_exceeded",
-        Dialect::Anthropic => "rate_limit_error",
-    };
-    vec![
-        variant(
-            "overloaded",
-            only(dialect.error_event("overloaded_error", "Overloaded")),
-        ),
-        variant(
-            "limited",
-            only(dialect.error_event(limited, "rate limit reached")),
-        ),
-        variant(
-            "data_only",
-            only(
-                "data: {\"error\":{\"message\":\"Provider returned error\",\"code\":502}}\n\n"
-                    .to_owned(),
-            ),
-        ),
-    ]
-}
-
-/// The opening events at once, then silence on an open connection.
-#[must_use]
-pub fn s02() -> Behaviour {
-    stream().edit(edit::cut_after(0, Ending::Hold))
-}
-
-fn s03(dialect: Dialect) -> Vec<Variant> {
-    let terminal = match dialect {
-        Dialect::OpenAi => "data: [DONE]\n\n",
-        Dialect::Anthropic => "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
-    };
-    vec![
-        variant(
-            "fin_after_head",
-            stream().edit(edit::only_head(Ending::Fin)),
-        ),
-        variant(
-            "clean_end_after_head",
-            stream().edit(edit::only_head(Ending::Whole)),
-        ),
-        variant(
-            "terminal_at_once",
-            stream().edit(edit::only(vec![Event::raw(Kind::Terminal, terminal)])),
-        ),
-        variant(
-            "reset_after_head",
-            stream().edit(edit::only_head(Ending::Reset)),
-        ),
-    ]
-}
-
-/// The error of an overloaded provider, this late; the other racer is healthy.
-#[must_use]
-pub fn s05(dialect: Dialect, after: Duration) -> Behaviour {
-    super::p08(dialect).delayed(after)
-}
-
-/// Content after exactly this long.
-#[must_use]
-pub fn s06(first_content: Duration) -> Behaviour {
-    let weather = Weather::default()
-        .first_content(first_content)
-        .gap(Duration::from_millis(20))
-        .tokens(50);
-    weather.into()
 }
 
 /// This many content events, then silence on an open connection.
@@ -214,7 +53,7 @@ pub fn s10(content: usize) -> Behaviour {
     long().edit(edit::cut_after(content, Ending::Whole))
 }
 
-fn s11(dialect: Dialect) -> Vec<Variant> {
+pub(super) fn s11(dialect: Dialect) -> Vec<Variant> {
     let inserted = |event: String| {
         long()
             .edit(edit::cut_after(20, Ending::Whole))
@@ -243,7 +82,7 @@ pub fn s12(content: usize, bytes: &'static [u8]) -> Behaviour {
     long().edit(edit::replace_content(content, bytes))
 }
 
-fn s13(dialect: Dialect) -> Vec<Variant> {
+pub(super) fn s13(dialect: Dialect) -> Vec<Variant> {
     let index = match dialect {
         Dialect::OpenAi => "/choices/0/index",
         Dialect::Anthropic => "/index",
@@ -269,7 +108,7 @@ fn s13(dialect: Dialect) -> Vec<Variant> {
     ]
 }
 
-fn s14(dialect: Dialect) -> Vec<Variant> {
+pub(super) fn s14(dialect: Dialect) -> Vec<Variant> {
     let late = match dialect {
         Dialect::OpenAi => {
             "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\" late\"},\"finish_reason\":null}]}\n\n"
@@ -300,7 +139,7 @@ fn s14(dialect: Dialect) -> Vec<Variant> {
     ]
 }
 
-fn s16(dialect: Dialect) -> Vec<Variant> {
+pub(super) fn s16(dialect: Dialect) -> Vec<Variant> {
     let each = |change: fn(&[u8]) -> Vec<u8>| stream().edit(edit::rewrite(change));
     let mut variants = vec![
         variant("cr", each(|event| swap(event, b"\n", b"\r"))),
@@ -349,7 +188,7 @@ fn swap(event: &[u8], needle: &[u8], with: &[u8]) -> Vec<u8> {
 }
 
 /// One tool call that says it is finished while the second half of its arguments never came.
-fn s17(dialect: Dialect) -> Behaviour {
+pub(super) fn s17(dialect: Dialect) -> Behaviour {
     let calling = Healthy {
         form: Form::Stream,
         calls: Calls::Exactly(1),
@@ -418,7 +257,7 @@ fn openai_delta(text: &str) -> Value {
 }
 
 /// Three choices, of which the last never finishes.
-fn s19(dialect: Dialect) -> Vec<Variant> {
+pub(super) fn s19(dialect: Dialect) -> Vec<Variant> {
     if dialect == Dialect::Anthropic {
         return Vec::new();
     }

@@ -1,0 +1,141 @@
+//! Rate limits and what announces them: P01 to P07.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::fault::{Variant, variant};
+use crate::http1;
+use crate::mock::{Behaviour, Dialect, short_duration};
+
+fn limited(dialect: Dialect) -> Behaviour {
+    let kind = match dialect {
+        Dialect::OpenAi => "rate_limit_exceeded",
+        Dialect::Anthropic => "rate_limit_error",
+    };
+    Behaviour::status(429).json(&dialect.error_body(
+        kind,
+        Some("rate_limit_exceeded"),
+        "rate limit reached",
+    ))
+}
+
+/// 429 with `retry-after` in whole seconds.
+#[must_use]
+pub fn p01(dialect: Dialect, seconds: u64) -> Behaviour {
+    limited(dialect).header("retry-after", seconds.to_string())
+}
+
+/// 7 s after the answer's own `date`, which is five minutes off; decided when the request comes.
+pub(super) fn p02(dialect: Dialect) -> Vec<Variant> {
+    let skewed = |skew: i64| {
+        Behaviour::choose(move |_| {
+            let now = http1::unix_now().saturating_add(skew);
+            limited(dialect)
+                .header("date", http1::http_date(now))
+                .header("retry-after", http1::http_date(now.saturating_add(7)))
+        })
+    };
+    vec![variant("fast", skewed(300)), variant("slow", skewed(-300))]
+}
+
+/// 429 with this pushback field.
+#[must_use]
+pub fn p03(dialect: Dialect, field: &str, value: &str) -> Behaviour {
+    limited(dialect).header(field, value)
+}
+
+pub(super) fn p04(dialect: Dialect) -> Vec<Variant> {
+    let one = |value: &str| limited(dialect).header("retry-after", value);
+    vec![
+        variant("negative", one("-1")),
+        variant("words", one("abc")),
+        variant("empty", one("")),
+        variant("huge", one("999999")),
+        variant("two", one("3").header("retry-after", "7")),
+    ]
+}
+
+/// A healthy answer that says how much is left.
+pub(in crate::fault) fn remaining(dialect: Dialect, left: u64, reset: Duration) -> Behaviour {
+    let healthy = Behaviour::healthy();
+    match dialect {
+        Dialect::OpenAi => healthy
+            .header("x-ratelimit-remaining-requests", left.to_string())
+            .header("x-ratelimit-reset-requests", short_duration(reset)),
+        Dialect::Anthropic => Behaviour::choose(move |_| {
+            Behaviour::healthy()
+                .header("anthropic-ratelimit-requests-remaining", left.to_string())
+                .header("anthropic-ratelimit-requests-reset", at(reset))
+        }),
+    }
+}
+
+/// The moment that long from now; to be called when the request comes.
+fn at(wait: Duration) -> String {
+    http1::rfc3339(
+        http1::unix_now().saturating_add(i64::try_from(wait.as_secs()).unwrap_or(i64::MAX)),
+    )
+}
+
+/// 200 with no tokens left until `reset`.
+#[must_use]
+pub fn p05(dialect: Dialect, reset: Duration) -> Behaviour {
+    match dialect {
+        Dialect::OpenAi => Behaviour::healthy()
+            .header("x-ratelimit-limit-tokens", "30000")
+            .header("x-ratelimit-remaining-tokens", "0")
+            .header("x-ratelimit-reset-tokens", short_duration(reset)),
+        Dialect::Anthropic => p06_of("tokens", reset),
+    }
+}
+
+fn p06_of(what: &'static str, reset: Duration) -> Behaviour {
+    Behaviour::choose(move |_| {
+        Behaviour::healthy()
+            .header(&format!("anthropic-ratelimit-{what}-limit"), "8000")
+            .header(&format!("anthropic-ratelimit-{what}-remaining"), "0")
+            .header(&format!("anthropic-ratelimit-{what}-reset"), at(reset))
+    })
+}
+
+pub(super) fn p06(dialect: Dialect) -> Vec<Variant> {
+    match dialect {
+        Dialect::OpenAi => Vec::new(),
+        Dialect::Anthropic => vec![
+            variant(
+                "output_tokens",
+                p06_of("output-tokens", Duration::from_secs(30)),
+            ),
+            variant(
+                "input_tokens",
+                p06_of("input-tokens", Duration::from_secs(30)),
+            ),
+        ],
+    }
+}
+
+pub(super) fn p07(dialect: Dialect) -> Vec<Variant> {
+    let with = |detail: Value| {
+        let mut body = dialect.error_body(
+            "rate_limit_error",
+            Some("429"),
+            "resource has been exhausted",
+        );
+        if let Some(error) = body.get_mut("error").and_then(Value::as_object_mut) {
+            error.insert("details".to_owned(), json!([detail]));
+        }
+        Behaviour::status(429).json(&body)
+    };
+    let per_day = json!({"@type": "type.googleapis.com/google.rpc.QuotaFailure",
+        "violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]});
+    vec![
+        variant(
+            "retry_delay",
+            with(
+                json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "45.837906927s"}),
+            ),
+        ),
+        variant("per_day", with(per_day)),
+    ]
+}

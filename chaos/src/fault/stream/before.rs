@@ -1,0 +1,86 @@
+//! Before the first content, where failover is allowed: S01 to S07.
+
+use std::time::Duration;
+
+use crate::fault::{Variant, p08, variant};
+use crate::mock::{Behaviour, Dialect, Ending, Event, Form, Healthy, Kind, Weather, edit};
+
+pub(super) fn stream() -> Behaviour {
+    Healthy {
+        form: Form::Stream,
+        ..Healthy::default()
+    }
+    .into()
+}
+
+pub(super) fn s01(dialect: Dialect) -> Vec<Variant> {
+    let only = |event: String| stream().edit(edit::only(vec![Event::raw(Kind::Noise, event)]));
+    let limited = match dialect {
+        Dialect::OpenAi => "rate_limit_exceeded",
+        Dialect::Anthropic => "rate_limit_error",
+    };
+    vec![
+        variant(
+            "overloaded",
+            only(dialect.error_event("overloaded_error", "Overloaded")),
+        ),
+        variant(
+            "limited",
+            only(dialect.error_event(limited, "rate limit reached")),
+        ),
+        variant(
+            "data_only",
+            only(
+                "data: {\"error\":{\"message\":\"Provider returned error\",\"code\":502}}\n\n"
+                    .to_owned(),
+            ),
+        ),
+    ]
+}
+
+/// The opening events at once, then silence on an open connection.
+#[must_use]
+pub fn s02() -> Behaviour {
+    stream().edit(edit::cut_after(0, Ending::Hold))
+}
+
+pub(super) fn s03(dialect: Dialect) -> Vec<Variant> {
+    let terminal = match dialect {
+        Dialect::OpenAi => "data: [DONE]\n\n",
+        Dialect::Anthropic => "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+    };
+    vec![
+        variant(
+            "fin_after_head",
+            stream().edit(edit::only_head(Ending::Fin)),
+        ),
+        variant(
+            "clean_end_after_head",
+            stream().edit(edit::only_head(Ending::Whole)),
+        ),
+        variant(
+            "terminal_at_once",
+            stream().edit(edit::only(vec![Event::raw(Kind::Terminal, terminal)])),
+        ),
+        variant(
+            "reset_after_head",
+            stream().edit(edit::only_head(Ending::Reset)),
+        ),
+    ]
+}
+
+/// The error of an overloaded provider, this late; the other racer is healthy.
+#[must_use]
+pub fn s05(dialect: Dialect, after: Duration) -> Behaviour {
+    p08(dialect).delayed(after)
+}
+
+/// Content after exactly this long.
+#[must_use]
+pub fn s06(first_content: Duration) -> Behaviour {
+    let weather = Weather::default()
+        .first_content(first_content)
+        .gap(Duration::from_millis(20))
+        .tokens(50);
+    weather.into()
+}
