@@ -14,8 +14,8 @@ use super::pool::PoolMessage;
 use super::provider::{ProbeEnd, ProviderMessage};
 use super::slot::Slot;
 use crate::config::ProviderSettings;
-use crate::policy::quarantine::{LEAST_COOLDOWN, LONGEST_PUSHBACK};
 use crate::domain::{AttemptOutcome, KeyName, ModelName, Moment, Shape, Tokens, Usage};
+use crate::policy::quarantine::{LEAST_COOLDOWN, LONGEST_PUSHBACK};
 
 /// What a key may do per minute, as configured; `None` is no limit of our own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -205,7 +205,10 @@ impl Lease {
         }
         if outcome == AttemptOutcome::Throttled {
             // What the provider asked for holds at once: the next placement may be faster than the key actor.
-            let wait = failed.pushback.unwrap_or(LEAST_COOLDOWN).min(LONGEST_PUSHBACK);
+            let wait = failed
+                .pushback
+                .unwrap_or(LEAST_COOLDOWN)
+                .min(LONGEST_PUSHBACK);
             target.window.cooldown.extend(now, wait);
         }
         if let Some(wait) = failed.pushback {

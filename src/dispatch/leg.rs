@@ -372,7 +372,13 @@ fn form(headers: &http::HeaderMap) -> Form {
     }
 }
 
-async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<WonAnswer, Failed> {    let Reply { status, headers, mut body, .. } = reply;
+async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<WonAnswer, Failed> {
+    let Reply {
+        status,
+        headers,
+        mut body,
+        ..
+    } = reply;
     if !status.is_success() {
         let told = body.collect(LARGEST_ERROR).await.unwrap_or_default();
         let text: &[u8] = if form(&headers) == Form::Page {
@@ -387,7 +393,10 @@ async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<Won
     let mut form = form(&headers);
     if form == Form::Unsaid {
         // Neither name was used: the body itself says what it is.
-        let json = body.first_byte().await?.is_none_or(|byte| byte == b'{' || byte == b'[');
+        let json = body
+            .first_byte()
+            .await?
+            .is_none_or(|byte| byte == b'{' || byte == b'[');
         form = if json { Form::Json } else { Form::EventStream };
     }
     match (translation.request.shape.mode, form) {

@@ -354,7 +354,10 @@ impl Dispatch {
             Ok(Err(refusal)) => {
                 if !dual && refusal.why != RefusalKind::NoRace {
                     // Granted, but there was no target: the budget gets its tokens back.
-                    entry.cell.hedges.refund(request.estimate.second_leg(), self.clock.now());
+                    entry
+                        .cell
+                        .hedges
+                        .refund(request.estimate.second_leg(), self.clock.now());
                 }
                 None
             }

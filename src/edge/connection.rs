@@ -46,6 +46,8 @@ pub(super) struct ConnectionState {
     head_since: AtomicU64,
     /// The same for a write that the client does not take.
     stalled_since: AtomicU64,
+    /// Bytes of a head came that no request was made of yet.
+    head_begun: AtomicBool,
     /// Something of the answer under way was written.
     answered: AtomicBool,
     began: Notify,
@@ -77,6 +79,7 @@ impl ConnectionState {
             // A connection that never sends anything is a slow head as well.
             head_since: AtomicU64::new(1),
             stalled_since: AtomicU64::new(0),
+            head_begun: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             began: Notify::new(),
             close: Notify::new(),
@@ -95,12 +98,13 @@ impl ConnectionState {
             self.began.notify_one();
         }
         self.head_since.store(0, Ordering::Relaxed);
+        self.head_begun.store(false, Ordering::Relaxed);
         self.answered.store(false, Ordering::Relaxed);
     }
 
     /// Whether a head was begun and nothing was said to it yet.
     pub(super) fn owes_an_answer(&self) -> bool {
-        self.head_since.load(Ordering::Relaxed) != 0 && !self.answered.load(Ordering::Relaxed)
+        self.head_begun.load(Ordering::Relaxed) && !self.answered.load(Ordering::Relaxed)
     }
 
     pub(super) fn request_ends(&self) {
@@ -125,10 +129,14 @@ impl ConnectionState {
     }
 
     fn bytes_read(&self) {
-        if self.serving.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0
-        {
-            self.head_since.store(self.stamp(), Ordering::Relaxed);
+        if self.serving.load(Ordering::Relaxed) > 0 {
+            return;
+        }
+        if !self.head_begun.swap(true, Ordering::Relaxed) {
             self.answered.store(false, Ordering::Relaxed);
+        }
+        if self.head_since.load(Ordering::Relaxed) == 0 {
+            self.head_since.store(self.stamp(), Ordering::Relaxed);
         }
     }
 }
@@ -146,7 +154,6 @@ impl Socket {
             Self {
                 stream: Arc::clone(&stream),
                 state,
-                
             },
             stream,
         )

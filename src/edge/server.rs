@@ -168,32 +168,43 @@ impl Inner {
     }
 
     async fn serve(&self, stream: TcpStream, peer: std::net::SocketAddr) {
-        let listen = &self.options.listen;
         let state = ConnectionState::new(peer);
         let (socket, stream) = Socket::new(stream, Arc::clone(&state));
+        if self.serve_socket(socket, &stream, &state).await == Ended::ByUs {
+            linger(&stream).await;
+        }
+    }
+
+    async fn serve_socket(
+        &self,
+        socket: Socket,
+        stream: &TcpStream,
+        state: &Arc<ConnectionState>,
+    ) -> Ended {
+        let listen = &self.options.listen;
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
-            let (router, state) = (self.router.clone(), Arc::clone(&state));
+            let (router, state) = (self.router.clone(), Arc::clone(state));
             serve_request(router, state, request)
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(socket), service));
         let mut drain = self.drain.subscribe();
         let mut draining = pin!(told_to_drain(&mut drain));
-        let mut gone = pin!(until_gone(&stream, &state));
+        let mut gone = pin!(until_gone(stream, state));
         let mut watch = interval(watch_every(listen));
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut closing, mut is_draining) = (false, false);
         loop {
             tokio::select! {
-                ended = connection.as_mut() => {
-                    if ended.is_err() && state.owes_an_answer() {
+                _ = connection.as_mut() => {
+                    if state.owes_an_answer() {
                         self.news.metrics.conn_closed("framing");
                         let _ = stream.try_write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
                     }
-                    return;
+                    return Ended::ByUs;
                 }
                 () = gone.as_mut() => {
                     self.news.metrics.conn_closed("client_gone");
-                    return;
+                    return Ended::ByThem;
                 }
                 () = state.close.notified(), if !closing => {
                     closing = true;
@@ -210,12 +221,39 @@ impl Inner {
                             // Whoever still listens reads why.
                             let _ = stream.try_write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
                         }
-                        return;
+                        return if reason == super::connection::CloseReason::SlowReader { Ended::ByThem } else { Ended::ByUs };
                     }
                 }
             }
         }
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    ByUs,
+    /// Nobody listens any more.
+    ByThem,
+}
+
+/// Closes so that the last answer arrives: a socket closed with unread bytes in it takes back what it sent.
+async fn linger(stream: &TcpStream) {
+    const LIMIT: Duration = Duration::from_millis(200);
+    const MOST_BYTES: usize = 1 << 20;
+    let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
+    let until_they_close = async {
+        let mut unread = [0; 4_096];
+        let mut read = 0;
+        while read < MOST_BYTES && stream.readable().await.is_ok() {
+            match stream.try_read(&mut unread) {
+                Ok(0) => return,
+                Ok(bytes) => read += bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let _ = timeout(LIMIT, until_they_close).await;
 }
 
 /// Often enough to keep the limits, seldom enough to cost nothing with ten thousand idle connections.

@@ -83,7 +83,10 @@ pub struct ReplyBody {
 
 impl ReplyBody {
     pub(super) fn new(incoming: Incoming) -> Self {
-        Self { incoming, peeked: None }
+        Self {
+            incoming,
+            peeked: None,
+        }
     }
 
     /// Looks at the first byte that is no white space, without reading it; `None` when there is none.
@@ -91,7 +94,12 @@ impl ReplyBody {
         if self.peeked.is_none() {
             self.peeked = self.piece().await.transpose()?;
         }
-        Ok(self.peeked.iter().flatten().copied().find(|byte| !byte.is_ascii_whitespace()))
+        Ok(self
+            .peeked
+            .iter()
+            .flatten()
+            .copied()
+            .find(|byte| !byte.is_ascii_whitespace()))
     }
 
     /// The next piece; `None` at a proper end.

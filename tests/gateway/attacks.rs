@@ -228,7 +228,8 @@ async fn a23_ten_thousand_model_names_make_no_new_series() {
         }
     }
     let after = gateway.metrics().await.lines().count();
-    assert!(after <= before + 10, "{before} -> {after}");
+    // The new lines are the buckets of one failure's histogram, whatever the number of names.
+    assert!(after <= before + 40, "{before} -> {after}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -63,7 +63,11 @@ async fn l03_slow_heads_and_silent_connections_are_closed() {
     for start in ["", "P", "POST /v1/chat/comp"] {
         let mut slow = gateway.client().await;
         slow.send(start.as_bytes()).await.unwrap();
-        assert_eq!(slow.read_answer().await.unwrap().status(), 408, "{start:?} stays open");
+        assert_eq!(
+            slow.read_answer().await.unwrap().status(),
+            408,
+            "{start:?} stays open"
+        );
         assert!(slow.closes_within(Duration::from_secs(1)).await);
     }
 }

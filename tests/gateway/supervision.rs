@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use switchyard_chaos::fault;
 use switchyard_chaos::load::{Load, Shape};
-use switchyard_chaos::mock::{Behaviour, Dialect};
+use switchyard_chaos::mock::Dialect;
 
 use crate::frame::{Gateway, PATH, alone, auth, chat, mock, pair};
 
@@ -182,34 +182,36 @@ async fn x09_sigterm_lets_streams_finish_and_cuts_the_rest_honestly() {
             .tokens(30)
             .gap(Duration::from_millis(10)),
     );
-    let mut finishing = gateway.client().await;
-    let mut body = chat("p");
-    body["stream"] = true.into();
-    finishing.send_json(PATH, &auth(), &body).await.unwrap();
-    a.wait_for(1, Duration::from_secs(2)).await;
-    a.set(Behaviour::from(switchyard_chaos::mock::Healthy::default()));
-    a.script(vec![fault::s08(3)]);
-    let mut stuck = gateway.client().await;
-    stuck.send_json(PATH, &auth(), &body).await.unwrap();
-    a.wait_for(2, Duration::from_secs(2)).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let stopping = gateway.stop();
-    let reading = async {
-        let (head, _) = finishing.read_head().await.unwrap();
-        assert_eq!(head.status, 200);
-        let mut whole = Vec::new();
-        while !finishing.closes_within(Duration::from_millis(50)).await {
-            whole.extend_from_slice(finishing.unread());
-            if whole.windows(6).any(|window| window == b"[DONE]") {
-                break;
-            }
-        }
-        assert!(stuck.closes_within(Duration::from_secs(5)).await);
-        let text = String::from_utf8_lossy(stuck.unread()).into_owned();
-        assert!(
-            text.contains("shutting_down") && !text.contains("[DONE]"),
-            "{text}"
-        );
+    let streaming = |client: switchyard_chaos::client::Client| async move {
+        let mut client = client;
+        let mut body = chat("p");
+        body["stream"] = true.into();
+        client
+            .stream(PATH, &auth(), &body)
+            .await
+            .unwrap()
+            .collect()
+            .await
+            .unwrap()
     };
-    tokio::join!(stopping, reading);
+    let finishing = tokio::spawn(streaming(gateway.client().await));
+    assert!(a.wait_for(1, Duration::from_secs(2)).await);
+    a.script(vec![fault::s08(3)]);
+    let stuck = tokio::spawn(streaming(gateway.client().await));
+    assert!(a.wait_for(2, Duration::from_secs(2)).await);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let begun = std::time::Instant::now();
+    gateway.stop().await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(finishing.await.unwrap().is_done());
+    let stuck = stuck.await.unwrap();
+    assert!(!stuck.is_done());
+    assert_eq!(
+        stuck.documents().last().unwrap()["error"]["code"],
+        "shutting_down"
+    );
 }

@@ -42,7 +42,7 @@ for (const model of ["fast", "careful"]) {
   check(`${model}: stream one finish`, finishes === 1);
   check(`${model}: stream usage`, usage?.total_tokens > 0);
 
-  const asked = client.chat.completions.stream({ model, tools, messages: [{ role: "user", content: "call the tool" }] });
+  const asked = client.chat.completions.stream({ model, tools, messages: [{ role: "user", content: "[[tools]] call the tool" }] });
   const final = await asked.finalChatCompletion();
   const call = final.choices[0].message.tool_calls?.[0];
   check(`${model}: streamed tool call`, call?.function?.name === "get_weather");

@@ -53,18 +53,18 @@ def stream(model):
 
 def tools(model):
     asked = client.chat.completions.create(
-        model=model, tools=TOOLS, messages=[{"role": "user", "content": "call the tool"}])
+        model=model, tools=TOOLS, messages=[{"role": "user", "content": "[[tools]] call the tool"}])
     calls = asked.choices[0].message.tool_calls
     check(f"{model}: tool call", bool(calls) and calls[0].function.name == "get_weather")
     check(f"{model}: tool finish", asked.choices[0].finish_reason == "tool_calls")
-    history = [{"role": "user", "content": "call the tool"}, asked.choices[0].message.model_dump(exclude_none=True)]
+    history = [{"role": "user", "content": "[[tools]] call the tool"}, asked.choices[0].message.model_dump(exclude_none=True)]
     history += [{"role": "tool", "tool_call_id": c.id, "content": '{"sky":"clear"}'} for c in calls]
     told = client.chat.completions.create(model=model, tools=TOOLS, messages=history)
     check(f"{model}: answer after tool results", bool(told.choices[0].message.content))
 
     pieces, names, ids = {}, {}, {}
     for chunk in client.chat.completions.create(
-            model=model, tools=TOOLS, stream=True, messages=[{"role": "user", "content": "call the tool"}]):
+            model=model, tools=TOOLS, stream=True, messages=[{"role": "user", "content": "[[tools]] call the tool"}]):
         for call in (chunk.choices[0].delta.tool_calls or []) if chunk.choices else []:
             pieces[call.index] = pieces.get(call.index, "") + (call.function.arguments or "")
             names.setdefault(call.index, call.function.name)

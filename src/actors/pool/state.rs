@@ -185,7 +185,10 @@ impl PoolState {
         }
         let may_meet_again = wish.purpose == Purpose::Attempt
             && reasons.shortest_wait().is_none()
-            && wish.tried.iter().any(|tried| matches!(tried.again, Again::LastResort | Again::SameKeyLater));
+            && wish
+                .tried
+                .iter()
+                .any(|tried| matches!(tried.again, Again::LastResort | Again::SameKeyLater));
         if !may_meet_again {
             return None;
         }
