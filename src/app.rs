@@ -145,6 +145,10 @@ impl KeyProbe for Probe {
 
 impl App {
     /// Builds the gateway for settings that were loaded from `source`.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one list, in the order in which things are built"
+    )]
     pub async fn start(settings: Settings, source: Source) -> Result<Self, StartError> {
         install_crypto();
         let telemetry = Telemetry::install();

@@ -13,12 +13,12 @@ pub trait Listener: Send + Sync {
     fn accept(&self) -> BoxFuture<'static, ()>;
 }
 
-pub enum EdgeMessage {
+pub(crate) enum EdgeMessage {
     /// An accept loop ended by itself.
     Ended,
 }
 
-pub struct EdgeActor {
+pub(crate) struct EdgeActor {
     pub(super) listeners: Vec<Arc<dyn Listener>>,
     pub(super) seat: Arc<Seat>,
 }

@@ -135,7 +135,7 @@ pub enum JournalMessage {
     WriterEnded,
 }
 
-pub struct JournalActor {
+pub(crate) struct JournalActor {
     desk: JournalDesk,
     slot: Arc<Slot<JournalMessage>>,
     seat: Arc<Seat>,

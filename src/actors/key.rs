@@ -47,7 +47,7 @@ pub enum KeyMessage {
     Probed(KeyVerdict),
 }
 
-pub struct Key {
+pub(crate) struct Key {
     pub(super) cell: Arc<KeyCell>,
     pub(super) seat: Arc<Seat>,
     pub(super) news: Arc<News>,

@@ -29,7 +29,7 @@ pub enum InjectedFault {
 }
 
 /// What lies in a mailbox.
-pub enum Mail<M> {
+pub(crate) enum Mail<M> {
     Do(M),
     /// From the actor's own timers and tasks: not counted as a waiting message.
     Own(M),
@@ -41,7 +41,7 @@ pub enum Mail<M> {
 }
 
 /// What a parent is told about its children when the configuration changes.
-pub enum FamilyChange {
+pub(crate) enum FamilyChange {
     /// Started when new; an existing one is replaced when `replace` says so.
     Adopt(ChildSpec),
     Dismiss(Arc<str>),

@@ -35,7 +35,7 @@ pub enum ProbeEnd {
     Abandoned,
 }
 
-pub struct Provider {
+pub(crate) struct Provider {
     pub(super) name: ProviderName,
     pub(super) seat: Arc<Seat>,
     pub(super) endpoints: Vec<Arc<EndpointCell>>,

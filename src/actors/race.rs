@@ -35,7 +35,7 @@ pub enum RaceMessage {
     Learn,
 }
 
-pub struct RaceStrategy {
+pub(crate) struct RaceStrategy {
     pub(super) cell: Arc<PoolCell>,
     pub(super) seat: Arc<Seat>,
     pub(super) pool: Arc<Slot<PoolMessage>>,

@@ -90,7 +90,7 @@ impl Routes {
     }
 }
 
-pub struct Router;
+pub(crate) struct Router;
 
 impl Member for Router {
     type Message = RouterMessage;

@@ -72,7 +72,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Reloads asked for within this time become one (fault C04).
 const DEBOUNCE: Duration = Duration::from_millis(50);
 
-pub struct SettingsActor {
+pub(crate) struct SettingsActor {
     pub(super) door: Arc<dyn SettingsDoor>,
     pub(super) seat: Arc<Seat>,
     pub(super) news: Arc<News>,
@@ -85,7 +85,7 @@ pub struct SettingsActor {
 
 /// How far a reload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReloadStage {
+pub(crate) enum ReloadStage {
     Idle,
     /// Waiting for a quiet moment.
     Debouncing,

@@ -15,7 +15,7 @@ use tracing::{debug, error, warn};
 use super::clock::Clock;
 use super::member::{Mail, Maker, Member, Shell};
 use super::slot::{Seat, SeatState, Slot};
-pub use crate::policy::restart::Strategy;
+pub(crate) use crate::policy::restart::Strategy;
 use crate::policy::restart::{self, Exit, RestartLog, RestartPolicy, Verdict};
 
 /// Told of what the family went through; the journal and the metrics listen.

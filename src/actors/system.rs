@@ -71,7 +71,7 @@ struct CoreParts {
 }
 
 /// Pure supervisors take no messages of their own.
-pub enum NoMessage {}
+pub(crate) enum NoMessage {}
 
 /// A parent whose children follow the settings.
 struct Family {

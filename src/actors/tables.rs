@@ -62,10 +62,10 @@ impl<K: Eq + Hash + Clone, V> Table<K, V> {
     }
 }
 
-pub type EndpointId = (ProviderName, Option<ModelName>);
+pub(crate) type EndpointId = (ProviderName, Option<ModelName>);
 /// By fingerprint of the secret, not by name: the same key under two names has one window (fault K09).
-pub type KeyId = (ProviderName, [u8; 8]);
-pub type WindowId = (ProviderName, [u8; 8], Option<ModelName>);
+pub(crate) type KeyId = (ProviderName, [u8; 8]);
+pub(crate) type WindowId = (ProviderName, [u8; 8], Option<ModelName>);
 
 #[derive(Default)]
 pub struct Tables {

@@ -29,7 +29,7 @@ const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// A watch that comes this late means the whole process stood still (fault X16).
 const STALLED_AFTER: Duration = Duration::from_secs(3);
 
-pub struct TelemetryActor {
+pub(crate) struct TelemetryActor {
     pub(super) tables: Arc<Tables>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) news: Arc<News>,

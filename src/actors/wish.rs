@@ -70,7 +70,7 @@ pub enum Again {
 
 /// Why a target is not a candidate now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removed {
+pub(crate) enum Removed {
     Tried,
     ContextTooSmall,
     /// The provider does not have the model.
@@ -86,7 +86,7 @@ pub enum Removed {
 }
 
 impl Removed {
-    pub fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Tried => "already tried",
             Self::ContextTooSmall => "context window too small",
@@ -103,7 +103,7 @@ impl Removed {
     }
 
     /// How long until this reason may be gone; `None` when waiting in line does not help.
-    pub fn wait(self) -> Option<Duration> {
+    pub(crate) fn wait(self) -> Option<Duration> {
         match self {
             Self::Cooling(wait) | Self::WindowFull(wait) => Some(wait),
             // Someone else's lease has to end; nobody knows when.
@@ -119,7 +119,7 @@ impl Removed {
     }
 
     /// When a client may sensibly come back; unlike [`Removed::wait`] this counts broken endpoints too.
-    pub fn retry_after(self) -> Option<Duration> {
+    pub(crate) fn retry_after(self) -> Option<Duration> {
         match self {
             Self::ModelDisabled(wait)
             | Self::KeyRefused(wait)

@@ -17,6 +17,7 @@ pub fn explain(settings: &Settings, model: Option<&str>) -> String {
     out
 }
 
+#[expect(clippy::too_many_lines, reason = "one page of text, line by line")]
 fn explain_all(out: &mut String, settings: &Settings) {
     let source = settings
         .source

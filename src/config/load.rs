@@ -229,7 +229,13 @@ fn value_mistake(error: &figment::Error, dict: &Dict) -> (Mistake, Vec<String>) 
             format!("{:?} is not one of the choices", short(name)),
             format!("use one of: {}", expected.join(", ")),
         ),
-        other => (
+        other @ (Kind::Message(_)
+        | Kind::InvalidLength(..)
+        | Kind::DuplicateField(_)
+        | Kind::ISizeOutOfRange(_)
+        | Kind::USizeOutOfRange(_)
+        | Kind::Unsupported(_)
+        | Kind::UnsupportedKey(..)) => (
             short(&other.to_string()),
             "compare with config/switchyard.toml, which lists every option".to_owned(),
         ),
@@ -289,6 +295,10 @@ fn shown_path(path: &[String]) -> String {
     shown
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of figment's values only two hold others"
+)]
 fn remove(dict: &mut Dict, path: &[String]) -> bool {
     let Some((last, parents)) = path.split_last() else {
         return false;

@@ -34,7 +34,7 @@ pub struct Framer {
 }
 
 impl Framer {
-    /// Takes the next piece. Call [`Framer::next`] until it answers `None` before the next push.
+    /// Takes the next piece. Call [`Framer::next_event`] until it answers `None` before the next push.
     pub fn push(&mut self, piece: &Bytes) -> Result<(), TooLong> {
         if self.carry.is_empty() {
             self.piece = piece.clone();
@@ -53,7 +53,7 @@ impl Framer {
     }
 
     /// The next whole event.
-    pub fn next(&mut self) -> Option<Result<Event, TooLong>> {
+    pub fn next_event(&mut self) -> Option<Result<Event, TooLong>> {
         loop {
             let (from_piece, block) = if self.carry.is_empty() {
                 (true, &self.piece[..])
@@ -211,7 +211,7 @@ mod tests {
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
         for piece in pieces {
             framer.push(&Bytes::copy_from_slice(piece)).unwrap();
-            while let Some(event) = framer.next() {
+            while let Some(event) = framer.next_event() {
                 let event = event.unwrap();
                 events.push((event.name.as_ref().map(text), text(&event.data)));
             }
@@ -253,14 +253,14 @@ mod tests {
         let long = [b"data: ".as_slice(), &vec![b'x'; LONGEST - 100], b"\n\n"].concat();
         for piece in long.chunks(4_096) {
             framer.push(&Bytes::copy_from_slice(piece)).unwrap();
-            if let Some(event) = framer.next() {
+            if let Some(event) = framer.next_event() {
                 assert_eq!(event.unwrap().data.len(), LONGEST - 100);
             }
         }
         let mut framer = Framer::default();
         let refused = vec![b'x'; LONGEST * 2].chunks(4_096).any(|piece| {
             framer.push(&Bytes::copy_from_slice(piece)).is_err()
-                || matches!(framer.next(), Some(Err(TooLong)))
+                || matches!(framer.next_event(), Some(Err(TooLong)))
         });
         assert!(refused);
     }

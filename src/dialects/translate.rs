@@ -184,7 +184,7 @@ fn note(facts: &mut StreamFacts, event: &ChatEvent) {
 impl Relay for TranslateRelay {
     fn feed(&mut self, piece: &Bytes, out: &mut BytesMut) -> Result<(), StreamFault> {
         self.framer.push(piece).map_err(|_| StreamFault::TooLarge)?;
-        while let Some(event) = self.framer.next() {
+        while let Some(event) = self.framer.next_event() {
             let event = event.map_err(|_| StreamFault::TooLarge)?;
             self.event(&event, out)?;
         }
@@ -195,7 +195,9 @@ impl Relay for TranslateRelay {
         if let Some(event) = self.framer.rest() {
             self.event(&event, out).map_err(|fault| match fault {
                 StreamFault::Malformed(_) => StreamFault::Truncated,
-                other => other,
+                other @ (StreamFault::Reported { .. }
+                | StreamFault::Truncated
+                | StreamFault::TooLarge) => other,
             })?;
         }
         let facts = &self.facts;
@@ -229,7 +231,7 @@ pub fn answer_from_stream(dialect: Dialect, body: &Bytes) -> Result<ChatAnswer, 
     framer
         .push(body)
         .map_err(|_| AnswerFault::Malformed("the stream is too large"))?;
-    while let Some(event) = framer.next() {
+    while let Some(event) = framer.next_event() {
         let event = event.map_err(|_| AnswerFault::Malformed("an event is too large"))?;
         decoder.event(&event, &mut events).map_err(malformed)?;
     }

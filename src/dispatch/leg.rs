@@ -443,6 +443,7 @@ async fn first_event(mut relay: Box<dyn Relay>, mut body: ReplyBody) -> Result<W
     }
 }
 
+#[expect(clippy::result_large_err, reason = "moved once, on the rare path")]
 fn complete(facts: &StreamFacts, held: BytesMut) -> Result<WonAnswer, Failed> {
     let answered =
         facts.content || facts.filtered || facts.usage.is_some_and(|usage| usage.output.0 > 0);
@@ -456,6 +457,10 @@ fn complete(facts: &StreamFacts, held: BytesMut) -> Result<WonAnswer, Failed> {
 }
 
 /// What a client is told when a stream breaks after its first content.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the rest ends as it would before the first content"
+)]
 pub(super) fn broken(outcome: AttemptOutcome) -> FailureKind {
     match outcome {
         AttemptOutcome::GapTimeout => FailureKind::UpstreamStalled,

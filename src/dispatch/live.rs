@@ -366,6 +366,10 @@ fn linger(mut body: ReplyBody) {
     });
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only these end a stream in a way of their own"
+)]
 fn how(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::UpstreamStalled => "stalled",
@@ -378,6 +382,10 @@ fn how(kind: FailureKind) -> &'static str {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only these end a stream in a way of their own"
+)]
 fn stream_words(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::UpstreamStalled => {

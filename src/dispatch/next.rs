@@ -7,7 +7,7 @@ use crate::domain::{AttemptOutcome, Failure, FailureKind, RetryRule};
 
 /// An attempt that brought no answer, as the failover loop sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttemptFailure {
+pub(crate) struct AttemptFailure {
     pub outcome: AttemptOutcome,
     /// What the client would be told if this were the end.
     pub kind: FailureKind,
@@ -20,7 +20,7 @@ pub struct AttemptFailure {
 }
 
 impl AttemptFailure {
-    pub fn plain(outcome: AttemptOutcome) -> Self {
+    pub(crate) fn plain(outcome: AttemptOutcome) -> Self {
         Self {
             outcome,
             kind: final_kind(outcome),
@@ -33,7 +33,7 @@ impl AttemptFailure {
 }
 
 /// What the client is told when an attempt with this outcome was the last (column "none left").
-pub fn final_kind(outcome: AttemptOutcome) -> FailureKind {
+pub(crate) fn final_kind(outcome: AttemptOutcome) -> FailureKind {
     match outcome {
         AttemptOutcome::Throttled => FailureKind::RateLimited,
         AttemptOutcome::Quota => FailureKind::ProviderQuota,
@@ -59,7 +59,7 @@ pub fn final_kind(outcome: AttemptOutcome) -> FailureKind {
 }
 
 /// Whether the same target may be met again in this request.
-pub fn again(outcome: AttemptOutcome) -> Again {
+pub(crate) fn again(outcome: AttemptOutcome) -> Again {
     match outcome {
         AttemptOutcome::Overloaded
         | AttemptOutcome::ModelGone
@@ -84,7 +84,7 @@ pub fn again(outcome: AttemptOutcome) -> Again {
 
 /// The circumstances of a decision after a failed attempt.
 #[derive(Clone, Copy, Debug)]
-pub struct Circumstances {
+pub(crate) struct Circumstances {
     pub attempts: u32,
     pub max_attempts: u32,
     pub left: Duration,
@@ -95,7 +95,7 @@ pub struct Circumstances {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AfterFailure {
+pub(crate) enum AfterFailure {
     /// Try elsewhere.
     Elsewhere,
     /// Try where the context window is larger (fault P24).
@@ -108,7 +108,7 @@ pub enum AfterFailure {
 /// A request whose answer would come too late to be worth a send.
 const TOO_LATE: Duration = Duration::from_millis(20);
 
-pub fn after_failure(failure: &AttemptFailure, now: &Circumstances) -> AfterFailure {
+pub(crate) fn after_failure(failure: &AttemptFailure, now: &Circumstances) -> AfterFailure {
     let may_try = now.attempts < now.max_attempts && now.left > TOO_LATE;
     if failure.kind == FailureKind::ContextLengthExceeded {
         return if may_try {
@@ -180,7 +180,7 @@ pub fn refused(refusal: &Refusal, asked: &str) -> Failure {
 }
 
 /// What a client reads when the last attempt failed.
-pub fn gave_up(failure: &AttemptFailure, attempts: u32) -> Failure {
+pub(crate) fn gave_up(failure: &AttemptFailure, attempts: u32) -> Failure {
     let message = failure.message.clone().unwrap_or_else(|| {
         let times = if attempts == 1 {
             "1 attempt".to_owned()

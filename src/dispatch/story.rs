@@ -253,6 +253,10 @@ impl Dispatch {
 
     // --- races ---
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the course of a race, start to finish"
+    )]
     async fn race(
         &self,
         request: &Arc<Request>,

@@ -25,7 +25,7 @@ pub(super) struct Prepared {
 }
 
 /// A whole answer in the client's dialect.
-pub struct Whole {
+pub(crate) struct Whole {
     pub body: Bytes,
     pub facts: AnswerFacts,
 }

@@ -104,7 +104,9 @@ impl ConnectionState {
 
     /// Whether a head was begun and nothing was said to it yet.
     pub(super) fn owes_an_answer(&self) -> bool {
-        self.head_begun.load(Ordering::Relaxed) && !self.answered.load(Ordering::Relaxed)
+        let begun =
+            self.head_begun.load(Ordering::Relaxed) || self.serving.load(Ordering::Relaxed) > 0;
+        begun && !self.answered.load(Ordering::Relaxed)
     }
 
     pub(super) fn request_ends(&self) {
@@ -234,12 +236,8 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Closing is dropping: the last reference goes with the connection.
-        Poll::Ready(
-            socket2::SockRef::from(&*self.stream)
-                .shutdown(std::net::Shutdown::Write)
-                .or(Ok(())),
-        )
+        // The connection's own task closes, after it has said what hyper left unsaid.
+        Poll::Ready(Ok(()))
     }
 }
 

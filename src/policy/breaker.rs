@@ -246,7 +246,9 @@ mod tests {
     fn until(breaker: &Breaker) -> Moment {
         match breaker.state() {
             BreakerState::Blocked { until, .. } => until,
-            other => panic!("not blocked: {other:?}"),
+            other @ (BreakerState::Passing { .. } | BreakerState::Probing { .. }) => {
+                panic!("not blocked: {other:?}")
+            }
         }
     }
 

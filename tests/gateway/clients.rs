@@ -25,9 +25,10 @@ async fn l01_a_client_that_leaves_cancels_the_provider_within_100_ms() {
         a.set(behaviour);
         let mut body = chat("p");
         body["stream"] = stream.into();
+        let number = a.requests() + 1;
         let mut client = gateway.client().await;
         client.send_json(PATH, &auth(), &body).await.unwrap();
-        let number = a.requests() + 1;
+
         assert!(a.wait_for(number, Duration::from_secs(2)).await);
         tokio::time::sleep(Duration::from_millis(60)).await;
         let left_at = a.now();

@@ -4,6 +4,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    unreachable_pub,
+    clippy::too_many_lines,
     reason = "a test crate: a broken step is a failed test"
 )]
 

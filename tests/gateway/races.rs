@@ -101,7 +101,7 @@ async fn s07_a_slow_first_leg_is_hedged_at_the_learnt_p95_within_the_budget() {
     b.set(Behaviour::healthy().delayed(Duration::from_secs(2)));
     b.script(vec![Behaviour::healthy()]);
     a.script(Vec::new());
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     let answers = futures_util::future::join_all((0..2).map(|_| gateway.ask("p"))).await;
     assert!(answers.iter().all(|answer| answer.status() == 200));
     let metrics = gateway.metrics().await;

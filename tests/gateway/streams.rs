@@ -91,7 +91,7 @@ async fn s14_s15_s16_odd_but_whole_streams_end_well_and_at_once() {
     for number in ["S15", "S16"] {
         for variant in fault::variants(number, Dialect::OpenAi) {
             a.set(variant.behaviour);
-            let begun = std::time::Instant::now();
+            let begun = tokio::time::Instant::now();
             let stream = gateway.stream("p").await;
             assert!(
                 stream.is_done(),

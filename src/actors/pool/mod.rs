@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use ractor::RpcReplyPort;
 use state::{Answer, PoolState};
-pub use state::{ExplainedTarget, Explanation, Group, PoolLine};
+pub use state::{ExplainedTarget, Explanation};
+pub(crate) use state::{Group, PoolLine};
 
 use super::lease::Lease;
 use super::member::{Crash, Member, Stage};
@@ -41,14 +42,14 @@ pub(super) struct Waiting {
     reply: RpcReplyPort<Result<Lease, Refusal>>,
 }
 
-pub struct Pool {
+pub(crate) struct Pool {
     state: PoolState,
     /// When the next tick comes; `None` while none is under way.
     tick_due: Option<Moment>,
 }
 
 impl Pool {
-    pub fn new(line: Arc<PoolLine>, clock: super::Clock, random: fastrand::Rng) -> Self {
+    pub(crate) fn new(line: Arc<PoolLine>, clock: super::Clock, random: fastrand::Rng) -> Self {
         Self {
             state: PoolState::new(line, clock, random),
             tick_due: None,

@@ -29,7 +29,7 @@ const SAMPLE: usize = 8;
 
 /// The pool as configured: replaced as a whole when the configuration changes.
 #[derive(Debug)]
-pub struct PoolLine {
+pub(crate) struct PoolLine {
     pub cell: Arc<PoolCell>,
     pub seat: Arc<Seat>,
     pub groups: Vec<Group>,
@@ -40,7 +40,7 @@ pub struct PoolLine {
 
 /// One endpoint of the pool with the keys that reach it.
 #[derive(Debug)]
-pub struct Group {
+pub(crate) struct Group {
     pub endpoint: Arc<EndpointCell>,
     pub weight: f32,
     pub targets: Vec<Arc<Target>>,

@@ -58,7 +58,15 @@ pub fn encode_request(
         .flat_map(|message| &message.parts)
         .filter_map(|part| match part {
             Part::Text { text } => Some(json!({"type": "text", "text": text})),
-            _ => None,
+            // A system message is text; what else a client puts there means nothing.
+            Part::Image { .. }
+            | Part::Document { .. }
+            | Part::Audio { .. }
+            | Part::ToolCall { .. }
+            | Part::ToolResult { .. }
+            | Part::Thinking { .. }
+            | Part::RedactedThinking { .. }
+            | Part::Refusal { .. } => None,
         })
         .collect();
     if !system.is_empty() {

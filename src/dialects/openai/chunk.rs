@@ -250,7 +250,7 @@ fn pass(event: &Event, out: &mut BytesMut) {
 impl Relay for SpliceRelay {
     fn feed(&mut self, piece: &Bytes, out: &mut BytesMut) -> Result<(), StreamFault> {
         self.framer.push(piece).map_err(|_| StreamFault::TooLarge)?;
-        while let Some(event) = self.framer.next() {
+        while let Some(event) = self.framer.next_event() {
             let event = event.map_err(|_| StreamFault::TooLarge)?;
             self.event(&event, out)?;
         }
@@ -262,7 +262,9 @@ impl Relay for SpliceRelay {
             // A last event without its blank line still counts if it is whole, and is a cut if it is not.
             self.event(&event, out).map_err(|fault| match fault {
                 StreamFault::Malformed(_) => StreamFault::Truncated,
-                other => other,
+                other @ (StreamFault::Reported { .. }
+                | StreamFault::Truncated
+                | StreamFault::TooLarge) => other,
             })?;
         }
         let facts = &self.facts;

@@ -31,10 +31,7 @@ impl UpstreamError {
     /// `whole` is the answer around the error, for hints that stand beside it.
     pub(crate) fn read(status: u16, error: &Value, whole: &Value) -> Self {
         let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
-        let message = match error {
-            Value::String(message) => message.as_str(),
-            _ => text("message"),
-        };
+        let message = error.as_str().unwrap_or_else(|| text("message"));
         let code = error
             .get("code")
             .and_then(Value::as_str)

@@ -105,6 +105,7 @@ const LONGEST_MODEL: usize = 256;
 const MOST_OUTPUT: u64 = 10_000_000;
 const MOST_CHOICES: u64 = 128;
 
+#[expect(clippy::too_many_lines, reason = "a table of fields")]
 pub fn peek_request(body: &[u8]) -> Result<ChatPeek, RequestError> {
     let members = scan_object(body)?;
     let mut peek = ChatPeek {
