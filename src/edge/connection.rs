@@ -46,7 +46,7 @@ pub(super) struct ConnectionState {
     head_since: AtomicU64,
     /// The same for a write that the client does not take.
     stalled_since: AtomicU64,
-    /// Bytes of a head came that no request was made of yet.
+    /// Something was asked, if only half, and nothing was answered yet.
     head_begun: AtomicBool,
     /// Something of the answer under way was written.
     answered: AtomicBool,
@@ -98,7 +98,7 @@ impl ConnectionState {
             self.began.notify_one();
         }
         self.head_since.store(0, Ordering::Relaxed);
-        self.head_begun.store(false, Ordering::Relaxed);
+        self.head_begun.store(true, Ordering::Relaxed);
         self.answered.store(false, Ordering::Relaxed);
     }
 
@@ -176,6 +176,7 @@ impl Socket {
                     self.state.stalled_since.store(0, Ordering::Relaxed);
                 }
                 self.state.answered.store(true, Ordering::Relaxed);
+                self.state.head_begun.store(false, Ordering::Relaxed);
             }
         }
     }

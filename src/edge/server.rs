@@ -195,10 +195,10 @@ impl Inner {
         let (mut closing, mut is_draining) = (false, false);
         loop {
             tokio::select! {
-                _ = connection.as_mut() => {
+                ended = connection.as_mut() => {
                     if state.owes_an_answer() {
                         self.news.metrics.conn_closed("framing");
-                        let _ = stream.try_write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+                        let _ = stream.try_write(last_words(ended.err().as_deref()));
                     }
                     return Ended::ByUs;
                 }
@@ -234,6 +234,18 @@ enum Ended {
     ByUs,
     /// Nobody listens any more.
     ByThem,
+}
+
+/// What a client reads whose request could not be taken apart.
+fn last_words(error: Option<&(dyn std::error::Error + Send + Sync + 'static)>) -> &'static [u8] {
+    let too_large = error
+        .and_then(|error| error.downcast_ref::<hyper::Error>())
+        .is_some_and(hyper::Error::is_parse_too_large);
+    if too_large {
+        b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    } else {
+        b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    }
 }
 
 /// Closes so that the last answer arrives: a socket closed with unread bytes in it takes back what it sent.
