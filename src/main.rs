@@ -1,5 +1,8 @@
 //! The `switchyard` command: serve, check, audit.
 
+#[cfg(feature = "chaos")]
+mod bench;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,6 +36,15 @@ enum Command {
     /// The audit journal.
     #[command(subcommand)]
     Audit(Audit),
+    /// Measure the gateway against a bare proxy on this machine: CPU per request, in one run.
+    #[cfg(feature = "chaos")]
+    Bench {
+        /// Be the bare proxy in front of this address instead.
+        #[arg(long, hide = true)]
+        bare: Option<String>,
+        #[arg(long, hide = true)]
+        announce: Option<PathBuf>,
+    },
 }
 
 #[derive(clap::Args, Default)]
@@ -77,6 +89,13 @@ fn main() -> ExitCode {
         Command::Serve(serve) => run(serve),
         Command::Check(check) => self::check(&check),
         Command::Audit(Audit::Verify { path, json }) => audit(&path, json),
+        #[cfg(feature = "chaos")]
+        Command::Bench { bare, announce } => in_runtime(async {
+            match (bare, announce) {
+                (Some(upstream), Some(announce)) => bench::bare(&upstream, &announce).await,
+                _ => bench::run().await,
+            }
+        }),
     }
 }
 
@@ -155,18 +174,21 @@ fn audit(path: &std::path::Path, json: bool) -> ExitCode {
     }
 }
 
-fn run(serve: Serve) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
+fn in_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
-        Ok(runtime) => runtime,
+        Ok(runtime) => runtime.block_on(work),
         Err(error) => {
             complain(&format!("no runtime: {error}"));
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
-    runtime.block_on(async {
+    }
+}
+
+fn run(serve: Serve) -> ExitCode {
+    in_runtime(async {
         match self::serve(serve).await {
             Ok(code) => code,
             Err(error) => {
