@@ -1,1 +1,337 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use ractor::RpcReplyPort;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::*;
+use crate::config::{ConfigError, Fingerprint, Settings};
+use crate::domain::{
+    AttemptOutcome, Dialect, KeyName, Lane, Mode, PromptClass, ProviderName, RequestId, Shape,
+    Tokens, Usage,
+};
+
+struct NoDoor;
+
+impl SettingsDoor for NoDoor {
+    fn load(&self) -> BoxFuture<'static, Result<Settings, ConfigError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn fingerprint(&self) -> BoxFuture<'static, Fingerprint> {
+        Box::pin(std::future::pending())
+    }
+
+    fn publish(&self, _: Settings) -> Result<Vec<String>, ConfigError> {
+        Ok(Vec::new())
+    }
+}
+
+/// Counts the probes of keys and finds every key good.
+#[derive(Default)]
+struct GoodKeys(AtomicU32);
+
+impl KeyProbe for GoodKeys {
+    fn probe(&self, _: &ProviderName, _: &KeyName) -> BoxFuture<'static, KeyVerdict> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::ready(KeyVerdict::Good))
+    }
+}
+
+fn settings(requests_per_minute: Option<u64>) -> Settings {
+    use crate::config::{
+        KeyLimits, KeySettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode, Secret,
+        TargetSettings,
+    };
+    let secret = Secret::new("sk-test".to_owned());
+    let provider = |name: &str| {
+        Arc::new(ProviderSettings {
+            name: name.into(),
+            dialect: Dialect::Openai,
+            base_url: "http://127.0.0.1:1/v1".to_owned(),
+            keys: vec![KeySettings {
+                name: "k".into(),
+                fingerprint: secret.fingerprint(),
+                secret: secret.clone(),
+                limits: KeyLimits {
+                    requests_per_minute,
+                    ..KeyLimits::default()
+                },
+                models: None,
+            }],
+            models: Vec::new(),
+            reasoning_models: Vec::new(),
+            allow_private_address: true,
+            ca_pem: None,
+            h2: true,
+            max_in_flight: 100,
+            default_max_output: Tokens(16),
+        })
+    };
+    let target = |name: &str| TargetSettings {
+        provider: name.into(),
+        model: Some("m".into()),
+        weight: 1.0,
+        context_window: None,
+    };
+    let pool = PoolSettings {
+        name: "p".into(),
+        origin: PoolOrigin::Explicit,
+        targets: vec![target("a"), target("b")],
+        fallback: Vec::new(),
+        queue_length: 100,
+        max_wait: Duration::from_secs(10),
+        race: RaceMode::Marked,
+        hedge: crate::config::HedgeSettings {
+            enabled: false,
+            budget_share: crate::domain::Score::new(0.05),
+            largest_prompt: PromptClass::Medium,
+        },
+    };
+    Settings {
+        providers: vec![provider("a"), provider("b")],
+        pools: vec![Arc::new(pool)],
+        journal: crate::config::JournalSettings {
+            mode: crate::config::JournalMode::Off,
+            ..Default::default()
+        },
+        ..Settings::default()
+    }
+}
+
+async fn system(requests_per_minute: Option<u64>) -> (Arc<System>, RootHandle, Arc<GoodKeys>) {
+    let settings = settings(requests_per_minute);
+    let news = Arc::new(News {
+        metrics: crate::telemetry::metrics::GatewayMetrics::new(),
+        journal: JournalDesk::new(settings.journal.clone()),
+        give_up: Box::new(|| {}),
+    });
+    let probe = Arc::new(GoodKeys::default());
+    let parts = SystemParts {
+        clock: Clock::start(),
+        telemetry: crate::telemetry::Telemetry::install(),
+        news,
+        door: Arc::new(NoDoor),
+        probe: Arc::clone(&probe) as Arc<dyn KeyProbe>,
+        seed: 7,
+    };
+    let system = System::build(settings, parts);
+    let root = system.start(Vec::new()).await.unwrap();
+    (system, root, probe)
+}
+
+fn wish(system: &System) -> Wish {
+    Wish {
+        request: RequestId::from_draw(1),
+        routes: Arc::clone(&system.published().routes),
+        asked: Arc::from("p"),
+        step: 0,
+        shape: Shape {
+            class: PromptClass::Small,
+            mode: Mode::Stream,
+        },
+        lane: Lane::Default,
+        estimate: Estimate {
+            input: Tokens(10),
+            output: Tokens(10),
+        },
+        deadline: system.clock.now().after(Duration::from_secs(60)),
+        patience: Patience::None,
+        purpose: Purpose::Attempt,
+        tried: SmallVec::new(),
+        wider_than: None,
+    }
+}
+
+async fn place(system: &System, wish: Wish) -> Result<Lease, Refusal> {
+    let wish = Arc::new(wish);
+    let question = |reply: RpcReplyPort<_>| RouterMessage::Place {
+        wish: Arc::clone(&wish),
+        reply,
+    };
+    system
+        .router
+        .ask(Instant::now() + Duration::from_secs(70), question)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_nobody_took_is_refunded() {
+    let (system, _root, _) = system(Some(1)).await;
+    let lease = place(&system, wish(&system)).await.unwrap();
+    let window = Arc::clone(&lease.target().window);
+    assert_eq!(window.requests.sum(system.clock.now()), 1);
+    drop(lease);
+    assert_eq!(window.requests.sum(system.clock.now()), 0);
+    assert_eq!(window.in_flight.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_was_sent_counts_as_spent() {
+    let (system, _root, _) = system(Some(1)).await;
+    for _ in 0..2 {
+        let mut lease = place(&system, wish(&system)).await.unwrap();
+        lease.sent();
+    }
+    let refusal = place(&system, wish(&system)).await.unwrap_err();
+    assert_eq!(
+        refusal.why,
+        RefusalKind::Limited,
+        "both keys have spent their one request"
+    );
+    assert!(
+        refusal
+            .retry_after
+            .is_some_and(|wait| wait > Duration::from_secs(50))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn l3_who_waits_is_served_when_the_window_opens_and_not_before() {
+    let (system, _root, _) = system(Some(1)).await;
+    for _ in 0..2 {
+        place(&system, wish(&system)).await.unwrap().sent();
+    }
+    let began = Instant::now();
+    let mut patient = wish(&system);
+    patient.patience = Patience::Queue;
+    // Longer than the pool lets anyone wait: refused at once, not after ten seconds.
+    assert_eq!(
+        place(&system, patient.clone()).await.unwrap_err().why,
+        RefusalKind::Limited
+    );
+    assert!(began.elapsed() < Duration::from_secs(1));
+    tokio::time::advance(Duration::from_secs(55)).await;
+    patient.deadline = system.clock.now().after(Duration::from_secs(30));
+    let lease = place(&system, patient).await.unwrap();
+    assert!(
+        began.elapsed() >= Duration::from_secs(60),
+        "{:?}",
+        began.elapsed()
+    );
+    drop(lease);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_five_failures_block_an_endpoint_and_one_probe_brings_it_back() {
+    let (system, _root, _) = system(None).await;
+    let fail = |lease: &mut Lease| {
+        lease.sent();
+        lease.failed(FailedAttempt::plain(AttemptOutcome::ServerError));
+    };
+    let mut blocked = None;
+    for _ in 0..200 {
+        let mut lease = place(&system, wish(&system)).await.unwrap();
+        if lease.target().endpoint.provider.as_str() == "a" {
+            fail(&mut lease);
+            tokio::task::yield_now().await;
+            tokio::time::advance(Duration::from_millis(1)).await;
+            if lease.target().endpoint.breaker().label() == "blocked" {
+                blocked = Some(Arc::clone(&lease.target().endpoint));
+                break;
+            }
+        } else {
+            lease.sent();
+            lease.succeeded(Some(&Usage::default()));
+        }
+    }
+    let endpoint = blocked.expect("the breaker never blocked");
+    for _ in 0..20 {
+        let lease = place(&system, wish(&system)).await.unwrap();
+        assert_eq!(lease.target().endpoint.provider.as_str(), "b");
+    }
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let mut probe = place(&system, wish(&system)).await.unwrap();
+    assert!(probe.is_probe() && probe.target().endpoint.provider.as_str() == "a");
+    for _ in 0..5 {
+        assert!(
+            !place(&system, wish(&system)).await.unwrap().is_probe(),
+            "one probe per blocked period"
+        );
+    }
+    probe.sent();
+    probe.succeeded(None);
+    drop(probe);
+    tokio::time::advance(Duration::from_millis(5)).await;
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(endpoint.breaker().label(), "passing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn k01_a_refused_key_is_asked_about_again_and_returns() {
+    let (system, _root, probe) = system(None).await;
+    let mut lease = place(&system, wish(&system)).await.unwrap();
+    let key = Arc::clone(&lease.target().key);
+    lease.sent();
+    lease.failed(FailedAttempt::plain(AttemptOutcome::Auth));
+    drop(lease);
+    tokio::time::advance(Duration::from_millis(5)).await;
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    assert!(key.quarantine.left(system.clock.now()).is_some());
+    for _ in 0..10 {
+        let lease = place(&system, wish(&system)).await.unwrap();
+        assert!(!Arc::ptr_eq(&lease.target().key, &key));
+    }
+    tokio::time::sleep(Duration::from_secs(601)).await;
+    assert!(probe.0.load(Ordering::Relaxed) >= 1);
+    assert!(key.quarantine.left(system.clock.now()).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn x02_a_crashed_pool_is_back_within_ten_milliseconds_with_its_windows() {
+    let (system, _root, _) = system(Some(1)).await;
+    for _ in 0..2 {
+        place(&system, wish(&system)).await.unwrap().sent();
+    }
+    assert!(system.inject("root/pools/p", InjectedFault::Panic));
+    let began = Instant::now();
+    let refusal = place(&system, wish(&system)).await.unwrap_err();
+    assert_eq!(
+        refusal.why,
+        RefusalKind::Limited,
+        "the window was forgotten"
+    );
+    assert!(
+        began.elapsed() <= Duration::from_millis(10),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn x05_a_hanging_actor_is_killed_by_the_watchdog() {
+    let (system, _root, _) = system(None).await;
+    assert!(system.inject("root/pools/p", InjectedFault::Hang));
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert!(place(&system, wish(&system)).await.is_ok());
+    let seat = system
+        .tables
+        .seats()
+        .into_iter()
+        .find(|seat| seat.path() == "root/pools/p")
+        .unwrap();
+    assert_eq!(seat.restarts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tree_stops_when_told() {
+    let (system, root, _) = system(None).await;
+    root.stop(Duration::from_secs(5)).await;
+    let running = system
+        .tables
+        .seats()
+        .into_iter()
+        .filter(|seat| seat.kind() != ActorKind::Root && seat.state() == SeatState::Running)
+        .count();
+    assert_eq!(running, 0);
+}

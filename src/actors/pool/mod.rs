@@ -3,8 +3,6 @@
 //! A restart forgets who waited (their tasks ask again) and nothing else: the numbers live in cells.
 
 mod state;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
