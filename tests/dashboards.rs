@@ -24,10 +24,11 @@ fn check(expression: &str) -> usize {
     let mut found = 0;
     let mut labels: BTreeSet<&str> = BTreeSet::new();
     for word in words(expression) {
-        if !word.starts_with("switchyard_")
-            && !(word.starts_with("gen_ai_")
-                && table().iter().any(|row| word.starts_with(row.name)))
-        {
+        let ours = word.starts_with("switchyard_")
+            || table()
+                .iter()
+                .any(|row| row.name.starts_with("gen_ai_") && word.starts_with(row.name));
+        if !ours {
             continue;
         }
         let row = table()
