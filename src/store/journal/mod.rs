@@ -1,9 +1,10 @@
 //! The journal: one line of JSON per record, each chained to the one before by SHA-256.
 //!
-//! # Why a thread with a buffer
+//! # Who writes
 //! An intent must be on its way to the disk before the first byte goes to a provider (ground rule G8), so
-//! a request waits for its batch. All requests of a moment share one write. Attempts and outcomes wake
-//! nobody: they ride with the next intent, or leave within 20 ms.
+//! a request waits for its record. While the disk is quick, whoever waits writes for itself and for all who
+//! came before: a write to the page cache costs less than waking a thread. A disk that turns slow, syncs,
+//! and records nobody waits for are left to a thread of their own, which writes all of a moment at once.
 
 mod record;
 mod segment;

@@ -44,6 +44,8 @@ pub enum JournalError {
 #[derive(Debug, Default)]
 pub struct JournalHealth {
     unwritable: AtomicBool,
+    /// The last write took longer than a task may be held up.
+    slow: AtomicBool,
     /// Milliseconds the writing of the current batch has taken so far; 0 while nothing is being written.
     busy_since_ms: AtomicU64,
     records: AtomicU64,
@@ -103,6 +105,44 @@ struct Shared {
     pending: Lock<Pending>,
     wake: Condvar,
     health: Arc<JournalHealth>,
+    writer: Lock<Writer>,
+    mode: JournalMode,
+}
+
+impl Shared {
+    /// Whether the one who waits may write for itself and for all who came before.
+    ///
+    /// # Why
+    /// A write to the page cache takes a few microseconds; waking a thread for it and being woken again
+    /// takes several times that. A disk that was slow a moment ago is left to the thread, which may wait.
+    fn write_here(&self) -> bool {
+        self.mode == JournalMode::Fast && !self.health.slow.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is pending, unless somebody is writing already; then false.
+    fn try_drain(&self) -> bool {
+        let Ok(mut writer) = self.writer.try_lock() else {
+            return false;
+        };
+        self.drain(&mut writer);
+        true
+    }
+
+    fn drain(&self, writer: &mut Writer) {
+        loop {
+            let Ok(mut pending) = self.pending.lock() else {
+                return;
+            };
+            if pending.ends.is_empty() {
+                return;
+            }
+            let (closed, asleep) = (pending.closed, pending.asleep);
+            let batch = std::mem::take(&mut *pending);
+            (pending.closed, pending.asleep) = (closed, asleep);
+            drop(pending);
+            writer.write(batch);
+        }
+    }
 }
 
 /// Where records are handed in. Clones share one thread, which ends when the last is dropped.
@@ -128,6 +168,8 @@ impl Drop for Closer {
 const MOST_PENDING: usize = 8 << 20;
 /// Records nobody waits for leave at the latest after this.
 const LINGER: Duration = Duration::from_millis(20);
+/// Tasks write for themselves only while writes are faster than this.
+const SLOW: Duration = Duration::from_millis(1);
 const RETRY_OPEN: Duration = Duration::from_millis(500);
 /// How far back a start looks for requests without an outcome.
 const LOOK_BACK: u64 = 64 << 20;
@@ -190,10 +232,18 @@ impl JournalHandle {
         encode(record, at, &mut pending.bytes);
         let end = pending.bytes.len();
         pending.ends.push(end);
-        let wake = waiter.is_some() || pending.asleep;
+        let somebody_waits = waiter.is_some();
+        let wake = somebody_waits || pending.asleep;
         pending.waiters.extend(waiter);
-        pending.asleep = false;
-        drop(pending);
+        if somebody_waits && self.shared.write_here() {
+            drop(pending);
+            if self.shared.try_drain() {
+                return Ok(());
+            }
+        } else {
+            pending.asleep = false;
+            drop(pending);
+        }
         if wake {
             self.shared.wake.notify_one();
         }
@@ -215,14 +265,9 @@ pub fn open(
     let lock = lock_folder(&options.folder).map_err(fail)?;
     let found = look_back(&options.folder).map_err(|error| fail(error.to_string()))?;
     let health = Arc::new(JournalHealth::default());
-    let shared = Arc::new(Shared {
-        pending: Lock::default(),
-        wake: Condvar::new(),
-        health: Arc::clone(&health),
-    });
     let mut writer = Writer {
         options: options.clone(),
-        health,
+        health: Arc::clone(&health),
         file: None,
         path: PathBuf::new(),
         failed: None,
@@ -234,6 +279,13 @@ pub fn open(
     writer
         .new_segment()
         .map_err(|error| fail(error.to_string()))?;
+    let shared = Arc::new(Shared {
+        pending: Lock::default(),
+        wake: Condvar::new(),
+        health,
+        writer: Lock::new(writer),
+        mode: options.mode,
+    });
     let handle = JournalHandle {
         _closer: Arc::new(Closer(Arc::clone(&shared))),
         shared: Arc::clone(&shared),
@@ -244,7 +296,7 @@ pub fn open(
         .spawn(move || {
             let _on_exit = CallOnDrop(Some(on_exit));
             let _lock = lock;
-            writer.run(&shared);
+            run(&shared);
         })
         .map_err(|error| fail(error.to_string()))?;
     Ok((handle, found.opened))
@@ -441,6 +493,7 @@ fn cut_tail(path: &Path, good: u64) -> io::Result<()> {
     file.sync_data()
 }
 
+#[derive(Debug)]
 struct Writer {
     options: JournalOptions,
     health: Arc<JournalHealth>,
@@ -456,25 +509,6 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&mut self, shared: &Shared) {
-        loop {
-            let (batch, closed) = next_batch(shared, self.file.is_none());
-            if self.file.is_none() {
-                // Tried at most every RETRY_OPEN: the wait is in `next_batch`.
-                let _ = self.new_segment();
-            }
-            if !batch.ends.is_empty() {
-                self.write(batch);
-            }
-            if closed {
-                if let Some(file) = &self.file {
-                    let _ = file.sync_data();
-                }
-                return;
-            }
-        }
-    }
-
     fn write(&mut self, batch: Pending) {
         let (seq, chain, good) = (self.seq, self.chain, self.written);
         self.out.clear();
@@ -488,7 +522,11 @@ impl Writer {
         self.health
             .busy_since_ms
             .store(wall_ms(), Ordering::Relaxed);
+        let began = tokio::time::Instant::now();
         let done = self.put();
+        self.health
+            .slow
+            .store(began.elapsed() > SLOW, Ordering::Relaxed);
         self.health.busy_since_ms.store(0, Ordering::Relaxed);
         let answer = match done {
             Ok(()) => {
@@ -574,51 +612,47 @@ impl Writer {
     }
 }
 
-/// Waits for records: at once when someone waits for them, else until they have lingered.
-fn next_batch(shared: &Shared, broken: bool) -> (Pending, bool) {
-    let Ok(mut pending) = shared.pending.lock() else {
-        return (Pending::default(), true);
-    };
+/// The thread's life: writes what nobody wrote for himself, and opens anew what failed.
+fn run(shared: &Shared) {
     loop {
-        if pending.closed || !pending.waiters.is_empty() {
-            break;
-        }
-        let quiet = pending.ends.is_empty();
-        if quiet && !broken {
-            pending.asleep = true;
-            match shared.wake.wait(pending) {
-                Ok(woken) => pending = woken,
-                Err(_poisoned) => return (Pending::default(), true),
-            }
-            if pending.waiters.is_empty() && !pending.closed {
-                pending = match linger(shared, pending, LINGER) {
-                    Some(pending) => pending,
-                    None => return (Pending::default(), true),
-                };
-                break;
-            }
-            continue;
-        }
-        let wait = if broken { RETRY_OPEN } else { LINGER };
-        pending = match linger(shared, pending, wait) {
-            Some(pending) => pending,
-            None => return (Pending::default(), true),
+        let closed = wait(shared, !shared.health.writable());
+        let Ok(mut writer) = shared.writer.lock() else {
+            return;
         };
-        break;
+        if writer.file.is_none() {
+            // Tried at most every RETRY_OPEN: the wait is in `wait`.
+            let _ = writer.new_segment();
+        }
+        shared.drain(&mut writer);
+        if closed {
+            if let Some(file) = &writer.file {
+                let _ = file.sync_data();
+            }
+            return;
+        }
     }
-    let closed = pending.closed;
-    let mut batch = std::mem::take(&mut *pending);
-    pending.closed = closed;
-    batch.closed = closed;
-    (batch, closed)
 }
 
-type Guard<'a> = std::sync::MutexGuard<'a, Pending>;
-
-fn linger<'a>(shared: &'a Shared, pending: Guard<'a>, wait: Duration) -> Option<Guard<'a>> {
-    shared
-        .wake
-        .wait_timeout(pending, wait)
-        .ok()
-        .map(|(pending, _timed_out)| pending)
+/// Waits for records: at once when someone waits for them, else until they have lingered. Answers whether
+/// the journal was closed.
+fn wait(shared: &Shared, broken: bool) -> bool {
+    let Ok(mut pending) = shared.pending.lock() else {
+        return true;
+    };
+    if pending.ends.is_empty() && !broken && !pending.closed {
+        pending.asleep = true;
+        match shared.wake.wait(pending) {
+            Ok(woken) => pending = woken,
+            Err(_poisoned) => return true,
+        }
+        pending.asleep = false;
+    }
+    if pending.waiters.is_empty() && !pending.closed {
+        let limit = if broken { RETRY_OPEN } else { LINGER };
+        match shared.wake.wait_timeout(pending, limit) {
+            Ok((woken, _timed_out)) => pending = woken,
+            Err(_poisoned) => return true,
+        }
+    }
+    pending.closed
 }
