@@ -250,7 +250,7 @@ fn last_words(error: Option<&(dyn std::error::Error + Send + Sync + 'static)>) -
 
 /// Closes so that the last answer arrives: a socket closed with unread bytes in it takes back what it sent.
 async fn linger(stream: &TcpStream) {
-    const LIMIT: Duration = Duration::from_millis(200);
+    const LIMIT: Duration = Duration::from_secs(1);
     const MOST_BYTES: usize = 1 << 20;
     let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
     let until_they_close = async {
