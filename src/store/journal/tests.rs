@@ -238,6 +238,8 @@ fn x11_a_full_disk_refuses_at_once_and_recovers_by_itself() {
         .unwrap();
     runtime.block_on(async {
         handle.append_and_wait(&intent(1)).await.unwrap();
+        // By now the thread sleeps until somebody calls it.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         handle.fail_next_writes(true);
         assert_eq!(
             handle.append_and_wait(&intent(2)).await,

@@ -125,6 +125,13 @@ impl Shared {
             return false;
         };
         self.drain(&mut writer);
+        drop(writer);
+        if !self.health.writable() {
+            // The thread opens anew what failed. It looks at the health under this lock before it goes to
+            // sleep, so it has either seen the failure or is asleep and hears the call.
+            drop(self.pending.lock());
+            self.wake.notify_one();
+        }
         true
     }
 
@@ -615,7 +622,7 @@ impl Writer {
 /// The thread's life: writes what nobody wrote for himself, and opens anew what failed.
 fn run(shared: &Shared) {
     loop {
-        let closed = wait(shared, !shared.health.writable());
+        let closed = wait(shared);
         let Ok(mut writer) = shared.writer.lock() else {
             return;
         };
@@ -635,11 +642,11 @@ fn run(shared: &Shared) {
 
 /// Waits for records: at once when someone waits for them, else until they have lingered. Answers whether
 /// the journal was closed.
-fn wait(shared: &Shared, broken: bool) -> bool {
+fn wait(shared: &Shared) -> bool {
     let Ok(mut pending) = shared.pending.lock() else {
         return true;
     };
-    if pending.ends.is_empty() && !broken && !pending.closed {
+    if pending.ends.is_empty() && shared.health.writable() && !pending.closed {
         pending.asleep = true;
         match shared.wake.wait(pending) {
             Ok(woken) => pending = woken,
@@ -648,7 +655,11 @@ fn wait(shared: &Shared, broken: bool) -> bool {
         pending.asleep = false;
     }
     if pending.waiters.is_empty() && !pending.closed {
-        let limit = if broken { RETRY_OPEN } else { LINGER };
+        let limit = if shared.health.writable() {
+            LINGER
+        } else {
+            RETRY_OPEN
+        };
         match shared.wake.wait_timeout(pending, limit) {
             Ok((woken, _timed_out)) => pending = woken,
             Err(_poisoned) => return true,
