@@ -1,16 +1,16 @@
 //! One client connection: what is known of it, and a socket that remembers.
 //!
 //! # Why a socket of our own
-//! Three things only the socket can tell: that a client takes no bytes any more (fault L02), that a head
-//! comes too slowly (fault L03), and that a client which closed its side is gone or only half closed
-//! (faults L01, L10). A half-closed client still wants its answer; one that is gone must be noticed
+//! Four things only the socket can tell: that a client takes no bytes any more (fault L02), that a head
+//! comes too slowly (fault L03), that a request is framed ambiguously (attack A14), and that a client
+//! which closed its side is gone or only half closed (faults L01, L10). A half-closed client still wants its answer; one that is gone must be noticed
 //! within 100 ms. An interim response tells them apart: whoever is gone resets the connection.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
+
+use super::framing::{Framing, Violation};
 
 /// What handlers may know and ask of their connection.
 #[derive(Clone, Debug)]
@@ -50,6 +52,8 @@ pub(super) struct ConnectionState {
     head_begun: AtomicBool,
     /// Something of the answer under way was written.
     answered: AtomicBool,
+    /// Why nothing more is read from this connection.
+    violation: OnceLock<Violation>,
     began: Notify,
     pub(super) close: Notify,
 }
@@ -81,6 +85,7 @@ impl ConnectionState {
             stalled_since: AtomicU64::new(0),
             head_begun: AtomicBool::new(false),
             answered: AtomicBool::new(false),
+            violation: OnceLock::new(),
             began: Notify::new(),
             close: Notify::new(),
         })
@@ -107,6 +112,10 @@ impl ConnectionState {
         let begun =
             self.head_begun.load(Ordering::Relaxed) || self.serving.load(Ordering::Relaxed) > 0;
         begun && !self.answered.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn violation(&self) -> Option<Violation> {
+        self.violation.get().copied()
     }
 
     pub(super) fn request_ends(&self) {
@@ -147,15 +156,21 @@ impl ConnectionState {
 pub(super) struct Socket {
     stream: Arc<TcpStream>,
     state: Arc<ConnectionState>,
+    framing: Framing,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, state: Arc<ConnectionState>) -> (Self, Arc<TcpStream>) {
+    pub(super) fn new(
+        stream: TcpStream,
+        state: Arc<ConnectionState>,
+        max_header_bytes: usize,
+    ) -> (Self, Arc<TcpStream>) {
         let stream = Arc::new(stream);
         (
             Self {
                 stream: Arc::clone(&stream),
                 state,
+                framing: Framing::new(max_header_bytes),
             },
             stream,
         )
@@ -184,10 +199,14 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.framing.refused().is_some() {
+            // As if the client had ended: what stands before the fault is answered, nothing behind it read.
+            return Poll::Ready(Ok(()));
+        }
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
             let unfilled = buf.initialize_unfilled();
@@ -196,8 +215,12 @@ impl AsyncRead for Socket {
                     return Poll::Ready(Ok(()));
                 }
                 Ok(read) => {
-                    buf.advance(read);
+                    let admitted = self.framing.admit(unfilled.get(..read).unwrap_or_default());
+                    buf.advance(admitted);
                     self.state.bytes_read();
+                    if let Some(violation) = self.framing.refused() {
+                        self.state.violation.get_or_init(|| violation);
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

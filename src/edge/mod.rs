@@ -6,6 +6,7 @@ mod auth;
 mod body;
 mod chat;
 mod connection;
+mod framing;
 mod health;
 mod models;
 mod reply;

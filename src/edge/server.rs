@@ -11,8 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use futures_util::future::BoxFuture;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{Request, StatusCode, Version};
+use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -22,6 +21,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tower_service::Service as _;
 
 use super::connection::{ConnectionControl, ConnectionState, Socket, until_gone};
+use super::framing::Violation;
 use crate::actors::{Listener, News};
 use crate::config::ListenSettings;
 
@@ -169,7 +169,11 @@ impl Inner {
 
     async fn serve(&self, stream: TcpStream, peer: std::net::SocketAddr) {
         let state = ConnectionState::new(peer);
-        let (socket, stream) = Socket::new(stream, Arc::clone(&state));
+        let (socket, stream) = Socket::new(
+            stream,
+            Arc::clone(&state),
+            self.options.listen.max_header_bytes,
+        );
         if self.serve_socket(socket, &stream, &state).await == Ended::ByUs {
             linger(&stream).await;
         }
@@ -196,9 +200,12 @@ impl Inner {
         loop {
             tokio::select! {
                 ended = connection.as_mut() => {
-                    if state.owes_an_answer() {
+                    let violation = state.violation();
+                    if violation.is_some_and(|violation| violation.in_head) || state.owes_an_answer() {
+                        let _ = stream.try_write(last_words(ended.err().as_deref(), violation).as_bytes());
                         self.news.metrics.conn_closed("framing");
-                        let _ = stream.try_write(last_words(ended.err().as_deref()));
+                    } else if violation.is_some() {
+                        self.news.metrics.conn_closed("framing");
                     }
                     return Ended::ByUs;
                 }
@@ -219,7 +226,8 @@ impl Inner {
                         self.news.metrics.conn_closed(reason.label());
                         if reason == super::connection::CloseReason::SlowHead {
                             // Whoever still listens reads why.
-                            let _ = stream.try_write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+                            let why = "the request's head did not arrive in time; send it at once, or raise listen.head_timeout_ms";
+                            let _ = stream.try_write(refusal("408 Request Timeout", "slow_head", why).as_bytes());
                         }
                         return if reason == super::connection::CloseReason::SlowReader { Ended::ByThem } else { Ended::ByUs };
                     }
@@ -237,15 +245,44 @@ enum Ended {
 }
 
 /// What a client reads whose request could not be taken apart.
-fn last_words(error: Option<&(dyn std::error::Error + Send + Sync + 'static)>) -> &'static [u8] {
+fn last_words(
+    error: Option<&(dyn std::error::Error + Send + Sync + 'static)>,
+    violation: Option<Violation>,
+) -> String {
     let too_large = error
         .and_then(|error| error.downcast_ref::<hyper::Error>())
         .is_some_and(hyper::Error::is_parse_too_large);
-    if too_large {
-        b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-    } else {
-        b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    match violation {
+        Some(violation) => refusal(
+            "400 Bad Request",
+            "bad_framing",
+            &format!(
+                "the request's framing is ambiguous: {}; send one content-length or one chunked transfer-encoding, and lines that end in CRLF",
+                violation.why
+            ),
+        ),
+        None if too_large => refusal(
+            "431 Request Header Fields Too Large",
+            "headers_too_large",
+            "the request's header fields are too large; send fewer or shorter ones, or raise listen.max_header_bytes",
+        ),
+        None => refusal(
+            "400 Bad Request",
+            "bad_framing",
+            "the request is not HTTP as RFC 9112 has it",
+        ),
     }
+}
+
+/// An answer written past hyper, to a request that hyper never had. `message` holds nothing from outside.
+fn refusal(status: &str, code: &str, message: &str) -> String {
+    let body = format!(
+        "{{\"error\":{{\"message\":\"{message}\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"{code}\"}}}}"
+    );
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nx-should-retry: false\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// Closes so that the last answer arrives: a socket closed with unread bytes in it takes back what it sent.
@@ -299,12 +336,6 @@ async fn serve_request(
 ) -> Result<Response, Infallible> {
     state.request_begins();
     let serving = Serving(Arc::clone(&state));
-    if let Some(status) = bad_framing(&request) {
-        state.close.notify_one();
-        let mut response = Response::new(Body::from("the request's framing is ambiguous\n"));
-        *response.status_mut() = status;
-        return Ok(response);
-    }
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectionControl { state });
     let response = router.call(request).await?;
@@ -314,22 +345,6 @@ async fn serve_request(
             _serving: serving,
         })
     }))
-}
-
-/// Heads that two parsers could read differently (attack A14). hyper refuses most of them; these it lets
-/// through.
-fn bad_framing(request: &Request<Incoming>) -> Option<StatusCode> {
-    let headers = request.headers();
-    let te = headers.contains_key(TRANSFER_ENCODING);
-    let bad = (te && headers.contains_key(CONTENT_LENGTH))
-        || headers.get_all(CONTENT_LENGTH).iter().count() > 1
-        || headers.get_all(TRANSFER_ENCODING).iter().count() > 1
-        || (te && request.version() == Version::HTTP_10)
-        || headers
-            .get(TRANSFER_ENCODING)
-            .is_some_and(|value| value != "chunked")
-        || headers.get_all(HOST).iter().count() > 1;
-    bad.then_some(StatusCode::BAD_REQUEST)
 }
 
 /// An answer's body that tells the connection when it is over.

@@ -6,7 +6,7 @@ use serde_json::json;
 use switchyard_chaos::client::Client;
 use switchyard_chaos::mock::Behaviour;
 
-use crate::frame::{ADMIN_KEY, KEY, PATH, admin_auth, alone, auth, chat, mock};
+use crate::frame::{ADMIN_KEY, KEY, PATH, admin_auth, alone, auth, chat, code_of, mock};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a01_no_key_or_an_odd_one_is_refused_with_one_and_the_same_text() {
@@ -106,56 +106,158 @@ async fn a07_no_trick_with_the_path_reaches_the_admin_side() {
     }
 }
 
+/// Every body here would be answered by the provider if its framing were let through.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a14_ambiguous_framing_is_400_and_the_connection_closes() {
     let a = mock("a").await;
     let gateway = alone(&a, "").await;
-    let start = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n");
-    for (name, rest) in [
+    let body = chat("p").to_string();
+    let (long, hex) = (body.len(), format!("{:x}", body.len()));
+    let chunked = format!("{hex}\r\n{body}\r\n0\r\n\r\n");
+    let line = format!("POST {PATH} HTTP/1.1\r\n");
+    let fields = format!("host: x\r\nauthorization: Bearer {KEY}\r\n");
+    let plain = format!("{line}{fields}content-length: {long}\r\n\r\n{body}");
+    let head = format!("{line}{fields}");
+    let cases = [
         (
             "cl.te",
-            "content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            format!(
+                "{head}content-length: {}\r\ntransfer-encoding: chunked\r\n\r\n{chunked}",
+                chunked.len()
+            ),
         ),
         (
             "te.cl",
-            "transfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n",
+            format!(
+                "{head}transfer-encoding: chunked\r\ncontent-length: {}\r\n\r\n{chunked}",
+                chunked.len()
+            ),
         ),
         (
             "te.te",
-            "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n",
+            format!(
+                "{head}transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n{chunked}"
+            ),
         ),
-        ("odd te", "transfer-encoding: xchunked\r\n\r\n0\r\n\r\n"),
-        ("plus", "content-length: +5\r\n\r\nhello"),
         (
-            "twin cl",
-            "content-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+            "te list",
+            format!("{head}transfer-encoding: identity, chunked\r\n\r\n{chunked}"),
         ),
-        ("fold", "x-a: 1\r\n b\r\ncontent-length: 2\r\n\r\n{}"),
+        (
+            "odd te",
+            format!("{head}transfer-encoding: xchunked\r\n\r\n{chunked}"),
+        ),
+        (
+            "plus",
+            format!("{head}content-length: +{long}\r\n\r\n{body}"),
+        ),
+        (
+            "same twin cl",
+            format!("{head}content-length: {long}\r\ncontent-length: {long}\r\n\r\n{body}"),
+        ),
+        (
+            "other twin cl",
+            format!("{head}content-length: {long}\r\ncontent-length: 6\r\n\r\n{body}"),
+        ),
+        (
+            "cl list",
+            format!("{head}content-length: {long}, {long}\r\n\r\n{body}"),
+        ),
+        (
+            "fold",
+            format!("{head}x-a: 1\r\n b\r\ncontent-length: {long}\r\n\r\n{body}"),
+        ),
+        (
+            "bare lf",
+            format!("{head}x-a: 1\ncontent-length: {long}\r\n\r\n{body}"),
+        ),
+        (
+            "bare lf end",
+            format!("{head}content-length: {long}\r\n\n{body}"),
+        ),
+        (
+            "space",
+            format!("{head}content-length : {long}\r\n\r\n{body}"),
+        ),
+        (
+            "twin host",
+            format!("{head}host: y\r\ncontent-length: {long}\r\n\r\n{body}"),
+        ),
+        (
+            "chunk extension",
+            format!("{head}transfer-encoding: chunked\r\n\r\n{hex};a=b\r\n{body}\r\n0\r\n\r\n"),
+        ),
         (
             "bad chunk",
-            "transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+            format!("{head}transfer-encoding: chunked\r\n\r\nzz\r\n{body}\r\n0\r\n\r\n"),
         ),
-    ] {
-        let mut client = gateway.client().await;
-        client
-            .send(format!("{start}{rest}").as_bytes())
-            .await
-            .unwrap();
-        match client.read_answer().await {
-            Ok(answer) => assert_eq!(
-                answer.status(),
-                400,
-                "{name}: {:?}",
-                String::from_utf8_lossy(&answer.body)
+        (
+            "lf chunk",
+            format!("{head}transfer-encoding: chunked\r\n\r\n{hex}\n{body}\r\n0\r\n\r\n"),
+        ),
+        (
+            "1.0 te",
+            format!("POST {PATH} HTTP/1.0\r\n{fields}transfer-encoding: chunked\r\n\r\n{chunked}"),
+        ),
+        (
+            "upgrade",
+            format!(
+                "GET /live HTTP/1.1\r\n{fields}upgrade: websocket\r\nconnection: upgrade\r\n\r\n{plain}"
             ),
-            Err(error) => panic!("{name}: {error}"),
-        }
+        ),
+    ];
+    for (name, request) in cases {
+        let mut client = gateway.client().await;
+        client.send(request.as_bytes()).await.unwrap();
+        let answer = client
+            .read_answer()
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(answer.status(), 400, "{name}: {}", answer.json());
+        assert!(!code_of(&answer).is_empty(), "{name}: {}", answer.json());
         assert!(
             client.closes_within(Duration::from_secs(1)).await,
             "{name}: the connection stays open"
         );
+        assert_eq!(a.requests(), 0, "{name}: the provider was asked");
     }
+    // One byte at a time no less.
+    let mut client = gateway.client().await;
+    let slow = format!("{head}content-length: {long}\r\ncontent-length: {long}\r\n\r\n");
+    for byte in slow.as_bytes() {
+        client.send(&[*byte]).await.unwrap();
+    }
+    assert_eq!(client.read_answer().await.unwrap().status(), 400);
     assert_eq!(a.requests(), 0);
+    let metrics = gateway.metrics().await;
+    assert!(
+        metrics.contains("switchyard_conn_closed_total{why=\"framing\"} 20"),
+        "{metrics}"
+    );
+}
+
+/// A request hidden behind a good one in the same packet is not read; the good one is answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a14_what_stands_before_the_fault_is_answered_and_nothing_behind_it() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    let body = chat("p").to_string();
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: {}\r\n",
+        body.len()
+    );
+    let good = format!("{head}\r\n{body}");
+    let bad = format!("{head}transfer-encoding: chunked\r\n\r\n{body}");
+    let mut client = gateway.client().await;
+    client
+        .send(format!("{good}{bad}{good}").as_bytes())
+        .await
+        .unwrap();
+    assert_eq!(client.read_answer().await.unwrap().status(), 200);
+    let refused = client.read_answer().await.unwrap();
+    assert_eq!(code_of(&refused), "bad_framing");
+    assert!(client.closes_within(Duration::from_secs(1)).await);
+    assert_eq!(a.requests(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
