@@ -21,7 +21,8 @@ use crate::domain::{
 use crate::policy::timers::{TimerBounds, first_content_limit};
 use crate::store::journal::{AttemptRecord, Record};
 use crate::upstream::{
-    AttemptError, Call, LimitKind, Reply, ReplyBody, date_wait, passed, pushback, told,
+    Again, AttemptError, Call, Fields, LimitKind, Reply, ReplyBody, Rope, date_wait, passed,
+    pushback, told,
 };
 
 /// An attempt under way, or over.
@@ -255,30 +256,36 @@ impl Dispatch {
             failure,
         })?;
         *dropped = prepared.dropped;
-        let client = self
-            .upstreams
-            .of(&provider.name)
-            .ok_or(Failed::plain(AttemptOutcome::Connect))?;
-        let key = leg.lease.target().key_name.clone();
         leg.lease.sent();
-        let sent = timeout_at(
-            give_up_at,
-            client.send(Call {
-                key: &key,
-                body: prepared.body,
-            }),
-        )
-        .await;
-        let reply = match sent {
-            Ok(reply) => reply.inspect_err(|error| self.note_blocked(error, leg))?,
-            Err(_elapsed) => return Err(Failed::plain(AttemptOutcome::FirstContentTimeout)),
-        };
-        self.note_reply(leg, &reply);
-        let headers = passed(&reply.headers).collect();
-        match timeout_at(give_up_at, first_content(translation, reply)).await {
-            Ok(answer) => answer.map(|answer| (headers, answer)),
+        match timeout_at(give_up_at, self.exchange(leg, translation, prepared.body)).await {
+            Ok(answered) => answered,
             Err(_elapsed) => Err(Failed::plain(AttemptOutcome::FirstContentTimeout)),
         }
+    }
+
+    async fn exchange(
+        &self,
+        leg: &mut Leg,
+        translation: Translation<'_>,
+        body: Rope,
+    ) -> Result<(Vec<(http::HeaderName, http::HeaderValue)>, WonAnswer), Failed> {
+        let target = Arc::clone(leg.lease.target());
+        let client = self
+            .upstreams
+            .of(&target.provider.name)
+            .ok_or(Failed::plain(AttemptOutcome::Connect))?;
+        let call = Call {
+            key: &target.key_name,
+            body,
+        };
+        let reply = client
+            .send(call)
+            .await
+            .inspect_err(|error| self.note_blocked(error, leg))?;
+        self.note_reply(leg, &reply);
+        let headers = passed(&reply.fields).collect();
+        let answer = first_content(translation, reply).await?;
+        Ok((headers, answer))
     }
 
     /// How long this attempt may take to show content (fault P20).
@@ -324,12 +331,15 @@ impl Dispatch {
     /// Takes what the provider's headers tell about its limits.
     fn note_reply(&self, leg: &mut Leg, reply: &Reply) {
         leg.status = Some(reply.status.as_u16());
-        if reply.retried_stale {
-            self.news.metrics.conn_stale();
+        match reply.again {
+            None => {}
+            Some(Again::Stale) => self.news.metrics.conn_stale(),
+            Some(Again::GoAway) => self.news.metrics.h2_goaway("goaway"),
+            Some(Again::Refused) => self.news.metrics.h2_goaway("refused"),
         }
         let now = self.clock.now();
         let window = &leg.lease.target().window;
-        for told in told(&reply.headers, SystemTime::now()) {
+        for told in told(&reply.fields, SystemTime::now()) {
             let place = match told.kind {
                 LimitKind::Requests => &window.told_requests,
                 LimitKind::Tokens => &window.told_tokens,
@@ -356,11 +366,8 @@ enum Form {
     Unsaid,
 }
 
-fn form(headers: &http::HeaderMap) -> Form {
-    let named = headers
-        .get(http::header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+fn form(fields: &Fields) -> Form {
+    let named = fields.text("content-type").unwrap_or_default();
     if named.starts_with("text/event-stream") {
         Form::EventStream
     } else if named.starts_with("text/html") {
@@ -375,22 +382,22 @@ fn form(headers: &http::HeaderMap) -> Form {
 async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<WonAnswer, Failed> {
     let Reply {
         status,
-        headers,
+        fields,
         mut body,
         ..
     } = reply;
     if !status.is_success() {
         let told = body.collect(LARGEST_ERROR).await.unwrap_or_default();
-        let text: &[u8] = if form(&headers) == Form::Page {
+        let text: &[u8] = if form(&fields) == Form::Page {
             b""
         } else {
             &told
         };
         let error = translation.error(status.as_u16(), text);
-        let wait = pushback(&headers, error.retry_in, SystemTime::now()).wait;
+        let wait = pushback(&fields, error.retry_in, SystemTime::now()).wait;
         return Err(from_provider(error, wait));
     }
-    let mut form = form(&headers);
+    let mut form = form(&fields);
     if form == Form::Unsaid {
         // Neither name was used: the body itself says what it is.
         let json = body

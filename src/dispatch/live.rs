@@ -6,7 +6,7 @@
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -361,6 +361,15 @@ impl Drop for Live {
 /// Reads a finished stream's connection to its end, so that it can be used again; one that will not end
 /// is closed.
 fn linger(mut body: ReplyBody) {
+    // Most often the end came with the terminal event.
+    let mut cx = Context::from_waker(Waker::noop());
+    loop {
+        match body.poll_piece(&mut cx) {
+            Poll::Ready(Some(Ok(_))) => {}
+            Poll::Ready(_) => return,
+            Poll::Pending => break,
+        }
+    }
     tokio::spawn(async move {
         let _ = tokio::time::timeout(LINGER, async { while body.piece().await.is_some() {} }).await;
     });

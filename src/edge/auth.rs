@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use ring::hmac;
+use ring::digest;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::config::ClientSettings;
@@ -58,7 +58,8 @@ impl AuthFault {
 }
 
 pub struct ClientKeys {
-    pepper: hmac::Key,
+    /// A digest that has read a secret of this process.
+    pepper: digest::Context,
     by_digest: HashMap<[u8; 32], Client>,
     /// No keys are configured: everyone who reaches the (loopback) listener is let in.
     open: bool,
@@ -76,10 +77,12 @@ const LONGEST_KEY: usize = 4_096;
 
 impl ClientKeys {
     pub fn new(clients: &[ClientSettings]) -> Self {
-        let mut secret = [0; 32];
+        // One block of the digest, so that it is read once and not for every request.
+        let mut secret = [0; 64];
         // Without randomness the digest is unkeyed, which is still a digest.
         let _ = SystemRandom::new().fill(&mut secret);
-        let pepper = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+        let mut pepper = digest::Context::new(&digest::SHA256);
+        pepper.update(&secret);
         let by_digest = clients
             .iter()
             .map(|settings| {
@@ -88,7 +91,7 @@ impl ClientKeys {
                     lane: settings.lane,
                     settings: Some(Arc::new(settings.clone())),
                 };
-                (digest(&pepper, settings.key.expose().as_bytes()), client)
+                (peppered(&pepper, settings.key.expose().as_bytes()), client)
             })
             .collect();
         Self {
@@ -116,18 +119,17 @@ impl ClientKeys {
         }
         let credential = credential(headers)?;
         self.by_digest
-            .get(&digest(&self.pepper, credential))
+            .get(&peppered(&self.pepper, credential))
             .cloned()
             .ok_or(AuthFault::Unknown)
     }
 }
 
-fn digest(pepper: &hmac::Key, credential: &[u8]) -> [u8; 32] {
+fn peppered(pepper: &digest::Context, credential: &[u8]) -> [u8; 32] {
+    let mut digest = pepper.clone();
+    digest.update(credential);
     let mut short = [0; 32];
-    for (to, from) in short
-        .iter_mut()
-        .zip(hmac::sign(pepper, credential).as_ref())
-    {
+    for (to, from) in short.iter_mut().zip(digest.finish().as_ref()) {
         *to = *from;
     }
     short
@@ -136,21 +138,22 @@ fn digest(pepper: &hmac::Key, credential: &[u8]) -> [u8; 32] {
 /// The one credential of a request. Two that differ are refused: which one counts would be a guess.
 pub(super) fn credential(headers: &HeaderMap) -> Result<&[u8], AuthFault> {
     let mut found: Option<&[u8]> = None;
-    let bearer = headers.get_all(AUTHORIZATION).iter().map(|value| {
-        let bytes = value.as_bytes();
-        let (scheme, rest) = bytes.split_at_checked(7).ok_or(AuthFault::Malformed)?;
-        if scheme.eq_ignore_ascii_case(b"bearer ") {
-            Ok(rest)
+    for (name, value) in headers {
+        let candidate = if *name == AUTHORIZATION {
+            let (scheme, rest) = value
+                .as_bytes()
+                .split_at_checked(7)
+                .ok_or(AuthFault::Malformed)?;
+            if !scheme.eq_ignore_ascii_case(b"bearer ") {
+                return Err(AuthFault::Malformed);
+            }
+            rest
+        } else if KEY_HEADERS.contains(&name.as_str()) {
+            value.as_bytes()
         } else {
-            Err(AuthFault::Malformed)
-        }
-    });
-    let plain = KEY_HEADERS
-        .iter()
-        .flat_map(|name| headers.get_all(*name))
-        .map(|value| Ok(value.as_bytes()));
-    for candidate in bearer.chain(plain) {
-        let candidate = candidate?.trim_ascii();
+            continue;
+        };
+        let candidate = candidate.trim_ascii();
         let candidate = candidate.strip_prefix(b"Bearer ").unwrap_or(candidate);
         if candidate.is_empty()
             || candidate.len() > LONGEST_KEY

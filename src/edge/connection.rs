@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::framing::{Framing, Violation};
+use crate::config::ListenSettings;
 
 /// What handlers may know and ask of their connection.
 #[derive(Clone, Debug)]
@@ -48,6 +49,10 @@ pub(super) struct ConnectionState {
     head_since: AtomicU64,
     /// The same for a write that the client does not take.
     stalled_since: AtomicU64,
+    /// The same for a connection on which nothing is asked.
+    idle_since: AtomicU64,
+    /// HTTP/2: frames between requests are no slow head.
+    frames: AtomicBool,
     /// Something was asked, if only half, and nothing was answered yet.
     head_begun: AtomicBool,
     /// Something of the answer under way was written.
@@ -63,6 +68,7 @@ pub(super) struct ConnectionState {
 pub(super) enum CloseReason {
     SlowHead,
     SlowReader,
+    Idle,
 }
 
 impl CloseReason {
@@ -70,6 +76,7 @@ impl CloseReason {
         match self {
             Self::SlowHead => "slow_head",
             Self::SlowReader => "slow_reader",
+            Self::Idle => "idle",
         }
     }
 }
@@ -83,6 +90,8 @@ impl ConnectionState {
             // A connection that never sends anything is a slow head as well.
             head_since: AtomicU64::new(1),
             stalled_since: AtomicU64::new(0),
+            idle_since: AtomicU64::new(0),
+            frames: AtomicBool::new(false),
             head_begun: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             violation: OnceLock::new(),
@@ -103,6 +112,7 @@ impl ConnectionState {
             self.began.notify_one();
         }
         self.head_since.store(0, Ordering::Relaxed);
+        self.idle_since.store(0, Ordering::Relaxed);
         self.head_begun.store(true, Ordering::Relaxed);
         self.answered.store(false, Ordering::Relaxed);
     }
@@ -119,28 +129,41 @@ impl ConnectionState {
     }
 
     pub(super) fn request_ends(&self) {
-        self.serving.fetch_sub(1, Ordering::Relaxed);
+        if self.serving.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.idle_since.store(self.stamp(), Ordering::Relaxed);
+        }
+    }
+
+    /// The connection turned out to speak HTTP/2.
+    fn speaks_frames(&self) {
+        if !self.frames.swap(true, Ordering::Relaxed) {
+            self.head_since.store(0, Ordering::Relaxed);
+            self.idle_since.store(self.stamp(), Ordering::Relaxed);
+        }
     }
 
     /// Whether the connection has used up somebody's patience.
-    pub(super) fn overdue(&self, head: Duration, stall: Duration) -> Option<CloseReason> {
+    pub(super) fn overdue(&self, listen: &ListenSettings) -> Option<CloseReason> {
         let older = |since: &AtomicU64, limit: Duration| {
             let since = since.load(Ordering::Relaxed);
             since != 0
                 && self.stamp().saturating_sub(since)
                     >= u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
         };
-        if older(&self.stalled_since, stall) {
+        let quiet = self.serving.load(Ordering::Relaxed) == 0;
+        if older(&self.stalled_since, listen.write_stall) {
             Some(CloseReason::SlowReader)
-        } else if self.serving.load(Ordering::Relaxed) == 0 && older(&self.head_since, head) {
+        } else if quiet && older(&self.head_since, listen.head_timeout) {
             Some(CloseReason::SlowHead)
+        } else if quiet && older(&self.idle_since, listen.idle_timeout) {
+            Some(CloseReason::Idle)
         } else {
             None
         }
     }
 
     fn bytes_read(&self) {
-        if self.serving.load(Ordering::Relaxed) > 0 {
+        if self.serving.load(Ordering::Relaxed) > 0 || self.frames.load(Ordering::Relaxed) {
             return;
         }
         if !self.head_begun.swap(true, Ordering::Relaxed) {
@@ -217,6 +240,9 @@ impl AsyncRead for Socket {
                 Ok(read) => {
                     let admitted = self.framing.admit(unfilled.get(..read).unwrap_or_default());
                     buf.advance(admitted);
+                    if self.framing.is_http2() {
+                        self.state.speaks_frames();
+                    }
                     self.state.bytes_read();
                     if let Some(violation) = self.framing.refused() {
                         self.state.violation.get_or_init(|| violation);

@@ -40,8 +40,10 @@ enum Place {
     },
     ChunkEnd,
     Trailers,
-    /// HTTP/2, whose frames have lengths of their own, or a head hyper refuses for its size.
-    Unwatched,
+    /// HTTP/2, whose frames have lengths of their own.
+    Frames,
+    /// A head that hyper refuses for its size.
+    TooLong,
     Refused(Violation),
 }
 
@@ -65,10 +67,15 @@ impl Framing {
     }
 
     pub(super) fn refused(&self) -> Option<Violation> {
-        match self.place {
-            Place::Refused(violation) => Some(violation),
-            _ => None,
+        if let Place::Refused(violation) = self.place {
+            Some(violation)
+        } else {
+            None
         }
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        self.place == Place::Frames
     }
 
     /// Judges bytes that arrived and says how many of them may be read: all, or those before the head or
@@ -78,19 +85,23 @@ impl Framing {
         let mut good = 0;
         while !rest.is_empty() {
             rest = match self.place {
-                Place::Unwatched => return bytes.len(),
+                Place::Frames | Place::TooLong => return bytes.len(),
                 Place::Refused(_) => return good,
-                Place::Body { left } => self.skip(rest, left),
-                Place::ChunkData { left } => self.skip(rest, left),
-                _ => self.read_line(rest),
+                Place::Body { left } | Place::ChunkData { left } => self.skip(rest, left),
+                Place::Start { .. }
+                | Place::Fields
+                | Place::ChunkSize
+                | Place::ChunkEnd
+                | Place::Trailers => self.read_line(rest),
             };
             if !matches!(self.place, Place::Fields | Place::Refused(_)) {
                 good = bytes.len() - rest.len();
             }
         }
-        match self.place {
-            Place::Refused(_) => good,
-            _ => bytes.len(),
+        if self.refused().is_some() {
+            good
+        } else {
+            bytes.len()
         }
     }
 
@@ -110,7 +121,7 @@ impl Framing {
         let Some(end) = memchr::memchr(b'\n', rest) else {
             if self.line.len() + rest.len() > self.longest_line {
                 // hyper refuses what is this long, in its own words.
-                self.place = Place::Unwatched;
+                self.place = Place::TooLong;
             } else {
                 self.line.extend_from_slice(rest);
             }
@@ -148,7 +159,7 @@ impl Framing {
         match self.place {
             Place::Start { first } => {
                 if first && line == b"PRI * HTTP/2.0" {
-                    return Ok(Place::Unwatched);
+                    return Ok(Place::Frames);
                 }
                 if line.is_empty() {
                     return Ok(self.place);
@@ -173,7 +184,11 @@ impl Framing {
             Place::Trailers if line.is_empty() => Ok(Place::Start { first: false }),
             // Nothing here reads trailers, so all that matters is where they end.
             Place::Trailers => Ok(Place::Trailers),
-            place => Ok(place),
+            place @ (Place::Body { .. }
+            | Place::ChunkData { .. }
+            | Place::Frames
+            | Place::TooLong
+            | Place::Refused(_)) => Ok(place),
         }
     }
 }

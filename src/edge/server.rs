@@ -128,8 +128,8 @@ fn builder(listen: &ListenSettings) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // hyper's timer also runs between requests; slow heads are watched by the connection itself.
-        .header_read_timeout(listen.idle_timeout)
+        // Slow heads and idle connections are watched by the connection itself, without a timer a request.
+        .header_read_timeout(None)
         .max_buf_size(listen.max_header_bytes)
         .max_headers(listen.max_headers)
         .half_close(true)
@@ -222,7 +222,7 @@ impl Inner {
                     connection.as_mut().graceful_shutdown();
                 }
                 _ = watch.tick() => {
-                    if let Some(reason) = state.overdue(listen.head_timeout, listen.write_stall) {
+                    if let Some(reason) = state.overdue(listen) {
                         self.news.metrics.conn_closed(reason.label());
                         if reason == super::connection::CloseReason::SlowHead {
                             // Whoever still listens reads why.

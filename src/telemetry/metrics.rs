@@ -80,6 +80,7 @@ rows! {
     BODY_BYTES = Gauge "switchyard_body_bytes" [] "Request bodies in memory";
     TELEMETRY_DROPPED = Counter "switchyard_telemetry_dropped" [] "Log lines dropped because the sink is slow";
     CONN_STALE = Counter "switchyard_conn_stale_total" [] "Free retries after a provider closed an idle connection";
+    H2_GOAWAY = Counter "switchyard_h2_goaway_total" ["why"] "Requests said again for free because HTTP/2 refused them unheard";
     OVERHEAD = Histogram "switchyard_overhead_seconds" ["pool"] "Time of a request that was not spent waiting for a provider";
     BUILD = Gauge "switchyard_build_info" ["version"] "Always 1";
     OPERATION = Histogram "gen_ai_client_operation_duration_seconds" ["gen_ai_operation_name", "gen_ai_request_model", "error_type"] "Duration of requests";
@@ -327,6 +328,10 @@ impl GatewayMetrics {
 
     pub fn conn_stale(&self) {
         self.conn_stale.increment(1);
+    }
+
+    pub fn h2_goaway(&self, why: &'static str) {
+        counter!(H2_GOAWAY, "why" => why).increment(1);
     }
 
     pub fn failover(&self, from: AttemptOutcome) {

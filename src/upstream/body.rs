@@ -9,6 +9,8 @@ use hyper::body::Incoming;
 use smallvec::SmallVec;
 
 use super::error::{AttemptError, sort};
+use super::line::LineBody;
+use super::pool::StreamPlace;
 use crate::domain::AttemptOutcome;
 
 /// A request body in pieces: what was spliced is new, the rest is the client's own bytes.
@@ -25,6 +27,10 @@ impl Rope {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    pub(super) fn pieces(&self) -> impl Iterator<Item = Bytes> + '_ {
+        self.pieces.iter().cloned()
     }
 }
 
@@ -76,15 +82,34 @@ impl Body for Rope {
 /// An answer's body. Dropping it before the end closes the connection or resets the stream.
 #[derive(Debug)]
 pub struct ReplyBody {
-    incoming: Incoming,
+    source: Source,
     /// Looked at and not yet read.
     peeked: Option<Bytes>,
 }
 
+#[derive(Debug)]
+enum Source {
+    Line(LineBody),
+    Stream {
+        incoming: Incoming,
+        _place: StreamPlace,
+    },
+}
+
 impl ReplyBody {
-    pub(super) fn new(incoming: Incoming) -> Self {
+    pub(super) fn from_line(body: LineBody) -> Self {
         Self {
-            incoming,
+            source: Source::Line(body),
+            peeked: None,
+        }
+    }
+
+    pub(super) fn from_stream(incoming: Incoming, place: StreamPlace) -> Self {
+        Self {
+            source: Source::Stream {
+                incoming,
+                _place: place,
+            },
             peeked: None,
         }
     }
@@ -110,18 +135,20 @@ impl ReplyBody {
         if let Some(piece) = self.peeked.take() {
             return Poll::Ready(Some(Ok(piece)));
         }
-        loop {
-            return match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(None) => Poll::Ready(None),
-                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(body_error(&error)))),
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(piece) if piece.is_empty() => continue,
-                    Ok(piece) => Poll::Ready(Some(Ok(piece))),
-                    // Trailers mean nothing to us.
-                    Err(_trailers) => continue,
-                },
-            };
+        match &mut self.source {
+            Source::Line(body) => body.poll_piece(cx),
+            Source::Stream { incoming, .. } => poll_stream(incoming, cx),
+        }
+    }
+
+    /// As [`ReplyBody::poll_piece`], in pieces as large as may be.
+    fn poll_large_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, AttemptError>>> {
+        match (&mut self.source, &self.peeked) {
+            (Source::Line(body), None) => body.poll_large_piece(cx),
+            _ => self.poll_piece(cx),
         }
     }
 
@@ -129,13 +156,24 @@ impl ReplyBody {
         std::future::poll_fn(|cx| self.poll_piece(cx)).await
     }
 
+    async fn large_piece(&mut self) -> Option<Result<Bytes, AttemptError>> {
+        std::future::poll_fn(|cx| self.poll_large_piece(cx)).await
+    }
+
     /// The whole body, if it is not larger than `limit` (fault P32). One piece is handed on without a copy.
     pub async fn collect(mut self, limit: usize) -> Result<Bytes, AttemptError> {
-        let Some(first) = self.piece().await.transpose()? else {
+        let Some(first) = self.large_piece().await.transpose()? else {
             return Ok(Bytes::new());
         };
-        let expected = usize::try_from(self.incoming.size_hint().lower()).unwrap_or(usize::MAX);
-        let Some(second) = self.piece().await.transpose()? else {
+        let expected = match &self.source {
+            Source::Line(body) => body.known_rest(),
+            Source::Stream { incoming, .. } => incoming.size_hint().lower(),
+        };
+        let expected = usize::try_from(expected).unwrap_or(usize::MAX);
+        if expected > limit {
+            return Err(AttemptError::of(AttemptOutcome::TooLarge));
+        }
+        let Some(second) = self.large_piece().await.transpose()? else {
             return within(first, limit);
         };
         let room = first
@@ -146,13 +184,32 @@ impl ReplyBody {
         let mut whole = BytesMut::with_capacity(room);
         whole.extend_from_slice(&first);
         whole.extend_from_slice(&second);
-        while let Some(piece) = self.piece().await.transpose()? {
+        while let Some(piece) = self.large_piece().await.transpose()? {
             if whole.len() + piece.len() > limit {
                 return Err(AttemptError::of(AttemptOutcome::TooLarge));
             }
             whole.extend_from_slice(&piece);
         }
         within(whole.freeze(), limit)
+    }
+}
+
+fn poll_stream(
+    incoming: &mut Incoming,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Bytes, AttemptError>>> {
+    loop {
+        return match Pin::new(&mut *incoming).poll_frame(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(body_error(&error)))),
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(piece) if piece.is_empty() => continue,
+                Ok(piece) => Poll::Ready(Some(Ok(piece))),
+                // Trailers mean nothing to us.
+                Err(_trailers) => continue,
+            },
+        };
     }
 }
 

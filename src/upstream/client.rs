@@ -1,24 +1,21 @@
 //! One provider's client: own connections, address parsed once, request heads ready made.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-    TRANSFER_ENCODING, USER_AGENT,
-};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::Connected;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::body::{ReplyBody, Rope};
-use super::connect::{Connector, ConnectorOptions, Served};
+use super::connect::{Connector, ConnectorOptions, Place};
 use super::error::{AttemptError, BuildError, sort};
+use super::fields::Fields;
+use super::line::LineError;
+use super::pool::{Pool, Way};
 use crate::config::{KeySettings, ProviderSettings, TimeoutSettings};
 use crate::domain::{AttemptOutcome, Dialect, KeyName};
 
@@ -36,24 +33,50 @@ pub struct Call<'a> {
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
-    pub headers: HeaderMap,
+    pub fields: Fields,
     pub body: ReplyBody,
-    /// An idle connection turned out to be closed, and a fresh one was used (fault N08).
-    pub retried_stale: bool,
+    /// The request was said twice, because its first saying was surely not heard.
+    pub again: Option<Again>,
+}
+
+/// Why a request was sent once more at no cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// A resting connection turned out to be closed (fault N08).
+    Stale,
+    /// The connection was told to end before this request's number (fault N09).
+    GoAway,
+    /// The stream was refused before it was looked at (fault N10).
+    Refused,
 }
 
 pub struct ProviderClient {
-    client: Client<Connector, Rope>,
+    pool: Arc<Pool>,
     chat: Uri,
-    /// The head of a request, per key.
-    heads: HashMap<KeyName, HeaderMap>,
+    /// What a request begins with, per key.
+    heads: HashMap<KeyName, RequestHead>,
 }
 
-/// A head of an answer larger than this is an attack or a mistake (fault P32).
-const LARGEST_HEAD: usize = 64 * 1024;
-const MOST_HEADERS: usize = 500;
-const IDLE: Duration = Duration::from_secs(60);
-const PING_EVERY: Duration = Duration::from_secs(20);
+/// A request's head, ready made.
+struct RequestHead {
+    /// HTTP/1.1, up to the value of its content-length.
+    line: Bytes,
+    /// HTTP/2.
+    map: HeaderMap,
+}
+
+/// Why nothing came back.
+enum Unanswered {
+    /// It may be said once more.
+    Unheard(Again),
+    Failed(AttemptError),
+}
+
+impl From<AttemptError> for Unanswered {
+    fn from(error: AttemptError) -> Self {
+        Self::Failed(error)
+    }
+}
 
 impl ProviderClient {
     pub fn new(options: &ProviderOptions<'_>) -> Result<Self, BuildError> {
@@ -61,31 +84,27 @@ impl ProviderClient {
         let chat: Uri = endpoint(provider, "chat/completions", "messages")
             .parse()
             .map_err(|error: http::uri::InvalidUri| BuildError::Address(error.to_string()))?;
+        let place =
+            Place::of(&chat).ok_or_else(|| BuildError::Address("it names no host".to_owned()))?;
         let heads = provider
             .keys
             .iter()
-            .map(|key| Ok((key.name.clone(), head(provider, key)?)))
+            .map(|key| {
+                let map = head(provider, key)?;
+                let line = line_head(&chat, &map);
+                Ok((key.name.clone(), RequestHead { line, map }))
+            })
             .collect::<Result<_, BuildError>>()?;
         let connector = Connector::new(ConnectorOptions {
+            place,
             connect: options.timeouts.connect,
             tls: options.timeouts.tls,
             dns: options.timeouts.dns,
             allow_private_address: provider.allow_private_address,
             tls_config: Arc::new(tls_config(provider)?),
         });
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE)
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .http1_max_headers(MOST_HEADERS)
-            .http1_max_buf_size(LARGEST_HEAD)
-            .http2_keep_alive_interval(PING_EVERY)
-            .http2_keep_alive_timeout(PING_EVERY)
-            .http2_adaptive_window(true)
-            .http2_max_header_list_size(u32::try_from(LARGEST_HEAD).unwrap_or(u32::MAX))
-            .build(connector);
         Ok(Self {
-            client,
+            pool: Pool::new(connector),
             chat,
             heads,
         })
@@ -97,20 +116,65 @@ impl ProviderClient {
             .heads
             .get(call.key)
             .ok_or(AttemptError::of(AttemptOutcome::Auth))?;
-        match self
-            .client
-            .request(self.request(head, call.body.clone()))
-            .await
-        {
-            Ok(response) => reply(response, false),
-            // Nothing was read and the connection had served before: it died while idle. Once, for free.
-            Err(error) if is_stale(&error) => {
-                let again = self.client.request(self.request(head, call.body)).await;
-                again
-                    .map_err(|error| sort(&error))
-                    .and_then(|response| reply(response, true))
+        let way = match self.pool.kept() {
+            Some(way) => way,
+            None => self.pool.open().await?,
+        };
+        let again = match self.send_on(way, head, &call.body).await {
+            Ok(reply) => return Ok(reply),
+            Err(Unanswered::Failed(error)) => return Err(error),
+            Err(Unanswered::Unheard(again)) => again,
+        };
+        // Once, for free, on a connection that was not resting.
+        let way = self.pool.open().await?;
+        match self.send_on(way, head, &call.body).await {
+            Ok(reply) => Ok(Reply {
+                again: Some(again),
+                ..reply
+            }),
+            Err(Unanswered::Failed(error)) => Err(error),
+            Err(Unanswered::Unheard(_)) => Err(AttemptError::of(AttemptOutcome::Reset)),
+        }
+    }
+
+    async fn send_on(
+        &self,
+        way: Way,
+        head: &RequestHead,
+        body: &Rope,
+    ) -> Result<Reply, Unanswered> {
+        match way {
+            Way::Line(line) => {
+                let head = head.with_length(body.len());
+                match line.exchange(head, body, &self.pool).await {
+                    Ok((head, body)) => Ok(judged(
+                        head.status,
+                        head.fields,
+                        ReplyBody::from_line(body),
+                    )?),
+                    Err(LineError::Stale) => Err(Unanswered::Unheard(Again::Stale)),
+                    Err(LineError::Failed(error)) => Err(error.into()),
+                }
             }
-            Err(error) => Err(sort(&error)),
+            Way::Shared(mut shared, place) => {
+                let request = self.request(&head.map, body.clone());
+                let response = shared
+                    .sender
+                    .send_request(request)
+                    .await
+                    .map_err(|error| unanswered(&error))?;
+                let (parts, incoming) = response.into_parts();
+                let fields = parts
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_bytes()))
+                    .collect();
+                Ok(judged(
+                    parts.status,
+                    fields,
+                    ReplyBody::from_stream(incoming, place),
+                )?)
+            }
         }
     }
 
@@ -127,6 +191,55 @@ impl ProviderClient {
     }
 }
 
+impl RequestHead {
+    fn with_length(&self, length: usize) -> Bytes {
+        let mut whole = BytesMut::with_capacity(self.line.len() + 24);
+        whole.extend_from_slice(&self.line);
+        // Writing to memory cannot fail.
+        let _ = write!(whole, "{length}\r\n\r\n");
+        whole.freeze()
+    }
+}
+
+/// The HTTP/1.1 form of a head, up to where the length goes.
+fn line_head(uri: &Uri, fields: &HeaderMap) -> Bytes {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let host = uri.authority().map_or("", |authority| authority.as_str());
+    let mut line = BytesMut::with_capacity(512);
+    line.extend_from_slice(format!("POST {path} HTTP/1.1\r\nhost: {host}\r\n").as_bytes());
+    for (name, value) in fields {
+        line.extend_from_slice(name.as_str().as_bytes());
+        line.extend_from_slice(b": ");
+        line.extend_from_slice(value.as_bytes());
+        line.extend_from_slice(b"\r\n");
+    }
+    line.extend_from_slice(b"content-length: ");
+    line.freeze()
+}
+
+/// What an HTTP/2 failure before the answer's head means.
+fn unanswered(error: &hyper::Error) -> Unanswered {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return match error.reason() {
+                Some(h2::Reason::ENHANCE_YOUR_CALM) => {
+                    AttemptError::of(AttemptOutcome::Throttled).into()
+                }
+                Some(h2::Reason::REFUSED_STREAM) => Unanswered::Unheard(Again::Refused),
+                _ if error.is_go_away() && error.is_remote() => Unanswered::Unheard(Again::GoAway),
+                _ => sort(error).into(),
+            };
+        }
+        source = error.source();
+    }
+    // Never put on the connection at all.
+    if error.is_canceled() || error.is_closed() {
+        return Unanswered::Unheard(Again::Stale);
+    }
+    sort(error).into()
+}
+
 /// The address of an operation. Anthropic's own SDKs write the base without its version, others with it.
 pub(super) fn endpoint(provider: &ProviderSettings, openai: &str, anthropic: &str) -> String {
     let base = &provider.base_url;
@@ -135,27 +248,6 @@ pub(super) fn endpoint(provider: &ProviderSettings, openai: &str, anthropic: &st
         Dialect::Anthropic if base.ends_with("/v1") => format!("{base}/{anthropic}"),
         Dialect::Anthropic => format!("{base}/v1/{anthropic}"),
     }
-}
-
-/// Whether the request met a kept connection that was already closed by the other side.
-fn is_stale(error: &hyper_util::client::legacy::Error) -> bool {
-    if error.is_connect() || !error.connect_info().is_some_and(was_used) {
-        return false;
-    }
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<hyper::Error>() {
-            return error.is_incomplete_message() || error.is_canceled() || error.is_closed();
-        }
-        source = error.source();
-    }
-    false
-}
-
-fn was_used(connected: &Connected) -> bool {
-    let mut extras = http::Extensions::new();
-    connected.get_extras(&mut extras);
-    extras.get::<Served>().is_some_and(Served::any)
 }
 
 fn head(provider: &ProviderSettings, key: &KeySettings) -> Result<HeaderMap, BuildError> {
@@ -221,35 +313,25 @@ pub(super) fn tls_config(provider: &ProviderSettings) -> Result<rustls::ClientCo
 }
 
 /// Judges the head of an answer before anyone reads its body.
-fn reply(response: Response<Incoming>, retried_stale: bool) -> Result<Reply, AttemptError> {
-    let (parts, body) = response.into_parts();
-    if let Some(served) = parts.extensions.get::<Served>() {
-        served.count();
-    }
-    let headers = parts.headers;
-    // Two ways to say where the body ends are one too many (fault P19).
-    let framings = headers.get_all(CONTENT_LENGTH).iter().count();
-    if framings > 1 || (framings == 1 && headers.contains_key(TRANSFER_ENCODING)) {
-        return Err(AttemptError::blocked(AttemptOutcome::BadBody, "framing"));
-    }
-    if parts.status.is_redirection() {
+fn judged(status: StatusCode, fields: Fields, body: ReplyBody) -> Result<Reply, AttemptError> {
+    if status.is_redirection() {
         // Following it would carry our key to another host (fault P30).
         return Err(AttemptError::blocked(AttemptOutcome::BadBody, "redirect"));
     }
-    if parts.status.is_informational() {
+    if status.is_informational() {
         return Err(AttemptError::of(AttemptOutcome::BadBody));
     }
-    let encoded = headers
-        .get(CONTENT_ENCODING)
-        .is_some_and(|encoding| encoding != "identity");
+    let encoded = fields
+        .all("content-encoding")
+        .any(|encoding| encoding.is_none_or(|encoding| !encoding.eq_ignore_ascii_case("identity")));
     if encoded {
         // Never asked for (fault P33): nothing is unpacked, so nothing can explode.
         return Err(AttemptError::blocked(AttemptOutcome::TooLarge, "encoding"));
     }
     Ok(Reply {
-        status: parts.status,
-        headers,
-        body: ReplyBody::new(body),
-        retried_stale,
+        status,
+        fields,
+        body,
+        again: None,
     })
 }

@@ -4,17 +4,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use futures_util::future::BoxFuture;
 use http::Uri;
-use hyper::rt::ReadBufCursor;
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -24,12 +20,38 @@ use tokio_rustls::client::TlsStream;
 use super::address::is_public;
 use super::error::ConnectFault;
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Connector {
     inner: Arc<Inner>,
 }
 
+/// Where a provider is.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) secure: bool,
+    /// Without the brackets of an IPv6 address.
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl Place {
+    pub(super) fn of(uri: &Uri) -> Option<Self> {
+        let secure = uri.scheme_str() == Some("https");
+        let host = uri.host()?;
+        Some(Self {
+            secure,
+            host: host
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned(),
+            port: uri.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+        })
+    }
+}
+
+#[derive(Debug)]
 pub(super) struct ConnectorOptions {
+    pub(super) place: Place,
     pub(super) connect: Duration,
     pub(super) tls: Duration,
     pub(super) dns: Duration,
@@ -37,12 +59,14 @@ pub(super) struct ConnectorOptions {
     pub(super) tls_config: Arc<rustls::ClientConfig>,
 }
 
+#[derive(Debug)]
 struct Inner {
     options: ConnectorOptions,
     last_good: ArcSwapOption<Looked>,
 }
 
 /// What a lookup answered.
+#[derive(Debug)]
 struct Looked {
     at: Instant,
     addresses: Vec<IpAddr>,
@@ -66,40 +90,30 @@ impl Connector {
     }
 }
 
-impl tower_service::Service<Uri> for Connector {
-    type Response = Link;
-    type Error = ConnectFault;
-    type Future = BoxFuture<'static, Result<Link, ConnectFault>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectFault>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let inner = Arc::clone(&self.inner);
-        Box::pin(async move { inner.connect(&uri).await })
+impl Connector {
+    /// A new connection to the one place this connector knows.
+    pub(super) async fn connect(&self) -> Result<Link, ConnectFault> {
+        self.inner.connect().await
     }
 }
 
 impl Inner {
-    async fn connect(&self, uri: &Uri) -> Result<Link, ConnectFault> {
-        let secure = uri.scheme_str() == Some("https");
-        let host = uri.host().ok_or(ConnectFault::Dns)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    async fn connect(&self) -> Result<Link, ConnectFault> {
+        let Place { secure, host, port } = &self.options.place;
+        let (secure, port) = (*secure, *port);
         let addresses = self.addresses(host, port).await?;
         let dialled = timeout(self.options.connect, dial(addresses, port)).await;
         let stream = dialled.map_err(|_| ConnectFault::Connect)??;
         // Small writes must not wait for each other; a socket that refuses the option still works.
         let _ = stream.set_nodelay(true);
         if !secure {
-            return Ok(Link::Plain(TokioIo::new(stream), Served::default()));
+            return Ok(Link::Plain(stream));
         }
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectFault::Certificate)?;
+        let name = ServerName::try_from(host.clone()).map_err(|_| ConnectFault::Certificate)?;
         let handshake =
             TlsConnector::from(Arc::clone(&self.options.tls_config)).connect(name, stream);
         match timeout(self.options.tls, handshake).await {
-            Ok(Ok(stream)) => Ok(Link::Tls(Box::new(TokioIo::new(stream)), Served::default())),
+            Ok(Ok(stream)) => Ok(Link::Tls(Box::new(stream))),
             Ok(Err(error)) => Err(tls_fault(&error)),
             Err(_elapsed) => Err(ConnectFault::Tls),
         }
@@ -185,86 +199,65 @@ fn tls_fault(error: &io::Error) -> ConnectFault {
     }
 }
 
-/// Whether a connection has brought an answer before: only such a one can have gone stale (fault N08).
-#[derive(Clone, Debug, Default)]
-pub(super) struct Served(Arc<AtomicBool>);
-
-impl Served {
-    pub(super) fn count(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn any(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// A connection to a provider.
+#[derive(Debug)]
 pub(super) enum Link {
-    Plain(TokioIo<TcpStream>, Served),
-    Tls(Box<TokioIo<TlsStream<TcpStream>>>, Served),
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Connection for Link {
-    fn connected(&self) -> Connected {
+impl Link {
+    pub(super) fn speaks_h2(&self) -> bool {
         match self {
-            Self::Plain(_, served) => Connected::new().extra(served.clone()),
-            Self::Tls(stream, served) => {
-                let connected = Connected::new().extra(served.clone());
-                let (_, session) = stream.inner().get_ref();
-                if session.alpn_protocol() == Some(b"h2") {
-                    connected.negotiated_h2()
-                } else {
-                    connected
-                }
-            }
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
 }
 
-impl hyper::rt::Read for Link {
+impl AsyncRead for Link {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
+        buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut *self {
-            Self::Plain(stream, _) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream, _) => Pin::new(&mut **stream).poll_read(cx, buf),
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
-impl hyper::rt::Write for Link {
+impl AsyncWrite for Link {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
-            Self::Plain(stream, _) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream, _) => Pin::new(&mut **stream).poll_write(cx, buf),
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Self::Plain(stream, _) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream, _) => Pin::new(&mut **stream).poll_flush(cx),
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Self::Plain(stream, _) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream, _) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Plain(stream, _) => stream.is_write_vectored(),
-            Self::Tls(stream, _) => stream.is_write_vectored(),
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -274,8 +267,8 @@ impl hyper::rt::Write for Link {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
-            Self::Plain(stream, _) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream, _) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 }

@@ -43,7 +43,7 @@ pub enum BuildError {
     Tls(String),
 }
 
-/// What the connector failed at; found again in the source chain of the client's error.
+/// What the connector failed at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ConnectFault {
     #[error("name lookup failed")]
@@ -70,13 +70,10 @@ impl From<ConnectFault> for AttemptError {
     }
 }
 
-/// Sorts an error of the client by its source chain.
+/// Sorts an error of an HTTP/2 exchange by its source chain.
 pub(super) fn sort(error: &(dyn Error + 'static)) -> AttemptError {
     let mut here: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = here {
-        if let Some(fault) = error.downcast_ref::<ConnectFault>() {
-            return (*fault).into();
-        }
         if let Some(error) = error.downcast_ref::<hyper::Error>() {
             if error.is_parse_too_large() {
                 return AttemptError::of(AttemptOutcome::TooLarge);

@@ -1,7 +1,9 @@
 //! Which of a provider's headers a client may see: an allow-list, because the rest is not ours to pass on
 //! (attack A11).
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
+
+use super::fields::Fields;
 
 const PASSED: [(&str, &str); 8] = [
     ("x-request-id", "llm_provider-x-request-id"),
@@ -28,9 +30,9 @@ const PASSED: [(&str, &str); 8] = [
 const LONGEST: usize = 256;
 
 /// The headers to pass on, under names that tell whose they are.
-pub fn passed(headers: &HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)> + '_ {
+pub fn passed(fields: &Fields) -> impl Iterator<Item = (HeaderName, HeaderValue)> + '_ {
     PASSED.iter().filter_map(|(theirs, ours)| {
-        let value = headers.get(*theirs)?;
-        (value.len() <= LONGEST).then(|| (HeaderName::from_static(ours), value.clone()))
+        let value = fields.value(theirs)?;
+        (value.len() <= LONGEST).then(|| (HeaderName::from_static(ours), value))
     })
 }

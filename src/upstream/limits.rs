@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
 use smallvec::SmallVec;
 
+use super::fields::Fields;
 use super::pushback::{duration_text, rfc3339};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,27 +77,30 @@ const ANTHROPIC: [(LimitKind, [&str; 3]); 4] = [
     ),
 ];
 
-/// Reads both families; an answer without any costs a few lookups.
-pub fn told(headers: &HeaderMap, wall: SystemTime) -> SmallVec<[ToldLimit; 4]> {
-    // An answer with this few headers has no limits in it.
-    if headers.len() < 3 {
-        return SmallVec::new();
+/// Reads both families; an answer without any costs one look at its names.
+pub fn told(fields: &Fields, wall: SystemTime) -> SmallVec<[ToldLimit; 4]> {
+    let mut told = SmallVec::new();
+    for (family, kinds) in [
+        ("x-ratelimit-", &OPENAI[..]),
+        ("anthropic-ratelimit-", &ANTHROPIC),
+    ] {
+        let begins = |name: &[u8]| {
+            name.get(..family.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(family.as_bytes()))
+        };
+        if fields.names().any(begins) {
+            told.extend(
+                kinds
+                    .iter()
+                    .filter_map(|(kind, names)| one(fields, *kind, names, wall)),
+            );
+        }
     }
-    OPENAI
-        .iter()
-        .chain(&ANTHROPIC)
-        .filter_map(|(kind, names)| one(headers, *kind, names, wall))
-        .collect()
+    told
 }
 
-fn one(
-    headers: &HeaderMap,
-    kind: LimitKind,
-    names: &[&str; 3],
-    wall: SystemTime,
-) -> Option<ToldLimit> {
-    let [limit, remaining, reset] =
-        names.map(|name| headers.get(name).and_then(|value| value.to_str().ok()));
+fn one(fields: &Fields, kind: LimitKind, names: &[&str; 3], wall: SystemTime) -> Option<ToldLimit> {
+    let [limit, remaining, reset] = names.map(|name| fields.text(name));
     let limit = limit.and_then(whole);
     let remaining = remaining.and_then(whole);
     if limit.is_none() && remaining.is_none() {
@@ -122,11 +125,8 @@ fn whole(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
-            .collect()
+    fn headers(pairs: &[(&'static str, &'static str)]) -> Fields {
+        pairs.iter().copied().collect()
     }
 
     #[test]

@@ -1,23 +1,29 @@
 //! The call to a provider: address, connection, send, and what its headers say.
 //!
-//! # Why hyper-util and not reqwest
+//! # Why not reqwest, nor hyper for HTTP/1.1
 //! reqwest parses the URL again for every request; here the address is parsed once per provider, and the
-//! request's head is a template. reqwest serves the control plane: probes.
+//! request's head is a template. reqwest serves the control plane: probes. What is gained by reading
+//! HTTP/1.1 here is told in `wire`; HTTP/2 is hyper's.
 
 mod address;
 mod body;
 mod client;
 mod connect;
 mod error;
+mod fields;
 mod headers;
 mod limits;
+mod line;
+mod pool;
 mod probe;
 mod pushback;
+mod wire;
 
 pub use address::is_public;
 pub use body::{ReplyBody, Rope};
-pub use client::{Call, ProviderClient, ProviderOptions, Reply};
+pub use client::{Again, Call, ProviderClient, ProviderOptions, Reply};
 pub use error::{AttemptError, BuildError};
+pub use fields::Fields;
 pub use headers::passed;
 pub use limits::{LimitKind, ToldLimit, told};
 pub use probe::{ProbeResult, Prober};

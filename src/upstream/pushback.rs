@@ -2,8 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
-use http::header::{DATE, RETRY_AFTER};
+use super::fields::Fields;
 
 /// Nothing asks us away for longer.
 pub const LONGEST: Duration = Duration::from_secs(3_600);
@@ -17,12 +16,12 @@ pub struct Pushback {
 }
 
 /// Reads pushback in the order of the rule; `from_body` is what a dialect found in the error's body.
-pub fn pushback(headers: &HeaderMap, from_body: Option<Duration>, wall: SystemTime) -> Pushback {
+pub fn pushback(fields: &Fields, from_body: Option<Duration>, wall: SystemTime) -> Pushback {
     let mut invalid = false;
     let mut longest = |name: &str, read: &dyn Fn(&str) -> Option<Duration>| {
         let mut found = None;
-        for value in headers.get_all(name) {
-            match value.to_str().ok().and_then(|text| read(text.trim())) {
+        for value in fields.all(name) {
+            match value.and_then(|text| read(text.trim())) {
                 Some(wait) => found = found.max(Some(wait)),
                 None => invalid = true,
             }
@@ -30,10 +29,7 @@ pub fn pushback(headers: &HeaderMap, from_body: Option<Duration>, wall: SystemTi
         found
     };
     let ms = |text: &str| seconds(text).map(|wait| wait / 1_000);
-    let server_date = headers
-        .get(DATE)
-        .and_then(|date| date.to_str().ok())
-        .and_then(http_date);
+    let server_date = fields.text("date").and_then(http_date);
     let after = |text: &str| {
         seconds(text).or_else(|| {
             Some(
@@ -45,10 +41,8 @@ pub fn pushback(headers: &HeaderMap, from_body: Option<Duration>, wall: SystemTi
     };
     let mut wait = longest("retry-after-ms", &ms);
     wait = wait.or_else(|| longest("x-ms-retry-after-ms", &ms));
-    wait = wait.or_else(|| longest(RETRY_AFTER.as_str(), &after));
-    let wait = wait
-        .or_else(|| exhausted_reset(headers, wall))
-        .or(from_body);
+    wait = wait.or_else(|| longest("retry-after", &after));
+    let wait = wait.or_else(|| exhausted_reset(fields, wall)).or(from_body);
     Pushback {
         wait: wait.map(|wait| wait.min(LONGEST)),
         invalid,
@@ -56,8 +50,8 @@ pub fn pushback(headers: &HeaderMap, from_body: Option<Duration>, wall: SystemTi
 }
 
 /// The reset of whichever told limit is used up.
-fn exhausted_reset(headers: &HeaderMap, wall: SystemTime) -> Option<Duration> {
-    super::limits::told(headers, wall)
+fn exhausted_reset(fields: &Fields, wall: SystemTime) -> Option<Duration> {
+    super::limits::told(fields, wall)
         .into_iter()
         .filter(|told| told.remaining == Some(0))
         .filter_map(|told| told.reset_in)
@@ -183,11 +177,8 @@ mod tests {
     use super::*;
 
     fn wait_of(pairs: &[(&'static str, &str)]) -> Pushback {
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs {
-            headers.append(http::HeaderName::from_static(name), value.parse().unwrap());
-        }
-        pushback(&headers, None, SystemTime::UNIX_EPOCH)
+        let fields: Fields = pairs.iter().copied().collect();
+        pushback(&fields, None, SystemTime::UNIX_EPOCH)
     }
 
     fn secs(seconds: f64) -> Option<Duration> {
@@ -244,7 +235,7 @@ mod tests {
             ("x-a", "b"),
         ];
         assert_eq!(wait_of(&exhausted).wait, secs(360.0));
-        let body = pushback(&HeaderMap::new(), secs(45.5), SystemTime::UNIX_EPOCH);
+        let body = pushback(&Fields::default(), secs(45.5), SystemTime::UNIX_EPOCH);
         assert_eq!(body.wait, secs(45.5));
     }
 
@@ -270,11 +261,10 @@ mod tests {
         #[test]
         fn no_header_panics_and_no_wait_is_above_an_hour(text in "[ -~]{0,40}", name in 0..5_usize) {
             let name = ["retry-after", "retry-after-ms", "x-ms-retry-after-ms", "x-ratelimit-reset-tokens", "date"][name];
-            let mut headers = HeaderMap::new();
-            headers.insert(name, text.parse().unwrap());
-            headers.insert("x-ratelimit-remaining-tokens", "0".parse().unwrap());
-            headers.insert("x-other", "0".parse().unwrap());
-            let wait = pushback(&headers, None, SystemTime::UNIX_EPOCH).wait;
+            let fields: Fields = [(name, text.as_str()), ("x-ratelimit-remaining-tokens", "0")]
+                .into_iter()
+                .collect();
+            let wait = pushback(&fields, None, SystemTime::UNIX_EPOCH).wait;
             prop_assert!(wait.unwrap_or_default() <= LONGEST);
             let _ = (rfc3339(&text), duration_text(&text));
         }

@@ -1,122 +1,37 @@
 //! A whole answer: judged without being built, or decoded when the form has to change.
 
-use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 use super::error::outcome_of;
-use crate::dialects::json::scan_object;
+use super::said::{Form, read};
 use crate::dialects::{AnswerFacts, AnswerFault};
 use crate::domain::chat::{ChatAnswer, Part, StopReason};
-use crate::domain::{Tokens, Usage};
-
-#[derive(Deserialize)]
-struct Answer<'a> {
-    #[serde(borrow, default)]
-    model: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    choices: Option<Vec<Choice<'a>>>,
-    #[serde(default)]
-    usage: Option<Value>,
-    #[serde(borrow, default)]
-    error: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Choice<'a> {
-    #[serde(borrow, default)]
-    message: Option<Message<'a>>,
-    #[serde(borrow, default)]
-    finish_reason: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow, default)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    refusal: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    tool_calls: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    function_call: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    audio: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    reasoning_content: Option<&'a RawValue>,
-}
-
-/// Whether a raw value is there at all: not null, not empty.
-fn says_something(value: Option<&RawValue>) -> bool {
-    value.is_some_and(|value| !matches!(value.get(), "null" | "\"\"" | "[]" | "{}"))
-}
 
 /// Judges an answer that is passed on as it is (faults P13 to P16).
 pub fn inspect_answer(body: &[u8]) -> Result<AnswerFacts, AnswerFault> {
-    scan_object(body).map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
-    let answer: Answer<'_> = serde_json::from_slice(body)
-        .map_err(|_| AnswerFault::Malformed("the answer has another shape"))?;
-    if let Some(error) = answer.error.filter(|error| error.get() != "null") {
-        let error = serde_json::from_str(error.get()).unwrap_or(Value::Null);
-        return Err(AnswerFault::Disguised(outcome_of(&error)));
+    let said = read(body, Form::Answer)
+        .map_err(|_| AnswerFault::Malformed("the answer is not JSON of this protocol"))?;
+    if let Some(error) = &said.error {
+        return Err(AnswerFault::Disguised(outcome_of(error)));
     }
-    let choices = answer.choices.unwrap_or_default();
-    if choices.is_empty() {
+    if said.choices.is_empty() {
         return Err(AnswerFault::Empty("the answer has no choices"));
     }
     let mut filtered = false;
-    for choice in &choices {
-        let finish = choice.finish_reason.as_deref().unwrap_or_default();
+    for choice in &said.choices {
+        let finish = choice.finish.as_deref().unwrap_or_default();
         filtered |= finish == "content_filter";
-        let message = choice.message.as_ref();
-        let content = message.is_some_and(|message| {
-            says_something(message.content)
-                || says_something(message.refusal)
-                || says_something(message.tool_calls)
-                || says_something(message.function_call)
-                || says_something(message.audio)
-                || says_something(message.reasoning_content)
-        });
         // A filter or the token limit can leave nothing; a plain end cannot.
-        if !content && finish != "content_filter" && finish != "length" {
+        if choice.content == 0 && finish != "content_filter" && finish != "length" {
             return Err(AnswerFault::Empty("a choice has no content"));
         }
     }
     Ok(AnswerFacts {
-        usage: answer.usage.as_ref().and_then(usage),
-        served_model: answer.model.map(Cow::into_owned),
+        usage: said.usage,
+        served_model: said.model.map(Cow::into_owned),
         filtered,
-    })
-}
-
-/// Reads usage; what cannot be true counts as not reported (fault P29).
-pub(super) fn usage(value: &Value) -> Option<Usage> {
-    let tokens = |value: Option<&Value>| {
-        value
-            .and_then(Value::as_u64)
-            .filter(|count| *count < 100_000_000)
-            .map(Tokens)
-    };
-    let detail = |group: &str, name: &str| {
-        tokens(value.get(group).and_then(|group| group.get(name))).unwrap_or_default()
-    };
-    let (input, output) = (
-        tokens(value.get("prompt_tokens"))?,
-        tokens(value.get("completion_tokens"))?,
-    );
-    let at_most = |part: Tokens, whole: Tokens| if part <= whole { part } else { whole };
-    Some(Usage {
-        input,
-        output,
-        cached_input: at_most(detail("prompt_tokens_details", "cached_tokens"), input),
-        cache_write: at_most(detail("prompt_tokens_details", "cache_write_tokens"), input),
-        reasoning: at_most(
-            detail("completion_tokens_details", "reasoning_tokens"),
-            output,
-        ),
-        audio_input: at_most(detail("prompt_tokens_details", "audio_tokens"), input),
-        audio_output: at_most(detail("completion_tokens_details", "audio_tokens"), output),
     })
 }
 
@@ -187,6 +102,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::{Tokens, Usage};
 
     fn fault(body: &str) -> AnswerFault {
         inspect_answer(body.as_bytes()).unwrap_err()

@@ -1,128 +1,24 @@
 //! A stream that goes through as it comes: each event is looked at, none is built.
 
-use std::borrow::Cow;
-
 use bytes::{Bytes, BytesMut};
-use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
-use super::answer::usage;
 use super::encode::write_error_event;
 use super::error::outcome_of;
+use super::said::{Form, Said, read};
 use crate::dialects::Relay;
 use crate::dialects::sse::{Event, Framer};
-use crate::domain::{Failure, StreamEnd, StreamFacts, StreamFault, Usage};
-
-/// What one chunk says that the gateway cares about.
-#[derive(Debug, Default)]
-pub(crate) struct ChunkFacts<'a> {
-    pub(crate) model: Option<Cow<'a, str>>,
-    pub(crate) choices: SmallVec<[ChoiceFacts<'a>; 1]>,
-    pub(crate) usage: Option<Usage>,
-}
-
-#[derive(Debug)]
-pub(crate) struct ChoiceFacts<'a> {
-    pub(crate) index: u32,
-    /// Bytes of content in this delta.
-    pub(crate) content: usize,
-    pub(crate) finish: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Chunk<'a> {
-    #[serde(borrow, default)]
-    model: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    choices: Option<SmallVec<[Choice<'a>; 1]>>,
-    #[serde(borrow, default)]
-    usage: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    error: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Choice<'a> {
-    #[serde(default)]
-    index: u32,
-    #[serde(borrow, default)]
-    delta: Option<Delta<'a>>,
-    #[serde(borrow, default)]
-    finish_reason: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Delta<'a> {
-    #[serde(borrow, default)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    refusal: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    tool_calls: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    function_call: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    audio: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    reasoning_content: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    reasoning: Option<&'a RawValue>,
-}
-
-impl Delta<'_> {
-    /// Bytes of model content; a role alone, an empty text or a null is none (ground rule G1).
-    fn content(&self) -> usize {
-        [
-            self.content,
-            self.refusal,
-            self.tool_calls,
-            self.function_call,
-            self.audio,
-            self.reasoning_content,
-            self.reasoning,
-        ]
-        .into_iter()
-        .flatten()
-        .map(RawValue::get)
-        .filter(|value| !matches!(*value, "null" | "\"\"" | "[]" | "{}"))
-        .map(|value| value.len().saturating_sub(2).max(1))
-        .sum()
-    }
-}
+use crate::domain::{Failure, StreamEnd, StreamFacts, StreamFault};
 
 /// Reads one chunk, or says what is wrong with it.
-pub(crate) fn read_chunk(data: &[u8]) -> Result<ChunkFacts<'_>, StreamFault> {
-    // Text that nothing here reads is passed on, so it is checked as a whole.
-    let text =
-        std::str::from_utf8(data).map_err(|_| StreamFault::Malformed("a chunk is not UTF-8"))?;
-    let chunk: Chunk<'_> = serde_json::from_str(text)
+pub(crate) fn read_chunk(data: &[u8]) -> Result<Said<'_>, StreamFault> {
+    let said = read(data, Form::Chunk)
         .map_err(|_| StreamFault::Malformed("a chunk is not JSON of this protocol"))?;
-    if let Some(error) = chunk.error.filter(|error| error.get() != "null") {
-        let error: Value = serde_json::from_str(error.get()).unwrap_or(Value::Null);
-        return Err(outcome_of(&error).into());
+    match &said.error {
+        Some(error) => Err(outcome_of(error).into()),
+        None => Ok(said),
     }
-    let usage = chunk
-        .usage
-        .filter(|usage| usage.get() != "null")
-        .and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok())
-        .and_then(|value| usage(&value));
-    let choices = chunk
-        .choices
-        .into_iter()
-        .flatten()
-        .map(|choice| ChoiceFacts {
-            index: choice.index,
-            content: choice.delta.as_ref().map_or(0, Delta::content),
-            finish: choice.finish_reason,
-        })
-        .collect();
-    Ok(ChunkFacts {
-        model: chunk.model,
-        choices,
-        usage,
-    })
 }
 
 /// The relay for an OpenAI provider and an OpenAI client.
@@ -172,7 +68,7 @@ impl SpliceRelay {
         Ok(())
     }
 
-    fn note(&mut self, chunk: &ChunkFacts<'_>) -> Result<(), StreamFault> {
+    fn note(&mut self, chunk: &Said<'_>) -> Result<(), StreamFault> {
         let facts = &mut self.facts;
         for choice in &chunk.choices {
             let place = match self

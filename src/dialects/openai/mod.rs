@@ -6,6 +6,7 @@ mod encode;
 mod error;
 mod peek;
 mod request;
+mod said;
 mod splice;
 
 pub use answer::{decode_answer, inspect_answer};

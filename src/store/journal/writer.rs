@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -101,7 +103,7 @@ struct Pending {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     pending: Lock<Pending>,
     wake: Condvar,
     health: Arc<JournalHealth>,
@@ -204,16 +206,12 @@ impl JournalHandle {
         self.push(record, None)
     }
 
-    /// Hands in a record and resolves when it is written (or synced, in durable mode).
-    pub fn append_and_wait(
-        &self,
-        record: &Record<'_>,
-    ) -> impl Future<Output = Result<(), JournalError>> + Send + use<> {
+    /// Hands in a record. The answer resolves when it is written (or synced, in durable mode).
+    pub fn append_and_wait(&self, record: &Record<'_>) -> Written {
         let (sender, written) = oneshot::channel();
-        let pushed = self.push(record, Some(sender));
-        async move {
-            pushed?;
-            written.await.unwrap_or(Err(JournalError::Unwritable))
+        Written {
+            pushed: self.push(record, Some(sender)).map(|()| written),
+            unasked: Some(Arc::clone(&self.shared)),
         }
     }
 
@@ -239,22 +237,56 @@ impl JournalHandle {
         encode(record, at, &mut pending.bytes);
         let end = pending.bytes.len();
         pending.ends.push(end);
-        let somebody_waits = waiter.is_some();
-        let wake = somebody_waits || pending.asleep;
+        // Whoever waits writes for itself when it asks; see `Written`.
+        let wake = pending.asleep && waiter.is_none();
         pending.waiters.extend(waiter);
-        if somebody_waits && self.shared.write_here() {
-            drop(pending);
-            if self.shared.try_drain() {
-                return Ok(());
-            }
-        } else {
+        if wake {
             pending.asleep = false;
             drop(pending);
-        }
-        if wake {
             self.shared.wake.notify_one();
         }
         Ok(())
+    }
+}
+
+/// A record on its way to the disk.
+///
+/// # Why it is written when it is first asked about
+/// Between handing a record in and asking about it a request is placed. What other requests hand in
+/// meanwhile goes to the disk in the same write.
+#[derive(Debug)]
+pub struct Written {
+    pushed: Result<oneshot::Receiver<Result<(), JournalError>>, JournalError>,
+    /// Until the first poll.
+    unasked: Option<Arc<Shared>>,
+}
+
+impl Future for Written {
+    type Output = Result<(), JournalError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let unasked = self.unasked.take();
+        match &mut self.pushed {
+            Err(error) => Poll::Ready(Err(error.clone())),
+            Ok(written) => {
+                if let Some(shared) = unasked
+                    && !(shared.write_here() && shared.try_drain())
+                {
+                    shared.wake.notify_one();
+                }
+                let written = ready!(Pin::new(written).poll(cx));
+                Poll::Ready(written.unwrap_or(Err(JournalError::Unwritable)))
+            }
+        }
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        if let Some(shared) = self.unasked.take() {
+            // Nobody asked: the thread writes it.
+            shared.wake.notify_one();
+        }
     }
 }
 

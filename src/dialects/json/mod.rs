@@ -5,10 +5,14 @@
 //! L05). This one refuses what any parser could read differently, before anything is forwarded, and
 //! leaves the spans of the top-level members behind, so that a large body is read once and spliced.
 
+mod cursor;
+
 use std::ops::Range;
 
 use memchr::memchr2;
 use smallvec::SmallVec;
+
+pub(crate) use cursor::Cursor;
 
 /// Deeper nesting is refused: somebody behind us parses with recursion.
 pub const DEEPEST: usize = 64;
@@ -65,6 +69,8 @@ struct Scanner<'a> {
     at: usize,
     /// Strings need a look at every byte only if such bytes occur at all.
     has_control: bool,
+    /// Halves of surrogate pairs are let through: providers cut texts between them.
+    halves: bool,
 }
 
 /// Keys of one open object; `None` marks an open array.
@@ -101,6 +107,7 @@ impl<'a> Scanner<'a> {
             text,
             at: 0,
             has_control,
+            halves: false,
         };
         if let Err(error) = std::str::from_utf8(text) {
             return Err(scanner.fault_at(error.valid_up_to(), "the text is not UTF-8"));
@@ -351,6 +358,7 @@ impl<'a> Scanner<'a> {
             Some(b'u') => {
                 let first = self.unit(start)?;
                 match first {
+                    _ if self.halves => Ok(()),
                     0xd800..=0xdbff => {
                         let paired = self.text.get(self.at..self.at + 2) == Some(b"\\u");
                         let low = self.at;

@@ -1,0 +1,171 @@
+//! What an answer or one chunk of it says that the gateway cares about. Both have one shape: a chunk has
+//! a `delta` where an answer has a `message`.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+use smallvec::SmallVec;
+
+use crate::dialects::json::{Cursor, JsonError};
+use crate::domain::{Tokens, Usage};
+
+#[derive(Debug, Default)]
+pub(crate) struct Said<'a> {
+    pub(crate) model: Option<Cow<'a, str>>,
+    pub(crate) choices: SmallVec<[ChoiceSaid<'a>; 1]>,
+    pub(crate) usage: Option<Usage>,
+    /// An error where an answer was due.
+    pub(super) error: Option<Value>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct ChoiceSaid<'a> {
+    pub(crate) index: u32,
+    /// Bytes of content: a role alone, an empty text or a null is none (ground rule G1).
+    pub(crate) content: usize,
+    pub(crate) finish: Option<Cow<'a, str>>,
+}
+
+/// Which of the two shapes is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Answer,
+    Chunk,
+}
+
+/// Reads it, checking all of it: what is not looked at is passed on.
+pub(super) fn read(data: &[u8], form: Form) -> Result<Said<'_>, JsonError> {
+    let holder: &[u8] = match form {
+        Form::Answer => b"message",
+        Form::Chunk => b"delta",
+    };
+    let mut said = Said::default();
+    let mut cursor = Cursor::new(data)?;
+    cursor.object(|cursor, key| {
+        match key {
+            b"model" if !cursor.null()? => said.model = Some(cursor.text()?),
+            b"choices" if !cursor.null()? => cursor.array(|cursor| {
+                said.choices.push(choice(cursor, holder)?);
+                Ok(())
+            })?,
+            b"usage" if !cursor.null()? => said.usage = usage(cursor.skip()?),
+            b"error" if !cursor.null()? => {
+                let error = cursor.skip()?;
+                said.error = Some(serde_json::from_slice(error).unwrap_or(Value::Null));
+            }
+            b"model" | b"choices" | b"usage" | b"error" => {}
+            _ => drop(cursor.skip()?),
+        }
+        Ok(())
+    })?;
+    cursor.end()?;
+    Ok(said)
+}
+
+fn choice<'a>(cursor: &mut Cursor<'a>, holder: &[u8]) -> Result<ChoiceSaid<'a>, JsonError> {
+    let mut choice = ChoiceSaid::default();
+    cursor.object(|cursor, key| {
+        if key == holder {
+            if !cursor.null()? {
+                cursor.object(|cursor, key| {
+                    let value = cursor.skip()?;
+                    if CONTENT.contains(&key) {
+                        choice.content += weight(value);
+                    }
+                    Ok(())
+                })?;
+            }
+            return Ok(());
+        }
+        match key {
+            b"index" => {
+                let index = cursor.skip()?;
+                choice.index = number(index)
+                    .and_then(|index| u32::try_from(index).ok())
+                    .unwrap_or(u32::MAX);
+            }
+            b"finish_reason" if !cursor.null()? => choice.finish = Some(cursor.text()?),
+            b"finish_reason" => {}
+            _ => drop(cursor.skip()?),
+        }
+        Ok(())
+    })?;
+    Ok(choice)
+}
+
+/// Where a model's words may stand.
+const CONTENT: [&[u8]; 7] = [
+    b"content",
+    b"refusal",
+    b"tool_calls",
+    b"function_call",
+    b"audio",
+    b"reasoning_content",
+    b"reasoning",
+];
+
+fn weight(value: &[u8]) -> usize {
+    match value {
+        b"null" | b"\"\"" | b"[]" | b"{}" => 0,
+        value => value.len().saturating_sub(2).max(1),
+    }
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Reads usage; what cannot be true counts as not reported (fault P29).
+pub(super) fn usage(value: &[u8]) -> Option<Usage> {
+    let tokens = |value: &[u8]| {
+        number(value)
+            .filter(|count| *count < 100_000_000)
+            .map(Tokens)
+    };
+    let (mut input, mut output) = (None, None);
+    let mut parts = Usage::default();
+    let mut cursor = Cursor::new(value).ok()?;
+    let walked = cursor.object(|cursor, key| {
+        match key {
+            b"prompt_tokens" => input = tokens(cursor.skip()?),
+            b"completion_tokens" => output = tokens(cursor.skip()?),
+            b"prompt_tokens_details" if cursor.next() == Some(b'{') => {
+                cursor.object(|cursor, key| {
+                    let count = tokens(cursor.skip()?).unwrap_or_default();
+                    match key {
+                        b"cached_tokens" => parts.cached_input = count,
+                        b"cache_write_tokens" => parts.cache_write = count,
+                        b"audio_tokens" => parts.audio_input = count,
+                        _ => {}
+                    }
+                    Ok(())
+                })?;
+            }
+            b"completion_tokens_details" if cursor.next() == Some(b'{') => {
+                cursor.object(|cursor, key| {
+                    let count = tokens(cursor.skip()?).unwrap_or_default();
+                    match key {
+                        b"reasoning_tokens" => parts.reasoning = count,
+                        b"audio_tokens" => parts.audio_output = count,
+                        _ => {}
+                    }
+                    Ok(())
+                })?;
+            }
+            _ => drop(cursor.skip()?),
+        }
+        Ok(())
+    });
+    walked.ok()?;
+    let (input, output) = (input?, output?);
+    let at_most = |part: Tokens, whole: Tokens| if part <= whole { part } else { whole };
+    Some(Usage {
+        input,
+        output,
+        cached_input: at_most(parts.cached_input, input),
+        cache_write: at_most(parts.cache_write, input),
+        reasoning: at_most(parts.reasoning, output),
+        audio_input: at_most(parts.audio_input, input),
+        audio_output: at_most(parts.audio_output, output),
+    })
+}
