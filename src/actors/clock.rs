@@ -1,8 +1,11 @@
 //! The gateway's clock: tokio's, as one integer.
 
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::domain::Moment;
 
@@ -35,4 +38,34 @@ impl Clock {
         // A year is as good as never, and cannot overflow an instant.
         self.start + since_first.min(Duration::from_secs(365 * 86_400))
     }
+}
+
+/// Waits for `work`, but not beyond `deadline`; `None` when that came first.
+///
+/// # Why not `tokio::time::timeout_at`
+/// A timer is large and has to be registered. Here it is made when there is something to wait for, so a
+/// future that is ready at once costs nothing, and the futures around it stay small.
+pub async fn until<T>(deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
+    bounded(|| deadline, work).await
+}
+
+/// As [`until`], for `limit` from the moment there is something to wait for.
+pub async fn at_most<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    bounded(|| Instant::now() + limit, work).await
+}
+
+async fn bounded<T>(deadline: impl Fn() -> Instant, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline())))
+            .as_mut()
+            .poll(cx)
+            .map(|()| None)
+    })
+    .await
 }

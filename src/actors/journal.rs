@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tracing::{error, info, warn};
 
+use super::clock::at_most;
 use super::member::{Crash, Member, Stage};
 use super::slot::{Seat, Slot};
 use crate::config::{JournalMode, JournalOnFailure, JournalSettings};
@@ -70,7 +71,7 @@ impl JournalDesk {
                 return Err(JournalError::Unwritable);
             };
             // A disk this slow is as good as none: better an honest 503 than a queue of requests.
-            let done = tokio::time::timeout(patience, written)
+            let done = at_most(patience, written)
                 .await
                 .unwrap_or(Err(JournalError::Unwritable));
             if strict { done } else { Ok(()) }

@@ -37,7 +37,7 @@ mod tests;
 mod wish;
 
 pub use cells::{EndpointCell, KeyCell, PoolCell, WindowCell};
-pub use clock::Clock;
+pub use clock::{Clock, at_most, until};
 pub use edge::Listener;
 pub use journal::JournalDesk;
 pub use key::{KeyMessage, KeyProbe, KeyVerdict};

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use ractor::{ActorCell, ActorRef, RpcReplyPort};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
+use super::clock::until;
 use super::member::{FamilyChange, Mail};
 
 /// Where an actor is in its life.
@@ -326,10 +327,10 @@ impl<M: Send + 'static> Slot<M> {
         loop {
             let (sender, answer) = ractor::concurrency::oneshot();
             match self.cast(question(sender.into())) {
-                Ok(()) => match timeout_at(deadline, answer).await {
-                    Ok(Ok(answer)) => return Ok(answer),
-                    Ok(Err(_dropped_with_the_actor)) => {}
-                    Err(_elapsed) => return Err(AskError::Late),
+                Ok(()) => match until(deadline, answer).await {
+                    Some(Ok(answer)) => return Ok(answer),
+                    Some(Err(_dropped_with_the_actor)) => {}
+                    None => return Err(AskError::Late),
                 },
                 Err(AskError::Full) => return Err(AskError::Full),
                 Err(AskError::Away | AskError::Late) => {}

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::Dispatch;
 use super::next::{AttemptFailure, final_kind};
 use super::request::Request;
 use super::translation::{Translation, Whole};
-use crate::actors::{FailedAttempt, Lease, News};
+use crate::actors::{FailedAttempt, Lease, News, until};
 use crate::dialects::{AnswerFault, Relay, UpstreamError};
 use crate::domain::{
     AttemptOutcome, FailureKind, Mode, RequestId, StreamFacts, StreamFault, Usage,
@@ -257,10 +257,9 @@ impl Dispatch {
         })?;
         *dropped = prepared.dropped;
         leg.lease.sent();
-        match timeout_at(give_up_at, self.exchange(leg, translation, prepared.body)).await {
-            Ok(answered) => answered,
-            Err(_elapsed) => Err(Failed::plain(AttemptOutcome::FirstContentTimeout)),
-        }
+        until(give_up_at, self.exchange(leg, translation, prepared.body))
+            .await
+            .unwrap_or(Err(Failed::plain(AttemptOutcome::FirstContentTimeout)))
     }
 
     async fn exchange(
@@ -337,15 +336,16 @@ impl Dispatch {
             Some(Again::GoAway) => self.news.metrics.h2_goaway("goaway"),
             Some(Again::Refused) => self.news.metrics.h2_goaway("refused"),
         }
-        let now = self.clock.now();
+        let mut now = None;
         let window = &leg.lease.target().window;
-        for told in told(&reply.fields, SystemTime::now()) {
+        for told in told(&reply.fields, SystemTime::now) {
             let place = match told.kind {
                 LimitKind::Requests => &window.told_requests,
                 LimitKind::Tokens => &window.told_tokens,
                 LimitKind::InputTokens => &window.told_input,
                 LimitKind::OutputTokens => &window.told_output,
             };
+            let now = *now.get_or_insert_with(|| self.clock.now());
             place.tell(
                 told.limit,
                 told.remaining,

@@ -11,8 +11,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 
+use crate::actors::{at_most, until};
 use crate::domain::{Failure, FailureKind};
 
 /// A body may be slow for this long before its speed counts (fault L03).
@@ -64,16 +65,16 @@ pub(super) async fn read(
         let so_far = first.as_ref().map_or(rest.len(), Bytes::len);
         // Every further KiB buys another second.
         let due = started + GRACE + Duration::from_secs(so_far as u64 / LEAST_RATE);
-        let frame = match timeout_at(due, body.frame()).await {
-            Ok(None) => break,
-            Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(_))) => {
+        let frame = match until(due, body.frame()).await {
+            Some(None) => break,
+            Some(Some(Ok(frame))) => frame,
+            Some(Some(Err(_))) => {
                 return Err(Failure::new(
                     FailureKind::InvalidRequest,
                     "the request body ended before it was whole",
                 ));
             }
-            Err(_elapsed) => return Err(too_slow()),
+            None => return Err(too_slow()),
         };
         // Trailers are dropped.
         let Ok(piece) = frame.into_data() else {
@@ -105,9 +106,14 @@ async fn granted(memory: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphore
     let kib = u32::try_from(bytes.div_ceil(1_024))
         .unwrap_or(u32::MAX)
         .max(1);
-    match timeout(MEMORY_WAIT, Arc::clone(memory).acquire_many_owned(kib)).await {
-        Ok(Ok(permit)) => Ok(permit),
-        Ok(Err(_)) | Err(_) => Err(Failure::new(
+    // Most often there is room, and nothing to wait for.
+    if let Ok(permit) = Arc::clone(memory).try_acquire_many_owned(kib) {
+        return Ok(permit);
+    }
+    let room = Box::pin(Arc::clone(memory).acquire_many_owned(kib));
+    match at_most(MEMORY_WAIT, room).await {
+        Some(Ok(permit)) => Ok(permit),
+        Some(Err(_)) | None => Err(Failure::new(
             FailureKind::Overloaded,
             "the gateway holds as many request bodies as its memory allows; come back shortly",
         )

@@ -15,7 +15,7 @@ use super::connect::{Connector, ConnectorOptions, Place};
 use super::error::{AttemptError, BuildError, sort};
 use super::fields::Fields;
 use super::line::LineError;
-use super::pool::{Pool, Way};
+use super::pool::{Pool, Shared, StreamPlace, Way};
 use crate::config::{KeySettings, ProviderSettings, TimeoutSettings};
 use crate::domain::{AttemptOutcome, Dialect, KeyName};
 
@@ -118,7 +118,8 @@ impl ProviderClient {
             .ok_or(AttemptError::of(AttemptOutcome::Auth))?;
         let way = match self.pool.kept() {
             Some(way) => way,
-            None => self.pool.open().await?,
+            // On the heap: rare, and large.
+            None => Box::pin(self.pool.open()).await?,
         };
         let again = match self.send_on(way, head, &call.body).await {
             Ok(reply) => return Ok(reply),
@@ -126,7 +127,7 @@ impl ProviderClient {
             Err(Unanswered::Unheard(again)) => again,
         };
         // Once, for free, on a connection that was not resting.
-        let way = self.pool.open().await?;
+        let way = Box::pin(self.pool.open()).await?;
         match self.send_on(way, head, &call.body).await {
             Ok(reply) => Ok(Reply {
                 again: Some(again),
@@ -156,24 +157,9 @@ impl ProviderClient {
                     Err(LineError::Failed(error)) => Err(error.into()),
                 }
             }
-            Way::Shared(mut shared, place) => {
+            Way::Shared(shared, place) => {
                 let request = self.request(&head.map, body.clone());
-                let response = shared
-                    .sender
-                    .send_request(request)
-                    .await
-                    .map_err(|error| unanswered(&error))?;
-                let (parts, incoming) = response.into_parts();
-                let fields = parts
-                    .headers
-                    .iter()
-                    .map(|(name, value)| (name.as_str(), value.as_bytes()))
-                    .collect();
-                Ok(judged(
-                    parts.status,
-                    fields,
-                    ReplyBody::from_stream(incoming, place),
-                )?)
+                Box::pin(exchange_on_stream(shared, place, request)).await
             }
         }
     }
@@ -189,6 +175,26 @@ impl ProviderClient {
             .insert(CONTENT_LENGTH, HeaderValue::from(length));
         request
     }
+}
+
+async fn exchange_on_stream(
+    mut shared: Shared,
+    place: StreamPlace,
+    request: Request<Rope>,
+) -> Result<Reply, Unanswered> {
+    let response = shared
+        .sender
+        .send_request(request)
+        .await
+        .map_err(|error| unanswered(&error))?;
+    let (parts, incoming) = response.into_parts();
+    let fields = parts
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    let body = ReplyBody::from_stream(incoming, place);
+    Ok(judged(parts.status, fields, body)?)
 }
 
 impl RequestHead {

@@ -78,7 +78,7 @@ const ANTHROPIC: [(LimitKind, [&str; 3]); 4] = [
 ];
 
 /// Reads both families; an answer without any costs one look at its names.
-pub fn told(fields: &Fields, wall: SystemTime) -> SmallVec<[ToldLimit; 4]> {
+pub fn told(fields: &Fields, wall: impl Fn() -> SystemTime) -> SmallVec<[ToldLimit; 4]> {
     let mut told = SmallVec::new();
     for (family, kinds) in [
         ("x-ratelimit-", &OPENAI[..]),
@@ -92,14 +92,19 @@ pub fn told(fields: &Fields, wall: SystemTime) -> SmallVec<[ToldLimit; 4]> {
             told.extend(
                 kinds
                     .iter()
-                    .filter_map(|(kind, names)| one(fields, *kind, names, wall)),
+                    .filter_map(|(kind, names)| one(fields, *kind, names, &wall)),
             );
         }
     }
     told
 }
 
-fn one(fields: &Fields, kind: LimitKind, names: &[&str; 3], wall: SystemTime) -> Option<ToldLimit> {
+fn one(
+    fields: &Fields,
+    kind: LimitKind,
+    names: &[&str; 3],
+    wall: &impl Fn() -> SystemTime,
+) -> Option<ToldLimit> {
     let [limit, remaining, reset] = names.map(|name| fields.text(name));
     let limit = limit.and_then(whole);
     let remaining = remaining.and_then(whole);
@@ -107,7 +112,7 @@ fn one(fields: &Fields, kind: LimitKind, names: &[&str; 3], wall: SystemTime) ->
         return None;
     }
     let reset_in = reset.and_then(|reset| {
-        duration_text(reset).or_else(|| rfc3339(reset)?.duration_since(wall).ok())
+        duration_text(reset).or_else(|| rfc3339(reset)?.duration_since(wall()).ok())
     });
     Some(ToldLimit {
         kind,
@@ -137,7 +142,7 @@ mod tests {
                 ("x-ratelimit-remaining-tokens", "0"),
                 ("x-ratelimit-reset-tokens", "6m0s"),
             ]),
-            SystemTime::UNIX_EPOCH,
+            || SystemTime::UNIX_EPOCH,
         );
         let expected = ToldLimit {
             kind: LimitKind::Tokens,
@@ -160,7 +165,7 @@ mod tests {
                     "2026-11-20T10:00:30Z",
                 ),
             ]),
-            wall,
+            || wall,
         );
         assert_eq!(
             told.first().and_then(|told| told.reset_in),
@@ -175,6 +180,6 @@ mod tests {
             ("x-ratelimit-remaining-tokens", "many"),
             ("x-ratelimit-reset-tokens", "soon"),
         ]);
-        assert!(told(&odd, SystemTime::UNIX_EPOCH).is_empty());
+        assert!(told(&odd, || SystemTime::UNIX_EPOCH).is_empty());
     }
 }

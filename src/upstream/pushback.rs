@@ -51,7 +51,7 @@ pub fn pushback(fields: &Fields, from_body: Option<Duration>, wall: SystemTime) 
 
 /// The reset of whichever told limit is used up.
 fn exhausted_reset(fields: &Fields, wall: SystemTime) -> Option<Duration> {
-    super::limits::told(fields, wall)
+    super::limits::told(fields, || wall)
         .into_iter()
         .filter(|told| told.remaining == Some(0))
         .filter_map(|told| told.reset_in)

@@ -64,6 +64,9 @@ pub fn members_of(text: &[u8], object: &Range<usize>) -> Members {
     members
 }
 
+/// Texts up to here are read byte by byte.
+const SHORT: usize = 16;
+
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
@@ -327,7 +330,13 @@ impl<'a> Scanner<'a> {
         let mut escaped = false;
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
-            let Some(found) = memchr2(b'"', b'\\', rest) else {
+            // Keys and words are short: looking is quicker than setting up a search.
+            let short = rest
+                .iter()
+                .take(SHORT)
+                .position(|byte| matches!(byte, b'"' | b'\\'));
+            let far = || Some(SHORT + memchr2(b'"', b'\\', rest.get(SHORT..)?)?);
+            let Some(found) = short.or_else(far) else {
                 return Err(self.fault_at(start, "a text is not closed"));
             };
             if self.has_control {

@@ -77,8 +77,8 @@ const LONGEST_TEXT: usize = 256;
 /// Appends the members of a record without the braces around them; sequence number and chain are the
 /// writer's.
 pub(super) fn encode(record: &Record<'_>, at_ms: u64, out: &mut Vec<u8>) {
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "\"at\":{at_ms}");
+    out.extend_from_slice(b"\"at\":");
+    decimal(out, at_ms);
     match record {
         Record::Intent(intent) => {
             text(out, "kind", "intent");
@@ -86,29 +86,28 @@ pub(super) fn encode(record: &Record<'_>, at_ms: u64, out: &mut Vec<u8>) {
             text(out, "client", intent.client);
             text(out, "asked", intent.asked);
             text(out, "lane", intent.lane.label());
-            let _ = write!(
-                out,
-                ",\"stream\":{},\"input_estimate\":{},\"max_output\":{},\"config\":\"{:016x}\"",
-                intent.stream, intent.input_estimate.0, intent.max_output.0, intent.config_version
-            );
+            flag(out, "stream", intent.stream);
+            number(out, "input_estimate", intent.input_estimate.0);
+            number(out, "max_output", intent.max_output.0);
+            // Writing to a vector cannot fail.
+            let _ = write!(out, ",\"config\":\"{:016x}\"", intent.config_version);
         }
         Record::Attempt(attempt) => {
             text(out, "kind", "attempt");
             id(out, attempt.request);
-            let _ = write!(out, ",\"number\":{}", attempt.number);
+            number(out, "number", attempt.number.into());
             text(out, "provider", attempt.provider);
             text(out, "model", attempt.model);
             text(out, "key", attempt.key);
             text(out, "outcome", attempt.outcome.label());
-            number(out, "status", attempt.status);
+            if let Some(status) = attempt.status {
+                number(out, "status", status.into());
+            }
             millis(out, "first_content_ms", attempt.first_content);
             millis(out, "took_ms", Some(attempt.took));
             usage(out, attempt.usage);
-            let _ = write!(
-                out,
-                ",\"won\":{},\"second_leg\":{}",
-                attempt.won, attempt.second_leg
-            );
+            flag(out, "won", attempt.won);
+            flag(out, "second_leg", attempt.second_leg);
         }
         Record::Outcome(outcome) => encode_outcome(outcome, out),
         Record::Event {
@@ -129,11 +128,8 @@ fn encode_outcome(outcome: &OutcomeRecord<'_>, out: &mut Vec<u8>) {
     id(out, outcome.request);
     text(out, "how", outcome.how);
     text(out, "reason", outcome.kind);
-    let _ = write!(
-        out,
-        ",\"status\":{},\"attempts\":{}",
-        outcome.status, outcome.attempts
-    );
+    number(out, "status", outcome.status.into());
+    number(out, "attempts", outcome.attempts.into());
     for (name, value) in [
         ("provider", outcome.provider),
         ("model", outcome.model),
@@ -146,40 +142,70 @@ fn encode_outcome(outcome: &OutcomeRecord<'_>, out: &mut Vec<u8>) {
     }
     usage(out, outcome.usage);
     if outcome.estimated {
-        out.extend_from_slice(b",\"estimated\":true");
+        flag(out, "estimated", true);
     }
     millis(out, "first_content_ms", outcome.first_content);
     millis(out, "took_ms", Some(outcome.took));
 }
 
 fn id(out: &mut Vec<u8>, request: RequestId) {
-    out.extend_from_slice(b",\"request\":\"");
+    name(out, "request");
+    out.push(b'"');
     out.extend_from_slice(request.text().as_str().as_bytes());
     out.push(b'"');
 }
 
-fn number(out: &mut Vec<u8>, name: &str, value: Option<u16>) {
-    if let Some(value) = value {
-        let _ = write!(out, ",\"{name}\":{value}");
+fn name(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn flag(out: &mut Vec<u8>, named: &str, value: bool) {
+    name(out, named);
+    out.extend_from_slice(if value { b"true" } else { b"false" });
+}
+
+fn number(out: &mut Vec<u8>, named: &str, value: u64) {
+    name(out, named);
+    decimal(out, value);
+}
+
+/// A number in decimal. The formatting machinery costs more than the rest of a record.
+pub(super) fn decimal(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0_u8; 20];
+    let mut used = 0;
+    for digit in digits.iter_mut().rev() {
+        // Below ten, so nothing is cut off.
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+        used += 1;
+        if value == 0 {
+            break;
+        }
     }
+    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
 }
 
 /// Milliseconds with three digits: microseconds, readable.
-fn millis(out: &mut Vec<u8>, name: &str, value: Option<Duration>) {
-    if let Some(value) = value {
-        let micros = value.as_micros();
-        let _ = write!(out, ",\"{name}\":{}.{:03}", micros / 1_000, micros % 1_000);
+fn millis(out: &mut Vec<u8>, named: &str, value: Option<Duration>) {
+    let Some(value) = value else { return };
+    let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+    number(out, named, micros / 1_000);
+    let thousandths = micros % 1_000;
+    out.push(b'.');
+    for unit in [100, 10, 1] {
+        out.push(b'0' + (thousandths / unit % 10) as u8);
     }
 }
 
 fn usage(out: &mut Vec<u8>, usage: Option<Usage>) {
     let Some(usage) = usage else { return };
-    let _ = write!(
-        out,
-        ",\"usage\":{{\"input\":{},\"output\":{}",
-        usage.input.0, usage.output.0
-    );
-    for (name, tokens) in [
+    name(out, "usage");
+    out.extend_from_slice(b"{\"input\":");
+    decimal(out, usage.input.0);
+    number(out, "output", usage.output.0);
+    for (named, tokens) in [
         ("cached_input", usage.cached_input),
         ("cache_write", usage.cache_write),
         ("reasoning", usage.reasoning),
@@ -187,16 +213,14 @@ fn usage(out: &mut Vec<u8>, usage: Option<Usage>) {
         ("audio_output", usage.audio_output),
     ] {
         if tokens.0 > 0 {
-            let _ = write!(out, ",\"{name}\":{}", tokens.0);
+            number(out, named, tokens.0);
         }
     }
     out.push(b'}');
 }
 
-fn text(out: &mut Vec<u8>, name: &str, value: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
+fn text(out: &mut Vec<u8>, named: &str, value: &str) {
+    name(out, named);
     let mut end = value.len().min(LONGEST_TEXT);
     while !value.is_char_boundary(end) {
         end -= 1;

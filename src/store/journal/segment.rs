@@ -1,7 +1,7 @@
 //! Lines, chains and files: the shape of the journal on disk.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
 use ring::digest::{Context, SHA256};
@@ -34,17 +34,19 @@ pub(super) fn hex(chain: &Chain) -> String {
 
 fn push_hex(out: &mut Vec<u8>, chain: &Chain) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    for byte in chain {
-        out.push(HEX[usize::from(byte >> 4)]);
-        out.push(HEX[usize::from(byte & 15)]);
+    let mut text = [0; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(chain) {
+        pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
     }
+    out.extend_from_slice(&text);
 }
 
 pub(super) fn unhex(text: &[u8]) -> Option<Chain> {
-    let digit = |byte: u8| {
-        char::from(byte)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
+    // Only as it was written: a digit in capitals is a changed byte (attack A27).
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
     };
     let mut chain = FIRST_CHAIN;
     if text.len() != 64 {
@@ -60,8 +62,9 @@ pub(super) fn unhex(text: &[u8]) -> Option<Chain> {
 /// Appends a whole line, chained to the one before; answers the new chain.
 pub(super) fn push_line(out: &mut Vec<u8>, seq: u64, members: &[u8], before: &Chain) -> Chain {
     let start = out.len();
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "{{\"seq\":{seq},");
+    out.extend_from_slice(b"{\"seq\":");
+    super::record::decimal(out, seq);
+    out.push(b',');
     out.extend_from_slice(members);
     let chain = link(before, out.get(start..).unwrap_or_default());
     out.extend_from_slice(b",\"chain\":\"");

@@ -266,6 +266,21 @@ fn x11_a_full_disk_refuses_at_once_and_recovers_by_itself() {
     );
 }
 
+#[test]
+fn a27_a_digit_in_capitals_is_a_changed_byte() {
+    let damaged = tampered(|lines| {
+        let line = &mut lines[2];
+        let chain = line.rfind("\"chain\":\"").unwrap() + 9;
+        let letter = line[chain..]
+            .find(|c: char| c.is_ascii_lowercase())
+            .unwrap()
+            + chain;
+        let capital = line[letter..=letter].to_uppercase();
+        line.replace_range(letter..=letter, &capital);
+    });
+    assert!(damaged.broken.is_some());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
