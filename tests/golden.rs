@@ -1,7 +1,11 @@
 //! Golden cases: wire and domain side by side. `UPDATE_GOLDEN=1` rewrites them; the diff is the review.
 //!
 //! `openai/<case>/request.json` is decoded to `domain.json` and encoded to `anthropic.json`;
-//! `anthropic/<case>/answer.json` to `domain.json` and `openai.json`; `stream.sse` to `openai.sse`.
+//! `anthropic/<case>/answer.json` to `domain.json` and `openai.json`; `stream.sse` to `openai.sse`;
+//! `canonical/<case>/request.json`, which no OpenAI client could have sent, is encoded to `openai.json`.
+//!
+//! Every openai request is also encoded back, and what comes out is what went in. Where it is not,
+//! `back.json` states each difference and why it is right; it is written by hand and never rewritten.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,8 +19,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
-use switchyard::dialects::openai::{StreamEncoder, decode_request, encode_answer};
-use switchyard::dialects::{Relay, TranslateRelay, anthropic};
+use switchyard::dialects::openai::{StreamEncoder, decode_request, encode_answer, encode_request};
+use switchyard::dialects::{DialectError, Encoded, Relay, TranslateRelay, anthropic};
+use switchyard::domain::chat::ChatRequest;
 use switchyard::domain::{Dialect, Tokens};
 
 fn cases(dialect: &str, input: &str) -> Vec<PathBuf> {
@@ -63,14 +68,108 @@ fn openai_requests_decode_and_cross_to_anthropic() {
             "domain.json",
             &pretty(&serde_json::to_value(&domain).unwrap()),
         );
-        let crossed = match anthropic::encode_request(&domain, "claude-test", Tokens(4_096)) {
-            Ok(encoded) => json!({
-                "dropped": encoded.dropped,
-                "body": serde_json::from_slice::<Value>(&encoded.body).unwrap(),
-            }),
-            Err(error) => json!({"refused": error.message, "param": error.param}),
+        let crossed = anthropic::encode_request(&domain, "claude-test", Tokens(4_096));
+        same(&case, "anthropic.json", &pretty(&crossing(crossed)));
+    }
+}
+
+fn crossing(encoded: Result<Encoded, DialectError>) -> Value {
+    match encoded {
+        Ok(encoded) => json!({
+            "dropped": encoded.dropped,
+            "body": serde_json::from_slice::<Value>(&encoded.body).unwrap(),
+        }),
+        Err(error) => json!({"refused": error.message, "param": error.param}),
+    }
+}
+
+/// Every place where two values differ; a side that has nothing there is not named.
+fn differences(at: &str, sent: Option<&Value>, back: Option<&Value>, found: &mut Vec<Value>) {
+    match (sent, back) {
+        (Some(Value::Object(left)), Some(Value::Object(right))) => {
+            let only_right = right.keys().filter(|key| !left.contains_key(*key));
+            for key in left.keys().chain(only_right) {
+                differences(&format!("{at}/{key}"), left.get(key), right.get(key), found);
+            }
+        }
+        (Some(Value::Array(left)), Some(Value::Array(right))) => {
+            for index in 0..left.len().max(right.len()) {
+                let (left, right) = (left.get(index), right.get(index));
+                differences(&format!("{at}/{index}"), left, right, found);
+            }
+        }
+        (sent, back) if sent == back => {}
+        (sent, back) => {
+            let mut one = json!({"at": at});
+            if let Some(sent) = sent {
+                one["sent"] = sent.clone();
+            }
+            if let Some(back) = back {
+                one["back"] = back.clone();
+            }
+            found.push(one);
+        }
+    }
+}
+
+/// What the case says about its way back: nothing lost and nothing changed, unless it states otherwise.
+fn stated(case: &Path) -> Value {
+    let plain = json!({"dropped": [], "differs": []});
+    let Ok(text) = fs::read_to_string(case.join("back.json")) else {
+        return plain;
+    };
+    let mut stated: Value = serde_json::from_str(&text).unwrap();
+    let why = stated.as_object_mut().unwrap().remove("why");
+    let why = why.unwrap_or_default();
+    assert!(
+        why.as_str().is_some_and(|why| !why.is_empty()) && stated != plain,
+        "{}: back.json states a difference and why it is right",
+        case.display()
+    );
+    stated
+}
+
+#[test]
+fn openai_requests_come_back_as_they_were_sent() {
+    for case in cases("openai", "request.json") {
+        let body = fs::read(case.join("request.json")).unwrap();
+        let domain = decode_request(&body).unwrap();
+        let seen = match encode_request(&domain, &domain.model) {
+            Ok(encoded) => {
+                let sent: Value = serde_json::from_slice(&body).unwrap();
+                let back: Value = serde_json::from_slice(&encoded.body).unwrap();
+                let mut differs = Vec::new();
+                differences("", Some(&sent), Some(&back), &mut differs);
+                json!({"dropped": encoded.dropped, "differs": differs})
+            }
+            refused @ Err(_) => crossing(refused),
         };
-        same(&case, "anthropic.json", &pretty(&crossed));
+        let stated = stated(&case);
+        assert!(
+            seen == stated,
+            "{} came back with\n{}but states\n{}",
+            case.display(),
+            pretty(&seen),
+            pretty(&stated)
+        );
+    }
+}
+
+#[test]
+fn canonical_requests_cross_to_openai() {
+    for case in cases("canonical", "request.json") {
+        let text = fs::read(case.join("request.json")).unwrap();
+        let request: ChatRequest = serde_json::from_slice(&text).unwrap();
+        let crossed = encode_request(&request, "gpt-test");
+        if let Ok(encoded) = &crossed {
+            // What was sent says all of itself: nothing is left out of it a second time.
+            let read = decode_request(&encoded.body).unwrap();
+            let again = encode_request(&read, "gpt-test").unwrap();
+            assert!(again.dropped.is_empty(), "{}", case.display());
+            let reread = decode_request(&again.body).unwrap();
+            assert_eq!(reread, read, "{}", case.display());
+        }
+        same(&case, "openai.json", &pretty(&crossing(crossed)));
     }
 }
 

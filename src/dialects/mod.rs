@@ -37,6 +37,13 @@ pub trait Relay: Send {
     fn facts(&self) -> &StreamFacts;
 }
 
+/// An encoded request, and the fields that could not come along and do not change its meaning.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encoded {
+    pub body: Vec<u8>,
+    pub dropped: Vec<&'static str>,
+}
+
 /// A request cannot be said in another dialect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]

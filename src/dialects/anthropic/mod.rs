@@ -6,4 +6,4 @@ mod request;
 
 pub use answer::{decode_answer, decode_error};
 pub use events::EventDecoder;
-pub use request::{Encoded, encode_request};
+pub use request::encode_request;

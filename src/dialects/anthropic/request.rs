@@ -2,18 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::dialects::DialectError;
+use crate::dialects::{DialectError, Encoded};
 use crate::domain::Tokens;
 use crate::domain::chat::{
     ChatRequest, Message, OutputFormat, Part, Role, Source, Tool, ToolChoice,
 };
-
-/// An encoded request, and the fields that could not come along and do not change its meaning.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Encoded {
-    pub body: Vec<u8>,
-    pub dropped: Vec<&'static str>,
-}
 
 /// Fields without a counterpart whose absence changes nothing essential.
 const DROPPED: [&str; 19] = [

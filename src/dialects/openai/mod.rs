@@ -3,6 +3,8 @@
 mod answer;
 mod chunk;
 mod encode;
+mod encode_messages;
+mod encode_request;
 mod error;
 mod peek;
 mod request;
@@ -12,6 +14,7 @@ mod splice;
 pub use answer::{decode_answer, inspect_answer};
 pub use chunk::SpliceRelay;
 pub use encode::{StreamEncoder, encode_answer, encode_error};
+pub use encode_request::encode_request;
 pub use error::decode_error;
 pub use peek::{ChatPeek, RequestError, peek_request};
 pub use request::decode_request;
