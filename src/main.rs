@@ -36,15 +36,9 @@ enum Command {
     /// The audit journal.
     #[command(subcommand)]
     Audit(Audit),
-    /// Measure the gateway against a bare proxy on this machine: CPU per request, in one run.
+    /// Measure the gateway against a bare proxy on this machine, in one run: CPU, instructions, memory, latency.
     #[cfg(feature = "chaos")]
-    Bench {
-        /// Be the bare proxy in front of this address instead.
-        #[arg(long, hide = true)]
-        bare: Option<String>,
-        #[arg(long, hide = true)]
-        announce: Option<PathBuf>,
-    },
+    Bench(bench::BenchOptions),
 }
 
 #[derive(clap::Args, Default)]
@@ -90,10 +84,11 @@ fn main() -> ExitCode {
         Command::Check(check) => self::check(&check),
         Command::Audit(Audit::Verify { path, json }) => audit(&path, json),
         #[cfg(feature = "chaos")]
-        Command::Bench { bare, announce } => in_runtime(async {
-            match (bare, announce) {
-                (Some(upstream), Some(announce)) => bench::bare(&upstream, &announce).await,
-                _ => bench::run().await,
+        Command::Bench(options) => in_runtime(async move {
+            match (&options.bare, &options.announce, options.placements) {
+                (Some(upstream), Some(announce), _) => bench::bare(upstream, announce).await,
+                (_, _, Some(placements)) => bench::place(placements, options.targets).await,
+                _ => bench::run(options).await,
             }
         }),
     }

@@ -1,7 +1,9 @@
 //! How many requests an endpoint may have in flight: learnt, so that one that hangs cannot fill the gateway.
 //!
-//! Additive increase while the limit is really used and latency is near its best; multiplicative decrease
-//! on overload, at most once a second, because one bad moment is reported by everyone in it.
+//! Until the first overload the limit doubles with each round of what it lets through, so that a healthy endpoint is
+//! never the bottleneck of a gateway that has just started; from then on it grows additively, while it is
+//! really used. It shrinks by three tenths on overload, at most once a second, because one bad moment is
+//! reported by everyone in it.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -41,10 +43,13 @@ impl AdaptiveLimit {
             return;
         }
         let most = self.most.saturating_mul(16);
+        let never_overloaded = self.lowered_at.load(Ordering::Relaxed) == 0;
+        // Two for each, so that it doubles even when what it let in stays (long streams).
+        let step = if never_overloaded { 32 } else { 4 };
         let _ = self
             .limit
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |limit| {
-                (limit < most).then(|| (limit + 4).min(most))
+                (limit < most).then(|| (limit + step).min(most))
             });
     }
 
@@ -99,6 +104,29 @@ mod tests {
             limit.completed(limit.limit());
         }
         assert!(limit.limit() > 200);
+    }
+
+    /// Streams that stay open give nothing back; what they let in must still grow.
+    #[test]
+    fn a_thousand_open_streams_are_let_in_within_a_few_rounds() {
+        let limit = AdaptiveLimit::new(1_000);
+        let (mut open, mut rounds) = (0, 0);
+        while open < 1_000 {
+            let fresh = limit.limit() - open;
+            open += fresh;
+            (0..fresh).for_each(|_| limit.completed(open));
+            rounds += 1;
+            assert!(rounds <= 10, "{open} open");
+        }
+        let now = Moment::from_secs(10);
+        limit.overloaded(1_000, now);
+        let lowered = limit.limit();
+        (0..100).for_each(|_| limit.completed(1_000));
+        assert_eq!(
+            limit.limit(),
+            lowered + 25,
+            "carefully, once it was overloaded"
+        );
     }
 
     #[test]

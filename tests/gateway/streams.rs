@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
+use switchyard_chaos::client::request_bytes;
 use switchyard_chaos::fault;
-use switchyard_chaos::mock::{Behaviour, Dialect};
+use switchyard_chaos::mock::{Behaviour, Dialect, Fast, MockOptions, MockProvider};
 
 use crate::frame::{Gateway, PATH, alone, auth, chat, mock, pair};
 
@@ -171,4 +172,45 @@ async fn s18_a_runaway_stream_is_stopped() {
         stream.documents().last().unwrap()["error"]["code"],
         "stream_limit"
     );
+}
+
+/// Streams that stay open give nothing back; a healthy provider's learnt limit has to let them in all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_streams_are_open_at_once() {
+    let fast = Fast {
+        text_bytes: 400,
+        chunks: 2,
+        delay: Duration::ZERO,
+        gap: Duration::from_secs(60),
+        together: 2,
+    };
+    let options = MockOptions {
+        fast: Some(fast),
+        ..MockOptions::default()
+    };
+    let a = MockProvider::start(options).await.unwrap();
+    let gateway = alone(&a, "").await;
+    let mut body = chat("p");
+    body["stream"] = json!(true);
+    let wire = request_bytes(
+        gateway.address,
+        "POST",
+        PATH,
+        &auth(),
+        body.to_string().as_bytes(),
+    );
+    let mut open = Vec::new();
+    while open.len() < 1_000 {
+        let opening = (0..50).map(|_| async {
+            let mut client = gateway.client().await;
+            client.send(&wire).await.unwrap();
+            let (head, _) = client.read_head().await.unwrap();
+            (head.status, client)
+        });
+        for (status, client) in futures_util::future::join_all(opening).await {
+            assert_eq!(status, 200, "after {} streams", open.len());
+            open.push(client);
+        }
+    }
+    assert_eq!(a.requests(), 1_000, "none was sent twice");
 }

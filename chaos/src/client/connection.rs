@@ -323,7 +323,7 @@ impl Client {
 
 /// A request as bytes; `host` and `content-length` are added, the latter only with a body or a POST.
 #[must_use]
-pub(crate) fn request_bytes(
+pub fn request_bytes(
     host: SocketAddr,
     method: &str,
     path: &str,

@@ -31,6 +31,8 @@ pub struct Fast {
     pub delay: Duration,
     /// Between events; zero sends the whole stream in one write.
     pub gap: Duration,
+    /// So many events leave with the head, before the first gap.
+    pub together: usize,
 }
 
 impl Default for Fast {
@@ -40,6 +42,7 @@ impl Default for Fast {
             chunks: 32,
             delay: Duration::ZERO,
             gap: Duration::ZERO,
+            together: 0,
         }
     }
 }
@@ -59,9 +62,14 @@ impl FastAnswers {
     pub(super) fn new(fast: Fast, dialect: Dialect, name: &str) -> Self {
         let unary = wire(fast, dialect, name, Form::Unary).concat().into();
         let mut stream = wire(fast, dialect, name, Form::Stream);
-        if fast.gap.is_zero() {
-            stream = vec![stream.concat().into()];
-        }
+        let first = if fast.gap.is_zero() {
+            stream.len()
+        } else {
+            stream.len().min(fast.together.saturating_add(1))
+        };
+        let rest = stream.split_off(first);
+        stream = vec![stream.concat().into()];
+        stream.extend(rest);
         Self {
             delay: fast.delay,
             gap: fast.gap,

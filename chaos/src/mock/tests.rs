@@ -729,6 +729,7 @@ async fn a_fast_mock_answers_whole_and_streams_its_chunks() {
             text_bytes: 640,
             chunks: 64,
             gap: Duration::from_millis(1),
+            together: 0,
             ..Fast::default()
         };
         let options = MockOptions {
