@@ -55,19 +55,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "domain",
         ],
     ),
+    // A command of its own, beside the gateway: it measures what the others do.
+    ("bench", &["actors", "telemetry", "config", "domain"]),
 ];
 
 /// Crates that only some folders may know.
 const CRATES: &[(&str, &[&str])] = &[
     ("ractor", &["actors"]),
-    ("axum", &["edge"]),
+    ("axum", &["edge", "bench"]),
     ("reqwest", &["upstream"]),
     ("hyper", &["upstream", "edge"]),
-    ("hyper_util", &["upstream", "edge"]),
+    ("hyper_util", &["upstream", "edge", "bench"]),
     ("rustls", &["upstream"]),
     ("figment", &["config"]),
     ("metrics_exporter_prometheus", &["telemetry"]),
-    ("switchyard_chaos", &[]),
+    ("switchyard_chaos", &["bench"]),
 ];
 
 /// Folders that think and therefore may not touch the outside world.

@@ -230,29 +230,27 @@ impl AsyncRead for Socket {
             // As if the client had ended: what stands before the fault is answered, nothing behind it read.
             return Poll::Ready(Ok(()));
         }
+        let before = buf.filled().len();
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
-            let unfilled = buf.initialize_unfilled();
-            match self.stream.try_read(unfilled) {
-                Ok(0) => {
-                    return Poll::Ready(Ok(()));
-                }
-                Ok(read) => {
-                    let admitted = self.framing.admit(unfilled.get(..read).unwrap_or_default());
-                    buf.advance(admitted);
-                    if self.framing.is_http2() {
-                        self.state.speaks_frames();
-                    }
-                    self.state.bytes_read();
-                    if let Some(violation) = self.framing.refused() {
-                        self.state.violation.get_or_init(|| violation);
-                    }
-                    return Poll::Ready(Ok(()));
-                }
+            match self.stream.try_read_buf(buf) {
+                Ok(0) => return Poll::Ready(Ok(())),
+                Ok(_) => break,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+        let arrived = buf.filled().get(before..).unwrap_or_default();
+        let admitted = self.framing.admit(arrived);
+        buf.set_filled(before + admitted);
+        if self.framing.is_http2() {
+            self.state.speaks_frames();
+        }
+        self.state.bytes_read();
+        if let Some(violation) = self.framing.refused() {
+            self.state.violation.get_or_init(|| violation);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

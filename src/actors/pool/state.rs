@@ -25,7 +25,9 @@ use crate::policy::queue::{ShedReason, WaitQueue};
 use crate::policy::score::{Candidate, choose, load};
 
 /// How many endpoints, and how many keys of one, are judged for a placement.
-const SAMPLE: usize = 8;
+const SAMPLE: usize = 4;
+/// Where there are only so many, all are looked at; and so many keys of one endpoint.
+const FEW: usize = 8;
 
 /// The pool as configured: replaced as a whole when the configuration changes.
 #[derive(Debug)]
@@ -205,8 +207,8 @@ impl PoolState {
 
     fn lease_at(&mut self, wish: &Wish, look: Look, reasons: &mut Reasons) -> Option<Lease> {
         let all = self.line.groups.len();
-        let mut judged: SmallVec<[Judged; SAMPLE]> = SmallVec::new();
-        if all <= SAMPLE {
+        let mut judged: SmallVec<[Judged; FEW]> = SmallVec::new();
+        if all <= FEW {
             self.judge_all(wish, look, &mut judged, reasons);
         } else {
             let sample = self.sample();
@@ -233,7 +235,7 @@ impl PoolState {
         &mut self,
         wish: &Wish,
         look: Look,
-        judged: &mut SmallVec<[Judged; SAMPLE]>,
+        judged: &mut SmallVec<[Judged; FEW]>,
         reasons: &mut Reasons,
     ) {
         for group in 0..self.line.groups.len() {
@@ -271,7 +273,7 @@ impl PoolState {
         if judged.len() == 1 {
             return Some(0);
         }
-        let candidates: SmallVec<[Candidate; SAMPLE]> =
+        let candidates: SmallVec<[Candidate; FEW]> =
             judged.iter().map(|one| one.candidate).collect();
         choose(&candidates, (self.random.u64(..), self.random.u64(..)))
     }
@@ -319,7 +321,7 @@ impl PoolState {
         };
         let mut best: Option<(usize, Score)> = None;
         for offset in 0..keys {
-            if offset >= SAMPLE && best.is_some() {
+            if offset >= FEW && best.is_some() {
                 break;
             }
             let place = (start + offset) % keys;

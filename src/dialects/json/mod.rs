@@ -64,8 +64,21 @@ pub fn members_of(text: &[u8], object: &Range<usize>) -> Members {
     members
 }
 
-/// Texts up to here are read byte by byte.
-const SHORT: usize = 16;
+/// Texts up to here are read byte by byte: for keys and words a search costs more than it finds.
+const SHORT: usize = 24;
+
+/// Bytes that need a look inside a text.
+const ODD: [bool; 256] = {
+    let mut odd = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        odd[byte] = true;
+        byte += 1;
+    }
+    odd[b'"' as usize] = true;
+    odd[b'\\' as usize] = true;
+    odd
+};
 
 struct Scanner<'a> {
     text: &'a [u8],
@@ -330,31 +343,42 @@ impl<'a> Scanner<'a> {
         let mut escaped = false;
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
-            // Keys and words are short: looking is quicker than setting up a search.
-            let short = rest
+            let plain = match rest
                 .iter()
                 .take(SHORT)
-                .position(|byte| matches!(byte, b'"' | b'\\'));
-            let far = || Some(SHORT + memchr2(b'"', b'\\', rest.get(SHORT..)?)?);
-            let Some(found) = short.or_else(far) else {
-                return Err(self.fault_at(start, "a text is not closed"));
+                .position(|byte| ODD[usize::from(*byte)])
+            {
+                Some(found) => found,
+                None => self.plain_run(start, rest)?,
             };
-            if self.has_control {
-                let plain = rest.get(..found).unwrap_or_default();
-                if let Some(odd) = plain.iter().position(|byte| *byte < 0x20) {
-                    return Err(
-                        self.fault_at(self.at + odd, "a control character stands in a text")
-                    );
+            self.at += plain;
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(escaped);
                 }
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                Some(_) => return Err(self.fault("a control character stands in a text")),
+                None => return Err(self.fault_at(start, "a text is not closed")),
             }
-            self.at += found;
-            if self.peek() == Some(b'"') {
-                self.at += 1;
-                return Ok(escaped);
-            }
-            escaped = true;
-            self.escape()?;
         }
+    }
+
+    /// How far a long text goes before a byte that needs a look.
+    fn plain_run(&self, start: usize, rest: &[u8]) -> Result<usize, JsonError> {
+        let Some(found) = memchr2(b'"', b'\\', rest) else {
+            return Err(self.fault_at(start, "a text is not closed"));
+        };
+        let control = if self.has_control {
+            let run = rest.get(..found).unwrap_or_default();
+            run.iter().position(|byte| *byte < 0x20)
+        } else {
+            None
+        };
+        Ok(control.unwrap_or(found))
     }
 
     fn escape(&mut self) -> Result<(), JsonError> {

@@ -48,12 +48,12 @@ pub(super) fn read(data: &[u8], form: Form) -> Result<Said<'_>, JsonError> {
                 said.choices.push(choice(cursor, holder)?);
                 Ok(())
             })?,
-            b"usage" if !cursor.null()? => said.usage = usage(cursor.skip()?),
+            b"usage" if cursor.next() == Some(b'{') => said.usage = usage(cursor)?,
             b"error" if !cursor.null()? => {
                 let error = cursor.skip()?;
                 said.error = Some(serde_json::from_slice(error).unwrap_or(Value::Null));
             }
-            b"model" | b"choices" | b"usage" | b"error" => {}
+            b"model" | b"choices" | b"error" => {}
             _ => drop(cursor.skip()?),
         }
         Ok(())
@@ -116,7 +116,7 @@ fn number(value: &[u8]) -> Option<u64> {
 }
 
 /// Reads usage; what cannot be true counts as not reported (fault P29).
-pub(super) fn usage(value: &[u8]) -> Option<Usage> {
+fn usage(cursor: &mut Cursor<'_>) -> Result<Option<Usage>, JsonError> {
     let tokens = |value: &[u8]| {
         number(value)
             .filter(|count| *count < 100_000_000)
@@ -124,8 +124,7 @@ pub(super) fn usage(value: &[u8]) -> Option<Usage> {
     };
     let (mut input, mut output) = (None, None);
     let mut parts = Usage::default();
-    let mut cursor = Cursor::new(value).ok()?;
-    let walked = cursor.object(|cursor, key| {
+    cursor.object(|cursor, key| {
         match key {
             b"prompt_tokens" => input = tokens(cursor.skip()?),
             b"completion_tokens" => output = tokens(cursor.skip()?),
@@ -155,11 +154,12 @@ pub(super) fn usage(value: &[u8]) -> Option<Usage> {
             _ => drop(cursor.skip()?),
         }
         Ok(())
-    });
-    walked.ok()?;
-    let (input, output) = (input?, output?);
+    })?;
+    let (Some(input), Some(output)) = (input, output) else {
+        return Ok(None);
+    };
     let at_most = |part: Tokens, whole: Tokens| if part <= whole { part } else { whole };
-    Some(Usage {
+    Ok(Some(Usage {
         input,
         output,
         cached_input: at_most(parts.cached_input, input),
@@ -167,5 +167,5 @@ pub(super) fn usage(value: &[u8]) -> Option<Usage> {
         reasoning: at_most(parts.reasoning, output),
         audio_input: at_most(parts.audio_input, input),
         audio_output: at_most(parts.audio_output, output),
-    })
+    }))
 }
