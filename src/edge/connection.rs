@@ -60,6 +60,9 @@ pub(super) struct ConnectionState {
     /// Why nothing more is read from this connection.
     violation: OnceLock<Violation>,
     began: Notify,
+    /// Why it has to end at once.
+    verdict: OnceLock<CloseReason>,
+    /// Something was decided: a verdict, or else that it ends behind the answer under way.
     pub(super) close: Notify,
 }
 
@@ -69,6 +72,8 @@ pub(super) enum CloseReason {
     SlowHead,
     SlowReader,
     Idle,
+    /// The client left.
+    Gone,
 }
 
 impl CloseReason {
@@ -77,6 +82,7 @@ impl CloseReason {
             Self::SlowHead => "slow_head",
             Self::SlowReader => "slow_reader",
             Self::Idle => "idle",
+            Self::Gone => "client_gone",
         }
     }
 }
@@ -96,6 +102,7 @@ impl ConnectionState {
             answered: AtomicBool::new(false),
             violation: OnceLock::new(),
             began: Notify::new(),
+            verdict: OnceLock::new(),
             close: Notify::new(),
         })
     }
@@ -122,6 +129,15 @@ impl ConnectionState {
         let begun =
             self.head_begun.load(Ordering::Relaxed) || self.serving.load(Ordering::Relaxed) > 0;
         begun && !self.answered.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn decide(&self, reason: CloseReason) {
+        self.verdict.get_or_init(|| reason);
+        self.close.notify_one();
+    }
+
+    pub(super) fn verdict(&self) -> Option<CloseReason> {
+        self.verdict.get().copied()
     }
 
     pub(super) fn violation(&self) -> Option<Violation> {
@@ -305,6 +321,8 @@ fn poll_io(
 
 /// A request that is answered sooner than this is not worth a look at its client.
 const LOOK_AFTER: Duration = Duration::from_millis(25);
+/// While an answer goes out its writes find out who left; a look is for the pauses between them.
+const LOOK_BETWEEN: Duration = Duration::from_millis(75);
 
 /// Resolves when the client turns out to be gone while it is being served; never, while it still listens.
 ///
@@ -314,7 +332,8 @@ pub(super) async fn until_gone(stream: &TcpStream, state: &ConnectionState) {
     loop {
         state.began.notified().await;
         while state.serving.load(Ordering::Relaxed) > 0 {
-            sleep(LOOK_AFTER).await;
+            let answering = state.answered.load(Ordering::Relaxed);
+            sleep(if answering { LOOK_BETWEEN } else { LOOK_AFTER }).await;
             if state.serving.load(Ordering::Relaxed) == 0 {
                 break;
             }

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tower_service::Service as _;
 
-use super::connection::{ConnectionControl, ConnectionState, Socket, until_gone};
+use super::connection::{CloseReason, ConnectionControl, ConnectionState, Socket, until_gone};
 use super::framing::Violation;
 use crate::actors::{Listener, News};
 use crate::config::ListenSettings;
@@ -167,14 +167,15 @@ impl Inner {
         });
     }
 
-    async fn serve(&self, stream: TcpStream, peer: std::net::SocketAddr) {
+    async fn serve(self: &Arc<Self>, stream: TcpStream, peer: std::net::SocketAddr) {
         let state = ConnectionState::new(peer);
-        let (socket, stream) = Socket::new(
-            stream,
-            Arc::clone(&state),
-            self.options.listen.max_header_bytes,
-        );
-        if self.serve_socket(socket, &stream, &state).await == Ended::ByUs {
+        let most = self.options.listen.max_header_bytes;
+        let (socket, stream) = Socket::new(stream, Arc::clone(&state), most);
+        let watcher = Arc::clone(self).watch(Arc::clone(&stream), Arc::clone(&state));
+        let beside = Beside(tokio::spawn(watcher));
+        let ended = self.serve_socket(socket, &stream, &state).await;
+        drop(beside);
+        if ended == Ended::ByUs {
             linger(&stream).await;
         }
     }
@@ -185,55 +186,90 @@ impl Inner {
         stream: &TcpStream,
         state: &Arc<ConnectionState>,
     ) -> Ended {
-        let listen = &self.options.listen;
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
             let (router, state) = (self.router.clone(), Arc::clone(state));
             serve_request(router, state, request)
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(socket), service));
-        let mut drain = self.drain.subscribe();
-        let mut draining = pin!(told_to_drain(&mut drain));
-        let mut gone = pin!(until_gone(stream, state));
-        let mut watch = interval(watch_every(listen));
-        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut closing, mut is_draining) = (false, false);
+        let mut closing = false;
         loop {
             tokio::select! {
                 ended = connection.as_mut() => {
                     let violation = state.violation();
-                    if violation.is_some_and(|violation| violation.in_head) || state.owes_an_answer() {
-                        let _ = stream.try_write(last_words(ended.err().as_deref(), violation).as_bytes());
+                    let unheard = violation.is_some_and(|violation| violation.in_head);
+                    if unheard || state.owes_an_answer() {
+                        let words = last_words(ended.err().as_deref(), violation);
+                        let _ = stream.try_write(words.as_bytes());
                         self.news.metrics.conn_closed("framing");
                     } else if violation.is_some() {
                         self.news.metrics.conn_closed("framing");
                     }
                     return Ended::ByUs;
                 }
-                () = gone.as_mut() => {
-                    self.news.metrics.conn_closed("client_gone");
-                    return Ended::ByThem;
-                }
-                () = state.close.notified(), if !closing => {
-                    closing = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                () = draining.as_mut(), if !is_draining => {
-                    is_draining = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                _ = watch.tick() => {
-                    if let Some(reason) = state.overdue(listen) {
-                        self.news.metrics.conn_closed(reason.label());
-                        if reason == super::connection::CloseReason::SlowHead {
-                            // Whoever still listens reads why.
-                            let why = "the request's head did not arrive in time; send it at once, or raise listen.head_timeout_ms";
-                            let _ = stream.try_write(refusal("408 Request Timeout", "slow_head", why).as_bytes());
-                        }
-                        return if reason == super::connection::CloseReason::SlowReader { Ended::ByThem } else { Ended::ByUs };
+                () = state.close.notified() => {
+                    if let Some(reason) = state.verdict() {
+                        return self.cut(stream, reason);
+                    }
+                    if !std::mem::replace(&mut closing, true) {
+                        connection.as_mut().graceful_shutdown();
                     }
                 }
             }
         }
+    }
+
+    /// Ends a connection that has used up somebody's patience, or has nobody at its other end.
+    fn cut(&self, stream: &TcpStream, reason: CloseReason) -> Ended {
+        self.news.metrics.conn_closed(reason.label());
+        match reason {
+            CloseReason::SlowHead => {
+                // Whoever still listens reads why.
+                let why = "the request's head did not arrive in time; send it at once, or raise listen.head_timeout_ms";
+                let _ =
+                    stream.try_write(refusal("408 Request Timeout", "slow_head", why).as_bytes());
+                Ended::ByUs
+            }
+            CloseReason::Idle => Ended::ByUs,
+            CloseReason::SlowReader | CloseReason::Gone => Ended::ByThem,
+        }
+    }
+
+    /// Looks after one connection from beside it.
+    ///
+    /// # Why a task of its own
+    /// Everything in the connection's own task is polled for every chunk that goes through it; this has
+    /// something to do a few times a second.
+    async fn watch(self: Arc<Self>, stream: Arc<TcpStream>, state: Arc<ConnectionState>) {
+        let listen = &self.options.listen;
+        let mut drain = self.drain.subscribe();
+        let mut draining = pin!(told_to_drain(&mut drain));
+        let mut gone = pin!(until_gone(&stream, &state));
+        let mut tick = interval(watch_every(listen));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_draining = false;
+        loop {
+            tokio::select! {
+                () = gone.as_mut() => return state.decide(CloseReason::Gone),
+                () = draining.as_mut(), if !is_draining => {
+                    is_draining = true;
+                    state.close.notify_one();
+                }
+                _ = tick.tick() => {
+                    if let Some(reason) = state.overdue(listen) {
+                        return state.decide(reason);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A task that ends with its owner.
+struct Beside(tokio::task::JoinHandle<()>);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
