@@ -14,7 +14,9 @@ const BUCKETS: usize = 10;
 const MOST_REJECTED: f64 = 0.7;
 
 /// Client-side throttle over the last ten seconds: rejects with probability `(n − 2s) / (n + 1)`, so a
-/// backend that answers nothing is asked little, and one that answers half is asked everything.
+/// backend that answers nothing is asked little, and one that answers half is asked everything. Only what
+/// was let through is counted: with the rejected ones in `n`, a backend that answers half would be in
+/// balance at any chance, and chance would drift up to the cap (fault P34).
 ///
 /// # Why the chance is capped
 /// Uncapped, a busy gateway would let one request in thousands through, and a provider that is back would
@@ -95,9 +97,11 @@ mod tests {
         // 200 requests a second for a minute, all failing.
         for request in 0..12_000 {
             now = now.after(Duration::from_millis(5));
-            let rejected = throttle.rejects(now, draws.f64());
+            if throttle.rejects(now, draws.f64()) {
+                continue;
+            }
             throttle.attempt(now);
-            if !rejected && request >= 6_000 {
+            if request >= 6_000 {
                 sent_in_last_half += 1;
             }
         }
@@ -109,13 +113,33 @@ mod tests {
         let back = now;
         let first_success = loop {
             now = now.after(Duration::from_millis(5));
-            throttle.attempt(now);
             if !throttle.rejects(now, draws.f64()) {
+                throttle.attempt(now);
                 throttle.success(now);
                 break now;
             }
         };
         assert!(first_success.since(back) <= Duration::from_secs(3));
+    }
+
+    #[test]
+    fn p34_a_backend_that_answers_half_is_asked_almost_everything_for_a_minute() {
+        let throttle = Throttle::new();
+        let mut draws = fastrand::Rng::with_seed(7);
+        let mut now = Moment::from_secs(100);
+        let mut rejected = 0;
+        for _ in 0..12_000 {
+            now = now.after(Duration::from_millis(5));
+            if throttle.rejects(now, draws.f64()) {
+                rejected += 1;
+                continue;
+            }
+            throttle.attempt(now);
+            if draws.bool() {
+                throttle.success(now);
+            }
+        }
+        assert!(rejected < 600, "{rejected} of 12,000");
     }
 
     #[test]

@@ -146,17 +146,27 @@ impl PoolState {
         let cell = Arc::clone(&self.line.cell);
         let in_panic = cell.panicking.load(Ordering::Relaxed);
         if wish.purpose == Purpose::Attempt {
-            cell.throttle.attempt(now);
             if in_panic && cell.throttle.rejects(now, self.random.f64()) {
                 return Answer::Refuse(Refusal {
                     why: RefusalKind::Unhealthy,
                     retry_after: Some(Duration::from_secs(1)),
                 });
             }
+            cell.throttle.attempt(now);
         }
         let mut reasons = Reasons::default();
         if let Some(lease) = self.try_lease(wish, in_panic, now, &mut reasons) {
             return Answer::Lease(lease);
+        }
+        if !in_panic {
+            // Breakers may have closed the last door since the last look: then they are not believed.
+            self.look_around(now);
+            if cell.panicking.load(Ordering::Relaxed) {
+                reasons = Reasons::default();
+                if let Some(lease) = self.try_lease(wish, true, now, &mut reasons) {
+                    return Answer::Lease(lease);
+                }
+            }
         }
         let refusal = reasons.refusal();
         let worth_waiting = reasons

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 use smallvec::SmallVec;
 
+use super::arguments::Arguments;
 use super::encode::write_error_event;
 use super::error::outcome_of;
 use super::said::{Form, Said, read};
@@ -30,6 +31,7 @@ pub struct SpliceRelay {
     choices: SmallVec<[(u32, bool); 1]>,
     expected_choices: u32,
     strip_usage: bool,
+    arguments: Arguments,
 }
 
 impl SpliceRelay {
@@ -41,6 +43,7 @@ impl SpliceRelay {
             choices: SmallVec::new(),
             expected_choices,
             strip_usage,
+            arguments: Arguments::default(),
         }
     }
 
@@ -87,6 +90,11 @@ impl SpliceRelay {
                     ));
                 }
             };
+            if let Some(calls) = choice.tool_calls {
+                self.arguments
+                    .read(choice.index, calls)
+                    .map_err(|_| StreamFault::Malformed("a tool call has another shape"))?;
+            }
             facts.content |= choice.content > 0;
             facts.content_bytes += choice.content as u64;
             if let Some(finish) = choice.finish.as_deref() {
@@ -98,6 +106,9 @@ impl SpliceRelay {
                     });
                 }
                 facts.filtered |= finish == "content_filter";
+                if finish == "tool_calls" {
+                    facts.quirks += self.arguments.cut(choice.index);
+                }
                 if let Some((_, finished)) = self.choices.get_mut(place) {
                     facts.quirks += u32::from(std::mem::replace(finished, true));
                 }

@@ -1,6 +1,7 @@
 //! OpenAI's chat completions: spliced when both sides speak it, translated when one does not.
 
 mod answer;
+mod arguments;
 mod chunk;
 mod encode;
 mod encode_messages;

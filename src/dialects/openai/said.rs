@@ -23,6 +23,8 @@ pub(crate) struct ChoiceSaid<'a> {
     pub(crate) index: u32,
     /// Bytes of content: a role alone, an empty text or a null is none (ground rule G1).
     pub(crate) content: usize,
+    /// The tool calls as they are written, if there are any.
+    pub(super) tool_calls: Option<&'a [u8]>,
     pub(crate) finish: Option<Cow<'a, str>>,
 }
 
@@ -70,7 +72,11 @@ fn choice<'a>(cursor: &mut Cursor<'a>, holder: &[u8]) -> Result<ChoiceSaid<'a>, 
                 cursor.object(|cursor, key| {
                     let value = cursor.skip()?;
                     if CONTENT.contains(&key) {
-                        choice.content += weight(value);
+                        let weight = weight(value);
+                        choice.content += weight;
+                        if key == b"tool_calls" && weight > 0 {
+                            choice.tool_calls = Some(value);
+                        }
                     }
                     Ok(())
                 })?;
