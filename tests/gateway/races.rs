@@ -40,9 +40,21 @@ async fn s06_the_first_content_wins_and_the_loser_is_cancelled_within_50_ms() {
         .wait_for_close(1, Duration::from_secs(1))
         .await
         .expect("the loser was not cancelled");
-    let won_at = b.last().unwrap().first_content_at.unwrap();
-    assert!(lost.left.is_some());
-    let _ = won_at;
+    // Each mock counts from its own beginning.
+    let apart = a.now().saturating_sub(b.now());
+    let apart_back = b.now().saturating_sub(a.now());
+    let won_at = b.last().unwrap().first_content_at.unwrap() + apart;
+    let (left_at, _) = lost.left.expect("the loser saw nobody leave");
+    let took = (left_at + apart_back).saturating_sub(won_at);
+    assert!(
+        took <= Duration::from_millis(50),
+        "cancelled after {took:?}"
+    );
+    let metrics = gateway.metrics().await;
+    assert!(
+        metrics.contains("switchyard_race_total{win=\"second\"}"),
+        "{metrics}"
+    );
     let attempts: Vec<_> = gateway
         .records()
         .await
