@@ -26,6 +26,7 @@ pub(super) struct Line {
     inbox: BytesMut,
     /// It has brought an answer: only such a one can have gone stale (fault N08).
     served: bool,
+    /// When it was last known to be well.
     rested_at: Instant,
     /// Then it is not used again, so that a moved name is found (fault N01).
     retire_at: Instant,
@@ -37,6 +38,9 @@ const FIRST_ROOM: usize = 4 * 1024;
 const MOST_ROOM: usize = 64 * 1024;
 /// A whole answer of at most this size is read into one buffer.
 const ONE_BUFFER: u64 = 1 << 20;
+/// A connection that died while it rested says so at once. One that dies later may have been heard, and
+/// is not asked again for free.
+const STALE_SHOWS_WITHIN: Duration = Duration::from_secs(1);
 /// Interim answers before the real one: more are an attack.
 const MOST_INTERIM: u32 = 16;
 
@@ -63,10 +67,16 @@ impl From<WireFault> for LineError {
     }
 }
 
-/// A request on its way out.
+/// A request on its way out. Its head holds a key, so it is never shown.
 struct Unsent {
     pieces: SmallVec<[Bytes; 6]>,
     next: usize,
+}
+
+impl std::fmt::Debug for Unsent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unsent").finish_non_exhaustive()
+    }
 }
 
 impl Unsent {
@@ -120,6 +130,7 @@ impl Line {
         if now >= self.retire_at || now.duration_since(self.rested_at) >= longest_rest {
             return false;
         }
+        self.rested_at = now;
         // Whatever is there to be read, an end or bytes nobody asked for, spoils it.
         let mut cx = Context::from_waker(Waker::noop());
         self.poll_read(&mut cx).is_pending()
@@ -150,12 +161,11 @@ impl Line {
         };
         let head = std::future::poll_fn(|cx| self.poll_head(&mut unsent, cx)).await?;
         self.served = true;
-        // A request that was answered before it was read leaves its rest in the connection.
-        let keep = head.keep && unsent.is_over();
         let body = LineBody {
             place: head.body,
             line: Some(self),
-            home: keep.then(|| Arc::clone(pool)),
+            unsent: (!unsent.is_over()).then(|| Box::new(unsent)),
+            home: head.keep.then(|| Arc::clone(pool)),
         };
         Ok((head, body.released_if_over()))
     }
@@ -167,7 +177,7 @@ impl Line {
     ) -> Poll<Result<Head, LineError>> {
         let mut interim = 0;
         let mut sending = Ok(());
-        // A provider that has made up its mind may close its ears before it speaks: go on and listen.
+        // A provider that has made up its mind may close its ears: what it said before is still read.
         if let Poll::Ready(Err(error)) = unsent.poll(&mut self.link, cx) {
             sending = Err(error);
         }
@@ -198,7 +208,8 @@ impl Line {
 
     fn no_answer(&self, error: Option<io::Error>) -> LineError {
         let truncated = error.is_none_or(|error| error.kind() == io::ErrorKind::UnexpectedEof);
-        if self.served && self.inbox.is_empty() {
+        let at_once = self.rested_at.elapsed() < STALE_SHOWS_WITHIN;
+        if self.served && self.inbox.is_empty() && at_once {
             LineError::Stale
         } else if truncated && !self.inbox.is_empty() {
             LineError::Failed(AttemptError::of(AttemptOutcome::Truncated))
@@ -213,6 +224,8 @@ impl Line {
 pub(super) struct LineBody {
     place: BodyPlace,
     line: Option<Line>,
+    /// What is left of a request whose answer began before it was read.
+    unsent: Option<Box<Unsent>>,
     /// Where the connection goes when the body is over, if it may serve again.
     home: Option<Arc<Pool>>,
 }
@@ -228,6 +241,10 @@ impl LineBody {
             return;
         }
         let (line, home) = (self.line.take(), self.home.take());
+        if self.unsent.is_some() {
+            // The rest of the request would stand in front of the next one.
+            return;
+        }
         // Bytes behind the end belong to no answer: such a connection is never used again (fault P18).
         if let (Some(mut line), Some(home)) = (line, home)
             && line.inbox.is_empty()
@@ -289,6 +306,15 @@ impl LineBody {
                 }
             } else {
                 line.inbox.reserve(wanted - line.inbox.len());
+            }
+            if let Some(unsent) = &mut self.unsent
+                && let Poll::Ready(sent) = unsent.poll(&mut line.link, cx)
+            {
+                self.unsent = None;
+                if sent.is_err() {
+                    // It listens no more; what it says is still an answer.
+                    self.home = None;
+                }
             }
             match ready!(line.poll_read(cx)) {
                 Ok(1..) => {}

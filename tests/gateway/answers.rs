@@ -298,3 +298,45 @@ async fn s17_arguments_cut_in_the_middle_are_passed_on_and_counted() {
     assert!(stream.is_done(), "{:?}", stream.events.last());
     assert!(metric(&gateway, "switchyard_quirk_total{provider=\"cutting\"}").await >= 1.0);
 }
+
+/// A provider that begins to answer while the request is still on its way gets the rest of it all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_begins_before_the_request_is_read_is_not_starved() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    const PROMPT: usize = 6 << 20;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let provider = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut some = vec![0; 64 * 1024];
+            let mut read = stream.read(&mut some).await.unwrap();
+            if read == 0 {
+                continue;
+            }
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n")
+                .await
+                .unwrap();
+            while read < PROMPT {
+                read += stream.read(&mut some).await.unwrap();
+            }
+            let rest = "\"choices\":[{\"index\":0,\"message\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}";
+            let last = format!("{:x}\r\n{rest}\r\n0\r\n\r\n", rest.len());
+            stream.write_all(last.as_bytes()).await.unwrap();
+        }
+    });
+    let config = format!(
+        "[providers.early]\nbase_url = \"http://{address}/v1\"\nallow_private_address = true\nmodels = [\"m-early\"]\nkeys = [{{ name = \"k0\", secret = \"file:FOLDER/early-k0\" }}]\n[pools.p]\ntargets = [\"early/m-early\"]\n"
+    );
+    let gateway = Gateway::start(&config).await;
+    let mut body = chat("p");
+    body["messages"][0]["content"] = json!("x".repeat(PROMPT));
+    let asked = gateway.post(&body);
+    let answer = tokio::time::timeout(Duration::from_secs(5), asked)
+        .await
+        .expect("the rest of the request was never sent");
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    assert_eq!(text_of(&answer), "hi");
+    provider.abort();
+}
