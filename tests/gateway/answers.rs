@@ -303,7 +303,8 @@ async fn s17_arguments_cut_in_the_middle_are_passed_on_and_counted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_begins_before_the_request_is_read_is_not_starved() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    const PROMPT: usize = 6 << 20;
+    // More than the kernels of both sides hold, less than the gateway takes.
+    const PROMPT: usize = 15 << 20;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let provider = tokio::spawn(async move {
@@ -318,6 +319,8 @@ async fn an_answer_that_begins_before_the_request_is_read_is_not_starved() {
                 .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n")
                 .await
                 .unwrap();
+            // Long enough for the head to be read with most of the request unsent.
+            tokio::time::sleep(Duration::from_millis(200)).await;
             while read < PROMPT {
                 read += stream.read(&mut some).await.unwrap();
             }
