@@ -144,6 +144,7 @@ fn wish(system: &System) -> Wish {
         patience: Patience::None,
         purpose: Purpose::Attempt,
         tried: SmallVec::new(),
+        meet_again: true,
         wider_than: None,
     }
 }

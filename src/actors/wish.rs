@@ -27,6 +27,8 @@ pub struct Wish {
     pub purpose: Purpose,
     /// Targets this request has already met.
     pub tried: SmallVec<[Tried; 4]>,
+    /// Nobody else is left in the whole chain: [`Again::LastResort`] has come (ground rule G4).
+    pub meet_again: bool,
     /// Only targets with a larger context window than this (fault P24).
     pub wider_than: Option<Tokens>,
 }
@@ -59,7 +61,7 @@ pub struct Tried {
 /// Where else the same target may be met once more in one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {
-    /// Only if no other endpoint or key is left (ground rule G4).
+    /// Only if no other endpoint or key of the whole chain is left (ground rule G4).
     LastResort,
     /// Another key of the same endpoint may do.
     OtherKey,

@@ -84,6 +84,31 @@ fn settings(targets: u32) -> Result<Settings, Fault> {
     settings.map_err(|error| format!("{error}").into())
 }
 
+/// A small request with all the time in the world.
+fn wish(system: &System) -> Wish {
+    Wish {
+        request: RequestId::from_draw(1),
+        routes: Arc::clone(&system.published().routes),
+        asked: Arc::from("p"),
+        step: 0,
+        shape: Shape {
+            class: PromptClass::Small,
+            mode: Mode::Whole,
+        },
+        lane: Lane::Default,
+        estimate: Estimate {
+            input: Tokens(10),
+            output: Tokens(10),
+        },
+        deadline: system.clock.now().after(Duration::from_secs(3_600)),
+        patience: Patience::None,
+        purpose: Purpose::Attempt,
+        tried: SmallVec::new(),
+        meet_again: true,
+        wider_than: None,
+    }
+}
+
 async fn run(placements: u64, targets: u32) -> Result<f64, Fault> {
     let settings = settings(targets)?;
     let parts = SystemParts {
@@ -103,27 +128,7 @@ async fn run(placements: u64, targets: u32) -> Result<f64, Fault> {
         .start(Vec::new())
         .await
         .map_err(|error| error.to_string())?;
-    let routes = Arc::clone(&system.published().routes);
-    let wish = Arc::new(Wish {
-        request: RequestId::from_draw(1),
-        routes,
-        asked: Arc::from("p"),
-        step: 0,
-        shape: Shape {
-            class: PromptClass::Small,
-            mode: Mode::Whole,
-        },
-        lane: Lane::Default,
-        estimate: Estimate {
-            input: Tokens(10),
-            output: Tokens(10),
-        },
-        deadline: system.clock.now().after(Duration::from_secs(3_600)),
-        patience: Patience::None,
-        purpose: Purpose::Attempt,
-        tried: SmallVec::new(),
-        wider_than: None,
-    });
+    let wish = Arc::new(wish(&system));
     let limit = Instant::now() + Duration::from_secs(600);
     let before = own_cpu_nanos();
     for _ in 0..placements {

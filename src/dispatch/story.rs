@@ -462,6 +462,8 @@ struct Search {
     deadline: crate::domain::Moment,
     tried: SmallVec<[Tried; 4]>,
     wider_than: Option<Tokens>,
+    /// The whole chain has nobody new: who failed before may be met once more.
+    meet_again: bool,
     /// The best reason to wait that a pool of the chain gave, and its step.
     waitable: Option<(usize, Refusal)>,
     refusal: Option<Refusal>,
@@ -485,6 +487,7 @@ impl Search {
             deadline: clock.moment(request.deadline),
             tried: SmallVec::new(),
             wider_than: None,
+            meet_again: alone,
             waitable: None,
             refusal: None,
             last: None,
@@ -514,11 +517,13 @@ impl Search {
             },
             purpose,
             tried: self.tried.clone(),
+            meet_again: self.meet_again,
             wider_than: self.wider_than,
         }
     }
 
-    /// A pool refused: the next one of the chain, then the best line, then the end.
+    /// A pool refused: the next one of the chain, then the best line, then those who failed before, then the
+    /// end.
     fn refused(&mut self, request: &Request, refusal: Refusal) -> Result<(), Failure> {
         if refusal.why.may_wait() && self.patience == Patience::None && self.waitable.is_none() {
             self.waitable = Some((self.step, refusal.clone()));
@@ -537,6 +542,12 @@ impl Search {
         if let Some((step, _)) = self.waitable.take() {
             self.step = step;
             self.patience = Patience::Queue;
+            return Ok(());
+        }
+        let may_be_met =
+            |tried: &Tried| matches!(tried.again, Again::LastResort | Again::SameKeyLater);
+        if !self.meet_again && self.tried.iter().any(may_be_met) {
+            (self.meet_again, self.step, self.patience) = (true, 0, Patience::None);
             return Ok(());
         }
         Err(self.give_up(request))

@@ -197,6 +197,7 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
             patience: Patience::None,
             purpose: Purpose::Attempt,
             tried: SmallVec::new(),
+            meet_again: true,
             wider_than: None,
         });
         let limit = Instant::now() + Duration::from_secs(1);

@@ -182,11 +182,14 @@ async fn exchange_on_stream(
     place: StreamPlace,
     request: Request<Rope>,
 ) -> Result<Reply, Unanswered> {
-    let response = shared
-        .sender
-        .send_request(request)
-        .await
-        .map_err(|error| unanswered(&error))?;
+    let response = shared.sender.send_request(request).await.map_err(|error| {
+        let why = unanswered(&error);
+        if matches!(why, Unanswered::Unheard(Again::GoAway | Again::Stale)) {
+            // Its end is under way, and may not show in the connection yet.
+            shared.leaves();
+        }
+        why
+    })?;
     let (parts, incoming) = response.into_parts();
     let fields = parts
         .headers

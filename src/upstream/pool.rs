@@ -52,6 +52,8 @@ pub(super) struct Shared {
 struct SharedState {
     streams: AtomicUsize,
     most_streams: AtomicUsize,
+    /// It was told to end.
+    leaving: AtomicBool,
 }
 
 /// One stream's place on a shared connection, given back when it is dropped.
@@ -73,7 +75,14 @@ impl Shared {
     }
 
     fn is_usable(&self) -> bool {
-        !self.sender.is_closed() && Instant::now() < self.retire_at
+        !self.state.leaving.load(Ordering::Relaxed)
+            && !self.sender.is_closed()
+            && Instant::now() < self.retire_at
+    }
+
+    /// No new stream is put on it any more.
+    pub(super) fn leaves(&self) {
+        self.state.leaving.store(true, Ordering::Relaxed);
     }
 }
 
@@ -183,6 +192,7 @@ async fn share(link: Link, age: Duration) -> Result<Shared, AttemptError> {
     let state = Arc::new(SharedState {
         streams: AtomicUsize::new(0),
         most_streams: AtomicUsize::new(STREAMS_AT_FIRST),
+        leaving: AtomicBool::new(false),
     });
     let told = Arc::clone(&state);
     tokio::spawn(async move {

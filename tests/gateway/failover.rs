@@ -87,6 +87,30 @@ async fn s01_s02_s03_s04_a_stream_without_content_is_left_for_the_next() {
     next_answers(&["S01", "S02", "S03", "S04"], Form::Stream).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g4_a_fallback_pool_is_asked_before_the_same_target_again() {
+    let (a, b) = (mock("a").await, mock("b").await);
+    let config = format!(
+        "{}{}[pools.p]\ntargets = [\"a/m-a\"]\nfallback = [\"q\"]\n[pools.q]\ntargets = [\"b/m-b\"]\n",
+        provider_with("a", &a, &["x"]),
+        provider_with("b", &b, &["x"])
+    );
+    let gateway = Gateway::start(&config).await;
+    a.set(Behaviour::status(500));
+    let answer = gateway.ask("p").await;
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    assert!(text_of(&answer).starts_with('b'));
+    assert_eq!((a.requests(), b.requests()), (1, 1));
+    // With nobody else left, the one that failed gets another chance.
+    b.set(Behaviour::status(500));
+    a.script(vec![Behaviour::status(500), Behaviour::healthy()]);
+    let mut body = chat("p");
+    body["messages"][0]["content"] = "another".into();
+    let answer = gateway.post(&body).await;
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    assert_eq!((a.requests(), b.requests()), (3, 2));
+}
+
 async fn last_word(behaviour: Behaviour) -> (u16, String, switchyard_chaos::client::Answer) {
     let a = mock("a").await;
     let gateway = alone(&a, "[failover]\nmax_attempts = 1\n").await;

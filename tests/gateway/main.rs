@@ -18,5 +18,6 @@ mod frame;
 mod journal;
 mod races;
 mod ready;
+mod secure;
 mod streams;
 mod supervision;

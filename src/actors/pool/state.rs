@@ -195,7 +195,8 @@ impl PoolState {
         if let Some(lease) = self.lease_at(wish, fresh, reasons) {
             return Some(lease);
         }
-        let may_meet_again = wish.purpose == Purpose::Attempt
+        let may_meet_again = wish.meet_again
+            && wish.purpose == Purpose::Attempt
             && reasons.shortest_wait().is_none()
             && wish
                 .tried
