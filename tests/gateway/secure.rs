@@ -362,3 +362,44 @@ fn has_headers(read: &[u8]) -> bool {
     }
     false
 }
+
+/// A provider that takes one stream at a time: more connections, and nobody waits for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n11_one_stream_a_connection_is_no_deadlock() {
+    let identity = identity("localhost", &[b"h2"]);
+    let seen = Arc::new(Seen::default());
+    let told = Arc::clone(&seen);
+    let port = each_connection(identity.acceptor, move |stream| {
+        let seen = Arc::clone(&told);
+        async move {
+            seen.connections.fetch_add(1, Ordering::Relaxed);
+            let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+                let seen = Arc::clone(&seen);
+                async move {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    answer(request, seen).await
+                }
+            });
+            let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+            builder.http2().max_concurrent_streams(1);
+            let _ = builder
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        }
+    })
+    .await;
+    let table = table(port, &identity.pem, "");
+    let gateway = alone(&table).await;
+    assert_eq!(gateway.ask("p").await.status(), 200);
+    let begun = tokio::time::Instant::now();
+    let many = (0..12).map(|_| gateway.ask("p"));
+    for answer in futures_util::future::join_all(many).await {
+        assert_eq!(answer.status(), 200, "{}", answer.json());
+    }
+    assert!(seen.connections.load(Ordering::Relaxed) > 1);
+    assert!(
+        begun.elapsed() < Duration::from_millis(1_100),
+        "one after another: {:?}",
+        begun.elapsed()
+    );
+}
