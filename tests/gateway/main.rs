@@ -16,6 +16,7 @@ mod config;
 mod failover;
 mod frame;
 mod journal;
+mod overload;
 mod races;
 mod ready;
 mod secure;
