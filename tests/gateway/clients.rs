@@ -285,3 +285,80 @@ async fn an_unknown_model_and_a_wrong_method_say_the_cure() {
     let mut client = gateway.client().await;
     assert_eq!(client.get(PATH, &auth()).await.unwrap().status(), 405);
 }
+
+/// Streams opened and reset as fast as can be, over HTTP/2 with prior knowledge.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l08_rapid_reset_ends_the_connection_and_nobody_else_notices() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    let socket = tokio::net::TcpStream::connect(gateway.address)
+        .await
+        .unwrap();
+    let (mut sender, connection) = h2::client::handshake(socket).await.unwrap();
+    let ended = tokio::spawn(connection);
+    let mut opened = 0;
+    let flood = async {
+        while opened < 5_000 {
+            let Ok(ready) = sender.clone().ready().await else {
+                return;
+            };
+            sender = ready;
+            let request = http::Request::post(format!("http://{}{PATH}", gateway.address))
+                .header("authorization", format!("Bearer {}", crate::frame::KEY))
+                .body(())
+                .unwrap();
+            let Ok((_response, mut stream)) = sender.send_request(request, false) else {
+                return;
+            };
+            stream.send_reset(h2::Reason::CANCEL);
+            opened += 1;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), flood)
+        .await
+        .expect("the flood was never ended");
+    assert!(opened < 5_000, "five thousand resets were taken");
+    let end = tokio::time::timeout(Duration::from_secs(2), ended)
+        .await
+        .expect("the connection stays open")
+        .unwrap();
+    assert!(end.is_err_and(|error| error.is_go_away()), "no GOAWAY");
+    assert_eq!(gateway.ask("p").await.status(), 200);
+    assert_eq!(a.requests(), 1, "a reset stream reached the provider");
+}
+
+/// A head that never ends, in frames of HTTP/2.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l08_an_endless_head_in_continuation_frames_is_cut() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    let mut socket = tokio::net::TcpStream::connect(gateway.address)
+        .await
+        .unwrap();
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    // HEADERS of stream 1, not ended, then CONTINUATION after CONTINUATION of literal fields.
+    bytes.extend_from_slice(&[0, 0, 1, 1, 0, 0, 0, 0, 1, 0x83]);
+    socket.write_all(&bytes).await.unwrap();
+    let mut frame = vec![0, 0x10, 0x00, 9, 0, 0, 0, 0, 1];
+    let mut field = vec![0x00, 1, b'x', 0x7f, 0x80, 0x07];
+    field.resize(6 + 1_023, b'y');
+    while frame.len() < 9 + 4_096 {
+        frame.extend_from_slice(&field);
+    }
+    frame.truncate(9 + 4_096);
+    let mut sent = 0;
+    let flood = async {
+        while sent < 20_000 && socket.write_all(&frame).await.is_ok() {
+            sent += 1;
+        }
+        let mut rest = Vec::new();
+        let _ = socket.read_to_end(&mut rest).await;
+    };
+    tokio::time::timeout(Duration::from_secs(5), flood)
+        .await
+        .expect("the connection stays open");
+    assert!(sent < 20_000, "eighty megabytes of head were taken");
+    assert_eq!(gateway.ask("p").await.status(), 200);
+}
