@@ -223,6 +223,16 @@ impl Bench {
             proxy.load(case, 20_000).await;
         }
         row("after 20,000 requests", bare.memory()?, gateway.memory()?);
+        let resting = [
+            bare.rest_connections(1_000).await?,
+            gateway.rest_connections(1_000).await?,
+        ];
+        row(
+            "with 1,000 resting connections",
+            bare.memory()?,
+            gateway.memory()?,
+        );
+        drop(resting);
         drop((bare, gateway));
         let mock = Mock::start(&cases::OPEN).await?;
         let mut held = [0.0; 2];

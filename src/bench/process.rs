@@ -225,6 +225,17 @@ impl Proxy {
         Ok(kib.unwrap_or_default() / 1_024.0)
     }
 
+    /// Opens connections that have been answered once and then rest.
+    pub(super) async fn rest_connections(&self, count: usize) -> Result<Vec<Client>, Fault> {
+        let mut resting = Vec::with_capacity(count);
+        for _ in 0..count {
+            let mut client = Client::connect(self.address).await?;
+            client.get("/live", &[]).await?;
+            resting.push(client);
+        }
+        Ok(resting)
+    }
+
     /// Opens streams that have begun and stay open as long as the answer is kept.
     pub(super) async fn open_streams(&self, count: usize) -> Result<Vec<Client>, Fault> {
         let body = body(&super::cases::OPEN);

@@ -362,3 +362,29 @@ async fn l08_an_endless_head_in_continuation_frames_is_cut() {
     assert!(sent < 20_000, "eighty megabytes of head were taken");
     assert_eq!(gateway.ask("p").await.status(), 200);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l11_a_thousand_idle_connections_are_served_and_then_let_go() {
+    let a = mock("a").await;
+    let config = format!(
+        "[listen]\naddress = \"127.0.0.1:0\"\nidle_timeout_ms = 1500\n{}[pools.p]\ntargets = [\"a/m-a\"]\n",
+        provider("a", &a)
+    );
+    let gateway = Gateway::start(&config).await;
+    let mut idle = Vec::new();
+    for _ in 0..1_000 {
+        let mut client = gateway.client().await;
+        assert_eq!(client.get("/live", &[]).await.unwrap().status(), 200);
+        idle.push(client);
+    }
+    assert_eq!(gateway.ask("p").await.status(), 200);
+    // All of them are still good after the last one came.
+    for client in idle.iter_mut().rev().take(100) {
+        assert_eq!(client.get("/live", &[]).await.unwrap().status(), 200);
+    }
+    let begun = tokio::time::Instant::now();
+    for client in &mut idle {
+        assert!(client.closes_within(Duration::from_secs(6)).await);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(7));
+}
