@@ -52,7 +52,7 @@ async fn o03_nobody_is_asked_for_a_request_that_is_dead_in_line() {
 async fn o04_who_is_interactive_is_served_before_a_batch() {
     let a = mock("a").await;
     let gateway = one_at_a_time(&a).await;
-    a.set(Behaviour::healthy().delayed(Duration::from_millis(60)));
+    a.set(Behaviour::healthy().delayed(Duration::from_millis(150)));
     let ask = |lane: &'static str| {
         let gateway = &gateway;
         async move {
