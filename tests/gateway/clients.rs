@@ -96,7 +96,8 @@ async fn l04_l09_large_and_compressed_bodies_are_refused_before_they_are_read() 
     for _ in 0..4 {
         let _ = chunked.send(piece.as_bytes()).await;
     }
-    assert_eq!(chunked.read_answer().await.unwrap().status(), 413);
+    let answer = chunked.read_answer().await.unwrap();
+    assert_eq!(answer.status(), 413, "{}", answer.json());
     let mut packed = gateway.client().await;
     packed
         .send(&raw_chat(
