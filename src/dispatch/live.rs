@@ -165,11 +165,10 @@ impl Live {
         };
         let now = Instant::now();
         // A token is rarely longer than thirty-two bytes; runaway text is.
-        let most_content = account
-            .request
-            .peek
-            .max_output
-            .map_or(u64::MAX, |most| most.saturating_mul(39) + 65_536);
+        let most_content = account.request.peek.max_output.map_or(u64::MAX, |most| {
+            let choices = u64::from(account.request.peek.choices.max(1));
+            (most.saturating_mul(39) + 65_536).saturating_mul(choices)
+        });
         Self {
             timer: Box::pin(sleep_until((now + gap).min(account.request.deadline))),
             last_call: Box::pin(Arc::clone(&dispatch.last_call).notified_owned()),
@@ -231,6 +230,11 @@ impl Live {
             self.finish(StreamEnd::Unclean, &facts);
             return Poll::Ready(());
         };
+        if relay.facts().terminal {
+            // It came together with the first content.
+            self.end_of_stream(false);
+            return Poll::Ready(());
+        }
         match std::task::ready!(body.poll_piece(cx)) {
             Some(Ok(piece)) => {
                 let now = Instant::now();
@@ -255,6 +259,8 @@ impl Live {
                         .observe(millis, self.clock.now());
                 }
             }
+            // Whole by rule G3: what broke behind the last choice's end takes nothing away.
+            Some(Err(_)) if relay.facts().finished => self.end_of_stream(true),
             Some(Err(error)) => self.fail(error.outcome, broken(error.outcome)),
             None => self.end_of_stream(true),
         }

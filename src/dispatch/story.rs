@@ -23,7 +23,7 @@ use crate::actors::{
     RouterMessage, Target, Tried, Wish,
 };
 use crate::config::RaceMode;
-use crate::domain::{AttemptOutcome, Failure, FailureKind, Mode, Tokens, Usage};
+use crate::domain::{AttemptOutcome, Failure, FailureKind, Mode, RetryRule, Tokens, Usage};
 use crate::policy::retry::{RetryTerms, backoff};
 
 /// What the edge tells about a request besides its answer.
@@ -224,7 +224,10 @@ impl Dispatch {
             attempts: account.attempts,
             max_attempts: settings.max_attempts,
             left: request.deadline.saturating_duration_since(Instant::now()),
-            budget: attempts_left && lost.leg.lease.target().pool.retries.try_spend(terms, now),
+            // What no other target would take back must not use up what others need.
+            budget: attempts_left
+                && failure.outcome.retry() == RetryRule::Elsewhere
+                && lost.leg.lease.target().pool.retries.try_spend(terms, now),
             well_endpoints_failed: search.broken.iter().filter(|(_, well)| *well).count(),
         };
         match after_failure(failure, &circumstances) {

@@ -120,8 +120,15 @@ impl Framing {
     fn read_line<'a>(&mut self, rest: &'a [u8]) -> &'a [u8] {
         let Some(end) = memchr::memchr(b'\n', rest) else {
             if self.line.len() + rest.len() > self.longest_line {
-                // hyper refuses what is this long, in its own words.
-                self.place = Place::TooLong;
+                self.place = if matches!(self.place, Place::Start { .. } | Place::Fields) {
+                    // hyper refuses a head this long, in its own words.
+                    Place::TooLong
+                } else {
+                    Place::Refused(Violation {
+                        why: "a line between the chunks has no end",
+                        in_head: false,
+                    })
+                };
             } else {
                 self.line.extend_from_slice(rest);
             }

@@ -132,8 +132,9 @@ fn builder(listen: &ListenSettings) -> auto::Builder<TokioExecutor> {
         .header_read_timeout(None)
         .max_buf_size(listen.max_header_bytes)
         .max_headers(listen.max_headers)
-        .half_close(true)
-        .pipeline_flush(true);
+        // Without `pipeline_flush`: with it an answer stays in hyper's buffer while unread bytes follow the
+        // request, and is lost when the connection is closed behind it.
+        .half_close(true);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -26,6 +26,8 @@ pub(super) struct Line {
     inbox: BytesMut,
     /// It has brought an answer: only such a one can have gone stale (fault N08).
     served: bool,
+    /// Something came back in this exchange, so the request was heard.
+    heard: bool,
     /// When it was last known to be well.
     rested_at: Instant,
     /// Then it is not used again, so that a moved name is found (fault N01).
@@ -118,6 +120,7 @@ impl Line {
             link,
             inbox: BytesMut::new(),
             served: false,
+            heard: false,
             rested_at: now,
             retire_at: now + age,
             room: FIRST_ROOM,
@@ -196,7 +199,7 @@ impl Line {
                 }
             }
             match self.poll_read(cx) {
-                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(1..)) => self.heard = true,
                 Poll::Ready(ended) => return Poll::Ready(Err(self.no_answer(ended.err()))),
                 Poll::Pending if sending.is_err() => {
                     return Poll::Ready(Err(self.no_answer(sending.err())));
@@ -209,7 +212,7 @@ impl Line {
     fn no_answer(&self, error: Option<io::Error>) -> LineError {
         let truncated = error.is_none_or(|error| error.kind() == io::ErrorKind::UnexpectedEof);
         let at_once = self.rested_at.elapsed() < STALE_SHOWS_WITHIN;
-        if self.served && self.inbox.is_empty() && at_once {
+        if self.served && !self.heard && at_once {
             LineError::Stale
         } else if truncated && !self.inbox.is_empty() {
             LineError::Failed(AttemptError::of(AttemptOutcome::Truncated))
@@ -250,6 +253,7 @@ impl LineBody {
             && line.inbox.is_empty()
         {
             line.rested_at = Instant::now();
+            line.heard = false;
             // What was read is with its readers; a resting connection holds no memory.
             line.inbox = BytesMut::new();
             home.rest(line);

@@ -98,6 +98,13 @@ async fn l04_l09_large_and_compressed_bodies_are_refused_before_they_are_read() 
     }
     let answer = chunked.read_answer().await.unwrap();
     assert_eq!(answer.status(), 413, "{}", answer.json());
+    // The same with everything in one packet: bytes that follow must not swallow the answer.
+    let mut at_once = gateway.client().await;
+    let mut request = raw_chat("transfer-encoding: chunked\r\n", "");
+    request.extend_from_slice(piece.repeat(4).as_bytes());
+    at_once.send(&request).await.unwrap();
+    let answer = at_once.read_answer().await.unwrap();
+    assert_eq!(answer.status(), 413, "{}", answer.json());
     let mut packed = gateway.client().await;
     packed
         .send(&raw_chat(

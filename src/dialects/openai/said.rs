@@ -90,7 +90,11 @@ fn choice<'a>(cursor: &mut Cursor<'a>, holder: &[u8]) -> Result<ChoiceSaid<'a>, 
                     .and_then(|index| u32::try_from(index).ok())
                     .unwrap_or(u32::MAX);
             }
-            b"finish_reason" if !cursor.null()? => choice.finish = Some(cursor.text()?),
+            b"finish_reason" if !cursor.null()? => {
+                // Some servers write an empty text, or the word null, on every chunk that is not the last.
+                let finish = cursor.text()?;
+                choice.finish = (!matches!(&*finish, "" | "null")).then_some(finish);
+            }
             b"finish_reason" => {}
             _ => drop(cursor.skip()?),
         }
