@@ -188,6 +188,8 @@ pub struct TimeoutSettings {
     pub connect: Duration,
     pub tls: Duration,
     pub dns: Duration,
+    /// Most a provider may go without taking a byte of a request.
+    pub write_idle: Duration,
     pub first_content: Duration,
     pub first_content_floor: Duration,
     /// As `first_content`, for answers that come in one piece.

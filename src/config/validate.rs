@@ -628,6 +628,7 @@ fn timeouts(judge: &mut Judge<'_>, raw: &RawConfig) -> TimeoutSettings {
         connect: millis("connect_ms", raw.connect_ms),
         tls: millis("tls_ms", raw.tls_ms),
         dns: millis("dns_ms", raw.dns_ms),
+        write_idle: millis("write_idle_ms", raw.write_idle_ms),
         first_content: millis("first_content_ms", raw.first_content_ms),
         first_content_floor: millis("first_content_floor_ms", raw.first_content_floor_ms),
         whole_answer: millis("whole_answer_ms", raw.whole_answer_ms),

@@ -2,11 +2,14 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::error::{AttemptError, sort};
 use super::line::LineBody;
@@ -17,7 +20,6 @@ use crate::domain::AttemptOutcome;
 #[derive(Clone, Debug, Default)]
 pub struct Rope {
     pieces: SmallVec<[Bytes; 5]>,
-    next: usize,
 }
 
 impl Rope {
@@ -32,6 +34,15 @@ impl Rope {
     pub(super) fn pieces(&self) -> impl Iterator<Item = Bytes> + '_ {
         self.pieces.iter().cloned()
     }
+
+    /// Takes the next bytes out, not more than `most` and never none.
+    fn next(&mut self, most: usize) -> Option<Bytes> {
+        let first = self.pieces.first_mut()?;
+        if first.len() > most {
+            return Some(first.split_to(most));
+        }
+        Some(self.pieces.remove(0))
+    }
 }
 
 impl FromIterator<Bytes> for Rope {
@@ -41,12 +52,51 @@ impl FromIterator<Bytes> for Rope {
                 .into_iter()
                 .filter(|piece| !piece.is_empty())
                 .collect(),
-            next: 0,
         }
     }
 }
 
-impl Body for Rope {
+/// A request body on its way over a shared connection.
+#[derive(Debug)]
+pub(super) struct Upload {
+    left: Rope,
+    moved: watch::Sender<()>,
+}
+
+/// Watches an upload.
+pub(super) struct Progress {
+    moved: watch::Receiver<()>,
+}
+
+/// What is handed over at once: one HTTP/2 frame, so that a slow window still shows progress.
+const FRAME: usize = 16 * 1024;
+
+impl Upload {
+    pub(super) fn of(body: Rope) -> (Self, Progress) {
+        let (sender, receiver) = watch::channel(());
+        let upload = Self {
+            left: body,
+            moved: sender,
+        };
+        (upload, Progress { moved: receiver })
+    }
+}
+
+impl Progress {
+    /// Ends when nothing was taken for this long (fault N11); never, once everything is.
+    pub(super) async fn stalled(mut self, limit: Duration) {
+        loop {
+            match timeout(limit, self.moved.changed()).await {
+                Ok(Ok(())) => {}
+                // The connection drops an upload when it has taken it.
+                Ok(Err(_dropped)) => return std::future::pending().await,
+                Err(_elapsed) => return,
+            }
+        }
+    }
+}
+
+impl Body for Upload {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
@@ -54,28 +104,17 @@ impl Body for Rope {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let next = self.next;
-        self.next += 1;
-        Poll::Ready(
-            self.pieces
-                .get(next)
-                .cloned()
-                .map(|piece| Ok(Frame::data(piece))),
-        )
+        // A frame is asked for when the one before has found room.
+        self.moved.send_replace(());
+        Poll::Ready(self.left.next(FRAME).map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.next >= self.pieces.len()
+        self.left.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let left = self
-            .pieces
-            .iter()
-            .skip(self.next)
-            .map(Bytes::len)
-            .sum::<usize>();
-        SizeHint::with_exact(left as u64)
+        SizeHint::with_exact(self.left.len() as u64)
     }
 }
 
@@ -227,4 +266,57 @@ fn body_error(error: &hyper::Error) -> AttemptError {
         return AttemptError::of(AttemptOutcome::Truncated);
     }
     sort(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rope(sizes: &[usize]) -> Rope {
+        sizes
+            .iter()
+            .enumerate()
+            .map(|(index, size)| vec![u8::try_from(index).unwrap(); *size].into())
+            .collect()
+    }
+
+    async fn next(upload: &mut Upload) -> Option<Bytes> {
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut *upload).poll_frame(cx)).await;
+        frame.map(|frame| frame.unwrap().into_data().unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_upload_says_all_of_its_rope_in_frames() {
+        let rope = rope(&[3, 0, 3 * FRAME + 1, FRAME]);
+        let whole: Vec<u8> = rope.pieces().flatten().collect();
+        let (mut upload, _progress) = Upload::of(rope);
+        let mut said = Vec::new();
+        while !upload.is_end_stream() {
+            let left = upload.size_hint().exact().unwrap();
+            let piece = next(&mut upload).await.unwrap();
+            assert!((1..=FRAME).contains(&piece.len()));
+            assert_eq!(upload.size_hint().exact(), Some(left - piece.len() as u64));
+            said.extend_from_slice(&piece);
+        }
+        assert!(said == whole && next(&mut upload).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn n11_an_upload_stalls_by_its_last_progress_and_never_once_it_is_taken() {
+        let limit = Duration::from_secs(30);
+        let (mut upload, progress) = Upload::of(rope(&[4 * FRAME]));
+        let stalled = tokio::spawn(progress.stalled(limit));
+        for _ in 0..3 {
+            tokio::time::sleep(limit - Duration::from_secs(1)).await;
+            next(&mut upload).await;
+            assert!(!stalled.is_finished());
+        }
+        let last = tokio::time::Instant::now();
+        stalled.await.unwrap();
+        assert_eq!(last.elapsed().as_secs(), limit.as_secs());
+
+        let (upload, progress) = Upload::of(rope(&[1]));
+        drop(upload);
+        assert!(timeout(10 * limit, progress.stalled(limit)).await.is_err());
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
@@ -10,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri}
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::body::{ReplyBody, Rope};
+use super::body::{Progress, ReplyBody, Rope, Upload};
 use super::connect::{Connector, ConnectorOptions, Place};
 use super::error::{AttemptError, BuildError, sort};
 use super::fields::Fields;
@@ -44,7 +45,7 @@ pub struct Reply {
 pub enum Again {
     /// A resting connection turned out to be closed (fault N08).
     Stale,
-    /// The connection was told to end before this request's number (fault N09).
+    /// The HTTP/2 connection was told to end before this request (fault N09).
     GoAway,
     /// The stream was refused before it was looked at (fault N10).
     Refused,
@@ -53,6 +54,8 @@ pub enum Again {
 pub struct ProviderClient {
     pool: Arc<Pool>,
     chat: Uri,
+    /// Most a provider may go without taking a byte of a request (fault N11).
+    write_idle: Duration,
     /// What a request begins with, per key.
     heads: HashMap<KeyName, RequestHead>,
 }
@@ -106,6 +109,7 @@ impl ProviderClient {
         Ok(Self {
             pool: Pool::new(connector),
             chat,
+            write_idle: options.timeouts.write_idle,
             heads,
         })
     }
@@ -147,7 +151,7 @@ impl ProviderClient {
         match way {
             Way::Line(line) => {
                 let head = head.with_length(body.len());
-                match line.exchange(head, body, &self.pool).await {
+                match line.exchange(head, body, self.write_idle, &self.pool).await {
                     Ok((head, body)) => Ok(judged(
                         head.status,
                         head.fields,
@@ -158,46 +162,57 @@ impl ProviderClient {
                 }
             }
             Way::Shared(shared, place) => {
-                let request = self.request(&head.map, body.clone());
-                Box::pin(exchange_on_stream(shared, place, request)).await
+                Box::pin(self.exchange_on_stream(shared, place, &head.map, body)).await
             }
         }
     }
 
-    fn request(&self, head: &HeaderMap, body: Rope) -> Request<Rope> {
+    async fn exchange_on_stream(
+        &self,
+        mut shared: Shared,
+        place: StreamPlace,
+        head: &HeaderMap,
+        body: &Rope,
+    ) -> Result<Reply, Unanswered> {
+        let (request, progress) = self.request(head, body.clone());
+        let response = tokio::select! {
+            response = shared.sender.send_request(request) => response,
+            () = progress.stalled(self.write_idle) => {
+                // The window that stays shut may be the connection's.
+                shared.retire();
+                return Err(AttemptError::of(AttemptOutcome::GapTimeout).into());
+            }
+        };
+        let response = response.map_err(|error| {
+            let why = unanswered(&error);
+            // The connection itself is at its end: it may not know yet, and must not get the free retry.
+            if let Unanswered::Unheard(Again::GoAway) = why {
+                shared.retire();
+            }
+            why
+        })?;
+        let (parts, incoming) = response.into_parts();
+        let fields = parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        let body = ReplyBody::from_stream(incoming, place);
+        Ok(judged(parts.status, fields, body)?)
+    }
+
+    fn request(&self, head: &HeaderMap, body: Rope) -> (Request<Upload>, Progress) {
         let length = body.len();
-        let mut request = Request::new(body);
+        let (upload, progress) = Upload::of(body);
+        let mut request = Request::new(upload);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.chat.clone();
         *request.headers_mut() = head.clone();
         request
             .headers_mut()
             .insert(CONTENT_LENGTH, HeaderValue::from(length));
-        request
+        (request, progress)
     }
-}
-
-async fn exchange_on_stream(
-    mut shared: Shared,
-    place: StreamPlace,
-    request: Request<Rope>,
-) -> Result<Reply, Unanswered> {
-    let response = shared.sender.send_request(request).await.map_err(|error| {
-        let why = unanswered(&error);
-        if matches!(why, Unanswered::Unheard(Again::GoAway | Again::Stale)) {
-            // Its end is under way, and may not show in the connection yet.
-            shared.leaves();
-        }
-        why
-    })?;
-    let (parts, incoming) = response.into_parts();
-    let fields = parts
-        .headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_bytes()))
-        .collect();
-    let body = ReplyBody::from_stream(incoming, place);
-    Ok(judged(parts.status, fields, body)?)
 }
 
 impl RequestHead {
@@ -242,9 +257,9 @@ fn unanswered(error: &hyper::Error) -> Unanswered {
         }
         source = error.source();
     }
-    // Never put on the connection at all.
+    // Never put on the connection, because that had been told to end: hyper keeps the reason to itself.
     if error.is_canceled() || error.is_closed() {
-        return Unanswered::Unheard(Again::Stale);
+        return Unanswered::Unheard(Again::GoAway);
     }
     sort(error).into()
 }

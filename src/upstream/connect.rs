@@ -188,14 +188,17 @@ async fn dial(addresses: Vec<IpAddr>, port: u16) -> Result<TcpStream, ConnectFau
 }
 
 fn tls_fault(error: &io::Error) -> ConnectFault {
-    let refused = error
+    use rustls::{AlertDescription, Error, PeerIncompatible};
+    let inner = error
         .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        .is_some_and(|inner| matches!(inner, rustls::Error::InvalidCertificate(_)));
-    if refused {
-        ConnectFault::Certificate
-    } else {
-        ConnectFault::Tls
+        .and_then(|inner| inner.downcast_ref::<Error>());
+    match inner {
+        Some(Error::InvalidCertificate(_)) => ConnectFault::Certificate,
+        Some(
+            Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)
+            | Error::AlertReceived(AlertDescription::ProtocolVersion),
+        ) => ConnectFault::TlsVersion,
+        Some(_) | None => ConnectFault::Tls,
     }
 }
 

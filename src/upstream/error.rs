@@ -56,6 +56,8 @@ pub(super) enum ConnectFault {
     Tls,
     #[error("TLS certificate refused")]
     Certificate,
+    #[error("TLS below 1.2")]
+    TlsVersion,
 }
 
 impl From<ConnectFault> for AttemptError {
@@ -66,6 +68,7 @@ impl From<ConnectFault> for AttemptError {
             ConnectFault::Connect => Self::of(AttemptOutcome::Connect),
             ConnectFault::Tls => Self::of(AttemptOutcome::Tls),
             ConnectFault::Certificate => Self::blocked(AttemptOutcome::Tls, "certificate"),
+            ConnectFault::TlsVersion => Self::blocked(AttemptOutcome::Tls, "tls_version"),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::body::Rope;
 use super::connect::Link;
@@ -73,6 +73,10 @@ impl From<WireFault> for LineError {
 struct Unsent {
     pieces: SmallVec<[Bytes; 6]>,
     next: usize,
+    /// Most the provider may go without taking a byte (fault N11).
+    idle: Duration,
+    /// Runs while it takes none: most requests are taken at once and need no timer.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl std::fmt::Debug for Unsent {
@@ -102,14 +106,26 @@ impl Unsent {
             let left = self.pieces.get(self.next..).unwrap_or_default();
             let slices: SmallVec<[IoSlice<'_>; 6]> =
                 left.iter().map(|piece| IoSlice::new(piece)).collect();
-            let wrote = ready!(Pin::new(&mut *link).poll_write_vectored(cx, &slices))?;
+            let wrote = Pin::new(&mut *link).poll_write_vectored(cx, &slices);
             drop(slices);
+            let Poll::Ready(wrote) = wrote else {
+                return self.poll_stall(cx);
+            };
+            let wrote = wrote?;
+            self.stall = None;
             if wrote == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.wrote(wrote);
         }
         Pin::new(link).poll_flush(cx)
+    }
+
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let idle = self.idle;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(idle)));
+        ready!(stall.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -156,11 +172,14 @@ impl Line {
         mut self,
         head: Bytes,
         body: &Rope,
+        write_idle: Duration,
         pool: &Arc<Pool>,
     ) -> Result<(Head, LineBody), LineError> {
         let mut unsent = Unsent {
             pieces: std::iter::once(head).chain(body.pieces()).collect(),
             next: 0,
+            idle: write_idle,
+            stall: None,
         };
         let head = std::future::poll_fn(|cx| self.poll_head(&mut unsent, cx)).await?;
         self.served = true;
@@ -210,6 +229,10 @@ impl Line {
     }
 
     fn no_answer(&self, error: Option<io::Error>) -> LineError {
+        let stalled = matches!(&error, Some(error) if error.kind() == io::ErrorKind::TimedOut);
+        if stalled {
+            return LineError::Failed(AttemptError::of(AttemptOutcome::GapTimeout));
+        }
         let truncated = error.is_none_or(|error| error.kind() == io::ErrorKind::UnexpectedEof);
         let at_once = self.rested_at.elapsed() < STALE_SHOWS_WITHIN;
         if self.served && !self.heard && at_once {

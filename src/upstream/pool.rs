@@ -1,16 +1,17 @@
 //! The connections to one provider: resting HTTP/1.1 lines, shared HTTP/2 ones.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::client::conn::http2::{self, SendRequest};
+use hyper::client::conn::http2::{self, Connection, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::{Instant, sleep};
 
-use super::body::Rope;
+use super::body::Upload;
 use super::connect::{Connector, Link};
 use super::error::AttemptError;
 use super::line::Line;
@@ -19,7 +20,7 @@ use crate::domain::AttemptOutcome;
 
 #[expect(
     clippy::disallowed_types,
-    reason = "a list of connections, held for a push or a pop only"
+    reason = "connections, held for a push, a pop or a poll, never while anyone waits"
 )]
 type Lock<T> = std::sync::Mutex<T>;
 
@@ -29,8 +30,6 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 const OLDEST: Duration = Duration::from_secs(600);
 /// A peer that is gone without a word is noticed after this (fault N13).
 const PING_EVERY: Duration = Duration::from_secs(20);
-/// What a provider allows before it has said how many streams it takes.
-const STREAMS_AT_FIRST: usize = 100;
 
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -43,7 +42,7 @@ pub(super) struct Pool {
 /// One HTTP/2 connection.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
-    pub(super) sender: SendRequest<Rope>,
+    pub(super) sender: SendRequest<Upload>,
     state: Arc<SharedState>,
     retire_at: Instant,
 }
@@ -51,9 +50,36 @@ pub(super) struct Shared {
 #[derive(Debug)]
 struct SharedState {
     streams: AtomicUsize,
-    most_streams: AtomicUsize,
-    /// It was told to end.
-    leaving: AtomicBool,
+    /// It takes no new streams (fault N09).
+    retired: AtomicBool,
+    /// `None` once it has ended. Kept here because the limit on streams may change at any time, and only
+    /// the connection knows it.
+    connection: Lock<Option<Connection<TokioIo<Link>, Upload, TokioExecutor>>>,
+}
+
+impl SharedState {
+    fn most_streams(&self) -> usize {
+        self.connection
+            .lock()
+            .ok()
+            .and_then(|connection| Some(connection.as_ref()?.current_max_send_streams().max(1)))
+            .unwrap_or(0)
+    }
+
+    /// Drives the connection. Its end shows in the requests on it, and its drop in those that wait for it.
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Ok(mut connection) = self.connection.lock() else {
+            return Poll::Ready(());
+        };
+        let ended = connection
+            .as_mut()
+            .is_none_or(|running| Pin::new(running).poll(cx).is_ready());
+        if ended {
+            *connection = None;
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
 }
 
 /// One stream's place on a shared connection, given back when it is dropped.
@@ -71,18 +97,18 @@ impl Shared {
     fn try_place(&self) -> Option<StreamPlace> {
         let before = self.state.streams.fetch_add(1, Ordering::Relaxed);
         let place = StreamPlace(Arc::clone(&self.state));
-        (before < self.state.most_streams.load(Ordering::Relaxed)).then_some(place)
+        (before < self.state.most_streams()).then_some(place)
+    }
+
+    /// Takes it out of use; the streams on it go on.
+    pub(super) fn retire(&self) {
+        self.state.retired.store(true, Ordering::Relaxed);
     }
 
     fn is_usable(&self) -> bool {
-        !self.state.leaving.load(Ordering::Relaxed)
-            && !self.sender.is_closed()
+        !self.sender.is_closed()
+            && !self.state.retired.load(Ordering::Relaxed)
             && Instant::now() < self.retire_at
-    }
-
-    /// No new stream is put on it any more.
-    pub(super) fn leaves(&self) {
-        self.state.leaving.store(true, Ordering::Relaxed);
     }
 }
 
@@ -191,21 +217,11 @@ async fn share(link: Link, age: Duration) -> Result<Shared, AttemptError> {
         .map_err(|_hyper| AttemptError::of(AttemptOutcome::Connect))?;
     let state = Arc::new(SharedState {
         streams: AtomicUsize::new(0),
-        most_streams: AtomicUsize::new(STREAMS_AT_FIRST),
-        leaving: AtomicBool::new(false),
+        retired: AtomicBool::new(false),
+        connection: Lock::new(Some(connection)),
     });
-    let told = Arc::clone(&state);
-    tokio::spawn(async move {
-        let mut connection = pin!(connection);
-        // Its end shows in the requests on it.
-        let _ = std::future::poll_fn(|cx| {
-            let ended = connection.as_mut().poll(cx);
-            let most = connection.current_max_send_streams();
-            told.most_streams.store(most.max(1), Ordering::Relaxed);
-            ended
-        })
-        .await;
-    });
+    let driven = Arc::clone(&state);
+    tokio::spawn(std::future::poll_fn(move |cx| driven.poll(cx)));
     Ok(Shared {
         sender,
         state,

@@ -1,410 +1,507 @@
-//! TLS and HTTP/2 towards the provider (sections N of the catalogue): certificates of our own making.
+//! Section 2 of the fault catalogue, the part that needs TLS: handshakes that fail, and HTTP/2 that refuses.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response, Version};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::PrivateKeyDer;
+use serde_json::Value;
 use switchyard_chaos::canary;
-use switchyard_chaos::mock::Dialect;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use switchyard_chaos::mock::{Dialect, MockProvider};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
-use crate::frame::{Gateway, mock, provider, text_of};
+use crate::frame::{Gateway, PATH, auth, chat, code_of, mock, provider, text_of};
+use crate::h2_mock::{Asked, ENHANCE_YOUR_CALM, INTERNAL_ERROR, REFUSED_STREAM, Window};
+use crate::tls_mock::{Authority, Certificate, SecureMock, Seen, Speaks};
 
-const ANSWER: &str = "{\"model\":\"m\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"hi\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}";
-const STREAM: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}]}\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+/// Longer than anything here takes, shorter than the limits a test must not lean on.
+const SOON: Duration = Duration::from_secs(5);
 
-/// A certificate for `name`, as a provider's and as its own authority.
-struct Identity {
-    pem: String,
-    acceptor: TlsAcceptor,
+/// A gateway whose pool `p` has the one secure provider.
+async fn alone(a: &SecureMock, authority: &Authority, more: &str) -> Gateway {
+    Gateway::start(&format!(
+        "{}[pools.p]\ntargets = [\"a/m-a\"]\n{more}",
+        a.provider("a", authority)
+    ))
+    .await
 }
 
-fn identity(name: &str, protocols: &[&[u8]]) -> Identity {
-    switchyard::upstream::install_crypto();
-    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let mut config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-    Identity {
-        pem: made.cert.pem(),
-        acceptor: TlsAcceptor::from(Arc::new(config)),
-    }
+/// A gateway whose pool `p` asks the secure provider first and the plain one when it fails.
+async fn pair(a: &SecureMock, authority: &Authority, b: &MockProvider, more: &str) -> Gateway {
+    Gateway::start(&format!(
+        "{}{}[pools.p]\ntargets = [{{ target = \"a/m-a\", weight = 100000 }}, {{ target = \"b/m-b\", weight = 0.001 }}]\n{more}",
+        a.provider("a", authority),
+        provider("b", b),
+    ))
+    .await
 }
 
-#[derive(Default)]
-struct Seen {
-    connections: AtomicUsize,
-    old: AtomicUsize,
-    h2: AtomicUsize,
-    /// Requests being answered, and the most there ever were.
-    inside: AtomicUsize,
-    peak: AtomicUsize,
-}
-
-/// A provider behind TLS that speaks what the handshake agreed on.
-async fn secure_provider(acceptor: TlsAcceptor) -> (u16, Arc<Seen>) {
-    let seen = Arc::new(Seen::default());
-    let told = Arc::clone(&seen);
-    let port = each_connection(acceptor, move |stream| {
-        let seen = Arc::clone(&told);
-        async move {
-            seen.connections.fetch_add(1, Ordering::Relaxed);
-            let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-                answer(request, Arc::clone(&seen))
-            });
-            let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            let _ = builder
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        }
-    })
-    .await;
-    (port, seen)
-}
-
-async fn each_connection<F: Future<Output = ()> + Send + 'static>(
-    acceptor: TlsAcceptor,
-    serve: impl Fn(TlsStream<TcpStream>) -> F + Send + Sync + 'static,
-) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        let serve = Arc::new(serve);
-        while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, serve) = (acceptor.clone(), Arc::clone(&serve));
-            tokio::spawn(async move {
-                if let Ok(stream) = acceptor.accept(stream).await {
-                    serve(stream).await;
-                }
-            });
-        }
-    });
-    port
-}
-
-async fn answer(
-    request: Request<Incoming>,
-    seen: Arc<Seen>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    let count = if request.version() == Version::HTTP_2 {
-        &seen.h2
-    } else {
-        &seen.old
-    };
-    count.fetch_add(1, Ordering::Relaxed);
-    let body = request.into_body().collect().await.unwrap().to_bytes();
-    let wants_stream = String::from_utf8_lossy(&body).contains("\"stream\":true");
-    let (name, text) = if wants_stream {
-        ("text/event-stream", STREAM)
-    } else {
-        ("application/json", ANSWER)
-    };
-    Ok(Response::builder()
-        .header("content-type", name)
-        .body(Full::from(text))
-        .unwrap())
-}
-
-/// The table of a provider at `https://localhost`, trusting `pem`.
-struct Table {
-    folder: tempfile::TempDir,
-    text: String,
-}
-
-fn table(port: u16, pem: &str, more: &str) -> Table {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = folder.path().join("ca.pem");
-    std::fs::write(&authority, pem).unwrap();
-    let text = format!(
-        "[providers.tls]\nbase_url = \"https://localhost:{port}/v1\"\nallow_private_address = true\nmodels = [\"m-tls\"]\nca_file = \"{}\"\n{more}keys = [{{ name = \"k0\", secret = \"file:FOLDER/tls-k0\" }}]\n",
-        authority.display()
-    );
-    Table { folder, text }
-}
-
-async fn alone(table: &Table) -> Gateway {
-    let config = format!("{}[pools.p]\ntargets = [\"tls/m-tls\"]\n", table.text);
-    assert!(table.folder.path().exists());
-    Gateway::start(&config).await
-}
-
-async fn serves(gateway: &Gateway) {
-    let whole = gateway.ask("p").await;
-    assert_eq!(whole.status(), 200, "{}", whole.json());
-    assert_eq!(text_of(&whole), "hi");
-    let stream = gateway.stream("p").await;
-    assert!(stream.is_done(), "{:?}", stream.events);
-    assert_eq!(stream.text(Dialect::OpenAi), "hi");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn providers_behind_tls_are_served_over_http_1_1() {
-    let identity = identity("localhost", &[b"http/1.1"]);
-    let (port, seen) = secure_provider(identity.acceptor).await;
-    let gateway = alone(&table(port, &identity.pem, "")).await;
-    for _ in 0..5 {
-        serves(&gateway).await;
-    }
-    assert_eq!(seen.old.load(Ordering::Relaxed), 10);
-    assert_eq!(seen.connections.load(Ordering::Relaxed), 1, "not kept");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn providers_behind_tls_are_served_over_http_2_on_one_connection() {
-    let identity = identity("localhost", &[b"h2", b"http/1.1"]);
-    let (port, seen) = secure_provider(identity.acceptor).await;
-    let table = table(port, &identity.pem, "");
-    let gateway = alone(&table).await;
-    serves(&gateway).await;
-    let many = (0..40).map(|_| gateway.ask("p"));
-    for answer in futures_util::future::join_all(many).await {
-        assert_eq!(answer.status(), 200, "{}", answer.json());
-    }
-    assert_eq!(seen.h2.load(Ordering::Relaxed), 42);
-    assert_eq!(seen.connections.load(Ordering::Relaxed), 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn n05_a_certificate_that_is_not_right_is_never_accepted() {
-    let good = identity("localhost", &[b"http/1.1"]);
-    let other = identity("elsewhere.example", &[b"http/1.1"]);
-    for (name, acceptor, trusted) in [
-        ("unknown authority", good.acceptor.clone(), &other.pem),
-        ("wrong name", other.acceptor.clone(), &other.pem),
-    ] {
-        let (port, seen) = secure_provider(acceptor).await;
-        let b = mock("b").await;
-        let table = table(port, trusted, "");
-        let config = format!(
-            "{}{}[pools.p]\ntargets = [\"tls/m-tls\"]\nfallback = [\"q\"]\n[pools.q]\ntargets = [\"b/m-b\"]\n",
-            table.text,
-            provider("b", &b)
-        );
-        let gateway = Gateway::start(&config).await;
-        let answer = gateway.ask("p").await;
-        assert_eq!(answer.status(), 200, "{name}: {}", answer.json());
-        assert_eq!(canary::verify(&text_of(&answer)).unwrap().mock, "b");
-        assert_eq!(seen.old.load(Ordering::Relaxed), 0, "{name}: it was asked");
-        let records = gateway.records().await;
-        assert!(
-            records.iter().any(|record| record["outcome"] == "tls"),
-            "{name}: {records:?}"
-        );
-        assert!(
-            records
-                .iter()
-                .any(|record| record["name"] == "security.block"),
-            "{name}: {records:?}"
-        );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn n04_silence_in_the_handshake_is_left_for_the_next() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let held = tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            held.push(stream);
-        }
-    });
-    let b = mock("b").await;
-    let table = table(port, &identity("localhost", &[]).pem, "");
-    let config = format!(
-        "[timeouts]\ntls_ms = 300\n{}{}[pools.p]\ntargets = [\"tls/m-tls\"]\nfallback = [\"q\"]\n[pools.q]\ntargets = [\"b/m-b\"]\n",
-        table.text,
-        provider("b", &b)
-    );
-    let gateway = Gateway::start(&config).await;
-    let answer = tokio::time::timeout(Duration::from_secs(3), gateway.ask("p"))
-        .await
-        .expect("waited for a handshake that never came");
-    assert_eq!(answer.status(), 200, "{}", answer.json());
-    let records = gateway.records().await;
-    assert!(
-        records.iter().any(|record| record["outcome"] == "tls"),
-        "{records:?}"
-    );
-    held.abort();
-}
-
-/// An HTTP/2 provider that resets its first streams with `reason` and then answers.
-async fn resetting(acceptor: TlsAcceptor, reason: h2::Reason, times: usize) -> (u16, Arc<Seen>) {
-    let seen = Arc::new(Seen::default());
-    let told = Arc::clone(&seen);
-    let port = each_connection(acceptor, move |stream| {
-        let seen = Arc::clone(&told);
-        async move {
-            let Ok(mut connection) = h2::server::handshake(stream).await else {
-                return;
-            };
-            while let Some(Ok((request, mut respond))) = connection.accept().await {
-                if seen.h2.fetch_add(1, Ordering::Relaxed) < times {
-                    respond.send_reset(reason);
-                    continue;
-                }
-                drop(request);
-                let head = Response::builder()
-                    .header("content-type", "application/json")
-                    .body(())
-                    .unwrap();
-                let mut body = respond.send_response(head, false).unwrap();
-                body.send_data(Bytes::from_static(ANSWER.as_bytes()), true)
-                    .unwrap();
-            }
-        }
-    })
-    .await;
-    (port, seen)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn n10_a_refused_stream_is_said_again_for_free_and_calm_is_kept() {
-    for (reason, attempts, outcome) in [
-        (h2::Reason::REFUSED_STREAM, "1", None),
-        (h2::Reason::ENHANCE_YOUR_CALM, "2", Some("throttled")),
-        (h2::Reason::INTERNAL_ERROR, "2", Some("reset")),
-    ] {
-        let identity = identity("localhost", &[b"h2"]);
-        let (port, seen) = resetting(identity.acceptor, reason, 1).await;
-        let b = mock("b").await;
-        let table = table(port, &identity.pem, "");
-        let config = format!(
-            "{}{}[pools.p]\ntargets = [\"tls/m-tls\"]\nfallback = [\"q\"]\n[pools.q]\ntargets = [\"b/m-b\"]\n",
-            table.text,
-            provider("b", &b)
-        );
-        let gateway = Gateway::start(&config).await;
-        let answer = gateway.ask("p").await;
-        assert_eq!(answer.status(), 200, "{reason:?}: {}", answer.json());
-        assert_eq!(
-            answer.header("x-switchyard-attempts"),
-            Some(attempts),
-            "{reason:?}"
-        );
-        assert!(
-            seen.h2.load(Ordering::Relaxed) >= 1,
-            "{reason:?}: never met"
-        );
-        let records = gateway.records().await;
-        if let Some(outcome) = outcome {
-            assert!(
-                records.iter().any(|record| record["outcome"] == outcome),
-                "{reason:?}: {records:?}"
-            );
-        }
-    }
-}
-
-/// The first connection is told to end before its first stream; the next one serves.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn n09_a_request_above_the_last_number_of_a_farewell_is_said_again_for_free() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    const FAREWELL: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let identity = identity("localhost", &[b"h2"]);
-    let seen = Arc::new(Seen::default());
-    let told = Arc::clone(&seen);
-    let port = each_connection(identity.acceptor, move |mut stream| {
-        let seen = Arc::clone(&told);
-        async move {
-            if seen.connections.fetch_add(1, Ordering::Relaxed) > 0 {
-                let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-                    answer(request, Arc::clone(&seen))
-                });
-                let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                let _ = builder
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-                return;
-            }
-            stream.write_all(&SETTINGS).await.unwrap();
-            let mut read = Vec::new();
-            // A frame of type 1 opens the request's stream.
-            while !has_headers(&read) {
-                let mut some = [0; 4_096];
-                let bytes = stream.read(&mut some).await.unwrap();
-                read.extend_from_slice(&some[..bytes]);
-            }
-            stream.write_all(&FAREWELL).await.unwrap();
-            stream.flush().await.unwrap();
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    })
-    .await;
-    let table = table(port, &identity.pem, "");
-    let gateway = alone(&table).await;
-    let answer = gateway.ask("p").await;
-    assert_eq!(answer.status(), 200, "{}", answer.json());
-    assert_eq!(answer.header("x-switchyard-attempts"), Some("1"));
-    assert_eq!(seen.connections.load(Ordering::Relaxed), 2);
+/// The value of one line of the metrics, 0 when it is not there.
+async fn metric(gateway: &Gateway, line: &str) -> u64 {
     let metrics = gateway.metrics().await;
+    metrics
+        .lines()
+        .find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+async fn attempts(gateway: &Gateway, outcome: &str) -> u64 {
+    let line =
+        format!("switchyard_attempts_total{{provider=\"a\",model=\"m-a\",outcome=\"{outcome}\"}}");
+    metric(gateway, &line).await
+}
+
+/// Asks once; the answer must be whole and of the mock `of`.
+async fn answered_by(gateway: &Gateway, of: &str) -> switchyard_chaos::client::Answer {
+    let answer = timeout(SOON, gateway.ask("p")).await.unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    let origin = canary::verify(&text_of(&answer)).unwrap();
+    assert_eq!(origin.mock, of);
+    answer
+}
+
+/// Waits until the mock has heard that the gateway left: a connection or stream must not stay open.
+async fn until_given_up(seen: &Seen) {
+    timeout(SOON, async {
+        while seen.given_up.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+// --- the healthy case ---
+
+async fn both_forms(speaks: Speaks) {
+    let authority = Authority::new();
+    let a = SecureMock::well(&authority, Certificate::Good, speaks).await;
+    let gateway = alone(&a, &authority, "").await;
+    answered_by(&gateway, "a").await;
+    let stream = gateway.stream("p").await;
+    assert!(stream.is_done(), "{:?}", stream.events.last());
+    let origin = canary::verify(&stream.text(Dialect::OpenAi)).unwrap();
+    assert_eq!((origin.mock.as_str(), origin.words), ("a", 4));
+    assert_eq!(a.requests(), 2);
+    let seen = a.seen();
+    let over_h2 = if speaks == Speaks::Http2 { 2 } else { 0 };
+    assert_eq!(seen.over_h2.load(Ordering::SeqCst), over_h2);
+    assert_eq!(
+        seen.handshakes.load(Ordering::SeqCst),
+        1,
+        "the connection served twice"
+    );
+    assert_eq!(attempts(&gateway, "ok").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_behind_tls_answers_over_http1() {
+    both_forms(Speaks::Http1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_behind_tls_answers_over_http2() {
+    both_forms(Speaks::Http2).await;
+}
+
+// --- the handshake ---
+
+async fn listens_and_says_nothing(mut stream: TcpStream, seen: Arc<Seen>) {
+    let mut hello = [0; 4096];
+    while let Ok(read @ 1..) = stream.read(&mut hello).await {
+        seen.body_bytes.fetch_add(read, Ordering::SeqCst);
+    }
+    seen.given_up.fetch_add(1, Ordering::SeqCst);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n04_a_silent_handshake_is_left_for_the_next() {
+    let (authority, b) = (Authority::new(), mock("b").await);
+    let a = SecureMock::raw(listens_and_says_nothing).await;
+    let gateway = pair(&a, &authority, &b, "[timeouts]\ntls_ms = 300\n").await;
+    let begun = Instant::now();
+    let answer = answered_by(&gateway, "b").await;
     assert!(
-        metrics.contains("switchyard_h2_goaway_total{why=\"goaway\"}"),
-        "not counted"
+        (Duration::from_millis(290)..Duration::from_millis(4_000)).contains(&begun.elapsed()),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(answer.header("x-switchyard-failovers"), Some("1"));
+    assert_eq!(attempts(&gateway, "tls").await, 1);
+    let seen = a.seen();
+    assert_eq!(seen.connections.load(Ordering::SeqCst), 1);
+    assert!(seen.body_bytes.load(Ordering::SeqCst) > 0, "no ClientHello");
+    until_given_up(seen).await;
+}
+
+/// What must follow from a handshake that is not to be trusted, with nobody else to ask and with somebody.
+async fn refused(a: &SecureMock, trusted: &Authority, rule: &str) {
+    let gateway = alone(a, trusted, "[failover]\nmax_attempts = 1\n").await;
+    let blocked = format!("switchyard_blocked_total{{rule=\"{rule}\"}}");
+    // The metrics are the process's, and a test may start several gateways.
+    let before = (
+        attempts(&gateway, "tls").await,
+        metric(&gateway, &blocked).await,
+    );
+    let answer = gateway.ask("p").await;
+    assert_eq!(
+        (answer.status(), code_of(&answer).as_str()),
+        (502, "upstream_failed"),
+        "{}",
+        answer.json()
+    );
+    let counted = (
+        attempts(&gateway, "tls").await,
+        metric(&gateway, &blocked).await,
+    );
+    assert_eq!(counted, (before.0 + 1, before.1 + 1));
+    let noted = |record: &&Value| {
+        record["kind"] == "event" && record.to_string().contains("security.block")
+    };
+    let records = gateway.records().await;
+    assert!(records.iter().any(|record| noted(&record)), "{records:?}");
+
+    let b = mock("b").await;
+    let gateway = pair(a, trusted, &b, "").await;
+    answered_by(&gateway, "b").await;
+    assert_eq!(a.requests(), 0, "a request reached it");
+    assert_eq!(
+        a.seen().connections.load(Ordering::SeqCst),
+        2,
+        "met once by each gateway, and not asked again in another way"
     );
 }
 
-fn has_headers(read: &[u8]) -> bool {
-    let mut rest = read.strip_prefix(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice());
-    while let Some([a, b, c, kind, tail @ ..]) = rest {
-        if *kind == 1 {
-            return true;
-        }
-        let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
-        rest = tail.get(5 + length..);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n05_an_expired_certificate_is_refused() {
+    let authority = Authority::new();
+    for speaks in [Speaks::Http1, Speaks::Http2] {
+        let a = SecureMock::well(&authority, Certificate::Expired, speaks).await;
+        refused(&a, &authority, "certificate").await;
     }
-    false
 }
 
-/// A provider that takes one stream at a time: more connections, and nobody waits for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn n11_one_stream_a_connection_is_no_deadlock() {
-    let identity = identity("localhost", &[b"h2"]);
-    let seen = Arc::new(Seen::default());
-    let told = Arc::clone(&seen);
-    let port = each_connection(identity.acceptor, move |stream| {
-        let seen = Arc::clone(&told);
-        async move {
-            seen.connections.fetch_add(1, Ordering::Relaxed);
-            let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-                let seen = Arc::clone(&seen);
-                async move {
-                    let inside = seen.inside.fetch_add(1, Ordering::Relaxed) + 1;
-                    seen.peak.fetch_max(inside, Ordering::Relaxed);
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                    seen.inside.fetch_sub(1, Ordering::Relaxed);
-                    answer(request, seen).await
-                }
-            });
-            let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            builder.http2().max_concurrent_streams(1);
-            let _ = builder
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+async fn n05_a_certificate_for_another_name_is_refused() {
+    let authority = Authority::new();
+    let a = SecureMock::well(&authority, Certificate::OtherName, Speaks::Http2).await;
+    refused(&a, &authority, "certificate").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n05_a_certificate_of_an_unknown_authority_is_refused() {
+    let (theirs, ours) = (Authority::new(), Authority::new());
+    let a = SecureMock::well(&theirs, Certificate::Good, Speaks::Http2).await;
+    refused(&a, &ours, "certificate").await;
+}
+
+/// How a server that knows no TLS above 1.1 answers a ClientHello.
+#[derive(Clone, Copy)]
+enum Old {
+    /// With a ServerHello in its own version.
+    Hello,
+    /// With the alert `protocol_version`.
+    Alert,
+}
+
+async fn speaks_tls_1_1(mut stream: TcpStream, seen: Arc<Seen>, old: Old) {
+    let mut head = [0; 5];
+    if stream.read_exact(&mut head).await.is_err() {
+        return;
+    }
+    let mut hello = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
+    if stream.read_exact(&mut hello).await.is_err() {
+        return;
+    }
+    let said = match old {
+        Old::Hello => {
+            // Version 1.1, random, no session, TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA, no compression.
+            let body = [&[3, 2][..], &[7; 32], &[0, 0xc0, 0x14, 0]].concat();
+            let length = u8::try_from(body.len()).unwrap();
+            [&[22, 3, 2, 0, length + 4, 2, 0, 0, length][..], &body].concat()
+        }
+        Old::Alert => vec![21, 3, 2, 0, 2, 2, 70],
+    };
+    let _ = stream.write_all(&said).await;
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest).await;
+    // All it may hear after that is an alert.
+    if rest.first().is_some_and(|kind| *kind != 21) {
+        seen.requests.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n05_tls_below_1_2_is_refused() {
+    let authority = Authority::new();
+    for old in [Old::Hello, Old::Alert] {
+        let a = SecureMock::raw(move |stream, seen| speaks_tls_1_1(stream, seen, old)).await;
+        refused(&a, &authority, "tls_version").await;
+    }
+}
+
+// --- GOAWAY ---
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n09_a_goaway_before_our_stream_costs_no_attempt() {
+    let authority = Authority::new();
+    let a = SecureMock::h2(&authority, Window::Opens, |asked: Asked| async move {
+        match asked.number {
+            2 => asked.go_away_before().await,
+            _ => asked.answer().await,
         }
     })
     .await;
-    let table = table(port, &identity.pem, "");
-    let gateway = alone(&table).await;
-    assert_eq!(gateway.ask("p").await.status(), 200);
-    let many = (0..12).map(|_| gateway.ask("p"));
-    for answer in futures_util::future::join_all(many).await {
-        assert_eq!(answer.status(), 200, "{}", answer.json());
+    let gateway = alone(&a, &authority, "").await;
+    for _ in 0..2 {
+        let answer = answered_by(&gateway, "a").await;
+        assert_eq!(answer.header("x-switchyard-attempts"), Some("1"));
     }
-    let peak = seen.peak.load(Ordering::Relaxed);
-    assert!(peak >= 2, "one after another: {peak} at once");
+    assert_eq!(a.requests(), 3);
+    assert_eq!(a.seen().handshakes.load(Ordering::SeqCst), 2);
+    let line = "switchyard_h2_goaway_total{why=\"goaway\"}";
+    assert_eq!(metric(&gateway, line).await, 1);
+    assert_eq!(attempts(&gateway, "ok").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n09_goaways_without_end_are_left_for_the_next() {
+    let (authority, b) = (Authority::new(), mock("b").await);
+    let a = SecureMock::h2(&authority, Window::Opens, |asked: Asked| async move {
+        asked.go_away_before().await;
+    })
+    .await;
+    let gateway = pair(&a, &authority, &b, "").await;
+    answered_by(&gateway, "b").await;
+    assert_eq!(a.requests(), 2, "one free retry, and no more");
+    assert_eq!(attempts(&gateway, "reset").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n09_a_goaway_after_our_stream_lets_it_finish_and_takes_no_new_one() {
+    let authority = Authority::new();
+    let (told, second) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let script = {
+        let (told, second) = (Arc::clone(&told), Arc::clone(&second));
+        move |asked: Asked| {
+            let (told, second) = (Arc::clone(&told), Arc::clone(&second));
+            async move {
+                if asked.number > 1 {
+                    asked.answer().await;
+                    return second.notify_one();
+                }
+                asked.begin().await;
+                asked.go_away_after().await;
+                asked.settled().await;
+                told.notify_one();
+                second.notified().await;
+                asked.end().await;
+            }
+        }
+    };
+    let a = SecureMock::h2(&authority, Window::Opens, script).await;
+    let gateway = alone(&a, &authority, "").await;
+    let (first, ()) = timeout(SOON, async {
+        tokio::join!(gateway.stream("p"), async {
+            told.notified().await;
+            let answer = answered_by(&gateway, "a").await;
+            assert_eq!(answer.header("x-switchyard-attempts"), Some("1"));
+        })
+    })
+    .await
+    .unwrap();
+    assert!(first.is_done(), "{:?}", first.events.last());
+    let origin = canary::verify(&first.text(Dialect::OpenAi)).unwrap();
+    assert_eq!((origin.request, origin.words), (1, 4));
+    assert_eq!(a.requests(), 2);
+    assert_eq!(a.seen().handshakes.load(Ordering::SeqCst), 2);
+    let line = "switchyard_h2_goaway_total{why=\"goaway\"}";
+    assert_eq!(metric(&gateway, line).await, 1);
+    assert_eq!(attempts(&gateway, "ok").await, 2);
+}
+
+// --- refused streams ---
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n10_a_refused_stream_costs_no_attempt() {
+    let authority = Authority::new();
+    let a = SecureMock::h2(&authority, Window::Opens, |asked: Asked| async move {
+        match asked.number {
+            1 => asked.reset(REFUSED_STREAM).await,
+            _ => asked.answer().await,
+        }
+    })
+    .await;
+    let gateway = alone(&a, &authority, "").await;
+    let answer = answered_by(&gateway, "a").await;
+    assert_eq!(answer.header("x-switchyard-attempts"), Some("1"));
+    assert_eq!(a.requests(), 2);
+    let line = "switchyard_h2_goaway_total{why=\"refused\"}";
+    assert_eq!(metric(&gateway, line).await, 1);
+    assert_eq!(attempts(&gateway, "ok").await, 1);
+}
+
+/// Every stream is reset for this reason, and the second provider answers.
+async fn resets(reason: u32, outcome: &str, requests: usize) {
+    let (authority, b) = (Authority::new(), mock("b").await);
+    let a = SecureMock::h2(&authority, Window::Opens, move |asked: Asked| async move {
+        asked.reset(reason).await
+    })
+    .await;
+    let gateway = pair(&a, &authority, &b, "").await;
+    let answer = answered_by(&gateway, "b").await;
+    assert_eq!(answer.header("x-switchyard-failovers"), Some("1"));
+    assert_eq!(a.requests(), requests);
+    assert_eq!(attempts(&gateway, outcome).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n10_streams_refused_without_end_are_left_for_the_next() {
+    resets(REFUSED_STREAM, "reset", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n10_enhance_your_calm_is_a_throttle() {
+    resets(ENHANCE_YOUR_CALM, "throttled", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n10_enhance_your_calm_from_the_only_provider_is_a_429() {
+    let authority = Authority::new();
+    let a = SecureMock::h2(&authority, Window::Opens, |asked: Asked| async move {
+        asked.reset(ENHANCE_YOUR_CALM).await;
+    })
+    .await;
+    let gateway = alone(&a, &authority, "[failover]\nmax_attempts = 1\n").await;
+    let answer = gateway.ask("p").await;
+    assert_eq!(
+        (answer.status(), code_of(&answer).as_str()),
+        (429, "rate_limit_exceeded"),
+        "{}",
+        answer.json()
+    );
+    assert_eq!(a.requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n10_an_internal_error_is_a_reset() {
+    resets(INTERNAL_ERROR, "reset", 1).await;
+}
+
+// --- windows and streams ---
+
+/// A prompt that fits no socket's buffers and no first window.
+fn large(bytes: usize) -> Value {
+    let mut body = chat("p");
+    body["messages"][0]["content"] = "word ".repeat(bytes / 5).into();
+    body
+}
+
+/// Posts with a patience of its own: what is sent is large.
+async fn post(gateway: &Gateway, body: &Value) -> switchyard_chaos::client::Answer {
+    let mut client = gateway.client().await;
+    timeout(4 * SOON, client.post_json(PATH, &auth(), body))
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+async fn stalls_while_it_is_asked(a: &SecureMock, authority: &Authority, bytes: usize) {
+    let b = mock("b").await;
+    let gateway = pair(a, authority, &b, "[timeouts]\nwrite_idle_ms = 300\n").await;
+    let answer = post(&gateway, &large(bytes)).await;
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    assert_eq!(canary::verify(&text_of(&answer)).unwrap().mock, "b");
+    assert_eq!(attempts(&gateway, "t_idle").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n11_a_window_that_stays_shut_is_left_for_the_next() {
+    let authority = Authority::new();
+    let a = SecureMock::h2(&authority, Window::StaysShut, |asked: Asked| async move {
+        asked.answer().await;
+    })
+    .await;
+    stalls_while_it_is_asked(&a, &authority, 2 << 20).await;
+    let seen = a.seen();
+    assert_eq!(seen.requests.load(Ordering::SeqCst), 1);
+    assert_eq!(seen.body_bytes.load(Ordering::SeqCst), 65_535);
+    until_given_up(seen).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n11_a_provider_that_reads_nothing_is_left_for_the_next() {
+    let authority = Authority::new();
+    let a = SecureMock::deaf(&authority).await;
+    stalls_while_it_is_asked(&a, &authority, 12 << 20).await;
+    assert_eq!(a.seen().handshakes.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n11_a_connection_whose_window_stays_shut_is_not_used_again() {
+    let authority = Authority::new();
+    let a = SecureMock::h2(&authority, Window::StaysShut, |asked: Asked| async move {
+        asked.answer().await;
+    })
+    .await;
+    let more = "[timeouts]\nwrite_idle_ms = 300\n[failover]\nmax_attempts = 1\n";
+    let gateway = alone(&a, &authority, more).await;
+    assert_eq!(post(&gateway, &large(1 << 20)).await.status(), 504);
+    answered_by(&gateway, "a").await;
+    assert_eq!(a.seen().handshakes.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n11_a_large_prompt_passes_a_window_that_opens() {
+    let authority = Authority::new();
+    let a = SecureMock::h2(&authority, Window::Opens, |asked: Asked| async move {
+        asked.answer().await;
+    })
+    .await;
+    let gateway = alone(&a, &authority, "[timeouts]\nwrite_idle_ms = 2000\n").await;
+    let answer = post(&gateway, &large(2 << 20)).await;
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    assert_eq!(canary::verify(&text_of(&answer)).unwrap().mock, "a");
+    assert!(a.seen().body_bytes.load(Ordering::SeqCst) > 2_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n11_one_stream_at_a_time_means_a_second_connection() {
+    let authority = Authority::new();
+    let (told, second) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let script = {
+        let (told, second) = (Arc::clone(&told), Arc::clone(&second));
+        move |asked: Asked| {
+            let (told, second) = (Arc::clone(&told), Arc::clone(&second));
+            async move {
+                if asked.number > 1 {
+                    asked.answer().await;
+                    return second.notify_one();
+                }
+                asked.allow_streams(1).await;
+                asked.begin().await;
+                asked.settled().await;
+                told.notify_one();
+                second.notified().await;
+                asked.end().await;
+            }
+        }
+    };
+    let a = SecureMock::h2(&authority, Window::Opens, script).await;
+    let gateway = alone(&a, &authority, "").await;
+    let (first, ()) = timeout(SOON, async {
+        tokio::join!(gateway.stream("p"), async {
+            told.notified().await;
+            let answer = answered_by(&gateway, "a").await;
+            assert_eq!(answer.header("x-switchyard-attempts"), Some("1"));
+        })
+    })
+    .await
+    .unwrap();
+    assert!(first.is_done(), "{:?}", first.events.last());
+    assert_eq!(a.requests(), 2);
+    assert_eq!(a.seen().handshakes.load(Ordering::SeqCst), 2);
+    assert_eq!(attempts(&gateway, "ok").await, 2);
 }
