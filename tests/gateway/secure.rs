@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::frame::{Gateway, PATH, auth, chat, code_of, mock, provider, text_of};
 use crate::h2_mock::{Asked, ENHANCE_YOUR_CALM, INTERNAL_ERROR, REFUSED_STREAM, Window};
-use crate::tls_mock::{Authority, Certificate, SecureMock, Seen, Speaks};
+use crate::tls_mock::{Authority, Certificate, MODEL, SecureMock, Seen, Speaks};
 
 /// Longer than anything here takes, shorter than the limits a test must not lean on.
 const SOON: Duration = Duration::from_secs(5);
@@ -22,8 +22,9 @@ const SOON: Duration = Duration::from_secs(5);
 /// A gateway whose pool `p` has the one secure provider.
 async fn alone(a: &SecureMock, authority: &Authority, more: &str) -> Gateway {
     Gateway::start(&format!(
-        "{}[pools.p]\ntargets = [\"a/m-a\"]\n{more}",
-        a.provider("a", authority)
+        "{}[pools.p]\ntargets = [\"{}\"]\n{more}",
+        a.provider(authority),
+        a.target()
     ))
     .await
 }
@@ -31,14 +32,16 @@ async fn alone(a: &SecureMock, authority: &Authority, more: &str) -> Gateway {
 /// A gateway whose pool `p` asks the secure provider first and the plain one when it fails.
 async fn pair(a: &SecureMock, authority: &Authority, b: &MockProvider, more: &str) -> Gateway {
     Gateway::start(&format!(
-        "{}{}[pools.p]\ntargets = [{{ target = \"a/m-a\", weight = 100000 }}, {{ target = \"b/m-b\", weight = 0.001 }}]\n{more}",
-        a.provider("a", authority),
+        "{}{}[pools.p]\ntargets = [{{ target = \"{}\", weight = 100000 }}, {{ target = \"b/m-b\", weight = 0.001 }}]\n{more}",
+        a.provider(authority),
         provider("b", b),
+        a.target()
     ))
     .await
 }
 
-/// The value of one line of the metrics, 0 when it is not there.
+/// The value of one line of the metrics, 0 when it is not there. The metrics are the process's: a line that does not
+/// name this test's own provider may count for its neighbours too.
 async fn metric(gateway: &Gateway, line: &str) -> u64 {
     let metrics = gateway.metrics().await;
     metrics
@@ -47,9 +50,11 @@ async fn metric(gateway: &Gateway, line: &str) -> u64 {
         .unwrap_or(0)
 }
 
-async fn attempts(gateway: &Gateway, outcome: &str) -> u64 {
-    let line =
-        format!("switchyard_attempts_total{{provider=\"a\",model=\"m-a\",outcome=\"{outcome}\"}}");
+async fn attempts(gateway: &Gateway, a: &SecureMock, outcome: &str) -> u64 {
+    let line = format!(
+        "switchyard_attempts_total{{provider=\"{}\",model=\"{MODEL}\",outcome=\"{outcome}\"}}",
+        a.name()
+    );
     metric(gateway, &line).await
 }
 
@@ -93,7 +98,7 @@ async fn both_forms(speaks: Speaks) {
         1,
         "the connection served twice"
     );
-    assert_eq!(attempts(&gateway, "ok").await, 2);
+    assert_eq!(attempts(&gateway, &a, "ok").await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,7 +134,7 @@ async fn n04_a_silent_handshake_is_left_for_the_next() {
         begun.elapsed()
     );
     assert_eq!(answer.header("x-switchyard-failovers"), Some("1"));
-    assert_eq!(attempts(&gateway, "tls").await, 1);
+    assert_eq!(attempts(&gateway, &a, "tls").await, 1);
     let seen = a.seen();
     assert_eq!(seen.connections.load(Ordering::SeqCst), 1);
     assert!(seen.body_bytes.load(Ordering::SeqCst) > 0, "no ClientHello");
@@ -140,11 +145,7 @@ async fn n04_a_silent_handshake_is_left_for_the_next() {
 async fn refused(a: &SecureMock, trusted: &Authority, rule: &str) {
     let gateway = alone(a, trusted, "[failover]\nmax_attempts = 1\n").await;
     let blocked = format!("switchyard_blocked_total{{rule=\"{rule}\"}}");
-    // The metrics are the process's, and a test may start several gateways.
-    let before = (
-        attempts(&gateway, "tls").await,
-        metric(&gateway, &blocked).await,
-    );
+    let before = metric(&gateway, &blocked).await;
     let answer = gateway.ask("p").await;
     assert_eq!(
         (answer.status(), code_of(&answer).as_str()),
@@ -152,11 +153,8 @@ async fn refused(a: &SecureMock, trusted: &Authority, rule: &str) {
         "{}",
         answer.json()
     );
-    let counted = (
-        attempts(&gateway, "tls").await,
-        metric(&gateway, &blocked).await,
-    );
-    assert_eq!(counted, (before.0 + 1, before.1 + 1));
+    assert_eq!(attempts(&gateway, a, "tls").await, 1);
+    assert!(metric(&gateway, &blocked).await > before);
     let noted = |record: &&Value| {
         record["kind"] == "event" && record.to_string().contains("security.block")
     };
@@ -262,8 +260,8 @@ async fn n09_a_goaway_before_our_stream_costs_no_attempt() {
     assert_eq!(a.requests(), 3);
     assert_eq!(a.seen().handshakes.load(Ordering::SeqCst), 2);
     let line = "switchyard_h2_goaway_total{why=\"goaway\"}";
-    assert_eq!(metric(&gateway, line).await, 1);
-    assert_eq!(attempts(&gateway, "ok").await, 2);
+    assert!(metric(&gateway, line).await >= 1);
+    assert_eq!(attempts(&gateway, &a, "ok").await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -276,7 +274,7 @@ async fn n09_goaways_without_end_are_left_for_the_next() {
     let gateway = pair(&a, &authority, &b, "").await;
     answered_by(&gateway, "b").await;
     assert_eq!(a.requests(), 2, "one free retry, and no more");
-    assert_eq!(attempts(&gateway, "reset").await, 1);
+    assert_eq!(attempts(&gateway, &a, "reset").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -318,8 +316,8 @@ async fn n09_a_goaway_after_our_stream_lets_it_finish_and_takes_no_new_one() {
     assert_eq!(a.requests(), 2);
     assert_eq!(a.seen().handshakes.load(Ordering::SeqCst), 2);
     let line = "switchyard_h2_goaway_total{why=\"goaway\"}";
-    assert_eq!(metric(&gateway, line).await, 1);
-    assert_eq!(attempts(&gateway, "ok").await, 2);
+    assert!(metric(&gateway, line).await >= 1);
+    assert_eq!(attempts(&gateway, &a, "ok").await, 2);
 }
 
 // --- refused streams ---
@@ -339,8 +337,8 @@ async fn n10_a_refused_stream_costs_no_attempt() {
     assert_eq!(answer.header("x-switchyard-attempts"), Some("1"));
     assert_eq!(a.requests(), 2);
     let line = "switchyard_h2_goaway_total{why=\"refused\"}";
-    assert_eq!(metric(&gateway, line).await, 1);
-    assert_eq!(attempts(&gateway, "ok").await, 1);
+    assert!(metric(&gateway, line).await >= 1);
+    assert_eq!(attempts(&gateway, &a, "ok").await, 1);
 }
 
 /// Every stream is reset for this reason, and the second provider answers.
@@ -354,7 +352,7 @@ async fn resets(reason: u32, outcome: &str, requests: usize) {
     let answer = answered_by(&gateway, "b").await;
     assert_eq!(answer.header("x-switchyard-failovers"), Some("1"));
     assert_eq!(a.requests(), requests);
-    assert_eq!(attempts(&gateway, outcome).await, 1);
+    assert_eq!(attempts(&gateway, &a, outcome).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -414,7 +412,7 @@ async fn stalls_while_it_is_asked(a: &SecureMock, authority: &Authority, bytes: 
     let answer = post(&gateway, &large(bytes)).await;
     assert_eq!(answer.status(), 200, "{}", answer.json());
     assert_eq!(canary::verify(&text_of(&answer)).unwrap().mock, "b");
-    assert_eq!(attempts(&gateway, "t_idle").await, 1);
+    assert_eq!(attempts(&gateway, &a, "t_idle").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -503,5 +501,5 @@ async fn n11_one_stream_at_a_time_means_a_second_connection() {
     assert!(first.is_done(), "{:?}", first.events.last());
     assert_eq!(a.requests(), 2);
     assert_eq!(a.seen().handshakes.load(Ordering::SeqCst), 2);
-    assert_eq!(attempts(&gateway, "ok").await, 2);
+    assert_eq!(attempts(&gateway, &a, "ok").await, 2);
 }

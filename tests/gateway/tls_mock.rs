@@ -20,6 +20,8 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 /// The name every mock is reached by.
+/// The one model every mock here serves.
+pub const MODEL: &str = "m-a";
 const HOST: &str = "localhost";
 /// Words in an answer.
 const WORDS: u64 = 4;
@@ -188,10 +190,20 @@ impl SecureMock {
         &self.seen
     }
 
+    /// The provider's name, no other mock's: what is counted for it is its own.
+    pub fn name(&self) -> String {
+        format!("secure-{}", self.port)
+    }
+
+    pub fn target(&self) -> String {
+        format!("{}/{MODEL}", self.name())
+    }
+
     /// The text of a `[providers.…]` table for this mock, trusting `authority`.
-    pub fn provider(&self, name: &str, authority: &Authority) -> String {
+    pub fn provider(&self, authority: &Authority) -> String {
+        let name = self.name();
         format!(
-            "[providers.{name}]\nbase_url = \"https://{HOST}:{}/v1\"\ndialect = \"openai\"\nallow_private_address = true\nca_file = \"{}\"\nmodels = [\"m-{name}\"]\nkeys = [{{ name = \"k0\", secret = \"file:FOLDER/{name}-k0\" }}]\n",
+            "[providers.{name}]\nbase_url = \"https://{HOST}:{}/v1\"\ndialect = \"openai\"\nallow_private_address = true\nca_file = \"{}\"\nmodels = [\"{MODEL}\"]\nkeys = [{{ name = \"k0\", secret = \"file:FOLDER/{name}-k0\" }}]\n",
             self.port,
             authority.file().display()
         )
