@@ -168,6 +168,17 @@ impl Lease {
         endpoint.metrics.first_content.record(after.as_secs_f64());
     }
 
+    /// The client's time was up after this long without content: nobody's fault, but the target is at least
+    /// that slow, and is asked less from now on.
+    pub fn out_of_time(&self, after: Duration) {
+        let now = self.clock.now();
+        let cost = self.target.endpoint.cost(self.shape);
+        let millis = after.as_secs_f32() * 1_000.0;
+        if millis > cost.cost(now) {
+            cost.observe(millis, now);
+        }
+    }
+
     /// The attempt brought a whole answer. No message, unless it was a probe or ends a row of throttles.
     pub fn succeeded(&mut self, usage: Option<&Usage>) {
         let now = self.clock.now();
@@ -221,7 +232,10 @@ impl Lease {
         let told_provider = if self.probe {
             let how = if outcome.counts_against_endpoint() {
                 ProbeEnd::Failed
-            } else if outcome == AttemptOutcome::Cancelled {
+            } else if matches!(
+                outcome,
+                AttemptOutcome::Cancelled | AttemptOutcome::Deadline
+            ) {
                 ProbeEnd::Abandoned
             } else {
                 // It answered, if only with a refusal that is not its fault.

@@ -245,7 +245,8 @@ impl Dispatch {
         leg: &mut Leg,
         dropped: &mut Vec<&'static str>,
     ) -> Result<(Vec<(http::HeaderName, http::HeaderValue)>, WonAnswer), Failed> {
-        let give_up_at = (leg.started + self.patience(request, &leg.lease)).min(request.deadline);
+        let patience_ends = leg.started + self.patience(request, &leg.lease);
+        let give_up_at = patience_ends.min(request.deadline);
         let provider = Arc::clone(&leg.lease.target().provider);
         let translation = Translation {
             dialect: provider.dialect,
@@ -257,9 +258,16 @@ impl Dispatch {
         })?;
         *dropped = prepared.dropped;
         leg.lease.sent();
-        until(give_up_at, self.exchange(leg, translation, prepared.body))
-            .await
-            .unwrap_or(Err(Failed::plain(AttemptOutcome::FirstContentTimeout)))
+        if let Some(ended) = until(give_up_at, self.exchange(leg, translation, prepared.body)).await
+        {
+            return ended;
+        }
+        // Who asks for an answer in a millisecond learns nothing about the provider, and teaches us nothing.
+        if patience_ends <= request.deadline {
+            return Err(Failed::plain(AttemptOutcome::FirstContentTimeout));
+        }
+        leg.lease.out_of_time(leg.started.elapsed());
+        Err(Failed::plain(AttemptOutcome::Deadline))
     }
 
     async fn exchange(

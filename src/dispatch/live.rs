@@ -335,12 +335,26 @@ impl Live {
             std::task::ready!(self.timer.as_mut().poll(cx));
             // Set lazily: progress since then moves the moment on.
             let now = Instant::now();
-            let due = (self.last_progress + self.gap).min(self.account.request.deadline);
-            if due <= now {
-                self.fail(AttemptOutcome::GapTimeout, FailureKind::UpstreamStalled);
-                return Poll::Ready(());
+            let patience_ends = self.last_progress + self.gap;
+            let deadline = self.account.request.deadline;
+            let due = patience_ends.min(deadline);
+            if due > now {
+                self.timer.as_mut().reset(due);
+                continue;
             }
-            self.timer.as_mut().reset(due);
+            let finished = self
+                .upstream
+                .as_ref()
+                .is_some_and(|(_, relay)| relay.facts().finished);
+            if finished {
+                // Whole by rule G3, though the provider never says so.
+                self.end_of_stream(true);
+            } else if patience_ends <= now {
+                self.fail(AttemptOutcome::GapTimeout, FailureKind::UpstreamStalled);
+            } else {
+                self.fail(AttemptOutcome::Deadline, FailureKind::DeadlineExceeded);
+            }
+            return Poll::Ready(());
         }
     }
 }
@@ -393,6 +407,7 @@ fn how(kind: FailureKind) -> &'static str {
         FailureKind::UpstreamMalformed => "malformed",
         FailureKind::StreamLimit | FailureKind::UpstreamTooLarge => "limit",
         FailureKind::ShuttingDown => "shutdown",
+        FailureKind::DeadlineExceeded => "deadline",
         _ => "error",
     }
 }
@@ -417,6 +432,9 @@ fn stream_words(kind: FailureKind) -> &'static str {
             "the provider sent more than was asked for; the stream was stopped"
         }
         FailureKind::ShuttingDown => "the gateway is shutting down; the text so far is not whole",
+        FailureKind::DeadlineExceeded => {
+            "the time allowed for this request is over; the text so far is not whole"
+        }
         _ => "the provider reported an error; the text so far is not whole",
     }
 }

@@ -26,7 +26,7 @@ use crate::upstream::{BuildError, ProviderClient, ProviderOptions};
 pub use account::RaceResult;
 pub use live::{LiveStream, StreamPiece};
 pub use next::refused;
-pub use request::{RaceMark, Request};
+pub use request::{Prompt, RaceMark, Request};
 pub use story::{Served, Told};
 
 /// The clients of all providers in force.

@@ -41,9 +41,9 @@ pub(crate) fn final_kind(outcome: AttemptOutcome) -> FailureKind {
         AttemptOutcome::Rejected => FailureKind::InvalidRequest,
         AttemptOutcome::ModelGone => FailureKind::ModelNotFound,
         AttemptOutcome::Overloaded => FailureKind::Overloaded,
-        AttemptOutcome::FirstContentTimeout | AttemptOutcome::GapTimeout => {
-            FailureKind::DeadlineExceeded
-        }
+        AttemptOutcome::FirstContentTimeout
+        | AttemptOutcome::GapTimeout
+        | AttemptOutcome::Deadline => FailureKind::DeadlineExceeded,
         AttemptOutcome::TooLarge => FailureKind::UpstreamTooLarge,
         AttemptOutcome::Poison => FailureKind::UpstreamRejected,
         AttemptOutcome::Ok
@@ -65,6 +65,7 @@ pub(crate) fn again(outcome: AttemptOutcome) -> Again {
         | AttemptOutcome::ModelGone
         | AttemptOutcome::Rejected
         | AttemptOutcome::Poison
+        | AttemptOutcome::Deadline
         | AttemptOutcome::TooLarge => Again::Never,
         AttemptOutcome::Throttled => Again::SameKeyLater,
         AttemptOutcome::Quota | AttemptOutcome::Auth => Again::OtherKey,
@@ -221,6 +222,9 @@ fn plain_words(outcome: AttemptOutcome) -> &'static str {
         AttemptOutcome::TooLarge => "the provider's answer is larger than the gateway accepts",
         AttemptOutcome::Poison => {
             "this request makes every provider fail; it is refused for a minute"
+        }
+        AttemptOutcome::Deadline => {
+            "the time allowed for this request was over before the provider answered"
         }
         AttemptOutcome::Ok | AttemptOutcome::Cancelled => "the request ended early",
     }

@@ -3,7 +3,9 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::actors::{Estimate, Published, Route};
@@ -21,6 +23,25 @@ pub enum RaceMark {
     Off,
 }
 
+/// What the client sent, and the share of the memory for bodies that it was granted.
+pub struct Prompt {
+    bytes: Bytes,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl Prompt {
+    pub fn new(bytes: Bytes, memory: OwnedSemaphorePermit) -> Self {
+        Self {
+            bytes,
+            _memory: memory,
+        }
+    }
+
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
 pub struct Request {
     pub id: RequestId,
     pub arrived: Instant,
@@ -30,7 +51,8 @@ pub struct Request {
     pub race: RaceMark,
     /// The model as the client wrote it.
     pub asked: Arc<str>,
-    pub body: Bytes,
+    /// Kept until content shows, because until then another provider may have to read it.
+    pub prompt: ArcSwapOption<Prompt>,
     pub peek: ChatPeek,
     pub shape: Shape,
     pub estimate: Estimate,
@@ -40,10 +62,23 @@ pub struct Request {
 }
 
 impl Request {
+    /// The body; empty once it was let go.
+    pub(super) fn body(&self) -> Bytes {
+        let prompt = self.prompt.load();
+        prompt
+            .as_ref()
+            .map_or_else(Bytes::new, |prompt| prompt.bytes.clone())
+    }
+
+    /// No further attempt can follow: a stream may go on for minutes, and its prompt need not stay.
+    pub(super) fn let_go_of_the_prompt(&self) {
+        self.prompt.store(None);
+    }
+
     /// A hash of the body, for requests that fail everywhere (fault P27). Only computed when it matters.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.body.hash(&mut hasher);
+        self.body().hash(&mut hasher);
         // Zero marks an empty place in the list.
         hasher.finish().max(1)
     }

@@ -110,7 +110,15 @@ impl Dispatch {
 
     async fn story(self: &Arc<Self>, request: Arc<Request>) -> StoryEnd {
         let mut account = Account::open(Arc::clone(&request), Arc::clone(&self.news));
-        match self.attempts(&request, &mut account).await {
+        let ended = {
+            let attempts = pin!(self.attempts(&request, &mut account));
+            let last_call = pin!(self.last_call.notified());
+            match select(attempts, last_call).await {
+                Either::Left((ended, _)) => ended,
+                Either::Right(_) => Err(shutting_down()),
+            }
+        };
+        match ended {
             Ok(won) => Ok(self.settle(account, won)),
             Err(failure) => {
                 account.close(Ending::Failed(failure.kind));
@@ -147,7 +155,7 @@ impl Dispatch {
                 return Err(audit_unavailable());
             }
             let started = Instant::now();
-            let ended = self.race(request, &search, lease, account).await;
+            let ended = self.race(request, &mut search, lease, account).await;
             account.upstream_took(started.elapsed());
             let lost = match ended {
                 Ok(won) => return Ok(won),
@@ -156,7 +164,9 @@ impl Dispatch {
             self.learn(request, account, &mut search, &lost)?;
             drop(lost);
             if search.must_pause {
-                sleep(backoff(account.attempts, self.draw())).await;
+                let left = request.deadline.saturating_duration_since(Instant::now());
+                // A pause that uses up the rest would leave no time for the attempt it is for.
+                sleep(backoff(account.attempts, self.draw()).min(left / 2)).await;
             }
         }
     }
@@ -263,7 +273,7 @@ impl Dispatch {
     async fn race(
         &self,
         request: &Arc<Request>,
-        search: &Search,
+        search: &mut Search,
         lease: Lease,
         account: &mut Account,
     ) -> Result<Won, Lost> {
@@ -281,7 +291,9 @@ impl Dispatch {
                 second: false,
             },
         );
-        let Some(entry) = entry else {
+        let settings = &request.published.settings.failover;
+        // A second leg is an attempt like any other.
+        let Some(entry) = entry.filter(|_| account.attempts < settings.max_attempts) else {
             return first.await;
         };
         let dual = match (entry.settings.race, request.race) {
@@ -331,8 +343,17 @@ impl Dispatch {
                 drop(loser);
                 (Ok(won), RaceResult::SecondWon)
             }
-            Either::Left((Err(_), second)) => (second.await, RaceResult::Alone),
-            Either::Right((Err(_), first)) => (first.await, RaceResult::Alone),
+            // What the first to fail teaches must not be lost with it.
+            Either::Left((Err(lost), second)) => {
+                search.met(&lost, self.clock.now());
+                drop(lost);
+                (second.await, RaceResult::Alone)
+            }
+            Either::Right((Err(lost), first)) => {
+                search.met(&lost, self.clock.now());
+                drop(lost);
+                (first.await, RaceResult::Alone)
+            }
         };
         account.raced(result);
         won
@@ -376,6 +397,7 @@ impl Dispatch {
 
     fn settle(&self, mut account: Account, mut won: Won) -> (Finished, Told) {
         won.leg.won = true;
+        account.request.let_go_of_the_prompt();
         account.served_by(&won.leg.lease, won.first_content);
         let Won {
             mut leg,
@@ -448,6 +470,15 @@ fn told(
         dropped,
         headers,
     }
+}
+
+/// What is told at the last call to a request that has not begun to be answered (fault X09).
+fn shutting_down() -> Failure {
+    Failure::new(
+        FailureKind::ShuttingDown,
+        "the gateway is shutting down; ask another instance",
+    )
+    .retry_after(Duration::from_secs(1))
 }
 
 fn audit_unavailable() -> Failure {

@@ -56,14 +56,14 @@ impl Translation<'_> {
                 let edit = SpliceEdit {
                     model: lease.model().as_str(),
                 };
-                let body = splice_request(&self.request.body, &self.request.peek, &edit);
+                let body = splice_request(&self.request.body(), &self.request.peek, &edit);
                 Ok(Prepared {
                     body: body.into_iter().collect(),
                     dropped: Vec::new(),
                 })
             }
             Dialect::Anthropic => {
-                let canonical = openai::decode_request(&self.request.body)?;
+                let canonical = openai::decode_request(&self.request.body())?;
                 let most = lease.target().provider.default_max_output;
                 let encoded = anthropic::encode_request(&canonical, lease.model().as_str(), most)?;
                 Ok(Prepared {

@@ -32,6 +32,8 @@ pub enum AttemptOutcome {
     Truncated,
     /// The client left, or this leg lost its race.
     Cancelled,
+    /// The client's own time was up before the provider had used the patience it is given.
+    Deadline,
     TooLarge,
     /// This very request fails everywhere; the endpoints are fine.
     Poison,
@@ -59,7 +61,7 @@ pub enum RetryRule {
 }
 
 impl AttemptOutcome {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Ok,
         Self::Throttled,
         Self::Quota,
@@ -77,6 +79,7 @@ impl AttemptOutcome {
         Self::Reset,
         Self::Truncated,
         Self::Cancelled,
+        Self::Deadline,
         Self::TooLarge,
         Self::Poison,
     ];
@@ -102,6 +105,7 @@ impl AttemptOutcome {
             Self::Reset => ("reset", Fault::Network, Elsewhere),
             Self::Truncated => ("truncated", Fault::Provider, Elsewhere),
             Self::Cancelled => ("cancelled", Fault::Left, Stop),
+            Self::Deadline => ("deadline", Fault::Nobody, Stop),
             Self::TooLarge => ("too_large", Fault::Provider, Elsewhere),
             Self::Poison => ("poison", Fault::Caller, Stop),
         }
@@ -147,6 +151,7 @@ mod tests {
         for nobody in [
             AttemptOutcome::Rejected,
             AttemptOutcome::Cancelled,
+            AttemptOutcome::Deadline,
             AttemptOutcome::Poison,
         ] {
             assert!(!nobody.counts_against_endpoint() && !nobody.counts_against_key());

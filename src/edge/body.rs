@@ -14,20 +14,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::actors::{at_most, until};
+use crate::dispatch::Prompt;
 use crate::domain::{Failure, FailureKind};
 
 /// A body may be slow for this long before its speed counts (fault L03).
 const GRACE: Duration = Duration::from_secs(5);
 /// Bytes a second that are no longer slow.
 const LEAST_RATE: u64 = 1_024;
+/// Memory for a body whose length is not told.
+const FIRST_GRANT: usize = 64 * 1024;
 /// A body waits this long for memory.
 const MEMORY_WAIT: Duration = Duration::from_secs(5);
-
-/// A body and the memory it was granted, given back when it is dropped.
-pub(super) struct HeldBody {
-    pub(super) bytes: Bytes,
-    pub(super) _memory: OwnedSemaphorePermit,
-}
 
 /// Refuses what can be refused from the head alone.
 pub(super) fn check_head(headers: &HeaderMap, most: usize) -> Result<Option<usize>, Failure> {
@@ -55,8 +52,10 @@ pub(super) async fn read(
     length: Option<usize>,
     most: usize,
     memory: &Arc<Semaphore>,
-) -> Result<HeldBody, Failure> {
-    let memory = granted(memory, length.unwrap_or(64 * 1024)).await?;
+) -> Result<Prompt, Failure> {
+    // A length that is told is granted at once; an untold one grows.
+    let mut grant = length.unwrap_or(FIRST_GRANT);
+    let mut permit = granted(memory, grant).await?;
     let started = Instant::now();
     let mut body = pin!(body);
     let mut first: Option<Bytes> = None;
@@ -83,6 +82,12 @@ pub(super) async fn read(
         if so_far + piece.len() > most {
             return Err(too_large(most));
         }
+        if so_far + piece.len() > grant {
+            // All it may need, in one step: bodies that grew little by little would wait for one another.
+            let more = most.saturating_sub(grant);
+            permit.merge(granted(memory, more).await?);
+            grant += more;
+        }
         match first.take() {
             None if rest.is_empty() && body.is_end_stream() => first = Some(piece),
             None if rest.is_empty() => {
@@ -96,16 +101,23 @@ pub(super) async fn read(
             }
         }
     }
-    Ok(HeldBody {
-        bytes: first.unwrap_or_else(|| rest.freeze()),
-        _memory: memory,
-    })
+    let bytes = first.unwrap_or_else(|| rest.freeze());
+    let surplus = permit
+        .num_permits()
+        .saturating_sub(kib(bytes.len()) as usize);
+    drop(permit.split(surplus));
+    Ok(Prompt::new(bytes, permit))
+}
+
+/// The semaphore counts KiB.
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1_024))
+        .unwrap_or(u32::MAX)
+        .max(1)
 }
 
 async fn granted(memory: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Failure> {
-    let kib = u32::try_from(bytes.div_ceil(1_024))
-        .unwrap_or(u32::MAX)
-        .max(1);
+    let kib = kib(bytes);
     // Most often there is room, and nothing to wait for.
     if let Ok(permit) = Arc::clone(memory).try_acquire_many_owned(kib) {
         return Ok(permit);

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Request as HttpRequest};
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use super::connection::ConnectionControl;
 use super::{Edge, body, reply};
 use crate::actors::{Estimate, Published, Refusal, RefusalKind};
 use crate::dialects::openai::{ChatPeek, peek_request};
-use crate::dispatch::{RaceMark, Request, Served, Told, refused};
+use crate::dispatch::{Prompt, RaceMark, Request, Served, Told, refused};
 use crate::domain::{Failure, FailureKind, Lane, Mode, PromptClass, RequestId, Shape, Tokens};
 
 /// Counts a request as long as it is served.
@@ -180,17 +180,14 @@ async fn read_and_serve(
 ) -> Result<Served, Failure> {
     let listen = &admission.published.settings.listen;
     let length = body::check_head(&parts.headers, listen.max_body_bytes)?;
-    let held = body::read(body, length, listen.max_body_bytes, &edge.body_memory).await?;
-    let request = facts(admission, &parts.headers, held.bytes.clone())?;
-    // The permit for the body's memory is held until the request is answered or streaming.
-    let served = edge.dispatch.serve(Arc::new(request)).await;
-    drop(held);
-    Ok(served)
+    let prompt = body::read(body, length, listen.max_body_bytes, &edge.body_memory).await?;
+    let request = facts(admission, &parts.headers, prompt)?;
+    Ok(edge.dispatch.serve(Arc::new(request)).await)
 }
 
 /// Turns head and body into the request that dispatch tells its story about.
-fn facts(admission: Admission, headers: &HeaderMap, body: Bytes) -> Result<Request, Failure> {
-    let mut peek = peek_request(&body)?;
+fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Request, Failure> {
+    let mut peek = peek_request(prompt.bytes())?;
     if let Some(deployment) = admission.deployment {
         // The body's own model is still there to be spliced; the path decides which is asked for.
         if deployment.len() > 256 || deployment.chars().any(char::is_control) {
@@ -224,7 +221,7 @@ fn facts(admission: Admission, headers: &HeaderMap, body: Bytes) -> Result<Reque
         // As if it were not there: a client learns nothing about what others may use.
         return Err(unknown());
     }
-    let estimate = estimate(&peek, body.len());
+    let estimate = estimate(&peek, prompt.bytes().len());
     let mode = if peek.stream {
         Mode::Stream
     } else {
@@ -245,7 +242,7 @@ fn facts(admission: Admission, headers: &HeaderMap, body: Bytes) -> Result<Reque
             mode,
         },
         estimate,
-        body,
+        prompt: ArcSwapOption::from_pointee(prompt),
         peek,
         published: admission.published,
         route,

@@ -3,8 +3,9 @@
 //! # Why a socket of our own
 //! Four things only the socket can tell: that a client takes no bytes any more (fault L02), that a head
 //! comes too slowly (fault L03), that a request is framed ambiguously (attack A14), and that a client
-//! which closed its side is gone or only half closed (faults L01, L10). A half-closed client still wants its answer; one that is gone must be noticed
-//! within 100 ms. An interim response tells them apart: whoever is gone resets the connection.
+//! which closed its side is gone or only half closed (faults L01, L10). A half-closed client still wants
+//! its answer; one that is gone must be noticed within 100 ms. A few harmless bytes tell them apart (an
+//! interim response before the answer, a comment inside a stream): whoever is gone resets the connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -33,6 +35,14 @@ impl ConnectionControl {
         self.state.peer
     }
 
+    pub(super) fn is_http2(&self) -> bool {
+        self.state.is_http2()
+    }
+
+    pub(super) fn write_stall(&self) -> Duration {
+        self.state.write_stall
+    }
+
     /// Lets the answer under way finish and closes the connection behind it.
     pub(super) fn close_after_response(&self) {
         self.state.close.notify_one();
@@ -42,6 +52,8 @@ impl ConnectionControl {
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     peer: SocketAddr,
+    /// So long may a client take nothing.
+    write_stall: Duration,
     start: Instant,
     /// Requests being served on this connection.
     pub(super) serving: AtomicU32,
@@ -57,6 +69,13 @@ pub(super) struct ConnectionState {
     head_begun: AtomicBool,
     /// Something of the answer under way was written.
     answered: AtomicBool,
+    /// HTTP/2: answers that have more to say and were not asked for it since `taken_at`.
+    waiting_to_speak: AtomicU32,
+    /// Milliseconds since the start plus one when an answer was last asked for more.
+    taken_at: AtomicU64,
+    /// A stream under way shall write a comment: does the client still listen?
+    sign_wanted: AtomicBool,
+    stream_waits: AtomicWaker,
     /// Why nothing more is read from this connection.
     violation: OnceLock<Violation>,
     began: Notify,
@@ -88,9 +107,10 @@ impl CloseReason {
 }
 
 impl ConnectionState {
-    pub(super) fn new(peer: SocketAddr) -> Arc<Self> {
+    pub(super) fn new(peer: SocketAddr, write_stall: Duration) -> Arc<Self> {
         Arc::new(Self {
             peer,
+            write_stall,
             start: Instant::now(),
             serving: AtomicU32::new(0),
             // A connection that never sends anything is a slow head as well.
@@ -100,6 +120,10 @@ impl ConnectionState {
             frames: AtomicBool::new(false),
             head_begun: AtomicBool::new(false),
             answered: AtomicBool::new(false),
+            waiting_to_speak: AtomicU32::new(0),
+            taken_at: AtomicU64::new(0),
+            sign_wanted: AtomicBool::new(false),
+            stream_waits: AtomicWaker::new(),
             violation: OnceLock::new(),
             began: Notify::new(),
             verdict: OnceLock::new(),
@@ -150,6 +174,29 @@ impl ConnectionState {
         }
     }
 
+    pub(super) fn is_http2(&self) -> bool {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// An answer can go on when the client takes more; HTTP/2 only, where a full socket does not show it.
+    pub(super) fn speaker_waits(&self) {
+        if self.waiting_to_speak.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.taken_at.store(self.stamp(), Ordering::Relaxed);
+        }
+    }
+
+    /// The counterpart of [`Self::speaker_waits`]: it was asked for more, or is over.
+    pub(super) fn speaker_goes_on(&self) {
+        self.waiting_to_speak.fetch_sub(1, Ordering::Relaxed);
+        self.taken_at.store(self.stamp(), Ordering::Relaxed);
+    }
+
+    /// Whether a stream that has nothing to say is to write a comment. Otherwise it is woken for one.
+    pub(super) fn takes_sign(&self, cx: &Context<'_>) -> bool {
+        self.stream_waits.register(cx.waker());
+        self.sign_wanted.load(Ordering::Relaxed) && self.sign_wanted.swap(false, Ordering::Relaxed)
+    }
+
     /// The connection turned out to speak HTTP/2.
     fn speaks_frames(&self) {
         if !self.frames.swap(true, Ordering::Relaxed) {
@@ -167,7 +214,10 @@ impl ConnectionState {
                     >= u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
         };
         let quiet = self.serving.load(Ordering::Relaxed) == 0;
-        if older(&self.stalled_since, listen.write_stall) {
+        let unheard = self.waiting_to_speak.load(Ordering::Relaxed) > 0;
+        let takes_nothing = older(&self.stalled_since, listen.write_stall)
+            || (unheard && older(&self.taken_at, listen.write_stall));
+        if takes_nothing {
             Some(CloseReason::SlowReader)
         } else if quiet && older(&self.head_since, listen.head_timeout) {
             Some(CloseReason::SlowHead)
@@ -351,11 +401,16 @@ pub(super) async fn until_gone(stream: &TcpStream, state: &ConnectionState) {
 /// The client will send no more. Does it still listen?
 async fn closed_its_side(stream: &TcpStream, state: &ConnectionState) {
     const INTERIM: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
-    if state.answered.load(Ordering::Relaxed) {
-        // In the middle of an answer nothing may be slipped in. Who closes here is taken for gone.
+    if state.is_http2() {
+        // Streams are closed one by one there; whoever closes them all has left.
         return;
     }
-    if stream.try_write(INTERIM).is_err() {
+    if state.answered.load(Ordering::Relaxed) {
+        // Only the stream itself knows where one event ends and the next begins. A whole answer needs no
+        // sign: the rest of it is one.
+        state.sign_wanted.store(true, Ordering::Relaxed);
+        state.stream_waits.wake();
+    } else if stream.try_write(INTERIM).is_err() {
         return;
     }
     let mut wait = Duration::from_millis(4);

@@ -1,19 +1,25 @@
 //! Answers and errors as HTTP, with the headers clients rely on (ground rule G6).
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::Frame;
+use tokio::sync::mpsc;
 
 use super::Edge;
+use super::chat::InFlight;
 use super::connection::ConnectionControl;
+use crate::actors::at_most;
 use crate::dialects::openai::encode_error;
 use crate::dispatch::{LiveStream, StreamPiece, Told};
 use crate::domain::{Advice, Failure, FailureKind, RequestId};
@@ -21,6 +27,8 @@ use crate::domain::{Advice, Failure, FailureKind, RequestId};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-switchyard-attempts");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// Written into a stream whose client may have left.
+const SIGN: &[u8] = b": still here\n\n";
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 /// An error answer: always valid JSON, always with request id and advice.
@@ -90,13 +98,17 @@ pub(super) fn stream(
     id: RequestId,
     told: &Told,
     control: Option<ConnectionControl>,
-    guard: Option<super::chat::InFlight>,
+    guard: Option<InFlight>,
 ) -> Response {
-    let mut response = Response::new(Body::new(StreamBody {
-        stream,
-        control,
-        _guard: guard,
-    }));
+    let body = match control {
+        Some(control) if control.is_http2() => piped(stream, control, guard),
+        control => Body::new(StreamBody {
+            stream,
+            control,
+            _guard: guard,
+        }),
+    };
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,
@@ -115,7 +127,7 @@ pub(super) fn stream(
 struct StreamBody {
     stream: Box<LiveStream>,
     control: Option<ConnectionControl>,
-    _guard: Option<super::chat::InFlight>,
+    _guard: Option<InFlight>,
 }
 
 impl http_body::Body for StreamBody {
@@ -127,7 +139,12 @@ impl http_body::Body for StreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.stream.poll_piece(cx) {
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => match &self.control {
+                Some(control) if control.state.takes_sign(cx) => {
+                    Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(SIGN)))))
+                }
+                _ => Poll::Pending,
+            },
             Poll::Ready(StreamPiece::Data(bytes)) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
             Poll::Ready(StreamPiece::End) => Poll::Ready(None),
             Poll::Ready(StreamPiece::Broken) => {
@@ -136,6 +153,78 @@ impl http_body::Body for StreamBody {
                 }
                 Poll::Ready(None)
             }
+        }
+    }
+}
+
+/// A stream on an HTTP/2 connection, driven by a task of its own.
+///
+/// # Why
+/// A body is only polled while its client gives it window. One that gives none would stop every timer of its
+/// stream and hold the provider's connection for as long as its other streams keep the connection alive.
+fn piped(stream: Box<LiveStream>, control: ConnectionControl, guard: Option<InFlight>) -> Body {
+    let (sender, pieces) = mpsc::channel(1);
+    let stall = control.write_stall();
+    tokio::spawn(async move {
+        pipe(stream, sender, stall).await;
+        drop(guard);
+    });
+    Body::new(PipedBody { pieces, control })
+}
+
+async fn pipe(mut stream: Box<LiveStream>, sender: mpsc::Sender<StreamPiece>, stall: Duration) {
+    /// A client that takes a KiB a second takes this within any sensible stall limit.
+    const MOST: usize = 8 * 1024;
+    loop {
+        let next = pin!(poll_fn(|cx| stream.poll_piece(cx)));
+        let mut piece = match select(next, pin!(sender.closed())).await {
+            Either::Left((piece, _)) => piece,
+            Either::Right(_) => return,
+        };
+        loop {
+            let rest = match &mut piece {
+                StreamPiece::Data(bytes) if bytes.len() > MOST => Some(bytes.split_off(MOST)),
+                StreamPiece::Data(_) | StreamPiece::End | StreamPiece::Broken => None,
+            };
+            let is_last = !matches!(piece, StreamPiece::Data(_));
+            let sent = at_most(stall, sender.send(piece)).await;
+            if is_last || !matches!(sent, Some(Ok(()))) {
+                return;
+            }
+            match rest {
+                Some(rest) => piece = StreamPiece::Data(rest),
+                None => break,
+            }
+        }
+    }
+}
+
+struct PipedBody {
+    pieces: mpsc::Receiver<StreamPiece>,
+    control: ConnectionControl,
+}
+
+/// The client took nothing for too long, and the stream was given up: its end is no end.
+#[derive(Debug, thiserror::Error)]
+#[error("the client took nothing for too long")]
+struct GivenUp;
+
+impl http_body::Body for PipedBody {
+    type Data = Bytes;
+    type Error = GivenUp;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match ready!(self.pieces.poll_recv(cx)) {
+            Some(StreamPiece::Data(bytes)) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            Some(StreamPiece::End) => Poll::Ready(None),
+            Some(StreamPiece::Broken) => {
+                self.control.close_after_response();
+                Poll::Ready(None)
+            }
+            None => Poll::Ready(Some(Err(GivenUp))),
         }
     }
 }

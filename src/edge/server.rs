@@ -46,6 +46,8 @@ struct Inner {
     builder: auto::Builder<TokioExecutor>,
 }
 
+/// Bytes that wait in the kernel for one client.
+const SEND_BUFFER: usize = 64 * 1024;
 /// Descriptors ran out: so long nobody is accepted, instead of spinning (fault O09).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -159,8 +161,10 @@ impl Inner {
             drop(counted);
             return;
         }
-        // Small writes must not wait for each other; a socket that refuses the option still works.
+        // Small writes must not wait for each other, and what a slow client has not taken must not pile up
+        // where nobody sees it (fault L02); a socket that refuses the options still works.
         let _ = stream.set_nodelay(true);
+        let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         let inner = Arc::clone(self);
         tokio::spawn(async move {
             inner.serve(stream, peer).await;
@@ -169,7 +173,7 @@ impl Inner {
     }
 
     async fn serve(self: &Arc<Self>, stream: TcpStream, peer: std::net::SocketAddr) {
-        let state = ConnectionState::new(peer);
+        let state = ConnectionState::new(peer, self.options.listen.write_stall);
         let most = self.options.listen.max_header_bytes;
         let (socket, stream) = Socket::new(stream, Arc::clone(&state), most);
         let watcher = Arc::clone(self).watch(Arc::clone(&stream), Arc::clone(&state));
@@ -358,11 +362,36 @@ impl Drop for CountedConnection {
 }
 
 /// Ends with the last byte of the answer, not with its head.
-struct Serving(Arc<ConnectionState>);
+struct Serving {
+    state: Arc<ConnectionState>,
+    /// Counted among the answers that wait for the client to take more.
+    waits: bool,
+}
+
+impl Serving {
+    fn begins(state: Arc<ConnectionState>) -> Self {
+        state.request_begins();
+        Self {
+            state,
+            waits: false,
+        }
+    }
+
+    fn waits(&mut self, waits: bool) {
+        if self.state.is_http2() && std::mem::replace(&mut self.waits, waits) != waits {
+            if waits {
+                self.state.speaker_waits();
+            } else {
+                self.state.speaker_goes_on();
+            }
+        }
+    }
+}
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.request_ends();
+        self.waits(false);
+        self.state.request_ends();
     }
 }
 
@@ -371,23 +400,20 @@ async fn serve_request(
     state: Arc<ConnectionState>,
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
-    state.request_begins();
-    let serving = Serving(Arc::clone(&state));
+    let mut serving = Serving::begins(Arc::clone(&state));
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectionControl { state });
     let response = router.call(request).await?;
     Ok(response.map(|body| {
-        Body::new(Counted {
-            body,
-            _serving: serving,
-        })
+        serving.waits(true);
+        Body::new(Counted { body, serving })
     }))
 }
 
 /// An answer's body that tells the connection when it is over.
 struct Counted {
     body: Body,
-    _serving: Serving,
+    serving: Serving,
 }
 
 impl http_body::Body for Counted {
@@ -398,7 +424,12 @@ impl http_body::Body for Counted {
         mut self: std::pin::Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, axum::Error>>> {
-        std::pin::Pin::new(&mut self.body).poll_frame(cx)
+        let polled = std::pin::Pin::new(&mut self.body).poll_frame(cx);
+        // Asked for more, it waits for us; with something in its hand it waits for the client.
+        self.serving.waits(false);
+        self.serving
+            .waits(matches!(polled, std::task::Poll::Ready(Some(_))));
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

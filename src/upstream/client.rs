@@ -348,7 +348,8 @@ fn judged(status: StatusCode, fields: Fields, body: ReplyBody) -> Result<Reply, 
     let encoded = fields
         .all("content-encoding")
         .any(|encoding| encoding.is_none_or(|encoding| !encoding.eq_ignore_ascii_case("identity")));
-    if encoded {
+    // An error's status says enough, whatever its body is packed in.
+    if encoded && status.is_success() {
         // Never asked for (fault P33): nothing is unpacked, so nothing can explode.
         return Err(AttemptError::blocked(AttemptOutcome::TooLarge, "encoding"));
     }

@@ -358,3 +358,37 @@ async fn a24_no_secret_and_no_prompt_is_in_metrics_journal_tree_or_errors() {
     }
     assert!(!seen.contains("canary"), "{seen}");
 }
+
+/// No run of digits is so long that the guard looks away for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a14_endless_zeros_in_a_chunk_size_do_not_hide_what_follows() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    let body = chat("p").to_string();
+    let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n");
+    for zeros in [70_000, 200_000] {
+        let before = a.requests();
+        let mut client = gateway.client().await;
+        let first = format!(
+            "{head}transfer-encoding: chunked\r\n\r\n{}{:x}\r\n{body}\r\n0\r\n\r\n",
+            "0".repeat(zeros),
+            body.len()
+        );
+        let _ = client.send(first.as_bytes()).await;
+        let hidden = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        let ambiguous = format!(
+            "{head}content-length: {}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}",
+            5 + hidden.len()
+        );
+        let _ = client.send(ambiguous.as_bytes()).await;
+        while let Ok(answer) = client.read_answer().await {
+            if answer.status() != 200 {
+                assert_eq!(answer.status(), 400);
+            }
+        }
+        assert!(
+            a.requests() - before <= 1,
+            "{zeros} zeros let a hidden request through"
+        );
+    }
+}

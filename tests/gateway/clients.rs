@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 use switchyard_chaos::fault;
 use switchyard_chaos::mock::{Behaviour, Dialect};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use crate::frame::{Gateway, KEY, PATH, alone, auth, chat, code_of, mock, provider};
+use crate::frame::{KEY, PATH, alone, alone_with, auth, chat, code_of, mock};
 
 fn raw_chat(headers: &str, body: &str) -> Vec<u8> {
     format!("POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n{headers}\r\n{body}")
@@ -56,11 +58,7 @@ async fn l01_a_client_that_leaves_cancels_the_provider_within_100_ms() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l03_slow_heads_and_silent_connections_are_closed() {
     let a = mock("a").await;
-    let config = format!(
-        "[listen]\naddress = \"127.0.0.1:0\"\nhead_timeout_ms = 200\n{}[pools.p]\ntargets = [\"a/m-a\"]\n",
-        provider("a", &a)
-    );
-    let gateway = Gateway::start(&config).await;
+    let gateway = alone_with(&a, "head_timeout_ms = 200\n", "").await;
     for start in ["", "P", "POST /v1/chat/comp"] {
         let mut slow = gateway.client().await;
         slow.send(start.as_bytes()).await.unwrap();
@@ -76,11 +74,7 @@ async fn l03_slow_heads_and_silent_connections_are_closed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l04_l09_large_and_compressed_bodies_are_refused_before_they_are_read() {
     let a = mock("a").await;
-    let config = format!(
-        "[listen]\naddress = \"127.0.0.1:0\"\nmax_body_bytes = 10000\n{}[pools.p]\ntargets = [\"a/m-a\"]\n",
-        provider("a", &a)
-    );
-    let gateway = Gateway::start(&config).await;
+    let gateway = alone_with(&a, "max_body_bytes = 10000\n", "").await;
     let mut client = gateway.client().await;
     client
         .send(&raw_chat("content-length: 200000000\r\n", ""))
@@ -254,11 +248,7 @@ async fn l10_odd_but_legal_requests_are_answered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l02_a_slow_reader_is_served_and_one_that_stopped_is_closed() {
     let a = mock("a").await;
-    let config = format!(
-        "[listen]\naddress = \"127.0.0.1:0\"\nwrite_stall_ms = 300\n{}[pools.p]\ntargets = [\"a/m-a\"]\n",
-        provider("a", &a)
-    );
-    let gateway = Gateway::start(&config).await;
+    let gateway = alone_with(&a, "write_stall_ms = 300\n", "").await;
     a.set(fault::s18(Dialect::OpenAi, 100_000));
     let mut body = chat("p");
     body["stream"] = json!(true);
@@ -374,11 +364,7 @@ async fn l08_an_endless_head_in_continuation_frames_is_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l11_a_thousand_idle_connections_are_served_and_then_let_go() {
     let a = mock("a").await;
-    let config = format!(
-        "[listen]\naddress = \"127.0.0.1:0\"\nidle_timeout_ms = 1500\n{}[pools.p]\ntargets = [\"a/m-a\"]\n",
-        provider("a", &a)
-    );
-    let gateway = Gateway::start(&config).await;
+    let gateway = alone_with(&a, "idle_timeout_ms = 1500\n", "").await;
     let mut idle = Vec::new();
     for _ in 0..1_000 {
         let mut client = gateway.client().await;
@@ -395,4 +381,132 @@ async fn l11_a_thousand_idle_connections_are_served_and_then_let_go() {
         assert!(client.closes_within(Duration::from_secs(6)).await);
     }
     assert!(begun.elapsed() < Duration::from_secs(7));
+}
+
+/// Whoever gives a stream no window must not hold the provider, nor stop the stream's timers; its neighbours on
+/// the same connection go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l02_an_http2_client_that_takes_nothing_holds_nothing() {
+    let a = mock("a").await;
+    let gateway = alone_with(&a, "write_stall_ms = 300\n", "").await;
+    a.script(vec![fault::s18(Dialect::OpenAi, 100_000)]);
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let (client, connection) = h2::client::Builder::new()
+        .initial_window_size(0)
+        .handshake::<_, bytes::Bytes>(stream)
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let ask = async |client: &mut h2::client::SendRequest<bytes::Bytes>| {
+        let mut body = chat("p");
+        body["stream"] = json!(true);
+        let request = http::Request::post(format!("http://x{PATH}"))
+            .header("authorization", format!("Bearer {KEY}"))
+            .header("content-type", "application/json")
+            .body(())
+            .unwrap();
+        let (response, mut send) = client.send_request(request, false).unwrap();
+        send.send_data(body.to_string().into(), true).unwrap();
+        response.await.unwrap()
+    };
+    let mut client = client.ready().await.unwrap();
+    let stuck = ask(&mut client).await;
+    assert_eq!(stuck.status(), 200);
+    let left = a.wait_for_close(1, Duration::from_secs(5)).await;
+    assert!(
+        left.is_some_and(|exchange| exchange.left.is_some()),
+        "the provider is held by a client that takes nothing"
+    );
+    // With all of its streams stuck the connection goes as well.
+    assert!(
+        tokio::time::timeout(Duration::from_secs(5), connection)
+            .await
+            .is_ok()
+    );
+}
+
+/// Less than the limit asks in each moment, but never nothing: fault L02 counts progress, not pauses of the socket.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l02_a_slow_reader_that_reads_is_served_on() {
+    let a = mock("a").await;
+    let gateway = alone_with(&a, "write_stall_ms = 1000\n", "").await;
+    a.set(fault::s18(Dialect::OpenAi, 100_000));
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8_192).unwrap();
+    let mut stream = socket.connect(gateway.address).await.unwrap();
+    let mut body = chat("p");
+    body["stream"] = json!(true);
+    let body = body.to_string();
+    let request = raw_chat(&format!("content-length: {}\r\n", body.len()), &body);
+    stream.write_all(&request).await.unwrap();
+    let reader = tokio::spawn(async move {
+        let mut some = vec![0; 4_000];
+        while stream.read(&mut some).await.is_ok_and(|read| read > 0) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    // What was cut would still be read from the buffers for a while: the provider's side shows it at once.
+    let cut = a.wait_for_close(1, Duration::from_secs(4)).await;
+    reader.abort();
+    assert!(
+        cut.is_none(),
+        "cut: {:?}",
+        cut.and_then(|exchange| exchange.left)
+    );
+}
+
+/// A client that closed its side right away, and whose answer began before anyone looked, is still listening.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l10_a_half_closed_client_gets_its_stream_to_the_end() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    a.weather(
+        crate::frame::quick()
+            .tokens(30)
+            .gap(Duration::from_millis(15)),
+    );
+    let mut body = chat("p");
+    body["stream"] = json!(true);
+    let body = body.to_string();
+    let request = raw_chat(&format!("content-length: {}\r\n", body.len()), &body);
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(&request).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut all = Vec::new();
+    tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut all))
+        .await
+        .unwrap()
+        .unwrap();
+    let text = String::from_utf8_lossy(&all);
+    assert!(text.contains("[DONE]"), "cut: {text}");
+}
+
+/// Impatience is the client's own: it must not make a provider look ill to others (ground rule G12).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g12_a_client_without_patience_speaks_against_nobody() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    a.set(Behaviour::healthy().delayed(Duration::from_millis(200)));
+    let mut headers = auth();
+    headers.push(("x-switchyard-timeout-ms".into(), "40".into()));
+    for stream in [false, true].repeat(10) {
+        let mut body = chat("p");
+        body["stream"] = stream.into();
+        let answer = gateway
+            .client()
+            .await
+            .post_json(PATH, &headers, &body)
+            .await
+            .unwrap();
+        assert_eq!(
+            (answer.status(), code_of(&answer).as_str()),
+            (504, "deadline")
+        );
+    }
+    let patient = gateway.ask("p").await;
+    assert_eq!(patient.status(), 200, "{}", patient.json());
+    let records = gateway.records().await;
+    let blamed =
+        |record: &&serde_json::Value| record["kind"] == "attempt" && record["outcome"] == "t_first";
+    assert!(!records.iter().any(|record| blamed(&record)));
 }

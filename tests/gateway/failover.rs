@@ -6,7 +6,7 @@ use std::time::Duration;
 use switchyard_chaos::fault;
 use switchyard_chaos::mock::{Behaviour, Dialect, Door, MockProvider};
 
-use crate::frame::{Gateway, alone, chat, code_of, mock, pair, provider_with, text_of};
+use crate::frame::{Gateway, PATH, alone, auth, chat, code_of, mock, pair, provider_with, text_of};
 
 /// Rows where the first provider fails in every of its forms and the second one answers.
 async fn next_answers(numbers: &[&str], form: Form) {
@@ -430,4 +430,42 @@ async fn p35_with_all_down_errors_are_quick_and_the_return_is_found() {
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The pause before the same target is met again ends early enough for the attempt it is for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g4_a_pause_never_outlasts_the_deadline() {
+    let a = mock("a").await;
+    a.set(fault::p10(Dialect::OpenAi));
+    let mut headers = auth();
+    headers.push(("x-switchyard-timeout-ms".into(), "150".into()));
+    for _ in 0..5 {
+        let gateway = alone(&a, "").await;
+        let begun = tokio::time::Instant::now();
+        let mut client = gateway.client().await;
+        let answer = client.post_json(PATH, &headers, &chat("p")).await.unwrap();
+        assert!(answer.status() >= 500, "{}", answer.json());
+        assert!(
+            begun.elapsed() < Duration::from_millis(250),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+/// A refusal says what it has to say in its status, whatever its body is packed in (P03 with P33).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p03_a_packed_refusal_is_still_a_refusal() {
+    let (a, b) = (mock("a").await, mock("b").await);
+    let gateway = pair(&a, &b, "").await;
+    a.set(
+        Behaviour::status(429)
+            .header("retry-after", "60")
+            .header("content-encoding", "gzip")
+            .body("application/json", vec![0x1f, 0x8b, 8, 0]),
+    );
+    for _ in 0..4 {
+        assert_eq!(gateway.ask("p").await.status(), 200);
+    }
+    assert_eq!(a.requests(), 1, "it asked for a minute of peace");
 }

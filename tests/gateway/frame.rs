@@ -274,6 +274,15 @@ pub async fn pair(a: &MockProvider, b: &MockProvider, more: &str) -> Gateway {
     Gateway::start(&config).await
 }
 
+/// A gateway whose pool `p` has one provider and whose listener has `listen` among its settings.
+pub async fn alone_with(a: &MockProvider, listen: &str, more: &str) -> Gateway {
+    Gateway::start(&format!(
+        "[listen]\naddress = \"127.0.0.1:0\"\n{listen}{}[pools.p]\ntargets = [\"a/m-a\"]\n{more}",
+        provider("a", a)
+    ))
+    .await
+}
+
 /// A gateway whose pool `p` has one provider.
 pub async fn alone(a: &MockProvider, more: &str) -> Gateway {
     Gateway::start(&format!(

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use switchyard_chaos::fault;
 use switchyard_chaos::mock::{Behaviour, MockProvider};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::frame::{Gateway, PATH, auth, chat, code_of, mock, pair, provider};
+use crate::frame::{Gateway, KEY, PATH, alone_with, auth, chat, code_of, mock, pair, provider};
 
 /// A provider whose one key serves one request at a time.
 async fn one_at_a_time(a: &MockProvider) -> Gateway {
@@ -125,11 +126,12 @@ async fn o07_a_provider_that_hangs_holds_up_nobody_elses_requests() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o11_large_prompts_take_turns_in_memory() {
     let a = mock("a").await;
-    let config = format!(
-        "[listen]\naddress = \"127.0.0.1:0\"\nmax_body_bytes = 500000\nbody_memory_bytes = 1000000\n{}[pools.p]\ntargets = [\"a/m-a\"]\n",
-        provider("a", &a)
-    );
-    let gateway = Gateway::start(&config).await;
+    let gateway = alone_with(
+        &a,
+        "max_body_bytes = 500000\nbody_memory_bytes = 1000000\n",
+        "",
+    )
+    .await;
     a.set(Behaviour::healthy().delayed(Duration::from_millis(100)));
     let mut body = chat("p");
     body["messages"][0]["content"] = json!("x".repeat(400_000));
@@ -177,5 +179,54 @@ async fn c06_a_valid_configuration_whose_endpoints_are_all_ill_is_applied_and_ca
         if !served {
             assert!(!code_of(&answer).is_empty());
         }
+    }
+}
+
+/// A body of untold length is granted its memory as it grows, and gives it back once its stream has begun.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o11_untold_lengths_take_turns_and_streams_give_back() {
+    let a = mock("a").await;
+    let gateway = alone_with(
+        &a,
+        "max_body_bytes = 500000\nbody_memory_bytes = 1000000\n",
+        "",
+    )
+    .await;
+    a.set(Behaviour::healthy().delayed(Duration::from_millis(100)));
+    let mut body = chat("p");
+    body["messages"][0]["content"] = json!("x".repeat(400_000));
+    let chunked = |body: &Value| {
+        let body = body.to_string();
+        format!(
+            "POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+            body.len()
+        )
+    };
+    let begun = Instant::now();
+    let many = (0..8).map(|_| async {
+        let mut client = gateway.client().await;
+        client.send(chunked(&body).as_bytes()).await.unwrap();
+        client.read_answer().await.unwrap().status()
+    });
+    for status in futures_util::future::join_all(many).await {
+        assert_eq!(status, 200);
+    }
+    assert!(
+        begun.elapsed() >= Duration::from_millis(350),
+        "{:?}",
+        begun.elapsed()
+    );
+
+    body["stream"] = json!(true);
+    a.set(fault::s08(3));
+    let mut open = Vec::new();
+    for number in 0..6 {
+        let mut client = gateway.client().await;
+        client.send(chunked(&body).as_bytes()).await.unwrap();
+        assert!(
+            a.wait_for(9 + number, Duration::from_secs(3)).await,
+            "a stream under way keeps the memory of its prompt"
+        );
+        open.push(client);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use switchyard_chaos::fault;
 use switchyard_chaos::mock::{Behaviour, Dialect, MockProvider};
 
 use crate::frame::{Gateway, PATH, auth, chat, mock, provider};
@@ -128,5 +129,30 @@ async fn s07_a_slow_first_leg_is_hedged_at_the_learnt_p95_within_the_budget() {
         metrics.contains("switchyard_race_total"),
         "no second leg in {:?}",
         begun.elapsed()
+    );
+}
+
+/// A second leg is an attempt like any other, and what the first to fail teaches is not lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g4_a_race_makes_no_more_attempts_than_are_allowed() {
+    let names = ["a", "b", "c", "d"];
+    let mut mocks = Vec::new();
+    let mut config = String::new();
+    for name in names {
+        let mock = mock(name).await;
+        mock.set(fault::p10(Dialect::OpenAi));
+        config += &provider(name, &mock);
+        mocks.push(mock);
+    }
+    config +=
+        "[pools.p]\nrace = \"always\"\ntargets = [\"a/m-a\", \"b/m-b\", \"c/m-c\", \"d/m-d\"]\n";
+    let gateway = Gateway::start(&config).await;
+    let answer = gateway.ask("p").await;
+    assert!(answer.status() >= 500);
+    let asked: u64 = mocks.iter().map(MockProvider::requests).sum();
+    assert!(asked <= 3, "{asked} attempts of 3");
+    assert!(
+        mocks.iter().all(|mock| mock.requests() <= 1),
+        "a target that had failed was met again while others were left"
     );
 }

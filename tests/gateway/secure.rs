@@ -412,7 +412,7 @@ async fn stalls_while_it_is_asked(a: &SecureMock, authority: &Authority, bytes: 
     let answer = post(&gateway, &large(bytes)).await;
     assert_eq!(answer.status(), 200, "{}", answer.json());
     assert_eq!(canary::verify(&text_of(&answer)).unwrap().mock, "b");
-    assert_eq!(attempts(&gateway, &a, "t_idle").await, 1);
+    assert_eq!(attempts(&gateway, a, "t_idle").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 use switchyard_chaos::fault;
 use switchyard_chaos::load::{Load, Shape};
-use switchyard_chaos::mock::Dialect;
+use switchyard_chaos::mock::{Behaviour, Dialect};
 
-use crate::frame::{Gateway, PATH, alone, auth, chat, mock, pair};
+use crate::frame::{Gateway, PATH, alone, alone_with, auth, chat, code_of, mock, pair};
 
 async fn injected(gateway: &Gateway, path: &str, how: &str) {
     let path = path.replace('#', "%23");
@@ -213,5 +213,36 @@ async fn x09_sigterm_lets_streams_finish_and_cuts_the_rest_honestly() {
     assert_eq!(
         stuck.documents().last().unwrap()["error"]["code"],
         "shutting_down"
+    );
+}
+
+/// Whoever has not had a word of content at the last call is told, too: in a stream whose head went out, and
+/// whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn x09_requests_without_content_are_told_at_the_last_call() {
+    let a = mock("a").await;
+    let mut gateway = alone_with(&a, "drain_ms = 300\n", "[timeouts]\nhold_head_ms = 50\n").await;
+    a.set(Behaviour::healthy().delayed(Duration::from_secs(30)));
+    let mut held = gateway.client().await;
+    let held = tokio::spawn(async move {
+        let mut body = chat("p");
+        body["stream"] = true.into();
+        let stream = held.stream(PATH, &auth(), &body).await.unwrap();
+        stream.collect().await.unwrap()
+    });
+    let mut whole = gateway.client().await;
+    let whole = tokio::spawn(async move { whole.post_json(PATH, &auth(), &chat("p")).await });
+    assert!(a.wait_for(2, Duration::from_secs(2)).await);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    gateway.stop().await;
+    let held = held.await.unwrap();
+    assert_eq!(
+        held.documents().last().unwrap()["error"]["code"],
+        "shutting_down"
+    );
+    let whole = whole.await.unwrap().unwrap();
+    assert_eq!(
+        (whole.status(), code_of(&whole).as_str()),
+        (503, "shutting_down")
     );
 }
