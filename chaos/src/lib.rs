@@ -10,6 +10,7 @@
 //! | [`client`] | a raw HTTP/1.1 client that sees what a client sees, and when |
 //! | [`load`] | many of those clients at once, open or closed loop |
 //! | [`canary`] | numbered words that make losses, splices and crossings visible |
+//! | [`report`] | what a run found, as data |
 //! | [`http1`] | message framing by hand |
 
 pub mod canary;
@@ -18,3 +19,4 @@ pub mod fault;
 pub mod http1;
 pub mod load;
 pub mod mock;
+pub mod report;

@@ -105,7 +105,7 @@ impl AttemptOutcome {
             Self::Reset => ("reset", Fault::Network, Elsewhere),
             Self::Truncated => ("truncated", Fault::Provider, Elsewhere),
             Self::Cancelled => ("cancelled", Fault::Left, Stop),
-            Self::Deadline => ("deadline", Fault::Nobody, Stop),
+            Self::Deadline => ("cancelled", Fault::Nobody, Stop),
             Self::TooLarge => ("too_large", Fault::Provider, Elsewhere),
             Self::Poison => ("poison", Fault::Caller, Stop),
         }
