@@ -36,6 +36,10 @@ enum Command {
     /// The audit journal.
     #[command(subcommand)]
     Audit(Audit),
+    /// Break providers, connections and the gateway itself on purpose, and prove what it promises.
+    #[cfg(feature = "chaos")]
+    #[command(subcommand)]
+    Chaos(switchyard_chaos::command::ChaosCommand),
     /// Measure the gateway against a bare proxy on this machine, in one run: CPU, instructions, memory, latency.
     #[cfg(feature = "chaos")]
     Bench(bench::BenchOptions),
@@ -83,6 +87,18 @@ fn main() -> ExitCode {
         Command::Serve(serve) => run(serve),
         Command::Check(check) => self::check(&check),
         Command::Audit(Audit::Verify { path, json }) => audit(&path, json),
+        #[cfg(feature = "chaos")]
+        Command::Chaos(command) => in_runtime(async move {
+            match std::env::current_exe() {
+                Ok(binary) => {
+                    ExitCode::from(switchyard_chaos::command::execute(command, &binary).await)
+                }
+                Err(error) => {
+                    complain(&format!("cannot find its own binary: {error}"));
+                    ExitCode::from(2)
+                }
+            }
+        }),
         #[cfg(feature = "chaos")]
         Command::Bench(options) => in_runtime(async move {
             match (&options.bare, &options.announce, options.placements) {

@@ -106,6 +106,25 @@ impl<'a> SseReader<'a> {
         }
     }
 
+    /// The body so far, byte for byte.
+    #[must_use]
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// Reads to the end without looking for events.
+    ///
+    /// # Errors
+    /// As [`SseReader::next`].
+    pub async fn read_rest(&mut self) -> Result<BodyEnd, ClientError> {
+        loop {
+            match self.client.read_piece(&mut self.decoder).await? {
+                Ok(piece) => self.raw.extend_from_slice(&piece),
+                Err(end) => return Ok(*self.end.insert(end)),
+            }
+        }
+    }
+
     /// Reads at most `count` events.
     ///
     /// # Errors

@@ -81,6 +81,8 @@ pub enum After {
 /// What the mock does with one request.
 #[derive(Debug, Clone)]
 pub struct Behaviour {
+    /// What the log calls requests that meet it.
+    pub(super) label: Option<Arc<str>>,
     pub(super) act: Act,
     pub(super) delay: Duration,
     pub(super) slice: Option<Slice>,
@@ -157,6 +159,7 @@ pub struct Canned {
 impl From<Act> for Behaviour {
     fn from(act: Act) -> Self {
         Self {
+            label: None,
             act,
             delay: Duration::ZERO,
             slice: None,
@@ -278,6 +281,13 @@ impl Behaviour {
     }
 
     /// Nothing at all is written for this long.
+    /// Marks every exchange that meets it in the log, so that a fault can be proven to have been active.
+    #[must_use]
+    pub fn labelled(mut self, label: &str) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
     #[must_use]
     pub fn delayed(mut self, delay: Duration) -> Self {
         self.delay = delay;

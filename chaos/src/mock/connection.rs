@@ -156,7 +156,7 @@ impl Connection {
         let Some(performance) = shared.consult(|control| control.decide(&asked)) else {
             return Ended::Reset;
         };
-        recorder.reported(performance.reported);
+        recorder.performs(&performance);
         *after = performance.after;
         Stage {
             stream: &mut self.stream,

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 
 use super::asked::Asked;
 use super::behaviour::{Act, After, Behaviour, Slice, Step};
@@ -42,6 +43,7 @@ impl fmt::Debug for Control {
 /// A behaviour made ready for the wire.
 #[derive(Debug)]
 pub(super) struct Performance {
+    pub(super) label: Option<Arc<str>>,
     pub(super) steps: Vec<Step>,
     pub(super) slice: Option<Slice>,
     pub(super) after: After,
@@ -88,6 +90,7 @@ impl Control {
             let mut chosen = (choose.0)(asked);
             chosen.delay = chosen.delay.saturating_add(behaviour.delay);
             chosen.slice = chosen.slice.or(behaviour.slice);
+            chosen.label = chosen.label.or(behaviour.label);
             if chosen.after == After::KeepAlive {
                 chosen.after = behaviour.after;
             }
@@ -126,6 +129,7 @@ impl Control {
 
     fn perform(&self, asked: &Asked, behaviour: Behaviour) -> Performance {
         let Behaviour {
+            label,
             act,
             delay,
             slice,
@@ -154,6 +158,7 @@ impl Control {
             Act::Choose(_) => steps.push(Step::Reset),
         }
         Performance {
+            label,
             steps,
             slice,
             after,

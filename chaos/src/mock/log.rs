@@ -35,6 +35,8 @@ pub struct Exchange {
     pub left: Option<(Duration, Leaving)>,
     /// The behaviour was carried out to its end, even if that end was a reset.
     pub finished: bool,
+    /// The label of the behaviour it met, see [`super::Behaviour::labelled`].
+    pub fault: Option<Arc<str>>,
     /// `None` for anything but a healthy answer.
     pub reported: Option<Reported>,
 }
@@ -51,6 +53,7 @@ impl Exchange {
             last_byte_at: None,
             left: None,
             finished: false,
+            fault: None,
             reported: None,
         }
     }

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 
 use super::asked::Asked;
 use super::behaviour::Part;
-use super::control::Control;
+use super::control::{Control, Performance};
 use super::fast::FastAnswers;
-use super::log::{Exchange, Leaving, Log, Reported};
+use super::log::{Exchange, Leaving, Log};
 
 /// What the listening socket does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -147,8 +147,11 @@ impl<'a> Recorder<'a> {
         });
     }
 
-    pub(super) fn reported(&self, reported: Option<Reported>) {
-        self.note(|exchange, _| exchange.reported = reported);
+    pub(super) fn performs(&self, performance: &Performance) {
+        self.note(|exchange, _| {
+            exchange.reported = performance.reported;
+            exchange.fault.clone_from(&performance.label);
+        });
     }
 
     pub(super) fn sent(&self, bytes: usize, part: Part) {

@@ -1,0 +1,341 @@
+//! `run`, `compare` and `replay`: scenarios carried out one after the other, and their report.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::ToSocketAddrs as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+use super::{CompareOptions, ReplayOptions, RunOptions, complain, say};
+use crate::conduct::{self, Plan, Progress, Subject};
+use crate::lab::Door;
+use crate::report::{Report, Run, SCHEMA, Verdict};
+use crate::scenario::{self, Scenario, Span};
+use crate::verdict::judge;
+
+/// What cannot be run at all ends with this.
+const CANNOT: u8 = 2;
+
+pub(super) async fn run(options: &RunOptions, binary: &Path) -> u8 {
+    let mut scenarios = match chosen(&options.what, options.config.as_deref(), binary) {
+        Ok(scenarios) => scenarios,
+        Err(why) => {
+            complain(&why);
+            return CANNOT;
+        }
+    };
+    if let Some(faults) = &options.faults {
+        let Some(span) = Span::parse(faults) else {
+            complain(&format!("--faults {faults}: a length is \"60s\" or \"5m\""));
+            return CANNOT;
+        };
+        for (scenario, _) in &mut scenarios {
+            scenario.phases.faults = span;
+        }
+    }
+    let subject = Subject::Binary {
+        binary: binary.to_owned(),
+        config: options.config.clone(),
+    };
+    let mut more = String::new();
+    if let Some(config) = &options.config {
+        more.push_str(&format!(" --config {}", config.display()));
+    }
+    if let Some(faults) = &options.faults {
+        more.push_str(&format!(" --faults {faults}"));
+    }
+    let mut plans = Vec::new();
+    for (scenario, asked) in scenarios {
+        for turn in 0..options.seeds.max(1) {
+            let seed = options.seed.wrapping_add(u64::from(turn));
+            plans.push((
+                Plan {
+                    scenario: scenario.clone(),
+                    seed,
+                    subject: subject.clone(),
+                },
+                format!("switchyard chaos run {asked} --seed {seed}{more}"),
+            ));
+        }
+    }
+    carry_out(plans, &options.report, options.quiet).await
+}
+
+pub(super) async fn compare(options: &CompareOptions, binary: &Path) -> u8 {
+    let scenarios = match chosen(&options.what, None, binary) {
+        Ok(scenarios) => scenarios,
+        Err(why) => {
+            complain(&why);
+            return CANNOT;
+        }
+    };
+    let mut others = Vec::new();
+    for with in &options.with {
+        match other(with) {
+            Ok(other) => others.push(other),
+            Err(why) => {
+                complain(&why);
+                return CANNOT;
+            }
+        }
+    }
+    let mut plans = Vec::new();
+    for (scenario, asked) in scenarios {
+        let mut plan = |subject: Subject| {
+            plans.push((
+                Plan {
+                    scenario: scenario.clone(),
+                    seed: options.seed,
+                    subject,
+                },
+                format!(
+                    "switchyard chaos compare {asked} --seed {} --with {}",
+                    options.seed,
+                    options.with.join(" --with ")
+                ),
+            ));
+        };
+        plan(Subject::Binary {
+            binary: binary.to_owned(),
+            config: None,
+        });
+        for (name, door) in &others {
+            plan(Subject::Url {
+                name: name.clone(),
+                door: door.clone(),
+                ports: options.ports.clone(),
+            });
+        }
+    }
+    let ports: Vec<String> = options
+        .ports
+        .iter()
+        .map(|port| format!("http://127.0.0.1:{port}/v1"))
+        .collect();
+    say(&format!(
+        "the other gateways must serve the model `chat` from {}",
+        ports.join(", ")
+    ));
+    carry_out(plans, &options.report, options.quiet).await
+}
+
+/// `name=url` or `name=url=key`.
+fn other(with: &str) -> Result<(String, Door), String> {
+    let form = || format!("--with {with}: say name=http://host:port/v1 or name=url=key");
+    let (name, rest) = with.split_once('=').ok_or_else(form)?;
+    let (url, key) = rest.split_once('=').unwrap_or((rest, "none"));
+    let rest = url.strip_prefix("http://").ok_or_else(form)?;
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let named = if host.contains(':') {
+        host.to_owned()
+    } else {
+        format!("{host}:80")
+    };
+    let address = named
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut all| all.next())
+        .ok_or_else(|| format!("--with {with}: {host} has no address"))?;
+    Ok((
+        name.to_owned(),
+        Door {
+            address,
+            path: path.trim_end_matches('/').to_owned(),
+            key: key.to_owned(),
+        },
+    ))
+}
+
+pub(super) async fn replay(options: &ReplayOptions, binary: &Path) -> u8 {
+    let report: Report = match std::fs::read(&options.from)
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
+    {
+        Ok(report) => report,
+        Err(why) => {
+            complain(&format!("{}: {why}", options.from.display()));
+            return CANNOT;
+        }
+    };
+    if report.schema != SCHEMA {
+        complain(&format!(
+            "{}: its form is {:?}, this harness reads {SCHEMA:?}",
+            options.from.display(),
+            report.schema
+        ));
+        return CANNOT;
+    }
+    let mut plans = Vec::new();
+    for run in &report.runs {
+        if run.verdict == Verdict::Pass && !options.all {
+            continue;
+        }
+        // The command that made it says what it was made from.
+        let words: Vec<&str> = run.replay.split_whitespace().collect();
+        let after = |flag: &str| {
+            let place = words.iter().position(|word| *word == flag)?;
+            words.get(place.checked_add(1)?).copied()
+        };
+        let config = after("--config").map(PathBuf::from);
+        let asked = words.get(3).copied().unwrap_or(&run.scenario).to_owned();
+        let found = chosen(&[asked], config.as_deref(), binary);
+        let mut found = match found {
+            Ok(found) => found,
+            Err(why) => {
+                complain(&why);
+                return CANNOT;
+            }
+        };
+        found.retain(|(scenario, _)| scenario.name == run.scenario);
+        for (mut scenario, _) in found {
+            if let Some(span) = after("--faults").and_then(Span::parse) {
+                scenario.phases.faults = span;
+            }
+            plans.push((
+                Plan {
+                    scenario,
+                    seed: run.seed,
+                    subject: Subject::Binary {
+                        binary: binary.to_owned(),
+                        config: config.clone(),
+                    },
+                },
+                run.replay.clone(),
+            ));
+        }
+    }
+    if plans.is_empty() {
+        say("nothing to run again: every run of this report passed (--all runs them, too)");
+        return 0;
+    }
+    carry_out(plans, &options.report, options.quiet).await
+}
+
+/// The scenarios of packs, names and files, each with the word it was asked for by.
+fn chosen(
+    what: &[String],
+    config: Option<&Path>,
+    binary: &Path,
+) -> Result<Vec<(Scenario, String)>, String> {
+    let mut all = Vec::new();
+    for word in what {
+        if word == "your-chain" {
+            let config = config.ok_or("your-chain needs --config: it is made from your chains")?;
+            let made = conduct::chains(binary, config).map_err(|error| error.to_string())?;
+            all.extend(made.into_iter().map(|scenario| (scenario, word.clone())));
+            continue;
+        }
+        let path = Path::new(word);
+        if word.ends_with(".toml") {
+            let text = std::fs::read_to_string(path).map_err(|why| format!("{word}: {why}"))?;
+            let scenario = scenario::parse(word, &text).map_err(|bad| bad.to_string())?;
+            all.push((scenario, word.clone()));
+            continue;
+        }
+        match scenario::find(word) {
+            Some(Ok(found)) => {
+                all.extend(found.into_iter().map(|scenario| {
+                    let name = scenario.name.clone();
+                    (scenario, name)
+                }));
+            }
+            Some(Err(bad)) => return Err(bad.to_string()),
+            None => {
+                return Err(format!(
+                    "there is no pack or scenario {word:?}; `switchyard chaos list` shows them, a file's name ends in .toml"
+                ));
+            }
+        }
+    }
+    Ok(all)
+}
+
+async fn carry_out(plans: Vec<(Plan, String)>, folder: &Path, quiet: bool) -> u8 {
+    let begun_at = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let mut report = Report {
+        schema: SCHEMA.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        begun_at,
+        cores: std::thread::available_parallelism().map_or(0, |cores| {
+            u32::try_from(cores.get()).unwrap_or(u32::MAX)
+        }),
+        verdict: Verdict::Unknown,
+        runs: Vec::new(),
+    };
+    let all = plans.len();
+    for (place, (plan, replay)) in plans.into_iter().enumerate() {
+        let heading = format!("[{}/{all}] {}", place + 1, plan.scenario.name);
+        let shown = !quiet && std::io::stderr().is_terminal();
+        match one(&plan, &heading, shown).await {
+            Ok(mut run) => {
+                run.replay = replay;
+                if !quiet {
+                    say(&line(&run));
+                }
+                report.runs.push(run);
+            }
+            Err(why) => {
+                complain(&format!("{heading}: {why}"));
+                return CANNOT;
+            }
+        }
+    }
+    report.verdict = Verdict::of(report.runs.iter().map(|run| run.verdict));
+    say(&serde_json::to_string_pretty(&report).unwrap_or_default());
+    let _ = folder;
+    report.verdict.exit_code()
+}
+
+fn line(run: &Run) -> String {
+    format!("{} {}", run.verdict.label(), run.scenario)
+}
+
+async fn one(plan: &Plan, heading: &str, shown: bool) -> Result<Run, String> {
+    let folder = folder(plan)?;
+    let (tell, progress) = watch::channel(Progress::default());
+    let drawing = shown.then(|| tokio::spawn(draw(heading.to_owned(), progress)));
+    let evidence = conduct::conduct(plan, &folder, &tell).await;
+    if let Some(drawing) = drawing {
+        drawing.abort();
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    }
+    let evidence = evidence.map_err(|error| error.to_string())?;
+    let run = judge(plan, &evidence);
+    if run.verdict == Verdict::Fail {
+        say(&format!("kept for a look: {}", folder.display()));
+    } else {
+        // What passed needs no witness.
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+    Ok(run)
+}
+
+/// A fresh folder for one run.
+fn folder(plan: &Plan) -> Result<PathBuf, String> {
+    let name = format!(
+        "switchyard-chaos-{}-{}-{}",
+        std::process::id(),
+        plan.scenario.name,
+        fastrand::u32(..)
+    );
+    let folder = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&folder).map_err(|why| format!("{}: {why}", folder.display()))?;
+    Ok(folder)
+}
+
+async fn draw(heading: String, mut progress: watch::Receiver<Progress>) {
+    while progress.changed().await.is_ok() {
+        let now = progress.borrow().clone();
+        let _ = write!(
+            std::io::stderr(),
+            "\r\x1b[K{heading} {} s, {} requests, {} errors",
+            now.elapsed_ms / 1_000,
+            now.requests,
+            now.errors
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}

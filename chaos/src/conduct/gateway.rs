@@ -1,0 +1,89 @@
+//! The gateway under test, looked at while it runs and taken apart at the end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{ADMIN, OwnRecords, process_of};
+use crate::lab::config::{ADMIN_KEY, CLIENT_KEY};
+use crate::lab::{Epoch, GatewayProcess};
+use crate::records::{Journal, Scrape, audit, scrape, secrets_in};
+use crate::workload::PROMPT_MARK;
+
+const SCRAPE_EVERY: Duration = Duration::from_millis(250);
+
+/// Scrapes until it is told to stop.
+pub(super) async fn scrape_on(
+    gateway: Option<Arc<Mutex<GatewayProcess>>>,
+    epoch: Epoch,
+    mut stop: oneshot::Receiver<()>,
+) -> Vec<Scrape> {
+    let mut seen = Vec::new();
+    let Some(gateway) = gateway else { return seen };
+    let mut tick = interval(SCRAPE_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = &mut stop => return seen,
+        }
+        seen.extend(look(&gateway, epoch).await);
+    }
+}
+
+/// One look.
+pub(super) async fn look(gateway: &Mutex<GatewayProcess>, epoch: Epoch) -> Option<Scrape> {
+    let (admin, pid) = {
+        let gateway = gateway.lock().await;
+        (gateway.admin, gateway.pid())
+    };
+    let samples = scrape(admin, ADMIN).await?;
+    let (memory, descriptors) = process_of(pid);
+    Some(Scrape {
+        at_ms: epoch.millis(),
+        samples,
+        memory,
+        descriptors,
+    })
+}
+
+/// Stops the gateway and reads what it leaves behind.
+pub(super) async fn close(
+    gateway: &Mutex<GatewayProcess>,
+    binary: &Path,
+    folder: &Path,
+) -> OwnRecords {
+    let mut gateway = gateway.lock().await;
+    let stopped = gateway.stop(Duration::from_secs(20)).await;
+    let journal = folder.join("journal");
+    let audit = audit(binary, &journal).unwrap_or_else(|error| Err(error.to_string()));
+    let (journal, audit) = match Journal::read(&journal) {
+        Ok(journal) => (journal, audit),
+        Err(error) => (Journal::default(), Err(error.to_string())),
+    };
+    let secrets = [
+        ("a provider's key", "sk-chaos-provider-"),
+        ("the admin key", ADMIN_KEY),
+        ("a client key", CLIENT_KEY),
+        ("prompt text", PROMPT_MARK),
+    ];
+    let mut leaks = Vec::new();
+    for file in ["gateway.log", "journal"] {
+        match secrets_in(&folder.join(file), &secrets) {
+            Ok(found) => {
+                leaks.extend(found.into_iter().map(|name| (file.to_owned(), name.to_owned())));
+            }
+            Err(error) => leaks.push((file.to_owned(), format!("unreadable: {error}"))),
+        }
+    }
+    OwnRecords {
+        journal,
+        audit,
+        leaks,
+        stopped,
+        starts: gateway.starts,
+    }
+}

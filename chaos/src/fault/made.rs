@@ -1,0 +1,285 @@
+//! A fault of a scenario made ready: rows of the catalogue by number, and primitives by name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Reach, by_number, doors, row, s08, s09, s10};
+use crate::mock::{Behaviour, Dialect, Door, Weather};
+
+/// What a scenario says about a fault beyond its name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Terms {
+    pub number: Option<u64>,
+    pub time: Option<Duration>,
+    pub actor: Option<String>,
+}
+
+type Answer = Arc<dyn Fn(Dialect, Weather) -> Option<Behaviour> + Send + Sync>;
+
+/// Where and how a fault is made.
+#[derive(Clone)]
+pub enum Made {
+    /// In a mock's answers; `None` where a dialect has no such form.
+    Answer(Answer),
+    /// At a mock's listening socket.
+    Door(Door),
+    /// To a mock's open connections, once.
+    ResetConnections,
+    /// To the mock's idle connections, again and again.
+    CloseIdle,
+    /// The mock refuses the key it was given.
+    RevokeKey,
+    /// To the gateway's process or one of its actors.
+    Gateway(ToGateway),
+}
+
+/// A fault of the gateway itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToGateway {
+    /// SIGKILL and a fresh start, again after each `every`.
+    Kill { every: Option<Duration> },
+    /// SIGSTOP, and SIGCONT at the end.
+    Pause,
+    /// An actor panics or is killed by way of the admin listener, again after each `every`.
+    Actor {
+        path: String,
+        how: &'static str,
+        every: Option<Duration>,
+    },
+    /// The configuration is written anew, valid or broken, again after each `every`.
+    Reload {
+        broken: bool,
+        every: Option<Duration>,
+    },
+}
+
+/// A primitive and what it needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Primitive {
+    pub name: &'static str,
+    pub what: &'static str,
+    make: fn(&Terms) -> Result<Made, String>,
+}
+
+/// Everything that can be asked for by name instead of by number.
+pub const PRIMITIVES: &[Primitive] = &[
+    Primitive {
+        name: "http",
+        what: "an empty answer with status `number` (500)",
+        make: |terms| {
+            let status = u16::try_from(terms.number.unwrap_or(500)).unwrap_or(0);
+            if !(200..600).contains(&status) {
+                return Err("number is a status from 200 to 599".to_owned());
+            }
+            Ok(answer(move |_, _| Behaviour::status(status)))
+        },
+    },
+    Primitive {
+        name: "ttft",
+        what: "healthy, but `time` (2s) later",
+        make: |terms| {
+            let late = terms.time.unwrap_or(Duration::from_secs(2));
+            Ok(answer(move |_, weather| {
+                Behaviour::from(weather).delayed(late)
+            }))
+        },
+    },
+    Primitive {
+        name: "slow",
+        what: "every time of the mock's weather `number` (10) times as long",
+        make: |terms| {
+            let factor = u32::try_from(terms.number.unwrap_or(10)).unwrap_or(u32::MAX);
+            Ok(answer(move |_, weather| {
+                Behaviour::from(weather.slower(factor))
+            }))
+        },
+    },
+    Primitive {
+        name: "gap",
+        what: "pauses of `time` (1s) between chunks",
+        make: |terms| {
+            let gap = terms.time.unwrap_or(Duration::from_secs(1));
+            Ok(answer(move |_, weather| Behaviour::from(weather.gap(gap))))
+        },
+    },
+    Primitive {
+        name: "hang",
+        what: "no answer at all, the connection stays open",
+        make: |_| {
+            Ok(answer(|_, weather| {
+                Behaviour::from(weather).delayed(Duration::from_secs(86_400))
+            }))
+        },
+    },
+    Primitive {
+        name: "stall",
+        what: "silence after `number` (20) chunks",
+        make: |terms| after(terms, s08),
+    },
+    Primitive {
+        name: "cut",
+        what: "RST after `number` (20) chunks",
+        make: |terms| after(terms, s09),
+    },
+    Primitive {
+        name: "cut_clean",
+        what: "a proper end after `number` (20) chunks, as if that were all",
+        make: |terms| after(terms, s10),
+    },
+    Primitive {
+        name: "garble",
+        what: "a chunk that is no JSON",
+        make: |_| Ok(row_answer("S12/json")),
+    },
+    Primitive {
+        name: "dup",
+        what: "an event sent twice",
+        make: |_| Ok(row_answer("S13")),
+    },
+    Primitive {
+        name: "usage",
+        what: "no usage told",
+        make: |_| Ok(row_answer("P29")),
+    },
+    Primitive {
+        name: "tcp_refuse",
+        what: "connections are refused",
+        make: |_| Ok(Made::Door(Door::Refusing)),
+    },
+    Primitive {
+        name: "tcp_silent",
+        what: "connections are accepted and nothing is read",
+        make: |_| Ok(Made::Door(Door::Silent)),
+    },
+    Primitive {
+        name: "tcp_reset",
+        what: "every open connection is reset, once",
+        make: |_| Ok(Made::ResetConnections),
+    },
+    Primitive {
+        name: "tcp_close_idle",
+        what: "idle connections are closed all the time",
+        make: |_| Ok(Made::CloseIdle),
+    },
+    Primitive {
+        name: "key_revoked",
+        what: "the provider refuses our key",
+        make: |_| Ok(Made::RevokeKey),
+    },
+    Primitive {
+        name: "kill",
+        what: "the gateway is killed with SIGKILL and started again, every `time` if given",
+        make: |terms| Ok(Made::Gateway(ToGateway::Kill { every: terms.time })),
+    },
+    Primitive {
+        name: "pause",
+        what: "the gateway is stopped with SIGSTOP until the fault ends",
+        make: |_| Ok(Made::Gateway(ToGateway::Pause)),
+    },
+    Primitive {
+        name: "panic",
+        what: "the actor at path `actor` panics, every `time` if given",
+        make: |terms| to_actor(terms, "panic"),
+    },
+    Primitive {
+        name: "kill_actor",
+        what: "the actor at path `actor` is killed, every `time` if given",
+        make: |terms| to_actor(terms, "kill"),
+    },
+    Primitive {
+        name: "config",
+        what: "the configuration file is touched, every `time` if given",
+        make: |terms| reload(terms, false),
+    },
+    Primitive {
+        name: "config_broken",
+        what: "the configuration file becomes nonsense, every `time` if given",
+        make: |terms| reload(terms, true),
+    },
+];
+
+fn answer(make: impl Fn(Dialect, Weather) -> Behaviour + Send + Sync + 'static) -> Made {
+    Made::Answer(Arc::new(move |dialect, weather| {
+        Some(make(dialect, weather))
+    }))
+}
+
+fn row_answer(number: &str) -> Made {
+    let number = number.to_owned();
+    Made::Answer(Arc::new(move |dialect, _| by_number(&number, dialect)))
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one form for all makers of primitives"
+)]
+fn after(terms: &Terms, make: fn(usize) -> Behaviour) -> Result<Made, String> {
+    let chunks = usize::try_from(terms.number.unwrap_or(20)).unwrap_or(usize::MAX);
+    Ok(answer(move |_, _| make(chunks)))
+}
+
+fn to_actor(terms: &Terms, how: &'static str) -> Result<Made, String> {
+    let path = terms
+        .actor
+        .clone()
+        .ok_or("actor names the path, as /admin/tree shows it: \"root/router\"")?;
+    Ok(Made::Gateway(ToGateway::Actor {
+        path,
+        how,
+        every: terms.time,
+    }))
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one form for all makers of primitives"
+)]
+fn reload(terms: &Terms, broken: bool) -> Result<Made, String> {
+    Ok(Made::Gateway(ToGateway::Reload {
+        broken,
+        every: terms.time,
+    }))
+}
+
+/// The fault of that name.
+///
+/// # Errors
+/// When there is none, or it needs what the terms do not say; the text says the cure.
+pub fn made(name: &str, terms: &Terms) -> Result<Made, String> {
+    if let Some(primitive) = PRIMITIVES.iter().find(|primitive| primitive.name == name) {
+        return (primitive.make)(terms);
+    }
+    let bare = name.split('/').next().unwrap_or_default();
+    let Some(row) = row(bare) else {
+        return Err(
+            "there is no such fault; `switchyard chaos list` shows the rows and primitives"
+                .to_owned(),
+        );
+    };
+    match row.reach {
+        Reach::Elsewhere(instead) => Err(format!("a mock cannot make this one; use {instead}")),
+        Reach::Door(_) => match doors(bare).first() {
+            Some(door) => Ok(Made::Door(*door)),
+            None => Err("this row has no door".to_owned()),
+        },
+        Reach::Answer(_) => {
+            let known = [Dialect::OpenAi, Dialect::Anthropic]
+                .iter()
+                .any(|dialect| by_number(name, *dialect).is_some());
+            if known {
+                Ok(row_answer(name))
+            } else {
+                Err(format!(
+                    "{bare} has no form of that name; `switchyard chaos explain {bare}` lists its forms"
+                ))
+            }
+        }
+    }
+}
+
+/// Whether a fault only means something inside an event stream; whole answers stay healthy then.
+#[must_use]
+pub fn streams_only(name: &str) -> bool {
+    name.starts_with(['S', 's']) && row(name.split('/').next().unwrap_or_default()).is_some()
+        || ["stall", "cut", "cut_clean", "garble", "dup", "gap"].contains(&name)
+}

@@ -1,0 +1,273 @@
+//! The gateway's configuration for a run: the harness's own, or the user's with every provider swapped for a mock.
+//!
+//! The user's real keys are never read: each reference is replaced before the gateway sees the file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::fleet::Fleet;
+use crate::mock::Dialect;
+
+/// What clients of the run say they are.
+pub const CLIENT_KEY: &str = "sk-chaos-client-0123456789abcdef";
+/// What the harness says to the admin listener.
+pub const ADMIN_KEY: &str = "sk-chaos-admin-0123456789abcdef";
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{path}: {why}")]
+    Io { path: String, why: io::Error },
+    #[error("{path}: {why}")]
+    Toml { path: String, why: String },
+    #[error("the gateway refuses the configuration:\n{0}")]
+    Refused(String),
+    #[error("{0} has no providers to swap; name a file with at least one [providers.…]")]
+    Nobody(String),
+}
+
+/// What the gateway makes of a configuration, as `check --json` tells it.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+pub struct Facts {
+    pub providers: Vec<ProviderFacts>,
+    pub pools: Vec<PoolFacts>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+pub struct ProviderFacts {
+    pub name: String,
+    pub dialect: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+pub struct PoolFacts {
+    pub name: String,
+    pub targets: Vec<TargetFacts>,
+    /// The pool itself and what it falls back to.
+    pub chain: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+pub struct TargetFacts {
+    pub provider: String,
+}
+
+impl Facts {
+    /// The providers behind a pool, its fallbacks' included, without repetition.
+    #[must_use]
+    pub fn behind(&self, pool: &str) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let mut all = Vec::new();
+        let Some(first) = self.pools.iter().find(|known| known.name == pool) else {
+            return all;
+        };
+        for name in &first.chain {
+            let targets = self.pools.iter().find(|known| known.name == *name);
+            for target in targets.map(|pool| pool.targets.as_slice()).unwrap_or_default() {
+                if seen.insert(target.provider.clone()) {
+                    all.push(target.provider.clone());
+                }
+            }
+        }
+        all
+    }
+}
+
+/// Reads the user's configuration.
+///
+/// # Errors
+/// When it cannot be read or is no TOML.
+pub fn read(path: &Path) -> Result<Table, ConfigError> {
+    let shown = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|why| ConfigError::Io {
+        path: shown.clone(),
+        why,
+    })?;
+    text.parse().map_err(|why: toml::de::Error| ConfigError::Toml {
+        path: shown,
+        why: why.to_string(),
+    })
+}
+
+/// The harness's own configuration: one pool, `chat`, over all mocks.
+#[must_use]
+pub fn own(fleet: &Fleet) -> Table {
+    let mut providers = Table::new();
+    let mut targets = Vec::new();
+    for (name, provider) in &fleet.providers {
+        let dialect = match provider.mock.dialect() {
+            Dialect::OpenAi => "openai",
+            Dialect::Anthropic => "anthropic",
+        };
+        let mut table = Table::new();
+        table.insert("dialect".into(), dialect.into());
+        table.insert("models".into(), vec![Value::from(format!("{name}-1"))].into());
+        providers.insert(name.clone(), table.into());
+        targets.push(Value::from(format!("{name}/{name}-1")));
+    }
+    let mut pool = Table::new();
+    pool.insert("targets".into(), targets.into());
+    let mut pools = Table::new();
+    pools.insert("chat".into(), pool.into());
+    let mut config = Table::new();
+    config.insert("providers".into(), providers.into());
+    config.insert("pools".into(), pools.into());
+    config
+}
+
+/// Lays `over` on `under`: tables are joined, everything else is replaced.
+pub fn lay(under: &mut Table, over: &Table) {
+    for (key, value) in over {
+        match (under.get_mut(key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => lay(below, above),
+            _ => {
+                under.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// Replaces everything that reaches beyond the run: addresses, keys, journal, logs, certificates.
+pub fn enclose(config: &mut Table, folder: &Path) -> Result<(), ConfigError> {
+    let file = |name: &str, text: &str| secret(folder, name, text);
+    let mut listen = config
+        .get("listen")
+        .and_then(Value::as_table)
+        .cloned()
+        .unwrap_or_default();
+    listen.insert("address".into(), "127.0.0.1:0".into());
+    config.insert("listen".into(), listen.into());
+    let mut admin = Table::new();
+    admin.insert("enabled".into(), true.into());
+    admin.insert("address".into(), "127.0.0.1:0".into());
+    admin.insert("key".into(), file("admin-key", ADMIN_KEY)?.into());
+    admin.insert("allow_fault_injection".into(), true.into());
+    config.insert("admin".into(), admin.into());
+    let mut client = Table::new();
+    client.insert("name".into(), "chaos".into());
+    client.insert("key".into(), file("client-key", CLIENT_KEY)?.into());
+    config.insert("clients".into(), vec![Value::from(client)].into());
+    let mut journal = config
+        .get("journal")
+        .and_then(Value::as_table)
+        .cloned()
+        .unwrap_or_default();
+    journal.insert(
+        "path".into(),
+        folder.join("journal").display().to_string().into(),
+    );
+    config.insert("journal".into(), journal.into());
+    let Some(Value::Table(providers)) = config.get_mut("providers") else {
+        return Ok(());
+    };
+    for (name, provider) in providers.iter_mut() {
+        let Value::Table(provider) = provider else {
+            continue;
+        };
+        provider.remove("ca_file");
+        let reference = file(&format!("{name}-key"), &key_of(name))?;
+        let keys = provider.get("keys").and_then(Value::as_array).cloned();
+        let swapped: Vec<Value> = keys
+            .filter(|keys| !keys.is_empty())
+            .unwrap_or_else(|| vec![Value::from("")])
+            .into_iter()
+            .map(|key| match key {
+                Value::Table(mut terms) => {
+                    terms.insert("secret".into(), reference.clone().into());
+                    terms.into()
+                }
+                _ => Value::from(reference.clone()),
+            })
+            .take(1)
+            .collect();
+        provider.insert("keys".into(), swapped.into());
+    }
+    Ok(())
+}
+
+/// The key every mock of that name expects.
+#[must_use]
+pub fn key_of(name: &str) -> String {
+    format!("sk-chaos-provider-{name}-0123456789")
+}
+
+/// Points each provider at its mock.
+pub fn point(config: &mut Table, urls: &BTreeMap<String, String>) {
+    let Some(Value::Table(providers)) = config.get_mut("providers") else {
+        return;
+    };
+    for (name, url) in urls {
+        if let Some(Value::Table(provider)) = providers.get_mut(name) {
+            provider.insert("base_url".into(), url.clone().into());
+            provider.insert("allow_private_address".into(), true.into());
+        }
+    }
+}
+
+fn secret(folder: &Path, name: &str, text: &str) -> Result<String, ConfigError> {
+    let path = folder.join(name);
+    write(&path, text)?;
+    Ok(format!("file:{}", path.display()))
+}
+
+/// Writes beside and moves, so that the gateway's file watch never sees half a file.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn write(path: &Path, text: &str) -> Result<(), ConfigError> {
+    let beside = path.with_extension("new");
+    let written = || {
+        // It may hold a key: nobody else needs to read it.
+        let mut file = fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
+        file.write_all(text.as_bytes())?;
+        fs::rename(&beside, path)
+    };
+    written()
+        .map_err(|why| ConfigError::Io {
+            path: path.display().to_string(),
+            why,
+        })
+}
+
+/// Asks the gateway what it makes of the configuration in `folder`.
+///
+/// # Errors
+/// When it refuses it, in its own words.
+pub fn facts(binary: &Path, folder: &Path) -> Result<Facts, ConfigError> {
+    let file: PathBuf = folder.join("switchyard.toml");
+    let told = Command::new(binary)
+        .args(["check", "--json", "--config"])
+        .arg(&file)
+        .output()
+        .map_err(|why| ConfigError::Io {
+            path: binary.display().to_string(),
+            why,
+        })?;
+    if !told.status.success() {
+        return Err(ConfigError::Refused(
+            String::from_utf8_lossy(&told.stderr).trim_end().to_owned(),
+        ));
+    }
+    serde_json::from_slice(&told.stdout).map_err(|why| ConfigError::Refused(why.to_string()))
+}
+
+/// The mock's dialect for a provider of this one; those without a mock of their own speak OpenAI's.
+#[must_use]
+pub fn dialect(label: &str) -> Dialect {
+    if label == "anthropic" {
+        Dialect::Anthropic
+    } else {
+        Dialect::OpenAi
+    }
+}

@@ -1,0 +1,198 @@
+//! Reading a scenario: every mistake with its place and its cure, before anything is started.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::{Expectation, Fault, Measure, Scenario, Shape, VERSION};
+use crate::fault;
+
+/// Why a scenario cannot be run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct BadScenario {
+    /// The file's or pack's name.
+    pub of: String,
+    pub mistakes: Vec<String>,
+}
+
+impl fmt::Display for BadScenario {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, mistake) in self.mistakes.iter().enumerate() {
+            if place > 0 {
+                out.write_str("\n")?;
+            }
+            write!(out, "{}: {mistake}", self.of)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads and judges one scenario.
+///
+/// # Errors
+/// All mistakes at once, except that text which is no TOML is told alone.
+pub fn parse(of: &str, text: &str) -> Result<Scenario, BadScenario> {
+    let bad = |mistakes| BadScenario {
+        of: of.to_owned(),
+        mistakes,
+    };
+    let scenario: Scenario =
+        toml::from_str(text).map_err(|error| bad(vec![error.to_string().trim_end().to_owned()]))?;
+    let mistakes = mistakes(&scenario);
+    if mistakes.is_empty() {
+        Ok(scenario)
+    } else {
+        Err(bad(mistakes))
+    }
+}
+
+fn mistakes(scenario: &Scenario) -> Vec<String> {
+    let mut found = Vec::new();
+    if scenario.version != VERSION {
+        found.push(format!(
+            "version = {}: this harness reads version {VERSION}",
+            scenario.version
+        ));
+    }
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    if scenario.name.is_empty() || !scenario.name.chars().all(plain) {
+        found.push(format!(
+            "name = {:?}: use letters, digits, - and _",
+            scenario.name
+        ));
+    }
+    if scenario.workloads.is_empty() {
+        found.push("no [[workload]]: nothing would be asked".to_owned());
+    }
+    let mut names = BTreeSet::new();
+    for mock in &scenario.mocks {
+        if !names.insert(mock.name.as_str()) {
+            found.push(format!("mock {:?} is named twice", mock.name));
+        }
+    }
+    workloads(scenario, &mut found);
+    for (place, fault) in scenario.faults.iter().enumerate() {
+        self::fault(scenario, fault, &format!("fault {}", place + 1), &mut found);
+    }
+    for (place, expectation) in scenario.expectations.iter().enumerate() {
+        expect(
+            scenario,
+            expectation,
+            &format!("expect {}", place + 1),
+            &mut found,
+        );
+    }
+    found
+}
+
+fn workloads(scenario: &Scenario, found: &mut Vec<String>) {
+    let mut names = BTreeSet::new();
+    for workload in &scenario.workloads {
+        let name = &workload.name;
+        if !names.insert(name) {
+            found.push(format!("workload {name:?} is named twice"));
+        }
+        match (workload.per_second, workload.at_once) {
+            (Some(rate), None) if rate > 0.0 && rate <= 100_000.0 => {}
+            (None, Some(1..=100_000)) => {}
+            (Some(_), Some(_)) => found.push(format!(
+                "workload {name:?}: per_second and at_once exclude each other"
+            )),
+            (Some(_), None) => found.push(format!(
+                "workload {name:?}: per_second lies between 0 and 100000"
+            )),
+            (None, Some(_)) => found.push(format!(
+                "workload {name:?}: at_once lies between 1 and 100000"
+            )),
+            (None, None) => found.push(format!(
+                "workload {name:?}: say per_second (open loop) or at_once (closed loop)"
+            )),
+        }
+        if !(0.0..=1.0).contains(&workload.leave_share) {
+            found.push(format!(
+                "workload {name:?}: leave_share lies between 0 and 1"
+            ));
+        }
+        let [least, most] = workload.prompt_bytes;
+        if least > most || most > 64 << 20 {
+            found.push(format!(
+                "workload {name:?}: prompt_bytes is [least, most], at most 64 MiB"
+            ));
+        }
+        if workload.leave_between[0] > workload.leave_between[1] {
+            found.push(format!(
+                "workload {name:?}: leave_between is [earliest, latest]"
+            ));
+        }
+        let odd = |text: &str| text.contains(['\r', '\n', '\0']);
+        if workload
+            .headers
+            .iter()
+            .any(|(field, value)| odd(field) || odd(value))
+        {
+            found.push(format!("workload {name:?}: a header holds a line break"));
+        }
+    }
+}
+
+fn fault(scenario: &Scenario, fault: &Fault, place: &str, found: &mut Vec<String>) {
+    let place = format!("{place} ({})", fault.fault);
+    if let Err(why) = fault::made(&fault.fault, &terms(fault)) {
+        found.push(format!("{place}: {why}"));
+    }
+    if !(0.0..=1.0).contains(&fault.share) {
+        found.push(format!("{place}: share lies between 0 and 1"));
+    }
+    if (fault.shape == Shape::Flap) != fault.period.is_some() {
+        found.push(format!("{place}: period goes with shape = \"flap\""));
+    }
+    let faults = scenario.phases.faults;
+    if fault.at >= faults {
+        found.push(format!(
+            "{place}: at = {} ms lies beyond the faults phase of {} ms",
+            fault.at.millis(),
+            faults.millis()
+        ));
+    }
+    if scenario.mocks.is_empty() {
+        return;
+    }
+    for on in &fault.on {
+        if on != "*" && !scenario.mocks.iter().any(|mock| mock.name == *on) {
+            found.push(format!("{place}: there is no mock {on:?}"));
+        }
+    }
+}
+
+/// What a fault is made of, as the catalogue wants to know it.
+pub(crate) fn terms(fault: &Fault) -> fault::Terms {
+    fault::Terms {
+        number: fault.number,
+        time: fault.time.map(|span| span.0),
+        actor: fault.actor.clone(),
+    }
+}
+
+fn expect(scenario: &Scenario, expectation: &Expectation, place: &str, found: &mut Vec<String>) {
+    let place = format!("{place} ({})", expectation.what.label());
+    if expectation.at_most.is_some() == expectation.at_least.is_some() {
+        found.push(format!("{place}: say at_most or at_least, one of them"));
+    }
+    let needs_mock = matches!(expectation.what, Measure::Share | Measure::Detected);
+    match &expectation.of {
+        None if needs_mock => found.push(format!("{place}: of names the mock it is about")),
+        Some(of) => {
+            let known = scenario.mocks.is_empty()
+                || scenario.mocks.iter().any(|mock| mock.name == *of)
+                || scenario
+                    .workloads
+                    .iter()
+                    .any(|workload| workload.name == *of);
+            if !known {
+                found.push(format!(
+                    "{place}: of = {of:?} is neither a mock nor a workload"
+                ));
+            }
+        }
+        None => {}
+    }
+}

@@ -1,0 +1,60 @@
+//! The scenarios that ship with the harness.
+
+use super::{BadScenario, Scenario, parse};
+
+/// Scenarios that belong together.
+#[derive(Debug, Clone, Copy)]
+pub struct Pack {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// Name of the scenario and its text.
+    pub scenarios: &'static [(&'static str, &'static str)],
+}
+
+macro_rules! pack {
+    ($name:literal, $about:literal, [$($scenario:literal),* $(,)?]) => {
+        Pack {
+            name: $name,
+            about: $about,
+            scenarios: &[$((
+                $scenario,
+                include_str!(concat!("../../scenarios/", $name, "/", $scenario, ".toml")),
+            )),*],
+        }
+    };
+}
+
+const PACKS: &[Pack] = &[
+    pack!("smoke", "a minute: the promises in short", [
+        "one_down",
+        "streams_cut",
+        "clients_leave",
+        "gateway_killed",
+    ]),
+];
+
+/// All packs, in the order a reader wants them.
+#[must_use]
+pub fn packs() -> &'static [Pack] {
+    PACKS
+}
+
+/// The scenarios of a pack, or the one of that name.
+///
+/// # Errors
+/// When a scenario that ships with the harness is wrong, which a test forbids.
+pub fn find(name: &str) -> Option<Result<Vec<Scenario>, BadScenario>> {
+    let read = |all: &[(&str, &str)]| {
+        all.iter()
+            .map(|(name, text)| parse(name, text))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    if let Some(pack) = PACKS.iter().find(|pack| pack.name == name) {
+        return Some(read(pack.scenarios));
+    }
+    PACKS
+        .iter()
+        .flat_map(|pack| pack.scenarios)
+        .find(|(scenario, _)| *scenario == name)
+        .map(|found| read(&[*found]))
+}

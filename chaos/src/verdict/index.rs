@@ -1,0 +1,125 @@
+//! The records joined: which exchanges belong to which client's request.
+
+use std::collections::HashMap;
+
+use crate::conduct::Evidence;
+use crate::history::Told;
+use crate::lab::Provider;
+use crate::mock::Exchange;
+use crate::scenario::PhaseName;
+use crate::workload::PROMPT_MARK;
+
+/// A request: its workload's place and its number there.
+pub(crate) type Key = (usize, u64);
+
+/// An exchange with the mock it took place at, and when it arrived in the run's time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    pub(crate) mock: &'a str,
+    pub(crate) provider: Option<&'a Provider>,
+    pub(crate) exchange: &'a Exchange,
+    pub(crate) at_ms: u64,
+    /// Whose request it carried.
+    pub(crate) of: Option<Key>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Index<'a> {
+    pub(crate) evidence: &'a Evidence,
+    pub(crate) seen: Vec<Seen<'a>>,
+    by_request: HashMap<Key, Vec<usize>>,
+    by_answer: HashMap<(&'a str, u64), usize>,
+}
+
+impl<'a> Index<'a> {
+    pub(crate) fn of(evidence: &'a Evidence) -> Self {
+        let seen: Vec<Seen<'a>> = evidence
+            .wire
+            .iter()
+            .filter(|(_, exchange)| exchange.asked.method == "POST")
+            .map(|(mock, exchange)| {
+                let provider = evidence.fleet.providers.get(mock);
+                Seen {
+                    mock,
+                    provider,
+                    exchange,
+                    at_ms: provider.map_or(0, |provider| provider.millis(exchange.asked.at)),
+                    of: mark(&exchange.asked.body),
+                }
+            })
+            .collect();
+        let mut by_request: HashMap<Key, Vec<usize>> = HashMap::new();
+        let mut by_answer = HashMap::new();
+        for (place, one) in seen.iter().enumerate() {
+            if let Some(of) = one.of {
+                by_request.entry(of).or_default().push(place);
+            }
+            by_answer.insert((one.mock, one.exchange.asked.number), place);
+        }
+        Self {
+            evidence,
+            seen,
+            by_request,
+            by_answer,
+        }
+    }
+
+    /// The exchanges that carried a client's request.
+    pub(crate) fn exchanges(&self, told: &Told) -> impl Iterator<Item = &Seen<'a>> {
+        self.by_request
+            .get(&(told.workload, told.number))
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|place| self.seen.get(*place))
+    }
+
+    /// The exchange whose words a client read.
+    pub(crate) fn origin(&self, told: &Told) -> Option<&Seen<'a>> {
+        let origin = told.text.as_ref()?.as_ref().ok()?;
+        let (name, _) = self.evidence.fleet.by_canary(&origin.mock)?;
+        let place = self.by_answer.get(&(name, origin.request))?;
+        self.seen.get(*place)
+    }
+
+    pub(crate) fn phase(&self, wanted: PhaseName) -> (u64, u64) {
+        self.evidence
+            .phases
+            .iter()
+            .find(|(name, ..)| *name == wanted)
+            .map_or((0, 0), |(_, from, to)| (*from, *to))
+    }
+
+    /// Whether the gateway's process was started more than once.
+    pub(crate) fn was_killed(&self) -> bool {
+        self.evidence
+            .own
+            .as_ref()
+            .is_some_and(|own| own.starts > 1)
+    }
+}
+
+/// Reads whose request a body carries.
+fn mark(body: &[u8]) -> Option<Key> {
+    let at = memchr::memmem::find(body, PROMPT_MARK.as_bytes())?;
+    let rest = body.get(at.checked_add(PROMPT_MARK.len())?..)?;
+    let end = rest.iter().position(|byte| *byte == b':')?;
+    let text = std::str::from_utf8(rest.get(..end)?).ok()?.trim();
+    let (place, number) = text.split_once('.')?;
+    Some((place.parse().ok()?, number.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_says_whose_request_it_is() {
+        assert_eq!(
+            mark(b"{\"content\":\"chaos-prompt-canary 2.17: tell me\"}"),
+            Some((2, 17))
+        );
+        assert_eq!(mark(b"{\"content\":\"hello\"}"), None);
+        assert_eq!(mark(b"chaos-prompt-canary 2.x: "), None);
+    }
+}

@@ -1,0 +1,260 @@
+//! One request: drawn, sent, read, told.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Traffic;
+use crate::client::{BodyEnd, Client, ClientError, ConnectOptions, ReadPace, SseReader};
+use crate::history::{Ended, Told, code_of};
+use crate::lab::config::ADMIN_KEY;
+use crate::lab::{Door, Epoch};
+use crate::scenario::Workload;
+
+/// What no client may ever read, by its name.
+const SECRETS: [(&str, &str); 2] = [
+    ("a provider's key", "sk-chaos-provider-"),
+    ("the admin key", ADMIN_KEY),
+];
+
+/// Everything about a request before it is made.
+pub(super) struct Ask {
+    told: Told,
+    door: Door,
+    epoch: Epoch,
+    fields: Vec<(String, String)>,
+    body: Value,
+    options: ConnectOptions,
+    leave_at: Option<Instant>,
+    patience: Duration,
+}
+
+impl Ask {
+    pub(super) fn draw(
+        number: u64,
+        place: usize,
+        workload: &Workload,
+        traffic: &Traffic,
+        due: Instant,
+    ) -> Self {
+        let mut rng = fastrand::Rng::with_seed(
+            traffic.seed ^ (place as u64).rotate_left(40) ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        );
+        let [least, most] = workload.prompt_bytes;
+        let prompt = prompt(rng.usize(least..=most.max(least)), place, number);
+        let model = workload.model.clone().unwrap_or_else(|| traffic.model.clone());
+        let mut body = json!({"model": model, "messages": [{"role": "user", "content": prompt}]});
+        if let Some(members) = body.as_object_mut() {
+            if workload.stream {
+                members.insert("stream".into(), true.into());
+            }
+            if let Some(tokens) = workload.tokens {
+                members.insert("max_tokens".into(), tokens.into());
+            }
+        }
+        let leaves = rng.f64() < workload.leave_share;
+        let [earliest, latest] = workload.leave_between;
+        let after = earliest
+            .0
+            .saturating_add(latest.0.saturating_sub(earliest.0).mul_f64(rng.f64()));
+        let door = traffic.door.now();
+        let due_ms = traffic.epoch.of(due);
+        Self {
+            told: Told::new(number, place, workload.stream, due_ms),
+            fields: fields(workload, &door),
+            door,
+            epoch: traffic.epoch,
+            body,
+            options: ConnectOptions {
+                patience: workload.patience.0,
+                receive_buffer: workload.bytes_per_second.map(|_| 8_192),
+                pace: workload.bytes_per_second.map(pace),
+            },
+            leave_at: leaves.then(|| due.checked_add(after)).flatten(),
+            patience: workload.patience.0,
+        }
+    }
+
+    /// Not made, because too many were under way.
+    pub(super) fn unsent(mut self) -> Told {
+        self.told.end_ms = self.epoch.millis();
+        self.told
+    }
+
+    pub(super) async fn make(mut self) -> Told {
+        // A reader that takes a little for ever would hold the run.
+        let most = self.patience.saturating_mul(5);
+        let leave_at = self.leave_at;
+        let leaving = async {
+            match leave_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            ended = timeout(most, self.exchange()) => ended.unwrap_or(Ended::Silent),
+            // Dropping the connection is how a client leaves.
+            () = leaving => Ended::Left,
+        };
+        self.told.ended = ended;
+        self.told.end_ms = self.epoch.millis();
+        self.told
+    }
+
+    async fn exchange(&mut self) -> Ended {
+        let mut client = match Client::connect_with(self.door.address, self.options).await {
+            Ok(client) => client,
+            Err(error) => return unanswered(&error),
+        };
+        let path = format!("{}/chat/completions", self.door.path);
+        let sent = client.stream(&path, &self.fields, &self.body).await;
+        let reader = match sent {
+            Ok(reader) => reader,
+            Err(error) => return unanswered(&error),
+        };
+        self.told.head_ms = Some(self.epoch.millis());
+        self.told.status = Some(reader.status());
+        let head = reader.head();
+        self.told.id = head.header("x-request-id").map(str::to_owned);
+        self.told.attempts = head
+            .header("x-switchyard-attempts")
+            .and_then(|attempts| attempts.parse().ok());
+        self.told.retry_after = head.header("retry-after").is_some();
+        let streams = head
+            .header("content-type")
+            .is_some_and(|form| form.starts_with("text/event-stream"));
+        if streams {
+            self.stream(reader).await
+        } else {
+            self.whole(reader).await
+        }
+    }
+
+    async fn whole(&mut self, mut reader: SseReader<'_>) -> Ended {
+        let end = match reader.read_rest().await {
+            Ok(end) => end,
+            Err(_) => return Ended::Cut,
+        };
+        let raw = reader.raw();
+        self.told.leaked = leaked(raw);
+        let document: Value = serde_json::from_slice(raw).unwrap_or_default();
+        match end {
+            BodyEnd::Cut => return Ended::Cut,
+            BodyEnd::Reset => return Ended::Reset,
+            BodyEnd::Silent => return Ended::Silent,
+            BodyEnd::Whole => {}
+        }
+        if self.told.status != Some(200) {
+            return Ended::Refused(code_of(&document));
+        }
+        let text = document
+            .pointer("/choices/0/message/content")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        self.told.read(text);
+        self.told.first_content_ms = Some(self.epoch.millis());
+        Ended::Whole
+    }
+
+    async fn stream(&mut self, mut reader: SseReader<'_>) -> Ended {
+        let mut text = String::new();
+        let mut terminal = false;
+        let mut error = None;
+        loop {
+            match reader.next().await {
+                Ok(Some(event)) if event.data == "[DONE]" => terminal = true,
+                Ok(Some(event)) => {
+                    let document: Value = serde_json::from_str(&event.data).unwrap_or_default();
+                    if event.event == "error" || document.get("error").is_some_and(|e| !e.is_null()) {
+                        error = Some(code_of(&document));
+                    }
+                    let piece = document
+                        .pointer("/choices/0/delta/content")
+                        .and_then(Value::as_str)
+                        .unwrap_or_default();
+                    if !piece.is_empty() {
+                        self.told
+                            .first_content_ms
+                            .get_or_insert_with(|| self.epoch.millis());
+                        text.push_str(piece);
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => return self.read(&text, Ended::Cut),
+            }
+        }
+        self.told.leaked = leaked(reader.raw());
+        let ended = match (error, terminal, reader.end()) {
+            (Some(code), _, _) => Ended::ErrorEvent(code),
+            (None, true, _) => Ended::Whole,
+            (None, false, Some(BodyEnd::Reset)) => Ended::Reset,
+            (None, false, Some(BodyEnd::Silent)) => Ended::Silent,
+            (None, false, _) => Ended::Cut,
+        };
+        self.read(&text, ended)
+    }
+
+    fn read(&mut self, text: &str, ended: Ended) -> Ended {
+        self.told.read(text);
+        ended
+    }
+}
+
+fn leaked(raw: &[u8]) -> Option<&'static str> {
+    SECRETS
+        .iter()
+        .find(|(_, secret)| memchr::memmem::find(raw, secret.as_bytes()).is_some())
+        .map(|(name, _)| *name)
+}
+
+fn pace(bytes_per_second: u32) -> ReadPace {
+    // Ten reads a second, so that progress is steady.
+    ReadPace {
+        bytes: (bytes_per_second / 10).max(1) as usize,
+        gap: Duration::from_millis(100),
+    }
+}
+
+fn fields(workload: &Workload, door: &Door) -> Vec<(String, String)> {
+    let mut fields = vec![(
+        "authorization".to_owned(),
+        format!("Bearer {}", door.key),
+    )];
+    let mut add = |name: &str, value: String| fields.push((name.to_owned(), value));
+    if let Some(deadline) = workload.deadline {
+        add("x-switchyard-timeout-ms", deadline.millis().to_string());
+    }
+    if let Some(lane) = &workload.lane {
+        add("x-switchyard-lane", lane.clone());
+    }
+    for (name, value) in &workload.headers {
+        add(name, value.clone());
+    }
+    fields
+}
+
+/// Words, and a mark that must never be seen outside the body.
+fn prompt(bytes: usize, place: usize, number: u64) -> String {
+    let mut text = format!("{PROMPT_MARK} {place}.{number}: ");
+    while text.len() < bytes {
+        text.push_str("tell me more about it and do not leave anything out ");
+    }
+    text.truncate(bytes.max(PROMPT_MARK.len() + 24));
+    text
+}
+
+/// Begins every prompt; found in a log or a record, it proves a leak.
+pub(crate) const PROMPT_MARK: &str = "chaos-prompt-canary";
+
+fn unanswered(error: &ClientError) -> Ended {
+    Ended::Unanswered(match error {
+        ClientError::Connect(_) => "connect",
+        ClientError::Send(_) => "send",
+        ClientError::ResetBeforeHead => "reset_before_head",
+        ClientError::ClosedBeforeHead => "closed_before_head",
+        ClientError::CutInHead => "cut_in_head",
+        ClientError::Silent(_) => return Ended::Silent,
+        ClientError::Wire(_) => "malformed",
+    })
+}
