@@ -72,7 +72,10 @@ fn explain_row(row: &Row) -> String {
         }
         Reach::Door(_) => text.push_str("\nmade at the provider's listening socket\n"),
         Reach::Answer(_) => {
-            for (dialect, name) in [(Dialect::OpenAi, "openai"), (Dialect::Anthropic, "anthropic")] {
+            for (dialect, name) in [
+                (Dialect::OpenAi, "openai"),
+                (Dialect::Anthropic, "anthropic"),
+            ] {
                 let forms: Vec<String> = fault::variants(row.number, dialect)
                     .iter()
                     .map(|form| format!("{}/{}", row.number, form.name))

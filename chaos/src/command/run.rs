@@ -54,6 +54,7 @@ pub(super) async fn run(options: &RunOptions, binary: &Path) -> u8 {
                     scenario: scenario.clone(),
                     seed,
                     subject: subject.clone(),
+                    between: None,
                 },
                 format!("switchyard chaos run {asked} --seed {seed}{more}"),
             ));
@@ -88,6 +89,7 @@ pub(super) async fn compare(options: &CompareOptions, binary: &Path) -> u8 {
                     scenario: scenario.clone(),
                     seed: options.seed,
                     subject,
+                    between: None,
                 },
                 format!(
                     "switchyard chaos compare {asked} --seed {} --with {}",
@@ -167,42 +169,14 @@ pub(super) async fn replay(options: &ReplayOptions, binary: &Path) -> u8 {
         return CANNOT;
     }
     let mut plans = Vec::new();
-    for run in &report.runs {
-        if run.verdict == Verdict::Pass && !options.all {
-            continue;
-        }
-        // The command that made it says what it was made from.
-        let words: Vec<&str> = run.replay.split_whitespace().collect();
-        let after = |flag: &str| {
-            let place = words.iter().position(|word| *word == flag)?;
-            words.get(place.checked_add(1)?).copied()
-        };
-        let config = after("--config").map(PathBuf::from);
-        let asked = words.get(3).copied().unwrap_or(&run.scenario).to_owned();
-        let found = chosen(&[asked], config.as_deref(), binary);
-        let mut found = match found {
-            Ok(found) => found,
+    let wanted = |run: &&Run| options.all || run.verdict != Verdict::Pass;
+    for run in report.runs.iter().filter(wanted) {
+        match again(run, binary) {
+            Ok(more) => plans.extend(more),
             Err(why) => {
                 complain(&why);
                 return CANNOT;
             }
-        };
-        found.retain(|(scenario, _)| scenario.name == run.scenario);
-        for (mut scenario, _) in found {
-            if let Some(span) = after("--faults").and_then(Span::parse) {
-                scenario.phases.faults = span;
-            }
-            plans.push((
-                Plan {
-                    scenario,
-                    seed: run.seed,
-                    subject: Subject::Binary {
-                        binary: binary.to_owned(),
-                        config: config.clone(),
-                    },
-                },
-                run.replay.clone(),
-            ));
         }
     }
     if plans.is_empty() {
@@ -210,6 +184,34 @@ pub(super) async fn replay(options: &ReplayOptions, binary: &Path) -> u8 {
         return 0;
     }
     carry_out(plans, &options.report, options.quiet).await
+}
+
+/// The plan of a run that was made before. The command that made it says what it was made from.
+fn again(run: &Run, binary: &Path) -> Result<Vec<(Plan, String)>, String> {
+    let words: Vec<&str> = run.replay.split_whitespace().collect();
+    let after = |flag: &str| {
+        let place = words.iter().position(|word| *word == flag)?;
+        words.get(place.checked_add(1)?).copied()
+    };
+    let config = after("--config").map(PathBuf::from);
+    let asked = words.get(3).copied().unwrap_or(&run.scenario).to_owned();
+    let mut found = chosen(&[asked], config.as_deref(), binary)?;
+    found.retain(|(scenario, _)| scenario.name == run.scenario);
+    let faults = after("--faults").and_then(Span::parse);
+    let plans = found.into_iter().map(|(mut scenario, _)| {
+        scenario.phases.faults = faults.unwrap_or(scenario.phases.faults);
+        let plan = Plan {
+            scenario,
+            seed: run.seed,
+            subject: Subject::Binary {
+                binary: binary.to_owned(),
+                config: config.clone(),
+            },
+            between: None,
+        };
+        (plan, run.replay.clone())
+    });
+    Ok(plans.collect())
 }
 
 /// The scenarios of packs, names and files, each with the word it was asked for by.
@@ -259,9 +261,8 @@ async fn carry_out(plans: Vec<(Plan, String)>, folder: &Path, quiet: bool) -> u8
         schema: SCHEMA.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         begun_at,
-        cores: std::thread::available_parallelism().map_or(0, |cores| {
-            u32::try_from(cores.get()).unwrap_or(u32::MAX)
-        }),
+        cores: std::thread::available_parallelism()
+            .map_or(0, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX)),
         verdict: Verdict::Unknown,
         runs: Vec::new(),
     };

@@ -55,7 +55,6 @@ impl UnderWay {
 
 /// A fault in a mock's answers, ready to be decided by the clock.
 struct Active {
-    label: String,
     bad: Behaviour,
     from: Duration,
     to: Duration,
@@ -67,8 +66,25 @@ struct Active {
 }
 
 impl Active {
+    fn of(fault: &Fault, done: &Done, bad: Behaviour, offset: Duration, seed: u64) -> Self {
+        Self {
+            bad: bad.labelled(&done.label),
+            from: offset.saturating_add(Duration::from_millis(done.from_ms)),
+            to: offset.saturating_add(Duration::from_millis(done.to_ms)),
+            share: fault.share,
+            shape: fault.shape,
+            period: fault.period.map_or(Duration::from_secs(1), |span| span.0),
+            streams_only: fault::streams_only(&fault.fault),
+            seed,
+        }
+    }
+
     fn applies(&self, asked: &Asked) -> bool {
-        let Some(since) = asked.at.checked_sub(self.from).filter(|_| asked.at < self.to) else {
+        let Some(since) = asked
+            .at
+            .checked_sub(self.from)
+            .filter(|_| asked.at < self.to)
+        else {
             return false;
         };
         if self.streams_only && !asked.streams() {
@@ -115,25 +131,13 @@ pub(super) fn start(
         };
         match made {
             Made::Answer(answer) => {
+                let seed = plan.seed.wrapping_add(place as u64).rotate_left(17);
                 for name in &done.on {
-                    let Some(provider) = fleet.providers.get(name) else {
-                        continue;
-                    };
-                    let Some(bad) = answer(provider.mock.dialect(), provider.weather) else {
-                        continue;
-                    };
-                    let one = Active {
-                        label: done.label.clone(),
-                        bad: bad.labelled(&done.label),
-                        from: provider.offset() + Duration::from_millis(done.from_ms),
-                        to: provider.offset() + Duration::from_millis(done.to_ms),
-                        share: fault.share,
-                        shape: fault.shape,
-                        period: fault.period.map_or(Duration::from_secs(1), |span| span.0),
-                        streams_only: fault::streams_only(&fault.fault),
-                        seed: plan.seed.wrapping_add(place as u64).rotate_left(17),
-                    };
-                    active.push((name.clone(), one));
+                    let bad = fleet.providers.get(name).and_then(|provider| {
+                        let bad = answer(provider.mock.dialect(), provider.weather)?;
+                        Some(Active::of(fault, &done, bad, provider.offset(), seed))
+                    });
+                    active.extend(bad.map(|bad| (name.clone(), bad)));
                 }
             }
             Made::Gateway(what) => {
@@ -160,12 +164,9 @@ pub(super) fn start(
         planned.push(done);
     }
     for (name, provider) in &fleet.providers {
-        let mine: Vec<Active> = {
-            let (mine, rest) = active.into_iter().partition(|(on, _)| on == name);
-            active = rest;
-            let mine: Vec<(String, Active)> = mine;
-            mine.into_iter().map(|(_, one)| one).collect()
-        };
+        let (mine, others) = active.into_iter().partition(|(on, _)| on == name);
+        active = others;
+        let mine: Vec<(String, Active)> = mine;
         if !mine.is_empty() {
             provider.mock.set(decided_by_clock(mine));
         }
@@ -174,16 +175,13 @@ pub(super) fn start(
 }
 
 /// The last fault of the scenario that applies wins.
-fn decided_by_clock(active: Vec<Active>) -> Behaviour {
+fn decided_by_clock(active: Vec<(String, Active)>) -> Behaviour {
     Behaviour::choose(move |asked| {
         active
             .iter()
             .rev()
-            .find(|one| one.applies(asked))
-            .map_or_else(Behaviour::healthy, |one| {
-                debug_assert!(!one.label.is_empty());
-                one.bad.clone()
-            })
+            .find(|(_, one)| one.applies(asked))
+            .map_or_else(Behaviour::healthy, |(_, one)| one.bad.clone())
     })
 }
 

@@ -74,7 +74,11 @@ pub(super) async fn close(
     for file in ["gateway.log", "journal"] {
         match secrets_in(&folder.join(file), &secrets) {
             Ok(found) => {
-                leaks.extend(found.into_iter().map(|name| (file.to_owned(), name.to_owned())));
+                leaks.extend(
+                    found
+                        .into_iter()
+                        .map(|name| (file.to_owned(), name.to_owned())),
+                );
             }
             Err(error) => leaks.push((file.to_owned(), format!("unreadable: {error}"))),
         }

@@ -3,7 +3,9 @@
 mod faults;
 mod gateway;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +29,12 @@ pub struct Plan {
     pub scenario: Scenario,
     pub seed: u64,
     pub subject: Subject,
+    /// Clients connect here instead: a proxy in between, by which the checkers themselves are tested.
+    pub between: Option<Between>,
 }
+
+/// Given the gateway's address, starts something in front of it and tells where that listens.
+pub type Between = fn(SocketAddr) -> Pin<Box<dyn Future<Output = SocketAddr> + Send>>;
 
 #[derive(Debug, Clone)]
 pub enum Subject {
@@ -127,6 +134,11 @@ pub async fn conduct(
     progress: &watch::Sender<Progress>,
 ) -> Result<Evidence, CannotRun> {
     let mut world = World::build(plan, folder).await?;
+    if let Some(between) = plan.between {
+        world
+            .doorway
+            .moved(between(world.doorway.now().address).await);
+    }
     let epoch = Epoch::now();
     world.fleet.begin(epoch);
     let traffic = Traffic {
@@ -140,7 +152,12 @@ pub async fn conduct(
     let mut workloads = JoinSet::new();
     for (place, workload) in plan.scenario.workloads.iter().enumerate() {
         let workload = Arc::new(workload.clone());
-        workloads.spawn(workload::run(place, workload, traffic.clone(), tell.clone()));
+        workloads.spawn(workload::run(
+            place,
+            workload,
+            traffic.clone(),
+            tell.clone(),
+        ));
     }
     drop(tell);
     let listening = tokio::spawn(listen(told, epoch, progress.clone()));
@@ -151,12 +168,8 @@ pub async fn conduct(
     while workloads.join_next().await.is_some() {}
     let faults = faults.finished().await;
     let history = listening.await.unwrap_or_default();
-    let quiesce = plan.scenario.phases.quiesce.0;
-    let still_under_way = quiet(&fleet, quiesce).await;
-    let ends = epoch.millis();
-    let mut phases = phases(&plan.scenario);
-    let begins = phases.last().map_or(0, |last| last.2);
-    phases.push((PhaseName::Quiesce, begins, ends.max(begins)));
+    let still_under_way = quiet(&fleet, plan.scenario.phases.quiesce.0).await;
+    let phases = with_quiesce(phases(&plan.scenario), epoch.millis());
     // Gauges are published once in a while; a last look shall see them settled.
     sleep(Duration::from_millis(600)).await;
     drop(stop);
@@ -182,6 +195,13 @@ pub async fn conduct(
         own,
         still_under_way,
     })
+}
+
+/// The last phase has the length that was needed.
+fn with_quiesce(mut phases: Vec<(PhaseName, u64, u64)>, ends: u64) -> Vec<(PhaseName, u64, u64)> {
+    let begins = phases.last().map_or(0, |last| last.2);
+    phases.push((PhaseName::Quiesce, begins, ends.max(begins)));
+    phases
 }
 
 /// The mocks' work ends, or the patience for it.
@@ -339,11 +359,7 @@ pub fn chains(binary: &Path, config: &Path) -> Result<Vec<Scenario>, CannotRun> 
 }
 
 /// The user's configuration, cut off from the world, and what the gateway makes of it.
-fn enclosed(
-    binary: &Path,
-    path: &Path,
-    folder: &Path,
-) -> Result<(toml::Table, Facts), CannotRun> {
+fn enclosed(binary: &Path, path: &Path, folder: &Path) -> Result<(toml::Table, Facts), CannotRun> {
     let mut config = config::read(path)?;
     config::enclose(&mut config, folder)?;
     let facts = written(binary, folder, &config)?;

@@ -69,7 +69,10 @@ impl Facts {
         };
         for name in &first.chain {
             let targets = self.pools.iter().find(|known| known.name == *name);
-            for target in targets.map(|pool| pool.targets.as_slice()).unwrap_or_default() {
+            for target in targets
+                .map(|pool| pool.targets.as_slice())
+                .unwrap_or_default()
+            {
                 if seen.insert(target.provider.clone()) {
                     all.push(target.provider.clone());
                 }
@@ -89,10 +92,11 @@ pub fn read(path: &Path) -> Result<Table, ConfigError> {
         path: shown.clone(),
         why,
     })?;
-    text.parse().map_err(|why: toml::de::Error| ConfigError::Toml {
-        path: shown,
-        why: why.to_string(),
-    })
+    text.parse()
+        .map_err(|why: toml::de::Error| ConfigError::Toml {
+            path: shown,
+            why: why.to_string(),
+        })
 }
 
 /// The harness's own configuration: one pool, `chat`, over all mocks.
@@ -107,7 +111,10 @@ pub fn own(fleet: &Fleet) -> Table {
         };
         let mut table = Table::new();
         table.insert("dialect".into(), dialect.into());
-        table.insert("models".into(), vec![Value::from(format!("{name}-1"))].into());
+        table.insert(
+            "models".into(),
+            vec![Value::from(format!("{name}-1"))].into(),
+        );
         providers.insert(name.clone(), table.into());
         targets.push(Value::from(format!("{name}/{name}-1")));
     }
@@ -177,12 +184,12 @@ pub fn enclose(config: &mut Table, folder: &Path) -> Result<(), ConfigError> {
             .filter(|keys| !keys.is_empty())
             .unwrap_or_else(|| vec![Value::from("")])
             .into_iter()
-            .map(|key| match key {
-                Value::Table(mut terms) => {
-                    terms.insert("secret".into(), reference.clone().into());
-                    terms.into()
-                }
-                _ => Value::from(reference.clone()),
+            .map(|key| {
+                let Value::Table(mut terms) = key else {
+                    return Value::from(reference.clone());
+                };
+                terms.insert("secret".into(), reference.clone().into());
+                terms.into()
             })
             .take(1)
             .collect();
@@ -233,11 +240,10 @@ pub fn write(path: &Path, text: &str) -> Result<(), ConfigError> {
         file.write_all(text.as_bytes())?;
         fs::rename(&beside, path)
     };
-    written()
-        .map_err(|why| ConfigError::Io {
-            path: path.display().to_string(),
-            why,
-        })
+    written().map_err(|why| ConfigError::Io {
+        path: path.display().to_string(),
+        why,
+    })
 }
 
 /// Asks the gateway what it makes of the configuration in `folder`.

@@ -107,16 +107,20 @@ impl Journal {
                 outcome: line.outcome.unwrap_or_default(),
                 won: line.won,
             }),
-            "outcome" => self.outcomes.entry(line.request).or_default().push(Outcome {
-                at: line.at,
-                how: line.how.unwrap_or_default(),
-                reason: line.reason.unwrap_or_default(),
-                status: line.status,
-                attempts: line.attempts,
-                provider: line.provider,
-                usage: line.usage,
-                estimated: line.estimated,
-            }),
+            "outcome" => self
+                .outcomes
+                .entry(line.request)
+                .or_default()
+                .push(Outcome {
+                    at: line.at,
+                    how: line.how.unwrap_or_default(),
+                    reason: line.reason.unwrap_or_default(),
+                    status: line.status,
+                    attempts: line.attempts,
+                    provider: line.provider,
+                    usage: line.usage,
+                    estimated: line.estimated,
+                }),
             "event" => self.events.push((
                 line.at,
                 line.name.unwrap_or_default(),
@@ -158,10 +162,7 @@ pub fn audit(binary: &Path, folder: &Path) -> io::Result<Result<(), String>> {
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn secrets_in(
-    path: &Path,
-    secrets: &[(&'static str, &str)],
-) -> io::Result<Vec<&'static str>> {
+pub fn secrets_in(path: &Path, secrets: &[(&'static str, &str)]) -> io::Result<Vec<&'static str>> {
     let mut found = Vec::new();
     let files = if path.is_dir() {
         files(path)?

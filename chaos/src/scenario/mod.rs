@@ -33,11 +33,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-
 pub use chain::your_chain;
+pub(crate) use mistakes::terms;
 pub use mistakes::{BadScenario, parse};
 pub use packs::{Pack, find, packs};
-pub(crate) use mistakes::terms;
 
 pub use span::Span;
 

@@ -24,14 +24,11 @@ macro_rules! pack {
     };
 }
 
-const PACKS: &[Pack] = &[
-    pack!("smoke", "a minute: the promises in short", [
-        "one_down",
-        "streams_cut",
-        "clients_leave",
-        "gateway_killed",
-    ]),
-];
+const PACKS: &[Pack] = &[pack!(
+    "smoke",
+    "a minute: the promises in short",
+    ["one_down", "streams_cut", "clients_leave", "gateway_killed",]
+)];
 
 /// All packs, in the order a reader wants them.
 #[must_use]

@@ -13,7 +13,11 @@ pub(super) fn tell(finding: &mut Finding, index: &Index<'_>, wrong: &[&Told]) {
     let from = wrong.iter().map(|told| told.due_ms).min();
     let to = wrong.iter().map(|told| told.end_ms).max();
     finding.window = from.zip(to);
-    finding.cases = wrong.iter().take(TOLD).map(|told| case(index, told)).collect();
+    finding.cases = wrong
+        .iter()
+        .take(TOLD)
+        .map(|told| case(index, told))
+        .collect();
 }
 
 fn line(at_ms: u64, text: String) -> Line {
@@ -34,7 +38,11 @@ fn case(index: &Index<'_>, told: &Told) -> Case {
 }
 
 fn client(told: &Told) -> Vec<Line> {
-    let kind = if told.stream { "stream" } else { "whole answer" };
+    let kind = if told.stream {
+        "stream"
+    } else {
+        "whole answer"
+    };
     let mut lines = vec![line(told.due_ms, format!("asks for a {kind}"))];
     if let (Some(at), Some(status)) = (told.head_ms, told.status) {
         lines.push(line(at, format!("reads status {status}")));
@@ -157,7 +165,12 @@ fn metrics(index: &Index<'_>, told: &Told) -> Vec<Line> {
                 .collect();
             lines.push(line(
                 after.at_ms,
-                format!("{} {{{}}} {was} → {}", sample.name, labels.join(" "), sample.value),
+                format!(
+                    "{} {{{}}} {was} → {}",
+                    sample.name,
+                    labels.join(" "),
+                    sample.value
+                ),
             ));
         }
     }

@@ -60,7 +60,10 @@ pub(super) fn judge(wanted: &Expectation, scenario: &Scenario, index: &Index<'_>
             found.window = Some((window.from, window.to));
         }
     } else if measured.samples < wanted.samples {
-        found.why = format!("only {} samples, {} wanted", measured.samples, wanted.samples);
+        found.why = format!(
+            "only {} samples, {} wanted",
+            measured.samples, wanted.samples
+        );
     } else {
         found.verdict = Verdict::Pass;
     }
@@ -85,7 +88,10 @@ fn claim(wanted: &Expectation, limit: f64, most: bool) -> String {
         String::new()
     };
     let compare = if most { "≤" } else { "≥" };
-    format!("{what}{of} in {}{after} {compare} {limit}", wanted.phase.label())
+    format!(
+        "{what}{of} in {}{after} {compare} {limit}",
+        wanted.phase.label()
+    )
 }
 
 /// The kinds of failure, most frequent first.
@@ -94,7 +100,11 @@ fn said_why(wanted: &Expectation, window: &Window<'_>) -> String {
         return String::new();
     }
     let mut kinds: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
-    for told in window.requests.iter().filter(|told| told.ended.is_failure()) {
+    for told in window
+        .requests
+        .iter()
+        .filter(|told| told.ended.is_failure())
+    {
         *kinds.entry(told.ended.label()).or_default() += 1;
     }
     let mut kinds: Vec<(usize, String)> = kinds.into_iter().map(|(kind, n)| (n, kind)).collect();
@@ -171,7 +181,10 @@ fn seconds(span: (u64, u64)) -> f64 {
 fn measure(wanted: &Expectation, window: &Window<'_>) -> Measured {
     let requests = &window.requests;
     let count = requests.len() as u64;
-    let failed = requests.iter().filter(|told| told.ended.is_failure()).count() as f64;
+    let failed = requests
+        .iter()
+        .filter(|told| told.ended.is_failure())
+        .count() as f64;
     let waits = waits(requests);
     let of = wanted.of.as_deref();
     let of_samples = |value: Option<f64>| Measured {

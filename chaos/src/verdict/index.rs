@@ -92,10 +92,7 @@ impl<'a> Index<'a> {
 
     /// Whether the gateway's process was started more than once.
     pub(crate) fn was_killed(&self) -> bool {
-        self.evidence
-            .own
-            .as_ref()
-            .is_some_and(|own| own.starts > 1)
+        self.evidence.own.as_ref().is_some_and(|own| own.starts > 1)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What must hold whatever happens.
 
+use std::collections::{HashMap, HashSet};
+
 use super::case::tell;
 use super::index::Index;
 use crate::conduct::OwnRecords;
@@ -79,21 +81,21 @@ fn finding(name: &str, claim: &str, samples: usize) -> Finding {
     }
 }
 
-/// A claim about requests, with those that break it.
-fn about(
-    name: &str,
-    claim: &str,
-    samples: usize,
-    wrong: &[&Told],
-    why: &str,
-    index: &Index<'_>,
-) -> Finding {
-    let mut found = finding(name, claim, samples);
+/// A claim about requests.
+struct About<'c> {
+    name: &'c str,
+    claim: &'c str,
+    /// What those are that break it.
+    why: &'c str,
+}
+
+fn about(about: &About<'_>, samples: usize, wrong: &[&Told], index: &Index<'_>) -> Finding {
+    let mut found = finding(about.name, about.claim, samples);
     found.value = Some(wrong.len() as f64);
     found.limit = Some(0.0);
     if !wrong.is_empty() {
         found.verdict = Verdict::Fail;
-        found.why = format!("{} of {samples}: {why}", wrong.len());
+        found.why = format!("{} of {samples}: {}", wrong.len(), about.why);
         tell(&mut found, index, wrong);
     }
     found
@@ -116,11 +118,13 @@ fn no_splice(index: &Index<'_>) -> Option<Finding> {
         .filter(|told| matches!(told.text, Some(Err(_))))
         .collect();
     Some(about(
-        "no_splice",
-        "every text is one answer's words, in order, without loss or repetition",
+        &About {
+            name: "no_splice",
+            claim: "every text is one answer's words, in order, without loss or repetition",
+            why: "texts with words lost, doubled or of two answers",
+        },
         read.len(),
         &wrong,
-        "texts with words lost, doubled or of two answers",
         index,
     ))
 }
@@ -139,11 +143,13 @@ fn no_crossing(index: &Index<'_>) -> Option<Finding> {
         .map(|(told, _)| *told)
         .collect();
     Some(about(
-        "no_crossing",
-        "every client reads the answer to its own question",
+        &About {
+            name: "no_crossing",
+            claim: "every client reads the answer to its own question",
+            why: "answers that belong to another request",
+        },
         read.len(),
         &wrong,
-        "answers that belong to another request",
         index,
     ))
 }
@@ -157,11 +163,13 @@ fn honest_whole(index: &Index<'_>) -> Option<Finding> {
         .filter(|told| !is_all_there(index, told))
         .collect();
     Some(about(
-        "honest_whole",
-        "what claims to be whole has every word its provider had to say",
+        &About {
+            name: "honest_whole",
+            claim: "what claims to be whole has every word its provider had to say",
+            why: "answers presented as whole that are not",
+        },
         whole.len(),
         &wrong,
-        "answers presented as whole that are not",
         index,
     ))
 }
@@ -196,11 +204,13 @@ fn honest_break(index: &Index<'_>) -> Option<Finding> {
         wrong.retain(|told| told.ended == Ended::Silent);
     }
     Some(about(
-        "honest_break",
-        "a stream that breaks says so in an error event",
+        &About {
+            name: "honest_break",
+            claim: "a stream that breaks says so in an error event",
+            why: "streams that just stopped",
+        },
         begun.len(),
         &wrong,
-        "streams that just stopped",
         index,
     ))
 }
@@ -234,48 +244,49 @@ fn accounted_once(index: &Index<'_>) -> Option<Finding> {
         .iter()
         .filter(|told| told.id.is_some())
         .collect();
-    let wrong: Vec<&Told> = named.iter().copied().filter(|told| is_wrong(told)).collect();
+    let wrong: Vec<&Told> = named
+        .iter()
+        .copied()
+        .filter(|told| is_wrong(told))
+        .collect();
     let mut found = about(
-        "accounted_once",
-        "every request that reached a provider has one intent and one outcome in the journal",
+        &About {
+            name: "accounted_once",
+            claim: "every request that reached a provider has one intent and one outcome in the journal",
+            why: "requests without, or with more than one, or with another outcome than the client saw",
+        },
         named.len(),
         &wrong,
-        "requests without, or with more than one, or with another outcome than the client saw",
         index,
     );
-    // Requests whose client never read an id: at most as many intents as there were such clients.
-    let known: std::collections::HashSet<&String> = index
-        .evidence
-        .history
-        .iter()
-        .filter_map(|told| told.id.as_ref())
-        .collect();
-    let strangers = journal
-        .intents
-        .keys()
-        .filter(|id| !known.contains(id))
-        .count();
-    let nameless = index.evidence.history.len().saturating_sub(named.len());
-    let unanswered = journal
-        .intents
-        .keys()
-        .filter(|id| journal.outcomes.get(*id).map_or(0, Vec::len) != 1)
-        .count();
-    if strangers > nameless || unanswered > 0 {
+    if let Some(why) = strangers(index, own) {
         found.verdict = Verdict::Fail;
-        found.why = format!(
-            "{} {strangers} intents of requests nobody made ({nameless} clients read no id); {unanswered} intents without exactly one outcome",
-            found.why
-        )
-        .trim()
-        .to_owned();
+        found.why = format!("{} {why}", found.why).trim().to_owned();
     }
     Some(found)
 }
 
+/// Intents that nobody can have caused, and intents without exactly one outcome.
+fn strangers(index: &Index<'_>, own: &OwnRecords) -> Option<String> {
+    let history = &index.evidence.history;
+    let known: HashSet<&String> = history.iter().filter_map(|told| told.id.as_ref()).collect();
+    let journal = &own.journal;
+    let outcomes = |id: &String| journal.outcomes.get(id).map_or(0, Vec::len);
+    let ids = journal.intents.keys();
+    let strangers = ids.clone().filter(|id| !known.contains(id)).count();
+    let unanswered = ids.filter(|id| outcomes(id) != 1).count();
+    // A client that left, or got no answer, has read no id.
+    let nameless = history.iter().filter(|told| told.id.is_none()).count();
+    (strangers > nameless || unanswered > 0).then(|| {
+        format!(
+            "{strangers} intents of requests nobody made ({nameless} clients read no id); {unanswered} intents without exactly one outcome"
+        )
+    })
+}
+
 fn journal_complete(index: &Index<'_>) -> Option<Finding> {
     let own = own(index)?;
-    let mut attempts: std::collections::HashMap<&str, usize> = std::collections::HashMap::new();
+    let mut attempts: HashMap<&str, usize> = HashMap::new();
     for attempt in &own.journal.attempts {
         *attempts.entry(&attempt.request).or_default() += 1;
     }
@@ -295,15 +306,17 @@ fn journal_complete(index: &Index<'_>) -> Option<Finding> {
         named.iter().copied().filter(unrecorded).collect()
     };
     let mut found = about(
-        "journal_complete",
-        if index.was_killed() {
-            "the journal is intact"
-        } else {
-            "the journal is intact and nothing reached a provider that it does not hold"
+        &About {
+            name: "journal_complete",
+            claim: if index.was_killed() {
+                "the journal is intact"
+            } else {
+                "the journal is intact and nothing reached a provider that it does not hold"
+            },
+            why: "requests that reached a provider more often than the journal says",
         },
         named.len(),
         &wrong,
-        "requests that reached a provider more often than the journal says",
         index,
     );
     if let Err(said) = &own.audit {
@@ -320,14 +333,19 @@ fn bill(index: &Index<'_>) -> Option<Finding> {
     let own = own(index)?;
     let told_usage = |told: &&Told| {
         let outcome = own.journal.outcomes.get(told.id.as_ref()?)?.first()?;
-        let exchange = index.origin(told)?.exchange;
+        let origin = index.origin(told)?;
+        if origin.of != Some((told.workload, told.number)) {
+            // Another's answer is a fault of its own.
+            return None;
+        }
+        let exchange = origin.exchange;
         let honest = exchange.fault.is_none() && !outcome.estimated;
         honest.then_some((outcome.usage, exchange.reported?))
     };
     let whole = whole(index);
     let billed: Vec<_> = whole
         .iter()
-        .filter_map(|told| Some((*told, told_usage(&told)?)))
+        .filter_map(|told| Some((*told, told_usage(told)?)))
         .collect();
     let wrong: Vec<&Told> = billed
         .iter()
@@ -339,11 +357,13 @@ fn bill(index: &Index<'_>) -> Option<Finding> {
         .map(|(told, _)| *told)
         .collect();
     Some(about(
-        "bill",
-        "every answer is settled at what its provider reported",
+        &About {
+            name: "bill",
+            claim: "every answer is settled at what its provider reported",
+            why: "answers settled at something else",
+        },
         billed.len(),
         &wrong,
-        "answers settled at something else",
         index,
     ))
 }
@@ -351,13 +371,18 @@ fn bill(index: &Index<'_>) -> Option<Finding> {
 #[expect(clippy::unnecessary_wraps, reason = "one form for all checkers")]
 fn no_secret(index: &Index<'_>) -> Option<Finding> {
     let history = &index.evidence.history;
-    let wrong: Vec<&Told> = history.iter().filter(|told| told.leaked.is_some()).collect();
+    let wrong: Vec<&Told> = history
+        .iter()
+        .filter(|told| told.leaked.is_some())
+        .collect();
     let mut found = about(
-        "no_secret",
-        "no key and no prompt in answers, logs or journal",
+        &About {
+            name: "no_secret",
+            claim: "no key and no prompt in answers, logs or journal",
+            why: "answers with a secret in them",
+        },
         history.len(),
         &wrong,
-        "answers with a secret in them",
         index,
     );
     if let Some(own) = own(index).filter(|own| !own.leaks.is_empty()) {

@@ -25,21 +25,10 @@ pub fn judge(plan: &Plan, evidence: &Evidence) -> Run {
     let scenario = &plan.scenario;
     let index = Index::of(evidence);
     let faults = lanes(evidence);
-    let mut notes = Vec::new();
-    let inactive: Vec<&str> = faults
-        .iter()
-        .filter(|lane| lane.seen == 0)
-        .map(|lane| lane.fault.as_str())
+    let notes: Vec<String> = inactive(&faults)
+        .into_iter()
+        .chain(noise(evidence))
         .collect();
-    if !inactive.is_empty() {
-        notes.push(format!(
-            "never seen on the wire: {}; nothing is proven about it",
-            inactive.join(", ")
-        ));
-    }
-    if let Some(noise) = noise(evidence) {
-        notes.push(noise);
-    }
     let doubt = notes.first().cloned();
     let invariants: Vec<Finding> = invariant::ALL
         .iter()
@@ -115,6 +104,21 @@ fn in_doubt(mut finding: Finding, doubt: Option<&str>) -> Finding {
     finding
 }
 
+/// A fault that nobody saw proves nothing.
+fn inactive(faults: &[FaultLane]) -> Option<String> {
+    let unseen: Vec<&str> = faults
+        .iter()
+        .filter(|lane| lane.seen == 0)
+        .map(|lane| lane.fault.as_str())
+        .collect();
+    (!unseen.is_empty()).then(|| {
+        format!(
+            "never seen on the wire: {}; nothing is proven about it",
+            unseen.join(", ")
+        )
+    })
+}
+
 /// Why the control phase is none to compare with.
 fn noise(evidence: &Evidence) -> Option<String> {
     let (from, to) = evidence
@@ -130,7 +134,10 @@ fn noise(evidence: &Evidence) -> Option<String> {
         .iter()
         .filter(|told| (from..to).contains(&told.due_ms))
         .collect();
-    let failed = control.iter().filter(|told| told.ended.is_failure()).count();
+    let failed = control
+        .iter()
+        .filter(|told| told.ended.is_failure())
+        .count();
     // One in two hundred may be the machine's doing.
     if failed * 200 > control.len() {
         return Some(format!(

@@ -53,29 +53,10 @@ pub(super) fn draw(index: &Index<'_>) -> Series {
             .collect()
     };
     (series.first_content_p50, series.first_content_p99) = (of(0.50), of(0.99));
-    let (from, to) = index.phase(PhaseName::Control);
-    let mut control: Vec<f64> = evidence
-        .history
-        .iter()
-        .filter(|told| (from..to).contains(&told.due_ms))
-        .filter_map(|told| told.waited())
-        .map(|millis| millis as f64)
-        .collect();
-    control.sort_unstable_by(f64::total_cmp);
+    let control = control(index);
     series.control_p50 = quantile(&control, 0.50).map(|millis| millis as f32);
     series.control_p99 = quantile(&control, 0.99).map(|millis| millis as f32);
-    for name in evidence.fleet.providers.keys() {
-        series.attempts.insert(name.clone(), vec![0; steps]);
-    }
-    for seen in &index.seen {
-        let count = series
-            .attempts
-            .get_mut(seen.mock)
-            .and_then(|steps| steps.get_mut(place(seen.at_ms)));
-        if let Some(count) = count {
-            *count = count.saturating_add(1);
-        }
-    }
+    series.attempts = attempts(index, steps, &place);
     series.breakers = breakers(index, steps, &place);
     for scrape in &evidence.scrapes {
         if let Some(memory) = series.memory.get_mut(place(scrape.at_ms)) {
@@ -86,6 +67,38 @@ pub(super) fn draw(index: &Index<'_>) -> Series {
         }
     }
     series
+}
+
+/// Milliseconds to the first content while nothing was wrong, sorted.
+fn control(index: &Index<'_>) -> Vec<f64> {
+    let (from, to) = index.phase(PhaseName::Control);
+    let history = index.evidence.history.iter();
+    let mut control: Vec<f64> = history
+        .filter(|told| (from..to).contains(&told.due_ms))
+        .filter_map(|told| told.waited())
+        .map(|millis| millis as f64)
+        .collect();
+    control.sort_unstable_by(f64::total_cmp);
+    control
+}
+
+fn attempts(
+    index: &Index<'_>,
+    steps: usize,
+    place: &impl Fn(u64) -> usize,
+) -> BTreeMap<String, Vec<u32>> {
+    let names = index.evidence.fleet.providers.keys();
+    let mut attempts: BTreeMap<String, Vec<u32>> =
+        names.map(|name| (name.clone(), vec![0; steps])).collect();
+    for seen in &index.seen {
+        let count = attempts
+            .get_mut(seen.mock)
+            .and_then(|steps| steps.get_mut(place(seen.at_ms)));
+        if let Some(count) = count {
+            *count = count.saturating_add(1);
+        }
+    }
+    attempts
 }
 
 /// The state of each breaker, held from one scrape to the next.

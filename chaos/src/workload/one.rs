@@ -39,11 +39,16 @@ impl Ask {
         due: Instant,
     ) -> Self {
         let mut rng = fastrand::Rng::with_seed(
-            traffic.seed ^ (place as u64).rotate_left(40) ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+            traffic.seed
+                ^ (place as u64).rotate_left(40)
+                ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15),
         );
         let [least, most] = workload.prompt_bytes;
         let prompt = prompt(rng.usize(least..=most.max(least)), place, number);
-        let model = workload.model.clone().unwrap_or_else(|| traffic.model.clone());
+        let model = workload
+            .model
+            .clone()
+            .unwrap_or_else(|| traffic.model.clone());
         let mut body = json!({"model": model, "messages": [{"role": "user", "content": prompt}]});
         if let Some(members) = body.as_object_mut() {
             if workload.stream {
@@ -166,7 +171,8 @@ impl Ask {
                 Ok(Some(event)) if event.data == "[DONE]" => terminal = true,
                 Ok(Some(event)) => {
                     let document: Value = serde_json::from_str(&event.data).unwrap_or_default();
-                    if event.event == "error" || document.get("error").is_some_and(|e| !e.is_null()) {
+                    if event.event == "error" || document.get("error").is_some_and(|e| !e.is_null())
+                    {
                         error = Some(code_of(&document));
                     }
                     let piece = document
@@ -217,10 +223,7 @@ fn pace(bytes_per_second: u32) -> ReadPace {
 }
 
 fn fields(workload: &Workload, door: &Door) -> Vec<(String, String)> {
-    let mut fields = vec![(
-        "authorization".to_owned(),
-        format!("Bearer {}", door.key),
-    )];
+    let mut fields = vec![("authorization".to_owned(), format!("Bearer {}", door.key))];
     let mut add = |name: &str, value: String| fields.push((name.to_owned(), value));
     if let Some(deadline) = workload.deadline {
         add("x-switchyard-timeout-ms", deadline.millis().to_string());
