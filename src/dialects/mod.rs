@@ -78,6 +78,21 @@ pub struct UpstreamError {
     pub model_only: bool,
 }
 
+impl UpstreamError {
+    /// An error of which nothing is known but what it comes to.
+    pub(crate) fn bare(outcome: AttemptOutcome) -> Self {
+        Self {
+            outcome,
+            kind: FailureKind::UpstreamFailed,
+            message: None,
+            code: None,
+            retry_in: None,
+            until_date: None,
+            model_only: false,
+        }
+    }
+}
+
 /// What a whole answer shows without being built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerFacts {

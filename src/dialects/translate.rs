@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
 use super::sse::{Event, Framer};
-use super::{AnswerFault, Relay, anthropic, openai};
+use super::{AnswerFault, Relay, UpstreamError, anthropic, openai};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Part, StopReason};
 use crate::domain::{Dialect, Failure, StreamEnd, StreamFacts, StreamFault};
 
@@ -46,6 +46,11 @@ impl OpenaiDecoder {
             return Ok(());
         }
         let facts = openai::read_chunk(&event.data)?;
+        if !facts.is_carried_whole() {
+            return Err(StreamFault::Malformed(
+                "a chunk says what cannot be said in the form that was asked for",
+            ));
+        }
         let value: Value = serde_json::from_slice(&event.data)
             .map_err(|_| StreamFault::Malformed("a chunk is not JSON"))?;
         if !std::mem::replace(&mut self.started, true) {
@@ -69,7 +74,8 @@ impl OpenaiDecoder {
                 .filter(|text| !text.is_empty())
                 .map(str::to_owned)
         };
-        events.extend(text("reasoning_content").map(|text| ChatEvent::Thinking { text }));
+        let thought = text("reasoning_content").or_else(|| text("reasoning"));
+        events.extend(thought.map(|text| ChatEvent::Thinking { text }));
         events.extend(text("content").map(|text| ChatEvent::Text { text }));
         events.extend(text("refusal").map(|text| ChatEvent::Refusal { text }));
         for call in delta
@@ -80,18 +86,13 @@ impl OpenaiDecoder {
         {
             tool_call(call, events);
         }
-        if let Some(finish) = value
-            .pointer("/choices/0/finish_reason")
-            .and_then(Value::as_str)
-        {
-            let reason = match finish {
-                "length" => StopReason::Length,
-                "tool_calls" | "function_call" => StopReason::ToolCalls,
-                "content_filter" => StopReason::ContentFilter,
-                _ => StopReason::End,
-            };
-            events.push(ChatEvent::Stop { reason });
-        }
+        let finish = facts
+            .choices
+            .first()
+            .and_then(|choice| choice.finish.as_deref());
+        events.extend(finish.map(|finish| ChatEvent::Stop {
+            reason: openai::stop_reason(finish),
+        }));
         events.extend(facts.usage.map(|usage| ChatEvent::Usage { usage }));
         Ok(())
     }
@@ -175,6 +176,7 @@ fn note(facts: &mut StreamFacts, event: &ChatEvent) {
         ChatEvent::Stop { reason } => {
             facts.finished = true;
             facts.filtered |= *reason == StopReason::ContentFilter;
+            facts.limited |= *reason == StopReason::Length;
         }
         ChatEvent::Usage { usage } => facts.usage = Some(*usage),
         ChatEvent::Done => facts.terminal = true,
@@ -193,12 +195,13 @@ impl Relay for TranslateRelay {
 
     fn end(&mut self, out: &mut BytesMut) -> Result<StreamEnd, StreamFault> {
         if let Some(event) = self.framer.rest() {
-            self.event(&event, out).map_err(|fault| match fault {
-                StreamFault::Malformed(_) => StreamFault::Truncated,
-                other @ (StreamFault::Reported { .. }
-                | StreamFault::Truncated
-                | StreamFault::TooLarge) => other,
-            })?;
+            // A last event without its blank line still counts if it is whole, and is a cut if it is not. Behind
+            // the finish it takes nothing away (ground rule G3).
+            match self.event(&event, out) {
+                Err(StreamFault::Malformed(_)) if self.facts.finished => {}
+                Err(StreamFault::Malformed(_)) => return Err(StreamFault::Truncated),
+                other => other?,
+            }
         }
         let facts = &self.facts;
         if !(facts.finished || (facts.terminal && facts.content)) {
@@ -227,7 +230,14 @@ pub fn answer_from_stream(dialect: Dialect, body: &Bytes) -> Result<ChatAnswer, 
     let mut framer = Framer::default();
     let mut decoder = Decoder::of(dialect);
     let mut events = Vec::new();
-    let malformed = |_| AnswerFault::Malformed("the stream is no answer");
+    let malformed = |fault| match fault {
+        StreamFault::Reported { outcome, .. } => {
+            AnswerFault::Disguised(UpstreamError::bare(outcome))
+        }
+        StreamFault::Malformed(_) | StreamFault::Truncated | StreamFault::TooLarge => {
+            AnswerFault::Malformed("the stream is no answer")
+        }
+    };
     framer
         .push(body)
         .map_err(|_| AnswerFault::Malformed("the stream is too large"))?;
@@ -297,7 +307,8 @@ fn fold(events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
             "the stream ended before the answer was whole",
         ));
     }
-    if answer.parts.is_empty() && answer.stop == StopReason::End {
+    let may_be_empty = matches!(answer.stop, StopReason::Length | StopReason::ContentFilter);
+    if answer.parts.is_empty() && !may_be_empty {
         return Err(AnswerFault::Empty("the stream has no content"));
     }
     Ok(answer)
@@ -354,4 +365,69 @@ pub fn stream_from_answer(
     }
     encoder.end(out);
     facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::AttemptOutcome;
+
+    fn folded(chunks: &[&str]) -> Result<ChatAnswer, AnswerFault> {
+        let stream: String = chunks
+            .iter()
+            .map(|chunk| format!("data: {chunk}\n\n"))
+            .collect();
+        answer_from_stream(Dialect::Openai, &Bytes::from(stream + "data: [DONE]\n\n"))
+    }
+
+    const STOP: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+
+    #[test]
+    fn p17_a_stream_is_folded_and_an_empty_finish_is_none() {
+        let word = r#"{"id":"x","model":"m","choices":[{"index":0,"delta":{"content":"hi "},"finish_reason":""}]}"#;
+        let answer = folded(&[word, word, STOP]).unwrap();
+        assert_eq!(
+            answer.parts,
+            [Part::Text {
+                text: "hi hi ".to_owned()
+            }]
+        );
+        assert!(
+            matches!(folded(&[word, word]), Err(AnswerFault::Malformed(_))),
+            "cut, however clean its end"
+        );
+    }
+
+    #[test]
+    fn p17_what_a_whole_answer_cannot_say_is_refused_and_not_lost() {
+        let other = r#"{"choices":[{"index":1,"delta":{"content":"two"},"finish_reason":"stop"}]}"#;
+        let word = r#"{"choices":[{"index":0,"delta":{"content":"one"},"finish_reason":null}]}"#;
+        let call = r#"{"choices":[{"index":0,"delta":{"function_call":{"name":"f","arguments":"{}"}},"finish_reason":null}]}"#;
+        let audio =
+            r#"{"choices":[{"index":0,"delta":{"audio":{"data":"aaaa"}},"finish_reason":null}]}"#;
+        for chunks in [[word, other], [other, STOP], [call, STOP], [audio, STOP]] {
+            assert!(
+                matches!(folded(&chunks), Err(AnswerFault::Malformed(_))),
+                "{chunks:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn p13_an_error_inside_a_folded_stream_is_an_error() {
+        let word = r#"{"choices":[{"index":0,"delta":{"content":"half"},"finish_reason":null}]}"#;
+        let failed = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}"#;
+        let said = folded(&[word, failed]).unwrap_err();
+        assert!(
+            matches!(&said, AnswerFault::Disguised(error) if error.outcome == AttemptOutcome::ServerError),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn p14_a_plain_end_without_content_is_no_answer() {
+        assert!(matches!(folded(&[STOP]), Err(AnswerFault::Empty(_))));
+        let limited = STOP.replace("stop", "length");
+        assert!(folded(&[&limited]).is_ok(), "the limit can leave nothing");
+    }
 }

@@ -85,6 +85,8 @@ struct Failed {
 
 /// An error's body is read this far.
 const LARGEST_ERROR: usize = 64 * 1024;
+/// What a stream may say before its first content (ground rule G14).
+const MOST_HELD: usize = 1 << 20;
 /// A whole answer may be this large (fault P32).
 const LARGEST_ANSWER: usize = 64 << 20;
 
@@ -440,7 +442,12 @@ async fn first_event(mut relay: Box<dyn Relay>, mut body: ReplyBody) -> Result<W
     let mut held = BytesMut::new();
     loop {
         match body.piece().await {
-            Some(piece) => relay.feed(&piece?, &mut held)?,
+            Some(piece) => {
+                relay.feed(&piece?, &mut held)?;
+                if held.len() > MOST_HELD {
+                    return Err(Failed::plain(AttemptOutcome::TooLarge));
+                }
+            }
             None => {
                 relay.end(&mut held)?;
                 // Whole without content: only a filter or a limit leaves that.
@@ -460,9 +467,7 @@ async fn first_event(mut relay: Box<dyn Relay>, mut body: ReplyBody) -> Result<W
 
 #[expect(clippy::result_large_err, reason = "moved once, on the rare path")]
 fn complete(facts: &StreamFacts, held: BytesMut) -> Result<WonAnswer, Failed> {
-    let answered =
-        facts.content || facts.filtered || facts.usage.is_some_and(|usage| usage.output.0 > 0);
-    if !answered {
+    if !facts.is_an_answer() {
         return Err(Failed::plain(AttemptOutcome::BadBody));
     }
     Ok(WonAnswer::Complete {

@@ -19,11 +19,19 @@ pub struct StreamFacts {
     pub served_model: Option<String>,
     /// A content filter ended the answer.
     pub filtered: bool,
+    /// The token limit ended the answer.
+    pub limited: bool,
     /// Odd but survivable things seen (`switchyard_quirk_total`).
     pub quirks: u32,
 }
 
 impl StreamFacts {
+    /// Whether this can be a whole answer: a filter or the token limit can leave nothing, a plain end cannot
+    /// (fault P14).
+    pub fn is_an_answer(&self) -> bool {
+        self.content || self.filtered || self.limited
+    }
+
     pub fn estimated_output(&self) -> Tokens {
         Tokens::estimated_from_bytes(usize::try_from(self.content_bytes).unwrap_or(usize::MAX))
     }

@@ -343,3 +343,23 @@ async fn an_answer_that_begins_before_the_request_is_read_is_not_starved() {
     assert_eq!(text_of(&answer), "hi");
     provider.abort();
 }
+
+/// That tokens were counted does not make an answer of nothing (P14, S03).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p14_a_stream_of_nothing_is_no_answer_whatever_it_counted() {
+    let (a, b) = (mock("a").await, mock("b").await);
+    for (finish, of) in [("stop", "b"), ("length", "a")] {
+        let gateway = pair(&a, &b, "").await;
+        let chunk = json!({"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m-a",
+            "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": finish}],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 42, "total_tokens": 51}});
+        a.set(Behaviour::status(200).body(
+            "text/event-stream",
+            format!("data: {chunk}\n\ndata: [DONE]\n\n"),
+        ));
+        let answered = b.requests();
+        let stream = gateway.stream("p").await;
+        assert!(stream.is_done(), "{:?}", stream.events.last());
+        assert_eq!(b.requests() > answered, of == "b", "{finish}");
+    }
+}

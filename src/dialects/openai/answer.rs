@@ -36,8 +36,15 @@ pub fn inspect_answer(body: &[u8]) -> Result<AnswerFacts, AnswerFault> {
 }
 
 /// Decodes an answer of one choice, for when its form has to change.
+///
+/// What the canonical form cannot carry is refused, because it would be lost without a word.
 pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
     let facts = inspect_answer(body)?;
+    if !read(body, Form::Answer).is_ok_and(|said| said.is_carried_whole()) {
+        return Err(AnswerFault::Malformed(
+            "the answer says what cannot be said in the form that was asked for",
+        ));
+    }
     let value: Value = serde_json::from_slice(body)
         .map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
     let text =
@@ -45,7 +52,10 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
     let choice = value.pointer("/choices/0").cloned().unwrap_or(Value::Null);
     let message = choice.get("message").cloned().unwrap_or(Value::Null);
     let mut parts = Vec::new();
-    if let Some(thought) = text(&message, "reasoning_content").filter(|text| !text.is_empty()) {
+    let thought = ["reasoning_content", "reasoning"]
+        .iter()
+        .find_map(|name| text(&message, name).filter(|text| !text.is_empty()));
+    if let Some(thought) = thought {
         parts.push(Part::Thinking {
             text: thought,
             signature: None,
@@ -88,7 +98,7 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
     })
 }
 
-pub(super) fn stop_reason(finish: &str) -> StopReason {
+pub(crate) fn stop_reason(finish: &str) -> StopReason {
     match finish {
         "length" => StopReason::Length,
         "tool_calls" | "function_call" => StopReason::ToolCalls,
@@ -128,6 +138,61 @@ mod tests {
             fault(r#"{"error":{"code":502,"message":"x"}}"#),
             AnswerFault::Disguised(_)
         ));
+    }
+
+    #[test]
+    fn p13_a_choice_that_failed_fails_the_answer() {
+        for choice in [
+            r#"{"message":{"content":"half of"},"finish_reason":"error"}"#,
+            r#"{"message":{"content":"half of"},"finish_reason":"stop","error":{"code":502,"message":"x"}}"#,
+        ] {
+            let body = format!(r#"{{"choices":[{choice}]}}"#);
+            assert!(
+                matches!(fault(&body), AnswerFault::Disguised(error) if error.outcome == crate::domain::AttemptOutcome::ServerError),
+                "{choice}"
+            );
+        }
+    }
+
+    #[test]
+    fn p17_what_the_other_form_cannot_say_is_refused_and_not_lost() {
+        let of = |choices: &str| format!(r#"{{"id":"x","model":"m","choices":[{choices}]}}"#);
+        let choice = |message: &str, more: &str| {
+            format!(r#"{{"index":0,"message":{message},"finish_reason":"stop"{more}}}"#)
+        };
+        let well = choice(r#"{"content":"hi"}"#, "");
+        for refused in [
+            of(&format!(
+                "{well},{}",
+                well.replace("\"index\":0", "\"index\":1")
+            )),
+            of(&well.replace("\"index\":0", "\"index\":1")),
+            of(&choice(
+                r#"{"content":null,"function_call":{"name":"f","arguments":"{}"}}"#,
+                "",
+            )),
+            of(&choice(r#"{"content":"hi","audio":{"data":"aaaa"}}"#, "")),
+            of(&choice(r#"{"content":[{"type":"text","text":"hi"}]}"#, "")),
+            of(&choice(
+                r#"{"content":"hi"}"#,
+                r#","logprobs":{"content":[1]}"#,
+            )),
+        ] {
+            assert!(inspect_answer(refused.as_bytes()).is_ok(), "{refused}");
+            assert!(
+                matches!(
+                    decode_answer(refused.as_bytes()),
+                    Err(AnswerFault::Malformed(_))
+                ),
+                "{refused}"
+            );
+        }
+        let thought = of(&choice(
+            r#"{"content":"hi","reasoning":"hm"}"#,
+            r#","logprobs":null"#,
+        ));
+        let answer = decode_answer(thought.as_bytes()).unwrap();
+        assert_eq!(answer.parts.len(), 2, "{answer:?}");
     }
 
     #[test]

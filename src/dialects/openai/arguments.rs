@@ -57,16 +57,21 @@ pub(super) struct Arguments {
 const MOST_CALLS: usize = 256;
 
 impl Arguments {
-    /// Reads the `tool_calls` of one delta.
-    pub(super) fn read(&mut self, choice: u32, tool_calls: &[u8]) -> Result<(), JsonError> {
+    /// Reads the `tool_calls` of one delta; the bytes of arguments in it.
+    pub(super) fn read(&mut self, choice: u32, tool_calls: &[u8]) -> Result<usize, JsonError> {
         let mut cursor = Cursor::new(tool_calls)?;
         if cursor.next() != Some(b'[') {
-            return Ok(());
+            return Ok(0);
         }
-        cursor.array(|cursor| self.call(choice, cursor))
+        let mut bytes = 0;
+        cursor.array(|cursor| {
+            bytes += self.call(choice, cursor)?;
+            Ok(())
+        })?;
+        Ok(bytes)
     }
 
-    fn call(&mut self, choice: u32, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+    fn call(&mut self, choice: u32, cursor: &mut Cursor<'_>) -> Result<usize, JsonError> {
         let mut index = 0;
         let mut text = None;
         cursor.object(|cursor, key| {
@@ -89,12 +94,11 @@ impl Arguments {
             }
             Ok(())
         })?;
-        if let Some(text) = text
-            && let Some(shape) = self.shape((choice, index))
-        {
+        let Some(text) = text else { return Ok(0) };
+        if let Some(shape) = self.shape((choice, index)) {
             shape.read(&text);
         }
-        Ok(())
+        Ok(text.len())
     }
 
     fn shape(&mut self, call: (u32, u32)) -> Option<&mut Shape> {

@@ -90,22 +90,18 @@ impl SpliceRelay {
                     ));
                 }
             };
+            let mut arguments = 0;
             if let Some(calls) = choice.tool_calls {
-                self.arguments
+                arguments = self
+                    .arguments
                     .read(choice.index, calls)
                     .map_err(|_| StreamFault::Malformed("a tool call has another shape"))?;
             }
             facts.content |= choice.content > 0;
-            facts.content_bytes += choice.content as u64;
+            facts.content_bytes += (choice.content + arguments) as u64;
             if let Some(finish) = choice.finish.as_deref() {
-                if finish == "error" {
-                    return Err(StreamFault::Reported {
-                        outcome: crate::domain::AttemptOutcome::ServerError,
-                        message: String::new(),
-                        code: None,
-                    });
-                }
                 facts.filtered |= finish == "content_filter";
+                facts.limited |= finish == "length";
                 if finish == "tool_calls" {
                     facts.quirks += self.arguments.cut(choice.index);
                 }
@@ -166,13 +162,13 @@ impl Relay for SpliceRelay {
 
     fn end(&mut self, out: &mut BytesMut) -> Result<StreamEnd, StreamFault> {
         if let Some(event) = self.framer.rest() {
-            // A last event without its blank line still counts if it is whole, and is a cut if it is not.
-            self.event(&event, out).map_err(|fault| match fault {
-                StreamFault::Malformed(_) => StreamFault::Truncated,
-                other @ (StreamFault::Reported { .. }
-                | StreamFault::Truncated
-                | StreamFault::TooLarge) => other,
-            })?;
+            // A last event without its blank line still counts if it is whole, and is a cut if it is not. Behind
+            // the finish it takes nothing away (ground rule G3).
+            match self.event(&event, out) {
+                Err(StreamFault::Malformed(_)) if self.facts.finished => {}
+                Err(StreamFault::Malformed(_)) => return Err(StreamFault::Truncated),
+                other => other?,
+            }
         }
         let facts = &self.facts;
         let some_choice_is_open = self.choices.iter().any(|(_, finished)| !finished)
@@ -254,6 +250,34 @@ mod tests {
         let usage = relay.facts().usage.unwrap();
         assert_eq!((usage.input, usage.output), (Tokens(3), Tokens(2)));
         assert_eq!(relay.facts().served_model.as_deref(), Some("m-1"));
+    }
+
+    #[test]
+    fn s18_only_what_was_asked_for_by_number_counts_as_long() {
+        let audio = chunk(
+            &format!(r#"{{"audio":{{"data":"{}"}}}}"#, "a".repeat(4_000)),
+            "null",
+        );
+        let call = chunk(
+            r#"{"tool_calls":[{"index":0,"id":"call_0123456789","type":"function","function":{"name":"look_something_up","arguments":"{}"}}]}"#,
+            "null",
+        );
+        for (event, most) in [(audio, 20), (call, 20), (text(&"a".repeat(4_000)), 4_100)] {
+            let mut relay = plain();
+            let _ = run(&event, &mut relay);
+            let counted = relay.facts().content_bytes;
+            assert!((1..=most).contains(&counted), "{counted} of {event:.60}");
+        }
+    }
+
+    #[test]
+    fn g3_what_breaks_behind_the_finish_takes_nothing_away() {
+        let stream = [role(), text("a"), stop(), "data: {\"choices\":[".into()].concat();
+        let (end, out) = run(&stream, &mut plain());
+        assert_eq!(end, Ok(StreamEnd::Unclean));
+        assert!(out.ends_with(DONE));
+        let cut = [role(), text("a"), "data: {\"choices\":[".into()].concat();
+        assert_eq!(run(&cut, &mut plain()).0, Err(StreamFault::Truncated));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod request;
 mod said;
 mod splice;
 
+pub(crate) use answer::stop_reason;
 pub use answer::{decode_answer, inspect_answer};
 pub use chunk::SpliceRelay;
 pub use encode::{StreamEncoder, encode_answer, encode_error};

@@ -21,8 +21,11 @@ pub(crate) struct Said<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct ChoiceSaid<'a> {
     pub(crate) index: u32,
-    /// Bytes of content: a role alone, an empty text or a null is none (ground rule G1).
+    /// Characters of content as they are written: a role alone, an empty text or a null is none (ground rule G1).
+    /// What is not text counts as little, because nobody asked for a number of its bytes.
     pub(crate) content: usize,
+    /// It says something that only the provider's own form can say.
+    pub(crate) foreign: bool,
     /// The tool calls as they are written, if there are any.
     pub(super) tool_calls: Option<&'a [u8]>,
     pub(crate) finish: Option<Cow<'a, str>>,
@@ -42,12 +45,13 @@ pub(super) fn read(data: &[u8], form: Form) -> Result<Said<'_>, JsonError> {
         Form::Chunk => b"delta",
     };
     let mut said = Said::default();
+    let mut failed = None;
     let mut cursor = Cursor::new(data)?;
     cursor.object(|cursor, key| {
         match key {
             b"model" if !cursor.null()? => said.model = Some(cursor.text()?),
             b"choices" if !cursor.null()? => cursor.array(|cursor| {
-                said.choices.push(choice(cursor, holder)?);
+                said.choices.push(choice(cursor, holder, &mut failed)?);
                 Ok(())
             })?,
             b"usage" if cursor.next() == Some(b'{') => said.usage = usage(cursor)?,
@@ -61,22 +65,24 @@ pub(super) fn read(data: &[u8], form: Form) -> Result<Said<'_>, JsonError> {
         Ok(())
     })?;
     cursor.end()?;
+    said.error = said.error.or(failed);
     Ok(said)
 }
 
-fn choice<'a>(cursor: &mut Cursor<'a>, holder: &[u8]) -> Result<ChoiceSaid<'a>, JsonError> {
+/// `failed` is where a choice leaves its own error; a failed choice fails the answer (fault P13).
+fn choice<'a>(
+    cursor: &mut Cursor<'a>,
+    holder: &[u8],
+    failed: &mut Option<Value>,
+) -> Result<ChoiceSaid<'a>, JsonError> {
     let mut choice = ChoiceSaid::default();
     cursor.object(|cursor, key| {
         if key == holder {
             if !cursor.null()? {
                 cursor.object(|cursor, key| {
                     let value = cursor.skip()?;
-                    if CONTENT.contains(&key) {
-                        let weight = weight(value);
-                        choice.content += weight;
-                        if key == b"tool_calls" && weight > 0 {
-                            choice.tool_calls = Some(value);
-                        }
+                    if !is_nothing(value) {
+                        choice.holds(key, value);
                     }
                     Ok(())
                 })?;
@@ -96,28 +102,60 @@ fn choice<'a>(cursor: &mut Cursor<'a>, holder: &[u8]) -> Result<ChoiceSaid<'a>, 
                 choice.finish = (!matches!(&*finish, "" | "null")).then_some(finish);
             }
             b"finish_reason" => {}
+            b"error" => {
+                let value = cursor.skip()?;
+                if !is_nothing(value) {
+                    *failed = Some(serde_json::from_slice(value).unwrap_or(Value::Null));
+                }
+            }
+            b"logprobs" => choice.foreign |= !is_nothing(cursor.skip()?),
             _ => drop(cursor.skip()?),
         }
         Ok(())
     })?;
+    if choice.finish.as_deref() == Some("error") && failed.is_none() {
+        *failed = Some(serde_json::json!({"code": 500}));
+    }
     Ok(choice)
 }
 
-/// Where a model's words may stand.
-const CONTENT: [&[u8]; 7] = [
-    b"content",
-    b"refusal",
-    b"tool_calls",
-    b"function_call",
-    b"audio",
-    b"reasoning_content",
-    b"reasoning",
-];
+impl<'a> ChoiceSaid<'a> {
+    /// Takes note of one member of the message or delta that is not empty.
+    fn holds(&mut self, key: &[u8], value: &'a [u8]) {
+        /// A call or a piece of audio is content, however long it is.
+        const A_LITTLE: usize = 8;
+        match key {
+            b"content" | b"refusal" | b"reasoning_content" | b"reasoning" => {
+                self.content += value.len().saturating_sub(2).max(1);
+                // Parts instead of a text.
+                self.foreign |= !value.starts_with(b"\"");
+            }
+            b"tool_calls" => {
+                self.content += A_LITTLE;
+                self.tool_calls = Some(value);
+            }
+            b"function_call" | b"audio" => {
+                self.content += A_LITTLE;
+                self.foreign = true;
+            }
+            b"annotations" | b"reasoning_details" => self.foreign = true,
+            _ => {}
+        }
+    }
+}
 
-fn weight(value: &[u8]) -> usize {
-    match value {
-        b"null" | b"\"\"" | b"[]" | b"{}" => 0,
-        value => value.len().saturating_sub(2).max(1),
+fn is_nothing(value: &[u8]) -> bool {
+    matches!(value, b"null" | b"\"\"" | b"[]" | b"{}")
+}
+
+impl Said<'_> {
+    /// Whether its one choice can be said in another form without losing anything (fault P17).
+    pub(crate) fn is_carried_whole(&self) -> bool {
+        self.choices.len() <= 1
+            && self
+                .choices
+                .iter()
+                .all(|choice| choice.index == 0 && !choice.foreign)
     }
 }
 
