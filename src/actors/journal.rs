@@ -12,7 +12,9 @@ use super::clock::at_most;
 use super::member::{Crash, Member, Stage};
 use super::slot::{Seat, Slot};
 use crate::config::{JournalMode, JournalOnFailure, JournalSettings};
-use crate::store::journal::{JournalError, JournalHandle, JournalOptions, Opened, Record, open};
+use crate::store::journal::{
+    JournalError, JournalHandle, JournalOptions, Opened, Record, Written, open,
+};
 use crate::telemetry::metrics::GatewayMetrics;
 
 /// Where requests and actors hand in their records.
@@ -54,28 +56,35 @@ impl JournalDesk {
             && self.inner.settings.on_failure == JournalOnFailure::Refuse
     }
 
-    /// Hands in an intent; resolves when it is safe to send the request.
+    /// Hands in an intent, and tells whether it was taken: an outcome may follow only where an intent stands or
+    /// may yet stand. The future resolves when it is safe to send the request.
     pub fn intent(
         &self,
         record: &Record<'_>,
-    ) -> impl Future<Output = Result<(), JournalError>> + Send + use<> {
+    ) -> (
+        bool,
+        impl Future<Output = Result<(), JournalError>> + Send + use<>,
+    ) {
         let strict = self.must_be_written();
-        let written = match self.inner.handle.load().as_ref() {
-            Some(handle) => Some(handle.append_and_wait(record)),
-            None if strict => None,
-            None => return futures_util::future::Either::Left(std::future::ready(Ok(()))),
-        };
+        let handle = self.inner.handle.load();
+        let written = handle.as_ref().map(|handle| handle.append_and_wait(record));
+        let taken = written.as_ref().is_some_and(Written::was_taken);
         let patience = self.inner.settings.shed_after;
-        futures_util::future::Either::Right(async move {
+        let safe = async move {
             let Some(written) = written else {
-                return Err(JournalError::Unwritable);
+                return if strict {
+                    Err(JournalError::Unwritable)
+                } else {
+                    Ok(())
+                };
             };
             // A disk this slow is as good as none: better an honest 503 than a queue of requests.
             let done = at_most(patience, written)
                 .await
                 .unwrap_or(Err(JournalError::Unwritable));
             if strict { done } else { Ok(()) }
-        })
+        };
+        (taken, safe)
     }
 
     /// Hands in a record nobody waits for.

@@ -53,6 +53,8 @@ pub(super) struct Account {
     first_content: Option<Duration>,
     pub(super) served_model: Option<String>,
     pub(super) race: Option<RaceResult>,
+    /// No intent stands in the journal, so no outcome may.
+    unrecorded: bool,
     written: bool,
 }
 
@@ -76,6 +78,7 @@ impl Account {
             first_content: None,
             served_model: None,
             race: None,
+            unrecorded: false,
             written: false,
         }
     }
@@ -92,6 +95,11 @@ impl Account {
             max_output: request.estimate.output,
             config_version: request.published.settings.version,
         })
+    }
+
+    /// The journal did not take the intent.
+    pub(super) fn has_no_intent(&mut self) {
+        self.unrecorded = true;
     }
 
     /// Nothing was sent and no intent stands: there is nothing to account for.
@@ -149,23 +157,25 @@ impl Account {
             Ending::Failed(kind) => ("failed", kind.status(), kind.code()),
             Ending::Left => ("cancelled", 499, "cancelled"),
         };
-        let served = self.served_by.as_ref();
-        // Lost only while the disk fails, and then it is counted there.
-        let _ = self.news.journal.append(&Record::Outcome(OutcomeRecord {
-            request: request.id,
-            how,
-            kind,
-            status,
-            attempts: self.attempts,
-            provider: served.map(|served| served.provider.as_str()),
-            model: served.map(|served| served.model.as_str()),
-            served_model: self.served_model.as_deref(),
-            usage: self.usage,
-            estimated: self.estimated,
-            first_content: self.first_content,
-            took,
-            race: self.race.map(RaceResult::label),
-        }));
+        if !self.unrecorded {
+            let served = self.served_by.as_ref();
+            // Lost only while the disk fails, and then it is counted there.
+            let _ = self.news.journal.append(&Record::Outcome(OutcomeRecord {
+                request: request.id,
+                how,
+                kind,
+                status,
+                attempts: self.attempts,
+                provider: served.map(|served| served.provider.as_str()),
+                model: served.map(|served| served.model.as_str()),
+                served_model: self.served_model.as_deref(),
+                usage: self.usage,
+                estimated: self.estimated,
+                first_content: self.first_content,
+                took,
+                race: self.race.map(RaceResult::label),
+            }));
+        }
         if let Some(pool) = request.route.chain.first() {
             self.news.metrics.request_ended(&RequestStory {
                 pool: &pool.cell.metrics,

@@ -141,7 +141,11 @@ impl Dispatch {
             return Err(gave_up(&poison, 0).retry_after(left));
         }
         // On its way to the disk while the request is placed; awaited before the first send (G8).
-        let mut intent = Some(self.journal().intent(&account.intent()));
+        let (taken, intent) = self.journal().intent(&account.intent());
+        if !taken {
+            account.has_no_intent();
+        }
+        let mut intent = Some(intent);
         let mut search = Search::new(request, &self.clock);
         if let Some(pool) = request.route.chain.first() {
             pool.cell.retries.request(now);
@@ -151,7 +155,6 @@ impl Dispatch {
             if let Some(intent) = intent.take()
                 && intent.await.is_err()
             {
-                account.void();
                 return Err(audit_unavailable());
             }
             let started = Instant::now();

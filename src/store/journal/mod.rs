@@ -15,4 +15,6 @@ mod writer;
 
 pub use record::{AttemptRecord, IntentRecord, OutcomeRecord, Record};
 pub use verify::{VerifyReport, verify};
-pub use writer::{JournalError, JournalHandle, JournalHealth, JournalOptions, Opened, open};
+pub use writer::{
+    JournalError, JournalHandle, JournalHealth, JournalOptions, Opened, Written, open,
+};

@@ -83,6 +83,13 @@ pub(super) fn split_line(line: &[u8]) -> Option<(&[u8], Chain)> {
     Some((body, unhex(hex)?))
 }
 
+/// A whole record with another byte where its line break was: no write that was cut off leaves that.
+pub(super) fn ends_oddly(line: &[u8], before: &Chain) -> bool {
+    line.split_last()
+        .and_then(|(_, line)| split_line(line))
+        .is_some_and(|(body, claimed)| link(before, body) == claimed)
+}
+
 pub(super) fn file_name(first_seq: u64) -> String {
     format!("journal-{first_seq:020}.jsonl")
 }

@@ -281,6 +281,66 @@ fn a27_a_digit_in_capitals_is_a_changed_byte() {
     assert!(damaged.broken.is_some());
 }
 
+/// A start must not take a changed record for a torn one and cut it away.
+#[test]
+fn a27_a_change_in_the_last_record_survives_a_start() {
+    let end = |bytes: &[u8]| bytes.len() - 1;
+    for place in [40, 0] {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 1..4);
+        let path = last_segment(folder.path());
+        let mut bytes = fs::read(&path).unwrap();
+        let at = end(&bytes) - place;
+        bytes[at] ^= 0x10;
+        fs::write(&path, &bytes).unwrap();
+        let opened = write(folder.path(), 10..11);
+        assert!(!opened.repaired && opened.alarm.is_some(), "{opened:?}");
+        assert!(fs::read(&path).unwrap().starts_with(&bytes));
+        assert!(!verify(folder.path()).unwrap().intact());
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no task runs here, and the thread that writes has a clock of its own"
+)]
+/// Waits for the disk that fails to have failed, and for one that is well to have taken what it was owed.
+fn a_moment() {
+    std::thread::sleep(Duration::from_millis(900));
+}
+
+#[test]
+fn x11_no_outcome_stands_without_its_intent_and_none_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ended, end) = std::sync::mpsc::channel();
+    let (handle, _) = open(options(folder.path()), move || {
+        ended.send(()).unwrap_or_default();
+    })
+    .unwrap();
+    // One whose intent is written, and one whose intent is lost with the disk.
+    let before = handle.append_and_wait(&intent(1));
+    drop(before);
+    a_moment();
+    handle.fail_next_writes(true);
+    let lost = handle.append_and_wait(&intent(2));
+    assert!(lost.was_taken());
+    drop(lost);
+    a_moment();
+    // Both end while the disk is full.
+    handle.append(&outcome(1)).unwrap();
+    handle.append(&attempt(2)).unwrap();
+    handle.append(&outcome(2)).unwrap();
+    a_moment();
+    handle.fail_next_writes(false);
+    a_moment();
+    drop(handle);
+    end.recv_timeout(Duration::from_secs(5)).unwrap();
+    let report = verify(folder.path()).unwrap();
+    assert!(report.intact(), "{report}");
+    assert_eq!((report.intents, report.outcomes, report.open), (1, 1, 0));
+    assert_eq!(report.attempts, 0, "a record of a request that never was");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
@@ -289,7 +349,7 @@ proptest! {
         write(folder.path(), 1..3);
         let path = super::segment::segments(folder.path()).unwrap().remove(0);
         let mut bytes = fs::read(&path).unwrap();
-        let at = place.index(bytes.len() - 1);
+        let at = place.index(bytes.len());
         bytes[at] ^= flip;
         fs::write(&path, &bytes).unwrap();
         prop_assert!(!verify(folder.path()).unwrap().intact());

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::segment::{Chain, FIRST_CHAIN, hex, link, next_line, segments, split_line};
+use super::segment::{Chain, FIRST_CHAIN, ends_oddly, hex, link, next_line, segments, split_line};
 
 /// What a walk over a journal found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -147,7 +147,7 @@ impl Walk {
         let mut number = 0;
         while let Some(whole) = next_line(&mut reader, &mut line)? {
             number += 1;
-            if !whole && last {
+            if !whole && last && !ends_oddly(&line, &self.chain) {
                 self.report.torn_tail = true;
                 return Ok(());
             }

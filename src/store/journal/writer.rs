@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 
 use super::record::{Record, encode};
 use super::segment::{
-    Chain, FIRST_CHAIN, create, file_name, link, next_line, push_line, segments, split_line,
+    Chain, FIRST_CHAIN, create, ends_oddly, file_name, link, next_line, push_line, segments,
+    split_line,
 };
 use super::verify::Line;
 use crate::config::JournalMode;
@@ -261,6 +262,13 @@ pub struct Written {
     unasked: Option<Arc<Shared>>,
 }
 
+impl Written {
+    /// Whether the record stands in line for the disk.
+    pub fn was_taken(&self) -> bool {
+        self.pushed.is_ok()
+    }
+}
+
 impl Future for Written {
     type Output = Result<(), JournalError>;
 
@@ -314,6 +322,7 @@ pub fn open(
         seq: found.last_seq,
         chain: found.chain,
         out: Vec::new(),
+        owed: Owed::default(),
     };
     writer
         .new_segment()
@@ -484,7 +493,9 @@ fn read_segment(
                 ))
             });
         let Some((body, claimed, record)) = parsed else {
-            if last && reader_is_at_end(&mut reader)? {
+            // Only what was never written whole is cut. A record that was, and is not one now, was changed.
+            let torn = !whole && !ends_oddly(&line, &found.chain);
+            if torn && last && reader_is_at_end(&mut reader)? {
                 found.opened.repaired = true;
                 return cut_tail(path, good);
             }
@@ -545,19 +556,122 @@ struct Writer {
     seq: u64,
     chain: Chain,
     out: Vec<u8>,
+    owed: Owed,
+}
+
+/// What a failing disk has left to be put right.
+#[derive(Debug, Default)]
+struct Owed {
+    /// Records whose intent stands on the disk; they follow as soon as something can be written again.
+    records: Vec<Vec<u8>>,
+    bytes: usize,
+    /// Requests whose intent was lost: none of their further records may be written, or an outcome would
+    /// stand there without an intent.
+    orphans: HashSet<String>,
+}
+
+impl Owed {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.orphans.is_empty()
+    }
+
+    /// Takes over a record that could not be written; whether it is lost.
+    fn take(&mut self, members: &[u8]) -> bool {
+        match read_members(members) {
+            Some(("intent", request)) => {
+                if self.bytes < MOST_PENDING {
+                    self.bytes += request.len();
+                    self.orphans.insert(request);
+                }
+                true
+            }
+            Some(("outcome", request)) if self.orphans.remove(&request) => true,
+            Some((_, request)) if self.orphans.contains(&request) => true,
+            _ if self.bytes >= MOST_PENDING => true,
+            _ => {
+                self.bytes += members.len();
+                self.records.push(members.to_vec());
+                false
+            }
+        }
+    }
+
+    /// Whether this record belongs to a request whose intent was lost.
+    fn is_orphan(&mut self, members: &[u8]) -> bool {
+        match read_members(members) {
+            Some(("outcome", request)) => self.orphans.remove(&request),
+            Some((_, request)) => self.orphans.contains(&request),
+            None => false,
+        }
+    }
+
+    /// Everything kept has been written.
+    fn paid(&mut self) {
+        self.records.clear();
+        self.bytes = self.orphans.iter().map(String::len).sum();
+    }
+}
+
+/// Kind and request of an encoded record; only looked at while the disk fails.
+fn read_members(members: &[u8]) -> Option<(&'static str, String)> {
+    #[derive(serde::Deserialize)]
+    struct Members<'a> {
+        kind: &'a str,
+        request: Option<&'a str>,
+    }
+    let whole = [b"{", members, b"}"].concat();
+    let read: Members<'_> = serde_json::from_slice(&whole).ok()?;
+    let kind = match read.kind {
+        "intent" => "intent",
+        "outcome" => "outcome",
+        _ => "other",
+    };
+    Some((kind, read.request?.to_owned()))
+}
+
+impl Pending {
+    /// Leaves out the records that `wanted` does not want.
+    fn keep(&mut self, mut wanted: impl FnMut(&[u8]) -> bool) {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for members in records(self) {
+            if wanted(members) {
+                bytes.extend_from_slice(members);
+                ends.push(bytes.len());
+            }
+        }
+        (self.bytes, self.ends) = (bytes, ends);
+    }
+}
+
+fn records(batch: &Pending) -> impl Iterator<Item = &[u8]> {
+    let starts = std::iter::once(0).chain(batch.ends.iter().copied());
+    starts
+        .zip(&batch.ends)
+        .map(|(start, end)| batch.bytes.get(start..*end).unwrap_or_default())
 }
 
 impl Writer {
-    fn write(&mut self, batch: Pending) {
+    fn write(&mut self, mut batch: Pending) {
         let (seq, chain, good) = (self.seq, self.chain, self.written);
         self.out.clear();
-        let mut start = 0;
-        for end in &batch.ends {
-            self.seq += 1;
-            let members = batch.bytes.get(start..*end).unwrap_or_default();
-            self.chain = push_line(&mut self.out, self.seq, members, &self.chain);
-            start = *end;
+        let mut lost = 0;
+        if !self.owed.is_empty() {
+            // Before anything is written: what is dropped here is dropped whether or not the write succeeds.
+            let before = batch.ends.len();
+            batch.keep(|members| !self.owed.is_orphan(members));
+            lost = (before - batch.ends.len()) as u64;
         }
+        for members in self
+            .owed
+            .records
+            .iter()
+            .map(Vec::as_slice)
+            .chain(records(&batch))
+        {
+            self.seq += 1;
+            self.chain = push_line(&mut self.out, self.seq, members, &self.chain);
+        }
+        let lines = self.seq - seq;
         self.health
             .busy_since_ms
             .store(wall_ms(), Ordering::Relaxed);
@@ -570,9 +684,8 @@ impl Writer {
         let answer = match done {
             Ok(()) => {
                 self.health.unwritable.store(false, Ordering::Relaxed);
-                self.health
-                    .records
-                    .fetch_add(batch.ends.len() as u64, Ordering::Relaxed);
+                self.health.records.fetch_add(lines, Ordering::Relaxed);
+                self.owed.paid();
                 Ok(())
             }
             Err(error) => {
@@ -583,18 +696,27 @@ impl Writer {
                     self.failed = Some((self.path.clone(), good));
                 }
                 self.health.unwritable.store(true, Ordering::Relaxed);
-                self.health
-                    .lost
-                    .fetch_add(batch.ends.len() as u64, Ordering::Relaxed);
+                let more = records(&batch).filter(|members| self.owed.take(members));
+                lost += more.count() as u64;
                 Err(JournalError::Unwritable)
             }
         };
+        if lost > 0 {
+            self.health.lost.fetch_add(lost, Ordering::Relaxed);
+        }
         for waiter in batch.waiters {
             let _ = waiter.send(answer.clone());
         }
         if self.written >= self.options.segment_bytes {
             // A failure leaves the full segment in use; the next batch tries again.
             let _ = self.new_segment();
+        }
+    }
+
+    /// Writes what is owed, if nobody's record has taken it along.
+    fn settle(&mut self) {
+        if self.file.is_some() && !self.owed.records.is_empty() {
+            self.write(Pending::default());
         }
     }
 
@@ -663,6 +785,7 @@ fn run(shared: &Shared) {
             let _ = writer.new_segment();
         }
         shared.drain(&mut writer);
+        writer.settle();
         if closed {
             if let Some(file) = &writer.file {
                 let _ = file.sync_data();
