@@ -148,18 +148,7 @@ pub async fn conduct(
         phases: plan.scenario.phases,
         model: world.model.clone(),
     };
-    let (tell, told) = mpsc::unbounded_channel();
-    let mut workloads = JoinSet::new();
-    for (place, workload) in plan.scenario.workloads.iter().enumerate() {
-        let workload = Arc::new(workload.clone());
-        workloads.spawn(workload::run(
-            place,
-            workload,
-            traffic.clone(),
-            tell.clone(),
-        ));
-    }
-    drop(tell);
+    let (mut workloads, told) = begin(&plan.scenario, &traffic);
     let listening = tokio::spawn(listen(told, epoch, progress.clone()));
     let fleet = Arc::new(std::mem::take(&mut world.fleet));
     let (stop, stopped) = oneshot::channel();
@@ -195,6 +184,22 @@ pub async fn conduct(
         own,
         still_under_way,
     })
+}
+
+/// Starts every workload; what they tell ends with the last of them.
+fn begin(scenario: &Scenario, traffic: &Traffic) -> (JoinSet<()>, mpsc::UnboundedReceiver<Told>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let mut workloads = JoinSet::new();
+    for (place, workload) in scenario.workloads.iter().enumerate() {
+        let workload = Arc::new(workload.clone());
+        workloads.spawn(workload::run(
+            place,
+            workload,
+            traffic.clone(),
+            tell.clone(),
+        ));
+    }
+    (workloads, told)
 }
 
 /// The last phase has the length that was needed.

@@ -24,11 +24,30 @@ macro_rules! pack {
     };
 }
 
-const PACKS: &[Pack] = &[pack!(
-    "smoke",
-    "a minute: the promises in short",
-    ["one_down", "streams_cut", "clients_leave", "gateway_killed",]
-)];
+const PACKS: &[Pack] = &[
+    pack!(
+        "smoke",
+        "a minute: the promises in short",
+        ["one_down", "streams_cut", "clients_leave", "gateway_killed"]
+    ),
+    pack!(
+        "provider",
+        "providers that fail, hang, crawl, throttle and disappear, under full traffic",
+        [
+            "provider_down",
+            "provider_hangs",
+            "brown_out",
+            "partly_failing",
+            "all_half",
+            "all_down",
+            "flapping",
+            "throttled",
+            "key_revoked",
+            "connections",
+            "long_tail"
+        ]
+    ),
+];
 
 /// All packs, in the order a reader wants them.
 #[must_use]
