@@ -16,7 +16,7 @@ use crate::policy::latency::LatencySketch;
 use crate::policy::panic::Throttle;
 use crate::policy::quarantine::extend;
 use crate::policy::retry::RetryBudget;
-use crate::policy::score::PeakEwma;
+use crate::policy::score::{PeakEwma, Waits};
 use crate::policy::window::SlidingWindow;
 use crate::telemetry::metrics::{EndpointMetrics, KeyMetrics, PoolMetrics};
 
@@ -62,6 +62,7 @@ pub struct EndpointCell {
     pub in_flight: AtomicU32,
     pub limit: AdaptiveLimit,
     cost: [PeakEwma; Shape::COUNT],
+    waits: [Waits; Shape::COUNT],
     first_content: [LatencySketch; Shape::COUNT],
     pub gaps: LatencySketch,
     pub metrics: EndpointMetrics,
@@ -82,6 +83,7 @@ impl EndpointCell {
             in_flight: AtomicU32::new(0),
             limit: AdaptiveLimit::new(max_in_flight),
             cost: Default::default(),
+            waits: Default::default(),
             first_content: Default::default(),
             gaps: LatencySketch::new(),
             metrics,
@@ -106,6 +108,10 @@ impl EndpointCell {
 
     pub fn cost(&self, shape: Shape) -> &PeakEwma {
         &self.cost[shape.index()]
+    }
+
+    pub fn waits(&self, shape: Shape) -> &Waits {
+        &self.waits[shape.index()]
     }
 
     pub fn first_content(&self, shape: Shape) -> &LatencySketch {

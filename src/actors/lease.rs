@@ -14,7 +14,7 @@ use super::pool::PoolMessage;
 use super::provider::{ProbeEnd, ProviderMessage};
 use super::slot::Slot;
 use crate::config::ProviderSettings;
-use crate::domain::{AttemptOutcome, KeyName, ModelName, Moment, Shape, Tokens, Usage};
+use crate::domain::{AttemptOutcome, KeyName, Mode, ModelName, Moment, Shape, Tokens, Usage};
 use crate::policy::quarantine::{LEAST_COOLDOWN, LONGEST_PUSHBACK};
 
 /// What a key may do per minute, as configured; `None` is no limit of our own.
@@ -76,10 +76,15 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// What a second leg costs on top: all of the input, and little of the output, because whichever leg
-    /// loses is cancelled at the other's first content.
-    pub fn second_leg(&self) -> Tokens {
-        Tokens(self.input.0.saturating_add(self.output.0 / 8))
+    /// What a second leg costs on top: all of the input, and of the output what its provider makes before it is
+    /// cancelled: next to nothing of a stream, which ends at the other's first content.
+    pub fn second_leg(&self, mode: Mode) -> Tokens {
+        const A_FEW: u64 = 16;
+        let output = match mode {
+            Mode::Stream => self.output.0.min(A_FEW),
+            Mode::Whole => self.output.0 / 8,
+        };
+        Tokens(self.input.0.saturating_add(output))
     }
 }
 
@@ -99,6 +104,8 @@ pub struct Lease {
     shape: Shape,
     taken_at: Moment,
     phase: Phase,
+    /// Sent, and no content came yet.
+    waits: bool,
     probe: bool,
     clock: Clock,
 }
@@ -126,6 +133,7 @@ impl Lease {
             shape: terms.shape,
             taken_at: now,
             phase: Phase::Unsent,
+            waits: false,
             probe: terms.probe,
             clock,
         }
@@ -152,11 +160,23 @@ impl Lease {
     /// From here on the provider may bill us.
     pub fn sent(&mut self) {
         self.phase = Phase::Sent;
+        self.waits = true;
+        self.target
+            .endpoint
+            .waits(self.shape)
+            .begins(self.clock.now());
+    }
+
+    fn waits_no_longer(&mut self, served: bool, now: Moment) {
+        if std::mem::replace(&mut self.waits, false) {
+            self.target.endpoint.waits(self.shape).ends(served, now);
+        }
     }
 
     /// Content began this long after the send.
-    pub fn first_content(&self, after: Duration) {
+    pub fn first_content(&mut self, after: Duration) {
         let now = self.clock.now();
+        self.waits_no_longer(true, now);
         let endpoint = &self.target.endpoint;
         let millis = after.as_secs_f32() * 1_000.0;
         endpoint.cost(self.shape).observe(millis, now);
@@ -306,6 +326,9 @@ pub(super) fn clamped(tokens: Tokens) -> u32 {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if self.waits {
+            self.waits_no_longer(false, self.clock.now());
+        }
         let target = &self.target;
         target.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
         target.endpoint.metrics.in_flight.decrement(1.0);

@@ -18,7 +18,7 @@ use super::slot::{Seat, Slot};
 use super::wish::{Refusal, RefusalKind, Wish};
 use crate::config::HedgeSettings;
 use crate::domain::{Moment, Shape};
-use crate::policy::hedge::{HedgeSituation, hedge_after};
+use crate::policy::hedge::{HedgeSituation, hedge_after, hedge_quantile};
 
 pub enum RaceMessage {
     /// The first leg is slower than most: may a second one start?
@@ -40,6 +40,8 @@ pub(crate) struct RaceStrategy {
     pub(super) seat: Arc<Seat>,
     pub(super) pool: Arc<Slot<PoolMessage>>,
     pub(super) hedge: HedgeSettings,
+    /// The share of requests that are done before a second leg starts.
+    pub(super) patience: f32,
 }
 
 const LEARN_EVERY: Duration = Duration::from_secs(1);
@@ -97,13 +99,14 @@ impl RaceStrategy {
     }
 
     /// Publishes for each prompt class when a second leg would start.
-    fn learn(&self, now: Moment) {
-        for shape in Shape::all() {
-            let p95 = self.cell.first_content[shape.index()].quantile(0.95, now);
-            self.cell
-                .set_hedge_after(shape, hedge_after(p95, self.situation(shape, now)));
-        }
+    fn learn(&mut self, now: Moment) {
         let ratio = self.cell.hedges.ratio(now);
+        self.patience = hedge_quantile(self.patience, ratio, self.hedge.budget_share);
+        for shape in Shape::all() {
+            let due = self.cell.first_content[shape.index()].quantile(self.patience, now);
+            self.cell
+                .set_hedge_after(shape, hedge_after(due, self.situation(shape, now)));
+        }
         self.cell.metrics.hedge_ratio.set(f64::from(ratio.get()));
         self.seat
             .set_health(if self.hedge.enabled { "hedging" } else { "off" });
@@ -111,11 +114,11 @@ impl RaceStrategy {
 
     fn may_hedge(&self, wish: &Wish, now: Moment) -> bool {
         let situation = self.situation(wish.shape, now);
-        let p95 = self.cell.first_content[wish.shape.index()].quantile(0.95, now);
-        if hedge_after(p95, situation).is_none() {
+        let due = self.cell.first_content[wish.shape.index()].quantile(self.patience, now);
+        if hedge_after(due, situation).is_none() {
             return false;
         }
-        let cost = wish.estimate.second_leg();
+        let cost = wish.estimate.second_leg(wish.shape.mode);
         self.cell
             .hedges
             .try_hedge(cost, self.hedge.budget_share, now)

@@ -456,6 +456,7 @@ impl System {
             seat: Arc::clone(&seat),
             pool: Arc::clone(&pool_slot),
             hedge: hedge.clone(),
+            patience: crate::policy::hedge::SOONEST_QUANTILE,
         })
     }
 

@@ -239,6 +239,11 @@ impl Dispatch {
             left: request.deadline.saturating_duration_since(Instant::now()),
             // What no other target would take back must not use up what others need.
             budget: attempts_left
+                && !request
+                    .route
+                    .chain
+                    .iter()
+                    .all(|pool| pool.cell.throttle.is_hopeless(now))
                 && failure.outcome.retry() == RetryRule::Elsewhere
                 && lost.leg.lease.target().pool.retries.try_spend(terms, now),
             well_endpoints_failed: search.broken.iter().filter(|(_, well)| *well).count(),
@@ -385,10 +390,10 @@ impl Dispatch {
             Ok(Err(refusal)) => {
                 if !dual && refusal.why != RefusalKind::NoRace {
                     // Granted, but there was no target: the budget gets its tokens back.
-                    entry
-                        .cell
-                        .hedges
-                        .refund(request.estimate.second_leg(), self.clock.now());
+                    entry.cell.hedges.refund(
+                        request.estimate.second_leg(request.shape.mode),
+                        self.clock.now(),
+                    );
                 }
                 None
             }
@@ -621,9 +626,7 @@ impl Search {
             .retain(|before| before.endpoint != tried.endpoint || before.key != tried.key);
         self.tried.push(tried);
         if lost.failure.outcome == AttemptOutcome::ServerError {
-            let health = target.endpoint.health.snapshot(now);
-            let well =
-                health.successes >= 4 && health.successes >= health.failures.saturating_mul(4);
+            let well = target.endpoint.health.snapshot(now).is_well();
             let known = self
                 .broken
                 .iter()

@@ -201,10 +201,16 @@ impl Breaker {
 }
 
 fn trips_it(health: &Health) -> bool {
-    let all = health.successes + health.failures;
-    #[expect(clippy::cast_precision_loss, reason = "a ratio of small counts")]
-    let success_share = health.successes as f32 / all.max(1) as f32;
-    health.consecutive_failures >= ROW || (all >= ENOUGH && success_share < LEAST_SUCCESS)
+    let too_many = |successes: u32, failures: u32| {
+        let all = successes + failures;
+        #[expect(clippy::cast_precision_loss, reason = "a ratio of small counts")]
+        let success_share = successes as f32 / all.max(1) as f32;
+        all >= ENOUGH && success_share < LEAST_SUCCESS
+    };
+    // The last two seconds count by themselves: at a high rate a good past would hide them for seconds.
+    health.consecutive_failures >= ROW
+        || too_many(health.successes, health.failures)
+        || too_many(health.recent_successes, health.recent_failures)
 }
 
 /// 1 s, 2 s, 4 s, 5 s …, each longer by up to a quarter.
@@ -240,6 +246,7 @@ mod tests {
             successes: 0,
             failures: consecutive_failures,
             consecutive_failures,
+            ..Health::default()
         })
     }
 
@@ -274,20 +281,37 @@ mod tests {
             successes: 16,
             failures: 4,
             consecutive_failures: 1,
+            ..Health::default()
         };
         assert_eq!(breaker.step(BreakerEvent::Failed(fair), NOW, 0.0), None);
         let few = Health {
             successes: 1,
             failures: 3,
             consecutive_failures: 3,
+            ..Health::default()
         };
         assert_eq!(breaker.step(BreakerEvent::Failed(few), NOW, 0.0), None);
         let poor = Health {
             successes: 15,
             failures: 5,
             consecutive_failures: 1,
+            ..Health::default()
         };
         assert!(breaker.step(BreakerEvent::Failed(poor), NOW, 0.0).is_some());
+        let poor_now = Health {
+            successes: 1_015,
+            failures: 6,
+            consecutive_failures: 1,
+            recent_successes: 15,
+            recent_failures: 6,
+        };
+        let mut breaker = Breaker::default();
+        assert!(
+            breaker
+                .step(BreakerEvent::Failed(poor_now), NOW, 0.0)
+                .is_some(),
+            "a good past hides nothing"
+        );
     }
 
     #[test]

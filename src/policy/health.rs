@@ -12,20 +12,30 @@ pub struct Health {
     pub successes: u32,
     pub failures: u32,
     pub consecutive_failures: u32,
+    /// Of this second and the one before.
+    pub recent_successes: u32,
+    pub recent_failures: u32,
 }
 
 impl Health {
-    /// The share of failures; none while there is nothing to judge by.
+    /// The share of failures, of the last seconds or the last moment, whichever is worse; none while there is
+    /// nothing to judge by.
     pub fn fault_share(&self) -> Score {
-        let all = self.successes + self.failures;
-        #[expect(clippy::cast_precision_loss, reason = "a ratio of small counts")]
-        let share = self.failures as f32 / all.max(1) as f32;
-        // A single failure among few is noise, not a share.
-        if all < 5 {
-            Score::NONE
-        } else {
-            Score::new(share)
-        }
+        let share = |successes: u32, failures: u32| {
+            let all = successes + failures;
+            #[expect(clippy::cast_precision_loss, reason = "a ratio of small counts")]
+            let share = failures as f32 / all.max(1) as f32;
+            // A single failure among few is noise, not a share.
+            if all < 5 { 0.0 } else { share }
+        };
+        let recent = share(self.recent_successes, self.recent_failures);
+        Score::new(share(self.successes, self.failures).max(recent))
+    }
+
+    /// Whether a failure is the exception here: hardly another one lately, among enough successes.
+    pub fn is_well(&self) -> bool {
+        self.recent_successes >= 4
+            && self.recent_successes >= self.recent_failures.saturating_sub(1).saturating_mul(10)
     }
 }
 
@@ -106,6 +116,10 @@ impl HealthWindow {
             if counted + BUCKETS as u64 > second {
                 health.successes += good;
                 health.failures += bad;
+                if counted + 2 > second {
+                    health.recent_successes += good;
+                    health.recent_failures += bad;
+                }
             }
         }
         health
@@ -148,20 +162,42 @@ mod tests {
             Health {
                 successes: 1,
                 failures: 2,
-                consecutive_failures: 2
+                consecutive_failures: 2,
+                recent_successes: 1,
+                recent_failures: 2,
             }
         );
         let later = window.snapshot(now.after(Duration::from_secs(11)));
         assert_eq!(
             later,
             Health {
-                successes: 0,
-                failures: 0,
-                consecutive_failures: 2
+                consecutive_failures: 2,
+                ..Health::default()
             }
         );
         window.success(now);
         assert_eq!(window.snapshot(now).consecutive_failures, 0);
+    }
+
+    /// A long good past must not hide what is happening now (faults P11, P34).
+    #[test]
+    fn p11_what_happens_now_counts_as_much_as_the_past() {
+        let window = HealthWindow::new();
+        let before = Moment::from_secs(100);
+        for second in 0..8 {
+            for _ in 0..100 {
+                window.success(before.after(Duration::from_secs(second)));
+            }
+        }
+        let now = before.after(Duration::from_secs(9));
+        assert!(window.snapshot(now).fault_share().get() < 0.01);
+        for _ in 0..10 {
+            window.failure(now);
+            window.success(now);
+        }
+        let health = window.snapshot(now);
+        assert!(health.fault_share().get() > 0.1, "{health:?}");
+        assert!(!health.is_well());
     }
 
     #[test]

@@ -28,6 +28,25 @@ pub fn hedge_after(p95: Option<Duration>, situation: HedgeSituation) -> Option<D
     p95.filter(|_| allowed).map(|p95| p95.max(SOONEST))
 }
 
+/// The earliest quantile of the latencies at which a second leg starts (fault S07), and the latest.
+pub const SOONEST_QUANTILE: f32 = 0.95;
+const LATEST_QUANTILE: f32 = 0.985;
+
+/// Where the next second legs start: later while the budget would not last, so that it is spent on those who
+/// have waited longest, and sooner again when there is room.
+pub fn hedge_quantile(last: f32, spent: Score, budget: Score) -> f32 {
+    const STEP: f32 = 0.005;
+    let used = spent.get() / budget.get().max(1e-6);
+    let next = if used > 0.7 {
+        last + STEP
+    } else if used < 0.5 {
+        last - STEP
+    } else {
+        last
+    };
+    next.clamp(SOONEST_QUANTILE, LATEST_QUANTILE)
+}
+
 /// Tokens spent on second legs against all tokens, over a minute.
 #[derive(Debug, Default)]
 pub struct HedgeBudget {
@@ -114,6 +133,20 @@ mod tests {
         ] {
             assert_eq!(hedge_after(p95, against), None, "{against:?}");
         }
+    }
+
+    #[test]
+    fn s07_a_budget_that_runs_short_goes_to_those_who_waited_longest() {
+        let budget = Score::new(0.05);
+        let mut quantile = SOONEST_QUANTILE;
+        for _ in 0..20 {
+            quantile = hedge_quantile(quantile, Score::new(0.049), budget);
+        }
+        assert!((quantile - LATEST_QUANTILE).abs() < 1e-4);
+        for _ in 0..20 {
+            quantile = hedge_quantile(quantile, Score::new(0.01), budget);
+        }
+        assert!((quantile - SOONEST_QUANTILE).abs() < 1e-4);
     }
 
     proptest! {

@@ -11,16 +11,24 @@ pub fn panicking(usable: usize, all: usize) -> bool {
 }
 
 const BUCKETS: usize = 10;
+/// So many of the last seconds are enough when they hold enough attempts.
+const RECENT: u64 = 3;
+const ENOUGH: u64 = 20;
 const MOST_REJECTED: f64 = 0.7;
+/// While enough is let through to find the return at once, more may be rejected.
+const MOST_REJECTED_WHEN_BUSY: f64 = 0.95;
+/// Below this share of successes nothing is worth a second attempt.
+const HOPELESS: f64 = 0.05;
 
-/// Client-side throttle over the last ten seconds: rejects with probability `(n − 2s) / (n + 1)`, so a
+/// Client-side throttle over the last seconds: rejects with probability `(n − 2s) / (n + 1)`, so a
 /// backend that answers nothing is asked little, and one that answers half is asked everything. Only what
 /// was let through is counted: with the rejected ones in `n`, a backend that answers half would be in
 /// balance at any chance, and chance would drift up to the cap (fault P34).
 ///
 /// # Why the chance is capped
 /// Uncapped, a busy gateway would let one request in thousands through, and a provider that is back would
-/// wait for it. Three in ten keep the load under a third and find the return within seconds (fault P35).
+/// wait for it. Three in ten keep the load under a third and find the return within seconds; with some let
+/// through every second, one in twenty does (fault P35).
 #[derive(Debug, Default)]
 pub struct Throttle {
     /// Second (32 bit), attempts and successes (16 bit each).
@@ -42,18 +50,46 @@ impl Throttle {
 
     /// `draw` in 0..1.
     pub fn rejects(&self, now: Moment, draw: f64) -> bool {
+        let (attempts, successes) = self.lately(now);
+        #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
+        let chance = attempts.saturating_sub(2 * successes) as f64 / (attempts + 1) as f64;
+        let most = if self.sum(now, RECENT).0 >= ENOUGH {
+            MOST_REJECTED_WHEN_BUSY
+        } else {
+            MOST_REJECTED
+        };
+        draw < chance.min(most)
+    }
+
+    /// Whether hardly anything succeeds: then a second attempt only makes the error later (fault P35).
+    pub fn is_hopeless(&self, now: Moment) -> bool {
+        let (attempts, successes) = self.sum(now, RECENT);
+        #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
+        let share = successes as f64 / attempts.max(1) as f64;
+        attempts >= ENOUGH && share < HOPELESS
+    }
+
+    fn lately(&self, now: Moment) -> (u64, u64) {
+        let recent = self.sum(now, RECENT);
+        if recent.0 >= ENOUGH {
+            recent
+        } else {
+            self.sum(now, BUCKETS as u64)
+        }
+    }
+
+    /// Attempts and successes of so many seconds, this one included.
+    fn sum(&self, now: Moment, seconds: u64) -> (u64, u64) {
         let second = now.whole_secs();
         let (mut attempts, mut successes) = (0_u64, 0_u64);
         for bucket in &self.buckets {
             let packed = bucket.load(Ordering::Relaxed);
-            if (packed >> 32) + BUCKETS as u64 > second {
+            if (packed >> 32) + seconds > second {
                 attempts += (packed >> 16) & 0xffff;
                 successes += packed & 0xffff;
             }
         }
-        #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
-        let chance = attempts.saturating_sub(2 * successes) as f64 / (attempts + 1) as f64;
-        draw < chance.min(MOST_REJECTED)
+        (attempts, successes)
     }
 
     fn count(&self, now: Moment, attempts: u64, successes: u64) {

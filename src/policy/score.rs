@@ -5,7 +5,7 @@
 //! The better of two avoids both. Drawing by weight makes the weights shape the traffic when all else is
 //! equal; dividing the load by the weight again would count them twice, so the load does not.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::domain::{Moment, Score};
 
@@ -59,6 +59,40 @@ impl PeakEwma {
     }
 }
 
+/// Requests that wait for their first content at one endpoint. One that hangs tells nothing by its answers, only
+/// by their absence.
+#[derive(Debug, Default)]
+pub struct Waits {
+    waiting: AtomicU32,
+    /// The millisecond since when nobody who waits has seen anything.
+    since: AtomicU64,
+}
+
+impl Waits {
+    pub fn begins(&self, now: Moment) {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.since.store(now.0 / 1_000, Ordering::Relaxed);
+        }
+    }
+
+    /// It waits no longer. `served`: because its content came.
+    pub fn ends(&self, served: bool, now: Moment) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        if served {
+            self.since.store(now.0 / 1_000, Ordering::Relaxed);
+        }
+    }
+
+    /// For how many milliseconds all who wait have waited in vain; 0 when nobody waits.
+    #[expect(clippy::cast_precision_loss, reason = "waits are short")]
+    pub fn in_vain(&self, now: Moment) -> f32 {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return 0.0;
+        }
+        (now.0 / 1_000).saturating_sub(self.since.load(Ordering::Relaxed)) as f32
+    }
+}
+
 /// Milliseconds in 32 bits wrap after 49 days; ages are differences, so a wrap costs one wrong age.
 fn stamp(now: Moment) -> u32 {
     ((now.0 / 1_000) & u64::from(u32::MAX)) as u32
@@ -75,7 +109,7 @@ fn age_secs(from: u32, to: u32) -> f32 {
 /// One target that could take the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate {
-    /// Peak-sensitive time to first content; 0 while unknown.
+    /// Peak-sensitive time to first content, or how long everybody has been waiting for one; 0 while unknown.
     pub cost_ms: f32,
     pub in_flight: u32,
     pub weight: f32,
@@ -98,7 +132,10 @@ pub fn load(candidate: &Candidate) -> f32 {
         UNKNOWN_COST_MS
     };
     #[expect(clippy::cast_precision_loss, reason = "in-flight counts are small")]
-    let queue = candidate.in_flight as f32 / candidate.weight.max(0.01) + 1.0;
+    let in_flight = candidate.in_flight as f32 / candidate.weight.max(0.01) + 1.0;
+    // Providers serve many at once: ten times the requests under way are not ten times the wait. What really
+    // waits shows in the cost.
+    let queue = in_flight.sqrt();
     let fault = 1.0 - candidate.fault_share.get();
     // A key with half of its limit left is as good as a fresh one; towards empty it gets worse.
     let room = (candidate.room.get() * 2.0).clamp(0.1, 1.0);
@@ -222,6 +259,25 @@ mod tests {
         for worse in [failing, full, busy] {
             assert!(load(&worse) > load(&plain(1.0, 100.0)) * ALIKE);
         }
+    }
+
+    #[test]
+    fn p20_who_waits_in_vain_makes_an_endpoint_costly() {
+        let waits = Waits::default();
+        let now = Moment::from_secs(100);
+        let later = now.after(Duration::from_millis(700));
+        assert!(waits.in_vain(later).abs() < f32::EPSILON);
+        waits.begins(now);
+        waits.begins(now);
+        assert!((waits.in_vain(later) - 700.0).abs() < 1.0);
+        waits.ends(true, later);
+        assert!(waits.in_vain(later).abs() < 1.0, "somebody was served");
+        let much_later = later.after(Duration::from_secs(1));
+        waits.ends(false, much_later);
+        assert!(
+            waits.in_vain(much_later).abs() < f32::EPSILON,
+            "nobody waits"
+        );
     }
 
     #[test]

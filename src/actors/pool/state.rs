@@ -682,7 +682,10 @@ fn candidate(group: &Group, wish: &Wish, room: Score, now: Moment) -> Candidate 
         BreakerState::Blocked { .. } | BreakerState::Probing { .. } => Score::FULL,
     };
     Candidate {
-        cost_ms: endpoint.cost(wish.shape).cost(now),
+        cost_ms: endpoint
+            .cost(wish.shape)
+            .cost(now)
+            .max(endpoint.waits(wish.shape).in_vain(now)),
         in_flight: endpoint.in_flight.load(Ordering::Relaxed),
         weight: group.weight,
         share,
