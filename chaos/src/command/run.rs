@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::{CompareOptions, ReplayOptions, RunOptions, complain, say};
 use crate::conduct::{self, Plan, Progress, Subject};
 use crate::lab::Door;
-use crate::report::{Report, Run, SCHEMA, Verdict};
+use crate::report::{ProgressState, Report, Run, SCHEMA, Verdict, of_run, progress_line, write};
 use crate::scenario::{self, Scenario, Span};
 use crate::verdict::judge;
 
@@ -273,9 +273,7 @@ async fn carry_out(plans: Vec<(Plan, String)>, folder: &Path, quiet: bool) -> u8
         match one(&plan, &heading, shown).await {
             Ok(mut run) => {
                 run.replay = replay;
-                if !quiet {
-                    say(&line(&run));
-                }
+                say(&of_run(&run, WIDTH, std::io::stdout().is_terminal()));
                 report.runs.push(run);
             }
             Err(why) => {
@@ -285,19 +283,33 @@ async fn carry_out(plans: Vec<(Plan, String)>, folder: &Path, quiet: bool) -> u8
         }
     }
     report.verdict = Verdict::of(report.runs.iter().map(|run| run.verdict));
-    say(&serde_json::to_string_pretty(&report).unwrap_or_default());
-    let _ = folder;
+    match write(&report, folder) {
+        Ok(written) => say(&format!(
+            "{}: {} of {} runs passed; {}",
+            report.verdict.label(),
+            report
+                .runs
+                .iter()
+                .filter(|run| run.verdict == Verdict::Pass)
+                .count(),
+            report.runs.len(),
+            written.html.display()
+        )),
+        Err(why) => {
+            complain(&format!("{}: {why}", folder.display()));
+            return CANNOT;
+        }
+    }
     report.verdict.exit_code()
 }
 
-fn line(run: &Run) -> String {
-    format!("{} {}", run.verdict.label(), run.scenario)
-}
+/// As wide as most terminals are, and logs read well.
+const WIDTH: usize = 118;
 
 async fn one(plan: &Plan, heading: &str, shown: bool) -> Result<Run, String> {
     let folder = folder(plan)?;
     let (tell, progress) = watch::channel(Progress::default());
-    let drawing = shown.then(|| tokio::spawn(draw(heading.to_owned(), progress)));
+    let drawing = shown.then(|| tokio::spawn(draw(drawn(plan, heading), progress)));
     let evidence = conduct::conduct(plan, &folder, &tell).await;
     if let Some(drawing) = drawing {
         drawing.abort();
@@ -306,7 +318,10 @@ async fn one(plan: &Plan, heading: &str, shown: bool) -> Result<Run, String> {
     let evidence = evidence.map_err(|error| error.to_string())?;
     let run = judge(plan, &evidence);
     if run.verdict == Verdict::Fail {
-        say(&format!("kept for a look: {}", folder.display()));
+        say(&format!(
+            "the gateway's log, journal and configuration are kept in {}",
+            folder.display()
+        ));
     } else {
         // What passed needs no witness.
         let _ = std::fs::remove_dir_all(&folder);
@@ -327,16 +342,83 @@ fn folder(plan: &Plan) -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-async fn draw(heading: String, mut progress: watch::Receiver<Progress>) {
+/// What a progress line needs to know of a plan.
+struct Drawn {
+    heading: String,
+    phases: Vec<(&'static str, u64, u64)>,
+    faults: Vec<(String, u64, u64)>,
+}
+
+fn drawn(plan: &Plan, heading: &str) -> Drawn {
+    let phases: Vec<(&'static str, u64, u64)> = conduct::phases(&plan.scenario)
+        .into_iter()
+        .map(|(name, from, to)| (name.label(), from, to))
+        .collect();
+    let window = phases
+        .iter()
+        .find(|(name, ..)| *name == "faults")
+        .map_or((0, 0), |(_, from, to)| (*from, *to));
+    let faults = plan
+        .scenario
+        .faults
+        .iter()
+        .map(|fault| {
+            let from = window.0.saturating_add(fault.at.millis());
+            let to = fault
+                .lasts
+                .map_or(window.1, |lasts| from.saturating_add(lasts.millis()));
+            let name = format!("{} {}", fault.fault, fault.on.join(" "));
+            (name.trim_end().to_owned(), from, to)
+        })
+        .collect();
+    Drawn {
+        heading: heading.to_owned(),
+        phases,
+        faults,
+    }
+}
+
+async fn draw(drawn: Drawn, mut progress: watch::Receiver<Progress>) {
     while progress.changed().await.is_ok() {
-        let now = progress.borrow().clone();
+        let now = progress.borrow_and_update().clone();
         let _ = write!(
             std::io::stderr(),
-            "\r\x1b[K{heading} {} s, {} requests, {} errors",
-            now.elapsed_ms / 1_000,
-            now.requests,
-            now.errors
+            "\r\x1b[K{}",
+            progress_line(&state(&drawn, &now), WIDTH, true)
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn state(drawn: &Drawn, now: &Progress) -> ProgressState {
+    let is_now = |from: u64, to: u64| (from..to).contains(&now.elapsed_ms);
+    let phase = drawn.phases.iter().find(|(_, from, to)| is_now(*from, *to));
+    let failed = now.recent.iter().filter(|(failed, _)| *failed).count();
+    let mut waits: Vec<u64> = now
+        .recent
+        .iter()
+        .filter_map(|(_, waited)| *waited)
+        .collect();
+    waits.sort_unstable();
+    let at = |share: f64| {
+        let place = (waits.len() as f64 * share) as usize;
+        waits.get(place.min(waits.len().saturating_sub(1))).copied()
+    };
+    ProgressState {
+        heading: drawn.heading.clone(),
+        phase: phase.map_or("quiesce", |(name, ..)| *name).to_owned(),
+        elapsed_ms: now.elapsed_ms,
+        total_ms: drawn.phases.last().map_or(0, |last| last.2),
+        faults: drawn
+            .faults
+            .iter()
+            .filter(|(_, from, to)| is_now(*from, *to))
+            .map(|(name, ..)| name.clone())
+            .collect(),
+        requests: now.requests,
+        errors: now.errors,
+        error_rate: failed as f64 / now.recent.len().max(1) as f64,
+        p50: at(0.5),
+        p99: at(0.99),
     }
 }

@@ -252,7 +252,7 @@ fn accounted_once(index: &Index<'_>) -> Option<Finding> {
     let mut found = about(
         &About {
             name: "accounted_once",
-            claim: "every request that reached a provider has one intent and one outcome in the journal",
+            claim: "every request that reached a provider has one intent and one outcome",
             why: "requests without, or with more than one, or with another outcome than the client saw",
         },
         named.len(),
@@ -477,7 +477,7 @@ fn bounded(index: &Index<'_>) -> Option<Finding> {
 fn comes_to_rest(index: &Index<'_>) -> Option<Finding> {
     let mut found = finding(
         "comes_to_rest",
-        "when the clients are gone no provider works on, and the gateway stops when asked",
+        "when the clients are gone nobody works on, and it stops when asked",
         index.evidence.history.len(),
     );
     let left = index.evidence.still_under_way;
