@@ -252,8 +252,13 @@ impl App {
 
     /// Lets open requests finish within the drain's limit, then ends them honestly, then stops (fault X09).
     pub async fn stop(self) {
-        let started = tokio::time::Instant::now();
         let limit = self.system.published().settings.listen.drain;
+        self.stop_within(limit).await;
+    }
+
+    /// As [`Self::stop`], with a limit of the caller's: a process that has to end can still say so.
+    pub async fn stop_within(self, limit: Duration) {
+        let started = tokio::time::Instant::now();
         self.edge.draining.store(true, Ordering::Relaxed);
         info!(limit_s = limit.as_secs(), "draining");
         let mut cut = self.data.drain(limit).await;

@@ -6,6 +6,7 @@ mod bench;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use switchyard::app::{App, StartError};
@@ -36,6 +37,9 @@ enum Command {
     /// The audit journal.
     #[command(subcommand)]
     Audit(Audit),
+    /// The gateway with three mock providers, traffic going through, and a key that takes a provider down.
+    #[cfg(feature = "chaos")]
+    Demo(switchyard_chaos::command::DemoOptions),
     /// Break providers, connections and the gateway itself on purpose, and prove what it promises.
     #[cfg(feature = "chaos")]
     #[command(subcommand)]
@@ -90,13 +94,15 @@ fn main() -> ExitCode {
         #[cfg(feature = "chaos")]
         Command::Chaos(command) => in_runtime(async move {
             match std::env::current_exe() {
-                Ok(binary) => {
-                    ExitCode::from(switchyard_chaos::command::execute(command, &binary).await)
-                }
-                Err(error) => {
-                    complain(&format!("cannot find its own binary: {error}"));
-                    ExitCode::from(2)
-                }
+                Ok(own) => ExitCode::from(switchyard_chaos::command::execute(command, &own).await),
+                Err(error) => not_found(&error),
+            }
+        }),
+        #[cfg(feature = "chaos")]
+        Command::Demo(options) => in_runtime(async move {
+            match std::env::current_exe() {
+                Ok(own) => ExitCode::from(switchyard_chaos::command::demo(options, &own).await),
+                Err(error) => not_found(&error),
             }
         }),
         #[cfg(feature = "chaos")]
@@ -108,6 +114,12 @@ fn main() -> ExitCode {
             }
         }),
     }
+}
+
+#[cfg(feature = "chaos")]
+fn not_found(error: &std::io::Error) -> ExitCode {
+    complain(&format!("cannot find its own binary: {error}"));
+    ExitCode::from(2)
 }
 
 /// Standard output that may be closed: then there is nobody to tell.
@@ -278,6 +290,9 @@ async fn until_told(app: App) -> ExitCode {
             _ = hangup.recv() => app.reload(),
             () = app.gave_up() => {
                 complain("a vital part keeps failing; ending so that it can be started afresh");
+                // Open streams are told, and the journal holds what there was.
+                let told = app.stop_within(Duration::ZERO);
+                let _ = tokio::time::timeout(Duration::from_secs(5), told).await;
                 return ExitCode::from(70);
             }
         }

@@ -84,6 +84,8 @@ impl<T> WaitQueue<T> {
         self.length == 0
     }
 
+    /// Puts somebody in the line. Who is handed back has no place in it: the one who came, or one of a less
+    /// urgent lane who had to make room.
     pub fn push(
         &mut self,
         lane: Lane,
@@ -96,11 +98,15 @@ impl<T> WaitQueue<T> {
         } else {
             self.most.div_ceil(KEPT_FOR_INTERACTIVE)
         };
-        if self.length + kept >= self.most {
-            return Err((item, ShedReason::Full));
-        }
         if deadline <= now {
             return Err((item, ShedReason::Deadline));
+        }
+        let mut yields = None;
+        if self.length + kept >= self.most {
+            yields = self.last_behind(lane);
+            if yields.is_none() {
+                return Err((item, ShedReason::Full));
+            }
         }
         self.lanes[lane.index()].push_back(Entry {
             item,
@@ -108,7 +114,15 @@ impl<T> WaitQueue<T> {
             enqueued_at: now,
         });
         self.length += 1;
-        Ok(())
+        yields.map_or(Ok(()), |entry| Err((entry.item, ShedReason::Full)))
+    }
+
+    /// Whoever came last in the least urgent lane behind this one gives up its place (fault O04).
+    fn last_behind(&mut self, lane: Lane) -> Option<Entry<T>> {
+        let behind = self.lanes.iter_mut().skip(lane.index() + 1).rev();
+        let entry = behind.flat_map(VecDeque::pop_back).next();
+        self.length -= usize::from(entry.is_some());
+        entry
     }
 
     /// Takes out everyone whose deadline has passed, and under pressure everyone who has waited too long.
@@ -224,6 +238,41 @@ mod tests {
 
     fn later(ms: u64) -> Moment {
         NOW.after(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn o04_batch_makes_room_for_everybody_else() {
+        let mut queue = WaitQueue::new(10);
+        for number in 0..8 {
+            assert!(queue.push(Lane::Batch, later(1_000), NOW, number).is_ok());
+        }
+        let refused = |queue: &mut WaitQueue<i32>, lane, number| {
+            queue
+                .push(lane, later(1_000), NOW, number)
+                .err()
+                .map(|(item, why)| {
+                    assert_eq!(why, ShedReason::Full);
+                    item
+                })
+        };
+        assert_eq!(
+            refused(&mut queue, Lane::Batch, 8),
+            Some(8),
+            "nobody is behind it"
+        );
+        assert_eq!(
+            refused(&mut queue, Lane::Default, 9),
+            Some(7),
+            "the last batch"
+        );
+        assert_eq!(
+            refused(&mut queue, Lane::Interactive, 10),
+            None,
+            "its own share"
+        );
+        assert_eq!(refused(&mut queue, Lane::Interactive, 11), None);
+        assert_eq!(refused(&mut queue, Lane::Interactive, 12), Some(6));
+        assert_eq!(queue.len(), 10);
     }
 
     #[test]

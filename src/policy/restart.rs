@@ -55,18 +55,30 @@ impl Default for RestartPolicy {
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 
+/// Who lived this long does not die of its own start: what killed it came from outside, and the next life may
+/// be as good as the last.
+const STEADY: Duration = Duration::from_millis(500);
+/// But not as often as this within the period.
+const FLURRY: usize = 50;
+
 /// What a supervisor remembers of one child's ends.
 #[derive(Debug)]
 pub struct RestartLog {
     policy: RestartPolicy,
-    ends: VecDeque<Moment>,
+    /// Ends of lives that were short: a child that cannot live.
+    short: VecDeque<Moment>,
+    all: VecDeque<Moment>,
+    /// When its present life began, as far as it was decided here.
+    up_since: Option<Moment>,
 }
 
 impl RestartLog {
     pub fn new(policy: RestartPolicy) -> Self {
         Self {
             policy,
-            ends: VecDeque::new(),
+            short: VecDeque::new(),
+            all: VecDeque::new(),
+            up_since: None,
         }
     }
 
@@ -74,24 +86,35 @@ impl RestartLog {
         if exit == Exit::Normal {
             return Verdict::Leave;
         }
-        while self
-            .ends
-            .front()
-            .is_some_and(|end| now.since(*end) >= self.policy.period)
-        {
-            self.ends.pop_front();
+        let steady = self
+            .up_since
+            .is_some_and(|since| now.since(since) >= STEADY);
+        for ends in [&mut self.short, &mut self.all] {
+            let old = |end: &Moment| now.since(*end) >= self.policy.period;
+            while ends.front().is_some_and(old) {
+                ends.pop_front();
+            }
         }
-        self.ends.push_back(now);
-        if self.ends.len() > self.policy.intensity {
+        self.all.push_back(now);
+        if !steady {
+            self.short.push_back(now);
+        }
+        if self.short.len() > self.policy.intensity || self.all.len() > FLURRY {
             // What comes after the pause is judged afresh.
-            self.ends.clear();
+            self.short.clear();
+            self.all.clear();
+            self.up_since = None;
             return Verdict::Disable {
                 retry_after: self.policy.retry_disabled_after,
             };
         }
-        Verdict::Restart {
-            after: backoff(self.ends.len()),
-        }
+        let after = if steady {
+            Duration::ZERO
+        } else {
+            backoff(self.short.len())
+        };
+        self.up_since = Some(now.after(after));
+        Verdict::Restart { after }
     }
 }
 
@@ -138,13 +161,13 @@ mod tests {
         let mut log = RestartLog::new(RestartPolicy::default());
         let mut waits = Vec::new();
         for end in 0..5 {
-            match log.exited(at(end * 1_000), Exit::Abnormal) {
+            match log.exited(at(end * 300), Exit::Abnormal) {
                 Verdict::Restart { after } => waits.push(after.as_millis()),
                 other @ (Verdict::Disable { .. } | Verdict::Leave) => panic!("{other:?}"),
             }
         }
         assert_eq!(waits, [0, 0, 50, 100, 200]);
-        let disabled = log.exited(at(5_000), Exit::Abnormal);
+        let disabled = log.exited(at(1_500), Exit::Abnormal);
         assert_eq!(
             disabled,
             Verdict::Disable {
@@ -156,6 +179,29 @@ mod tests {
             Verdict::Restart {
                 after: Duration::ZERO
             }
+        );
+    }
+
+    /// A panic a second from outside must not take a part away for good (fault X01), a storm of them may.
+    #[test]
+    fn x01_a_panic_every_second_is_borne_and_a_storm_is_not() {
+        let mut log = RestartLog::new(RestartPolicy::default());
+        for end in 0..600 {
+            let verdict = log.exited(at(end * 1_000), Exit::Abnormal);
+            assert_eq!(
+                verdict,
+                Verdict::Restart {
+                    after: Duration::ZERO
+                },
+                "{end}"
+            );
+        }
+        let mut log = RestartLog::new(RestartPolicy::default());
+        let storm = (0..100).map(|end| log.exited(at(end * 501), Exit::Abnormal));
+        assert!(
+            storm
+                .into_iter()
+                .any(|verdict| matches!(verdict, Verdict::Disable { .. }))
         );
     }
 

@@ -1,5 +1,6 @@
 //! The harness as a command: `switchyard chaos run|list|explain|compare|replay`.
 
+mod demo;
 mod list;
 mod run;
 
@@ -7,6 +8,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+
+pub use demo::{DemoOptions, demo};
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum ChaosCommand {

@@ -158,6 +158,8 @@ pub fn enclose(config: &mut Table, folder: &Path) -> Result<(), ConfigError> {
     config.insert("admin".into(), admin.into());
     let mut client = Table::new();
     client.insert("name".into(), "chaos".into());
+    // A request may go back from here, never forward.
+    client.insert("lane".into(), "interactive".into());
     client.insert("key".into(), file("client-key", CLIENT_KEY)?.into());
     config.insert("clients".into(), vec![Value::from(client)].into());
     let mut journal = config
@@ -178,24 +180,41 @@ pub fn enclose(config: &mut Table, folder: &Path) -> Result<(), ConfigError> {
             continue;
         };
         provider.remove("ca_file");
-        let reference = file(&format!("{name}-key"), &key_of(name))?;
-        let keys = provider.get("keys").and_then(Value::as_array).cloned();
-        let swapped: Vec<Value> = keys
-            .filter(|keys| !keys.is_empty())
-            .unwrap_or_else(|| vec![Value::from("")])
-            .into_iter()
-            .map(|key| {
-                let Value::Table(mut terms) = key else {
-                    return Value::from(reference.clone());
-                };
-                terms.insert("secret".into(), reference.clone().into());
-                terms.into()
-            })
-            .take(1)
-            .collect();
+        let swapped = swapped(folder, name, provider.get("keys"))?;
         provider.insert("keys".into(), swapped.into());
     }
     Ok(())
+}
+
+/// A provider's keys with the same terms and secrets of the harness's own.
+fn swapped(folder: &Path, name: &str, keys: Option<&Value>) -> Result<Vec<Value>, ConfigError> {
+    let keys = keys
+        .and_then(Value::as_array)
+        .filter(|keys| !keys.is_empty())
+        .cloned()
+        .unwrap_or_else(|| vec![Value::from("")]);
+    let mut swapped = Vec::new();
+    for (place, key) in keys.into_iter().enumerate() {
+        // Each a key of its own: two names of one secret would share one window.
+        let text = match place {
+            0 => key_of(name),
+            place => format!("{}-{place}", key_of(name)),
+        };
+        let reference = Value::from(secret(folder, &format!("{name}-key-{place}"), &text)?);
+        swapped.push(match key {
+            Value::Table(mut terms) => {
+                terms.insert("secret".into(), reference);
+                Value::from(terms)
+            }
+            Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::Array(_) => reference,
+        });
+    }
+    Ok(swapped)
 }
 
 /// The key every mock of that name expects.

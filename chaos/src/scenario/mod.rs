@@ -27,11 +27,15 @@ mod chain;
 mod mistakes;
 mod packs;
 mod span;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
+
+use crate::workload::Abuse;
 
 pub use chain::your_chain;
 pub(crate) use mistakes::terms;
@@ -170,6 +174,8 @@ pub struct Workload {
     /// Further request headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// Not a request but an attack; how it ends is the attacker's business.
+    pub abuse: Option<Abuse>,
     /// `control`, `faults`, `heal`; all three when nothing is said.
     #[serde(default)]
     pub phases: Vec<PhaseName>,
@@ -195,6 +201,7 @@ impl Workload {
             bytes_per_second: None,
             lane: None,
             headers: BTreeMap::new(),
+            abuse: None,
             phases: Vec::new(),
         }
     }
@@ -336,6 +343,7 @@ pub enum Measure {
     /// How much the 99th percentile lies above the control phase's, in milliseconds.
     P99Above,
     /// Milliseconds until a failed request was told so.
+    P50Error,
     P99Error,
     /// Requests at the mocks for each of the clients'.
     Attempts,
@@ -366,6 +374,7 @@ impl Measure {
             Self::P999FirstContent => "p999_first_content",
             Self::P99Times => "p99_times",
             Self::P99Above => "p99_above",
+            Self::P50Error => "p50_error",
             Self::P99Error => "p99_error",
             Self::Attempts => "attempts",
             Self::Share => "share",
@@ -392,6 +401,7 @@ impl Measure {
             | Self::P99FirstContent
             | Self::P999FirstContent
             | Self::P99Above
+            | Self::P50Error
             | Self::P99Error
             | Self::Detected
             | Self::Recovered

@@ -47,6 +47,26 @@ const PACKS: &[Pack] = &[
             "long_tail"
         ]
     ),
+    pack!(
+        "stream",
+        "streams that break at every kind of place, odd ones that are whole, and slow readers",
+        ["cut_everywhere", "odd_but_whole", "slow_readers"]
+    ),
+    pack!(
+        "overload",
+        "more than can be served",
+        ["ten_times", "lanes"]
+    ),
+    pack!(
+        "crash",
+        "the gateway's own process and actors die, stop and are configured anew",
+        ["killed_often", "actors_panic", "paused", "config_storm"]
+    ),
+    pack!(
+        "attack",
+        "clients that do not mean well",
+        ["abuse", "impatient_crowd"]
+    ),
 ];
 
 /// All packs, in the order a reader wants them.

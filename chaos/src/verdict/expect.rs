@@ -212,7 +212,8 @@ fn measure(wanted: &Expectation, window: &Window<'_>) -> Measured {
                 }
             }))
         }
-        Measure::P99Error => p99_error(requests),
+        Measure::P50Error => error_time(requests, 0.50),
+        Measure::P99Error => error_time(requests, 0.99),
         Measure::Attempts => told(attempts(window) / (count as f64).max(1.0)),
         Measure::Share => share(window, of),
         Measure::Load => load(window, of),
@@ -246,7 +247,7 @@ pub(super) fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
-fn p99_error(requests: &[&Told]) -> Measured {
+fn error_time(requests: &[&Told], share: f64) -> Measured {
     let mut took: Vec<f64> = requests
         .iter()
         .filter(|told| told.ended.is_failure())
@@ -254,7 +255,7 @@ fn p99_error(requests: &[&Told]) -> Measured {
         .collect();
     took.sort_unstable_by(f64::total_cmp);
     Measured {
-        value: quantile(&took, 0.99),
+        value: quantile(&took, share),
         samples: took.len() as u64,
     }
 }

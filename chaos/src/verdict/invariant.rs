@@ -339,7 +339,9 @@ fn bill(index: &Index<'_>) -> Option<Finding> {
             return None;
         }
         let exchange = origin.exchange;
-        let honest = exchange.fault.is_none() && !outcome.estimated;
+        // What a killed process could not settle is told as such when it starts again.
+        let settled = outcome.how == "ok" && !outcome.estimated;
+        let honest = exchange.fault.is_none() && settled;
         honest.then_some((outcome.usage, exchange.reported?))
     };
     let whole = whole(index);

@@ -132,7 +132,8 @@ fn noise(evidence: &Evidence) -> Option<String> {
     let control: Vec<_> = evidence
         .history
         .iter()
-        .filter(|told| (from..to).contains(&told.due_ms))
+        // What was still under way when the faults began has met them.
+        .filter(|told| (from..to).contains(&told.due_ms) && told.end_ms < to)
         .collect();
     let failed = control
         .iter()

@@ -4,6 +4,7 @@
 //! What the n-th request of a workload asks for, and whether and when its client leaves, is drawn from the run's
 //! seed and n alone. Which request meets which moment of the gateway is not: that is what is being tested.
 
+mod abuse;
 mod one;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::history::Told;
 use crate::lab::{Doorway, Epoch};
 use crate::scenario::{PhaseName, Phases, Workload};
 
+pub use abuse::Abuse;
 pub(crate) use one::PROMPT_MARK;
 
 /// What all requests of a run share.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Traffic;
+use super::abuse::{Abuse, abuse};
 use crate::client::{BodyEnd, Client, ClientError, ConnectOptions, ReadPace, SseReader};
 use crate::history::{Ended, Told, code_of};
 use crate::lab::config::ADMIN_KEY;
@@ -28,6 +29,7 @@ pub(super) struct Ask {
     options: ConnectOptions,
     leave_at: Option<Instant>,
     patience: Duration,
+    abuse: Option<Abuse>,
 }
 
 impl Ask {
@@ -78,6 +80,7 @@ impl Ask {
             },
             leave_at: leaves.then(|| due.checked_add(after)).flatten(),
             patience: workload.patience.0,
+            abuse: workload.abuse,
         }
     }
 
@@ -88,6 +91,13 @@ impl Ask {
     }
 
     pub(super) async fn make(mut self) -> Told {
+        if let Some(kind) = self.abuse {
+            // However it ends: nobody promised it anything.
+            let _ = abuse(kind, &self.door).await;
+            self.told.ended = Ended::Left;
+            self.told.end_ms = self.epoch.millis();
+            return self.told;
+        }
         // A reader that takes a little for ever would hold the run.
         let most = self.patience.saturating_mul(5);
         let leave_at = self.leave_at;
@@ -228,9 +238,8 @@ fn fields(workload: &Workload, door: &Door) -> Vec<(String, String)> {
     if let Some(deadline) = workload.deadline {
         add("x-switchyard-timeout-ms", deadline.millis().to_string());
     }
-    if let Some(lane) = &workload.lane {
-        add("x-switchyard-lane", lane.clone());
-    }
+    let lane = workload.lane.as_deref().unwrap_or("default");
+    add("x-switchyard-lane", lane.to_owned());
     for (name, value) in &workload.headers {
         add(name, value.clone());
     }

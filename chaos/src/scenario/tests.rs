@@ -1,0 +1,100 @@
+use super::*;
+
+#[test]
+fn every_scenario_that_ships_is_right_and_has_its_name() {
+    for pack in packs() {
+        let scenarios = find(pack.name)
+            .unwrap()
+            .unwrap_or_else(|bad| panic!("{bad}"));
+        assert_eq!(scenarios.len(), pack.scenarios.len());
+        for (scenario, (name, _)) in scenarios.iter().zip(pack.scenarios) {
+            assert_eq!(scenario.name, *name);
+            assert!(!scenario.expectations.is_empty(), "{name} expects nothing");
+            assert!(!scenario.about.is_empty());
+        }
+    }
+    assert!(find("nothing-of-that-name").is_none());
+}
+
+const GOOD: &str =
+    "version = 1\nname = \"x\"\nabout = \"y\"\n[[workload]]\nname = \"w\"\nper_second = 1\n";
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_place() {
+    assert!(parse("good", GOOD).is_ok());
+    let bad = format!(
+        "{}at_once = 3\nleave_share = 2.0\n[[fault]]\nfault = \"P99\"\non = [\"nobody\"]\nat = \"1h\"\n[[fault]]\nfault = \"panic\"\n[[expect]]\nwhat = \"share\"\n[[mock]]\nname = \"m\"\n",
+        GOOD.replace("version = 1", "version = 2")
+    );
+    let told = parse("bad.toml", &bad).unwrap_err().to_string();
+    for said in [
+        "version = 2",
+        "exclude each other",
+        "leave_share",
+        "there is no such fault",
+        "beyond the faults phase",
+        "no mock \"nobody\"",
+        "actor names the path",
+        "at_most or at_least",
+        "of names the mock",
+    ] {
+        assert!(told.contains(said), "{said:?} is not in:\n{told}");
+    }
+    assert!(told.lines().all(|line| line.starts_with("bad.toml: ")));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line() {
+    let told = parse("odd", &format!("{GOOD}per_minute = 3\n"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        told.contains("per_minute") && told.contains("line"),
+        "{told}"
+    );
+    let told = parse(
+        "odd",
+        &GOOD.replace("per_second = 1", "patience = \"soon\""),
+    )
+    .unwrap_err();
+    assert!(told.to_string().contains("250ms"), "{told}");
+}
+
+#[test]
+fn a_chain_is_killed_link_by_link_and_pair_by_pair() {
+    use crate::lab::config::{PoolFacts, TargetFacts};
+    let pool = |name: &str, targets: &[&str], chain: &[&str]| PoolFacts {
+        name: name.to_owned(),
+        targets: targets
+            .iter()
+            .map(|provider| TargetFacts {
+                provider: (*provider).to_owned(),
+            })
+            .collect(),
+        chain: chain.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let facts = crate::lab::config::Facts {
+        providers: Vec::new(),
+        pools: vec![
+            pool("fast", &["a", "b"], &["fast", "slow"]),
+            pool("slow", &["c"], &["slow"]),
+        ],
+    };
+    let made = your_chain(&facts);
+    let deaths: Vec<&[String]> = made[0].faults.iter().map(|fault| &fault.on[..]).collect();
+    assert_eq!(deaths.len(), 6, "three links, three pairs");
+    assert!(deaths.iter().all(|death| death.len() < 3));
+    assert!(
+        made[0]
+            .expectations
+            .iter()
+            .all(|wanted| wanted.at_most == Some(0.0))
+    );
+    assert!(
+        made[1]
+            .expectations
+            .iter()
+            .any(|wanted| wanted.at_most > Some(0.0)),
+        "a chain of one cannot survive its death"
+    );
+}
