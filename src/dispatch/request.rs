@@ -3,7 +3,6 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -22,6 +21,12 @@ pub enum RaceMark {
     /// `x-switchyard-race: off`.
     Off,
 }
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "asked by one task at a time and held for a clone only; a swap that waits for readers costs more than the whole placement"
+)]
+type Lock<T> = std::sync::Mutex<T>;
 
 /// What the client sent, and the share of the memory for bodies that it was granted.
 pub struct Prompt {
@@ -42,6 +47,15 @@ impl Prompt {
     }
 }
 
+/// The prompt until it is let go.
+pub struct HeldPrompt(Lock<Option<Prompt>>);
+
+impl From<Prompt> for HeldPrompt {
+    fn from(prompt: Prompt) -> Self {
+        Self(Lock::new(Some(prompt)))
+    }
+}
+
 pub struct Request {
     pub id: RequestId,
     pub arrived: Instant,
@@ -52,7 +66,7 @@ pub struct Request {
     /// The model as the client wrote it.
     pub asked: Arc<str>,
     /// Kept until content shows, because until then another provider may have to read it.
-    pub prompt: ArcSwapOption<Prompt>,
+    pub prompt: HeldPrompt,
     pub peek: ChatPeek,
     pub shape: Shape,
     pub estimate: Estimate,
@@ -64,15 +78,16 @@ pub struct Request {
 impl Request {
     /// The body; empty once it was let go.
     pub(super) fn body(&self) -> Bytes {
-        let prompt = self.prompt.load();
-        prompt
-            .as_ref()
-            .map_or_else(Bytes::new, |prompt| prompt.bytes.clone())
+        let held = self.prompt.0.lock();
+        let prompt = held.as_ref().ok().and_then(|held| held.as_ref());
+        prompt.map_or_else(Bytes::new, |prompt| prompt.bytes.clone())
     }
 
     /// No further attempt can follow: a stream may go on for minutes, and its prompt need not stay.
     pub(super) fn let_go_of_the_prompt(&self) {
-        self.prompt.store(None);
+        if let Ok(mut held) = self.prompt.0.lock() {
+            *held = None;
+        }
     }
 
     /// A hash of the body, for requests that fail everywhere (fault P27). Only computed when it matters.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -242,7 +241,7 @@ fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Re
             mode,
         },
         estimate,
-        prompt: ArcSwapOption::from_pointee(prompt),
+        prompt: prompt.into(),
         peek,
         published: admission.published,
         route,
