@@ -135,7 +135,7 @@ fn row(found: &Finding, run: &Run, page: &mut String) {
     }
     let _ = write!(
         page,
-        "</td><td class=\"num\">{}</td><td class=\"num\">{}</td><td>{}</td><td class=\"num\">{}</td></tr>",
+        "</td><td class=\"num\">{}</td><td class=\"num\">{}</td><td class=\"room\">{}</td><td class=\"num\">{}</td></tr>",
         shown(found.value),
         shown(found.limit),
         found.margin.map(margin).unwrap_or_default(),
@@ -162,8 +162,11 @@ fn cases(found: &Finding, run: &Run, page: &mut String) {
     });
     let _ = write!(
         page,
-        "<details><summary>{} requests told across the records, {window}</summary>",
-        found.cases.len()
+        "<details><summary>{} told across the records, {window}</summary>",
+        match found.cases.len() {
+            1 => "one request".to_owned(),
+            many => format!("{many} requests"),
+        }
     );
     for case in &found.cases {
         one_case(case, page);
