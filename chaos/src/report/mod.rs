@@ -2,6 +2,32 @@
 //!
 //! `report.json` is a [`Report`] as serde writes it. Fields are only ever added; a change of meaning changes
 //! [`SCHEMA`]. All times are milliseconds from the start of a run's control phase.
+//!
+//! | form | made by | for |
+//! |---|---|---|
+//! | a few lines | [`summary`] | whoever ran it |
+//! | one line, again and again | [`progress_line`] | whoever waits for it |
+//! | `junit.xml` | [`junit()`] | the build |
+//! | `report.html` | [`html()`] | whoever asks why |
+//! | all files | [`write()`] | the archive |
+
+mod html;
+mod junit;
+mod plain;
+mod progress;
+mod said;
+mod tally;
+mod terminal;
+mod write;
+
+#[cfg(test)]
+mod fixture;
+
+pub use html::html;
+pub use junit::junit;
+pub use progress::{ProgressState, progress_line};
+pub use terminal::summary;
+pub use write::{Written, write};
 
 use std::collections::BTreeMap;
 
