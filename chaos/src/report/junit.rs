@@ -46,7 +46,7 @@ fn numbers(counts: Tally) -> String {
 
 /// With the case that stands for the run itself, if there is one.
 fn counts(run: &Run) -> Tally {
-    let own = (!run.findings_explain_it()).then_some(run.verdict);
+    let own = run.own_reason().map(|_| run.verdict);
     Tally::of(run.findings().map(|finding| finding.verdict).chain(own))
 }
 
@@ -113,14 +113,8 @@ fn judged(verdict: Verdict, message: &str, group: &str, told: &str) -> String {
 
 /// The case that stands for the run, when no finding is as bad as it is.
 fn itself(run: &Run) -> String {
-    if run.findings_explain_it() {
+    let Some(message) = run.own_reason() else {
         return String::new();
-    }
-    let doubts = run.doubts();
-    let message = if doubts.is_empty() {
-        "nothing was judged".to_owned()
-    } else {
-        doubts.join("; ")
     };
     let body = judged(
         run.verdict,

@@ -60,7 +60,7 @@ impl Run {
         counts.fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// What lies beside the findings and still keeps the run from passing: its notes, and faults nobody saw.
+    /// What lies beside the findings and may keep the run from passing: its notes, and faults nobody saw.
     pub(super) fn doubts(&self) -> Vec<String> {
         let unseen = self.faults.iter().filter(|lane| lane.seen == 0);
         let told = unseen.map(|lane| {
@@ -73,10 +73,19 @@ impl Run {
         self.notes.iter().cloned().chain(told).collect()
     }
 
-    /// Whether a finding is as bad as the run; if none is, the reason is in the [`Run::doubts`].
-    pub(super) fn findings_explain_it(&self) -> bool {
+    /// Why the run is worse than all its findings; `None` when they explain it.
+    pub(super) fn own_reason(&self) -> Option<String> {
         let worst = self.findings().map(|finding| finding.verdict).max();
-        worst.is_some_and(|worst| worst >= self.verdict)
+        let explained = worst.is_some_and(|worst| worst >= self.verdict);
+        if explained || self.verdict == Verdict::Pass {
+            return None;
+        }
+        let doubts = self.doubts();
+        Some(if doubts.is_empty() {
+            "nothing was judged".to_owned()
+        } else {
+            doubts.join("; ")
+        })
     }
 
     /// The phase a moment lies in.
@@ -133,13 +142,14 @@ mod tests {
             verdict: Verdict::Unknown,
             ..Run::default()
         };
-        assert!(!run.findings_explain_it());
+        assert_eq!(run.own_reason().as_deref(), Some("nothing was judged"));
         run.invariants = vec![Finding::default()];
-        assert!(!run.findings_explain_it());
+        run.notes = vec!["noisy".to_owned()];
+        assert_eq!(run.own_reason().as_deref(), Some("noisy"));
         run.expectations = vec![Finding {
             verdict: Verdict::Unknown,
             ..Finding::default()
         }];
-        assert!(run.findings_explain_it());
+        assert_eq!(run.own_reason(), None);
     }
 }

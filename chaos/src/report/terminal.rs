@@ -149,7 +149,7 @@ impl Page {
     fn heading(&self, run: &Run) -> String {
         let errors = run.errors();
         let mut facts = format!(
-            "seed {}   {} requests   {} errors",
+            "seed {}  {} requests  {} errors",
             run.seed,
             said::whole(run.totals.requests),
             said::whole(errors)
@@ -159,7 +159,7 @@ impl Page {
             facts.push_str(&format!(" ({})", said::percent(share)));
         }
         let took = said::millis(run.totals.took_ms as f64);
-        facts.push_str(&format!("   {took}   {}", run.gateway));
+        facts.push_str(&format!("  {took}  {}", run.gateway));
         let verdict = run.verdict.label().to_uppercase();
         let scenario = plain::cut(
             &run.scenario,
@@ -182,7 +182,12 @@ impl Page {
 
     fn row(lead: &str, widths: Widths, words: [&str; 2], numbers: [&str; 3]) -> String {
         let mut cells = Vec::new();
-        for (width, text) in [widths.name, widths.claim].into_iter().zip(words) {
+        // A claim without numbers may run on where they would stand.
+        let claim = match numbers.iter().all(|text| text.is_empty()) {
+            true => widths.taken().saturating_sub(LEAD + widths.name + SPACE),
+            false => widths.claim,
+        };
+        for (width, text) in [widths.name, claim].into_iter().zip(words) {
             if width > 0 {
                 cells.push(plain::left(&plain::cut(text, width), width));
             }

@@ -17,15 +17,32 @@ pub(super) fn table(run: &Run, findings: &[Finding], title: &str) -> String {
     if findings.is_empty() {
         return String::new();
     }
-    let rows: String = findings.iter().map(|finding| row(run, finding)).collect();
+    // Decided for both tables of a run, so that their columns stand under each other.
+    let reasons = run.findings().any(|finding| !finding.why.is_empty());
+    let rows: String = findings
+        .iter()
+        .map(|finding| row(run, finding, reasons))
+        .collect();
+    let head = |class: &str, name: &str| format!("<th scope=\"col\" class=\"{class}\">{name}</th>");
+    let mut heads = [
+        ("verdict", "Verdict"),
+        ("claim", "Claim"),
+        ("number amount", "Value"),
+        ("number amount", "Limit"),
+        ("room", "Margin"),
+        ("number samples", "Samples"),
+    ]
+    .map(|(class, name)| head(class, name))
+    .concat();
+    if reasons {
+        heads.push_str(&head("why", "Why"));
+    }
     format!(
-        "<h3>{title}</h3>\n<table class=\"findings\">\n<thead><tr><th scope=\"col\">Verdict</th><th scope=\"col\">Claim</th>\
-         <th scope=\"col\" class=\"number\">Value</th><th scope=\"col\" class=\"number\">Limit</th><th scope=\"col\">Margin</th>\
-         <th scope=\"col\" class=\"number\">Samples</th><th scope=\"col\">Why</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n"
+        "<h3>{title}</h3>\n<table class=\"findings\">\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n"
     )
 }
 
-fn row(run: &Run, finding: &Finding) -> String {
+fn row(run: &Run, finding: &Finding, reasons: bool) -> String {
     let said = Said::of(finding);
     let number = |name: &str, text: &str| {
         format!(
@@ -33,9 +50,13 @@ fn row(run: &Run, finding: &Finding) -> String {
             escape(text)
         )
     };
+    let why = match reasons {
+        true => format!("<td class=\"why\">{}</td>", escape(&finding.why)),
+        false => String::new(),
+    };
     let class = finding.verdict.label();
     let head = format!(
-        "<tr class=\"{class}\"><td>{}</td><th scope=\"row\">{}<code>{}</code></th>{}{}<td class=\"margin\" data-label=\"Margin\">{}</td>{}<td class=\"why\">{}</td></tr>\n",
+        "<tr class=\"{class}\"><td>{}</td><th scope=\"row\">{}<code>{}</code></th>{}{}<td class=\"margin\" data-label=\"Margin\">{}</td>{}{why}</tr>\n",
         badge(finding.verdict),
         escape(&finding.claim),
         escape(&finding.name),
@@ -43,15 +64,15 @@ fn row(run: &Run, finding: &Finding) -> String {
         number("Limit", &said.limit),
         margin(finding.margin, &said.margin),
         number("Samples", &said::whole(finding.samples)),
-        escape(&finding.why),
     );
     let told =
         finding.verdict == Verdict::Fail || finding.window.is_some() || !finding.cases.is_empty();
     if !told {
         return head;
     }
+    let columns = if reasons { 7 } else { 6 };
     format!(
-        "{head}<tr class=\"told {class}\"><td colspan=\"7\">{}</td></tr>\n",
+        "{head}<tr class=\"told {class}\"><td colspan=\"{columns}\">{}</td></tr>\n",
         unfolding(run, finding)
     )
 }

@@ -1,6 +1,6 @@
 //! The lanes of a timeline, each from the plot's numbers to its row.
 
-use crate::report::plain::escape;
+use crate::report::plain::{self, escape};
 use crate::report::said;
 use crate::report::{FaultLane, Verdict};
 
@@ -54,23 +54,21 @@ fn key(class: &str, text: &str) -> String {
     )
 }
 
-/// Words on a plot at `from`; those that begin late end at `to` instead, so that they stay inside.
-fn words(text: &str, from: f64, to: f64) -> String {
-    let place = if from > 550.0 {
-        format!(
-            "right:{}%;max-width:{}%",
-            n(100.0 - to / 10.0),
-            n(to / 10.0)
-        )
-    } else {
-        format!(
-            "left:{}%;max-width:{}%",
-            n(from / 10.0),
-            n(100.0 - from / 10.0)
-        )
+/// Of a plot's thousand, about the width of a letter on a wide screen.
+const LETTER: f64 = 7.5;
+
+/// Words in the block from `from` to `to` where they fit and it is `whole`, and beside it where they do not.
+fn words(text: &str, from: f64, to: f64, whole: bool) -> String {
+    let fits = whole && plain::columns(text) as f64 * LETTER < to - from;
+    let (side, place) = match () {
+        () if fits => ("left", from),
+        () if to <= 600.0 => ("left", to),
+        () => ("right", shapes::WIDTH - from),
     };
+    let room = n(100.0 - place / 10.0);
+    let place = n(place / 10.0);
     format!(
-        "<span class=\"on\" style=\"{place}\">{}</span>",
+        "<span class=\"on\" style=\"{side}:{place}%;max-width:{room}%\">{}</span>",
         escape(text)
     )
 }
@@ -115,6 +113,7 @@ fn one_fault(plot: &Plot<'_>, fault: &FaultLane) -> String {
     } else {
         "fault"
     };
+    let whole = fault.seen > 0 && fault.shape != "flap";
     let shape = shapes::fault(&fault.shape, from, to);
     Lane {
         class: "bar",
@@ -126,7 +125,7 @@ fn one_fault(plot: &Plot<'_>, fault: &FaultLane) -> String {
         plot: format!(
             "{}{}",
             svg(&path(class, &shape)),
-            words(&fault.what, from, to)
+            words(&fault.what, from, to, whole)
         ),
         scale: [seen, escape(&fault.shape)],
     }
@@ -152,7 +151,7 @@ pub(super) fn windows(plot: &Plot<'_>) -> String {
                 plot: format!(
                     "{}{}",
                     svg(&path("window", &shapes::fault("step", from, to))),
-                    words(&finding.claim, from, to)
+                    words(&finding.claim, from, to, true)
                 ),
                 scale: Default::default(),
             }

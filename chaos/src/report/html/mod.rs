@@ -18,7 +18,7 @@ mod timeline;
 #[cfg(test)]
 mod tests;
 
-use super::plain::escape;
+use super::plain::{self, escape};
 use super::tally::Tally;
 use super::{Report, Run, Verdict, said};
 
@@ -26,8 +26,10 @@ const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 /// With more runs than this, those that passed are folded.
 const UNFOLDED: usize = 3;
-/// Broken claims named at the top; the index leads to the others.
+/// Claims named at the top; the index leads to the others.
 const HEADLINES: usize = 8;
+/// Columns of a name up there; the run tells it in full.
+const NAME: usize = 60;
 
 /// The report as a page of its own.
 #[must_use]
@@ -79,6 +81,7 @@ fn badge(verdict: Verdict) -> String {
 
 fn header(report: &Report) -> String {
     let mut gateways: Vec<&str> = report.runs.iter().map(|run| run.gateway.as_str()).collect();
+    gateways.retain(|name| !name.is_empty());
     gateways.sort_unstable();
     gateways.dedup();
     let requests = report
@@ -149,40 +152,50 @@ fn lead(report: &Report) -> String {
     }
 }
 
-/// The claims that are broken, before all else.
+/// What did not pass, before all else: the broken claims, then what could not be judged.
 fn headlines(report: &Report) -> String {
-    let numbered = report.runs.iter().enumerate();
-    let all: Vec<String> = numbered
-        .flat_map(|(number, run)| {
-            let broken = run
-                .findings()
-                .filter(|finding| finding.verdict == Verdict::Fail);
-            broken.map(move |finding| {
-                let why = if finding.why.is_empty() {
-                    &finding.claim
-                } else {
-                    &finding.why
-                };
-                format!(
-                    "<li><a href=\"#run-{}\">{}</a> <code>{}</code> {}</li>\n",
-                    number + 1,
-                    escape(&run.scenario),
-                    escape(&finding.name),
-                    escape(why)
-                )
-            })
-        })
-        .collect();
+    let mut all: Vec<(Verdict, String)> = Vec::new();
+    for (number, run) in report.runs.iter().enumerate() {
+        let link = format!(
+            "<a href=\"#run-{}\">{}</a>",
+            number + 1,
+            escape(&plain::cut(&run.scenario, NAME))
+        );
+        for finding in run
+            .findings()
+            .filter(|finding| finding.verdict != Verdict::Pass)
+        {
+            let why = if finding.why.is_empty() {
+                &finding.claim
+            } else {
+                &finding.why
+            };
+            let name = escape(&plain::cut(&finding.name, NAME));
+            all.push((
+                finding.verdict,
+                format!("{link} <code>{name}</code> {}", escape(why)),
+            ));
+        }
+        if let Some(reason) = run.own_reason() {
+            all.push((
+                run.verdict,
+                format!("{link} <code>run</code> {}", escape(&reason)),
+            ));
+        }
+    }
     if all.is_empty() {
         return String::new();
     }
+    all.sort_by_key(|(verdict, _)| std::cmp::Reverse(*verdict));
     let more = match all.len().saturating_sub(HEADLINES) {
         0 => String::new(),
         more => format!("<li>and {more} more, see the runs</li>\n"),
     };
-    let shown: String = all.into_iter().take(HEADLINES).collect();
+    let item =
+        |(verdict, text): &(Verdict, String)| format!("<li>{}{text}</li>\n", badge(*verdict));
+    let shown: String = all.iter().take(HEADLINES).map(item).collect();
     format!(
-        "<h2 class=\"small\">Broken claims</h2>\n<ul class=\"headlines\">\n{shown}{more}</ul>\n"
+        "<h2 class=\"small\">What did not pass</h2>\n<ul class=\"headlines\">\n{shown}{more}</ul>\n"
     )
 }
 

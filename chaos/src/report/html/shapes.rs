@@ -180,16 +180,16 @@ impl Scale {
         HEIGHT - 3.0 - share * (HEIGHT - 6.0)
     }
 
-    /// The whole decades inside.
+    /// Whole decades inside, no more than four.
     pub(super) fn decades(self) -> Vec<f64> {
         let inside = |power: &i32| {
             let value = 10_f64.powi(*power);
             value > self.low * 1.001 && value < self.high * 0.999
         };
-        (-1..12)
-            .filter(inside)
-            .map(|power| 10_f64.powi(power))
-            .collect()
+        let inside: Vec<i32> = (-1..12).filter(inside).collect();
+        let each = inside.len().div_ceil(4).max(1);
+        let powers = inside.into_iter().step_by(each);
+        powers.map(|power| 10_f64.powi(power)).collect()
     }
 }
 
@@ -324,6 +324,7 @@ mod tests {
         assert!(scale.y(1_004.0) < scale.y(41.0));
         assert!(Scale::logarithmic(std::iter::empty()).is_none());
         let wild = Scale::logarithmic([-5.0, 0.0, f64::MAX].into_iter()).unwrap();
+        assert!(wild.decades().len() <= 4);
         assert!(wild.y(f64::MAX).is_finite() && wild.y(-1.0).is_finite());
     }
 

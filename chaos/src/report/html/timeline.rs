@@ -71,10 +71,13 @@ fn caption(columns: &Columns) -> String {
         return "No series was recorded.".to_owned();
     }
     let width = said::millis(columns.ms as f64);
-    match columns.steps {
-        1 => format!("Each column is {width}."),
-        steps => format!("Each column is {width}: the sum, or the worst, of {steps} steps."),
-    }
+    let folded = match columns.steps {
+        1 => String::new(),
+        steps => format!(": the sum, or the worst, of {steps} steps"),
+    };
+    format!(
+        "Each column is {width}{folded}. The times to the first content are on a logarithmic scale."
+    )
 }
 
 /// The phases, behind all lanes.
