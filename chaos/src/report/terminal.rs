@@ -134,6 +134,10 @@ impl Page {
         for (finding, said) in &rows {
             lines.push(self.finding(finding, said, widths));
             if finding.verdict != Verdict::Pass {
+                if plain::columns(&finding.claim) > widths.claim {
+                    let room = self.width.saturating_sub(UNDER);
+                    lines.push(self.under("claim", &plain::cut(&finding.claim, room)));
+                }
                 self.reasons(run, finding, lines);
             }
         }
@@ -304,6 +308,13 @@ mod tests {
         assert!(text.contains(&report.runs[1].replay));
         let passing = text.split("✗").next().unwrap();
         assert!(!passing.contains("replay"), "{passing}");
+    }
+
+    #[test]
+    fn a_failed_claim_that_had_to_be_cut_is_told_again_beneath() {
+        let whole = "claim  no client error while alpha is down";
+        assert!(summary(&fixture::report(), 80, false).contains(whole));
+        assert!(!summary(&fixture::report(), 140, false).contains(whole));
     }
 
     #[test]

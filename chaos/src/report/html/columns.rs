@@ -89,8 +89,8 @@ impl Columns {
             ms: series.step_ms.max(1).saturating_mul(steps as u64),
             ok: fold.sums(&series.ok),
             failed: fold.sums(&series.failed),
-            p50: fold.worst(&series.first_content_p50, |it| f64::from(it)),
-            p99: fold.worst(&series.first_content_p99, |it| f64::from(it)),
+            p50: fold.worst(&series.first_content_p50, f64::from),
+            p99: fold.worst(&series.first_content_p99, f64::from),
             attempts: layers(&series.attempts, fold),
             breakers: series
                 .breakers
@@ -98,7 +98,7 @@ impl Columns {
                 .map(|(name, words)| (name.clone(), states(words)))
                 .collect(),
             memory: fold.worst(&series.memory, |it| it as f64),
-            descriptors: fold.worst(&series.descriptors, |it| f64::from(it)),
+            descriptors: fold.worst(&series.descriptors, f64::from),
         }
     }
 

@@ -74,6 +74,9 @@ fn words(text: &str, from: f64, to: f64, whole: bool) -> String {
 }
 
 pub(super) fn phases(plot: &Plot<'_>) -> String {
+    if plot.run.phases.is_empty() {
+        return String::new();
+    }
     let name = |phase: &crate::report::Phase| {
         let (from, to) = (plot.axis.x(phase.from_ms), plot.axis.x(phase.to_ms));
         let width = n((to - from).max(0.0) / 10.0);
@@ -340,28 +343,28 @@ fn stretch(plot: &Plot<'_>, (state, from, to): (Breaker, usize, usize)) -> Strin
 
 /// Memory and descriptors of the gateway's process.
 pub(super) fn process(plot: &Plot<'_>) -> String {
-    let gauges: [(&str, &[Option<f64>], fn(f64) -> String); 2] = [
-        ("memory", &plot.columns.memory, said::bytes),
-        ("descriptors", &plot.columns.descriptors, said::count),
-    ];
-    let gauge = |(name, values, told): (&str, &[Option<f64>], fn(f64) -> String)| {
-        let Some(scale) = Scale::tight(values.iter().flatten().copied()) else {
-            return String::new();
-        };
-        Lane {
-            class: "gauge",
-            name,
-            note: String::new(),
-            plot: svg(&path("gauge", &shapes::line(values, scale, &plot.edges))),
-            scale: [scale.high, scale.low].map(|end| {
-                told(if name == "descriptors" {
-                    end.round()
-                } else {
-                    end
-                })
-            }),
-        }
-        .row()
+    let columns = &plot.columns;
+    let memory = gauge(plot, "memory", &columns.memory, said::bytes);
+    let whole = |number: f64| said::count(number.round());
+    let descriptors = gauge(plot, "descriptors", &columns.descriptors, whole);
+    memory + &descriptors
+}
+
+fn gauge(
+    plot: &Plot<'_>,
+    name: &str,
+    values: &[Option<f64>],
+    told: impl Fn(f64) -> String,
+) -> String {
+    let Some(scale) = Scale::tight(values.iter().flatten().copied()) else {
+        return String::new();
     };
-    gauges.into_iter().map(gauge).collect()
+    Lane {
+        class: "gauge",
+        name,
+        note: String::new(),
+        plot: svg(&path("gauge", &shapes::line(values, scale, &plot.edges))),
+        scale: [told(scale.high), told(scale.low)],
+    }
+    .row()
 }

@@ -3,7 +3,7 @@
 //! Each lane is a row of a name, a plot and its scale. The plots are stretched to the width there is, so words are never
 //! part of them; phases lie behind all lanes, and a strip for each column lies above them and holds its values.
 
-use crate::report::plain::escape;
+use crate::report::plain::{self, escape};
 use crate::report::{Run, said};
 
 use super::columns::{Breaker, Columns};
@@ -149,35 +149,35 @@ fn values(plot: &Plot<'_>, column: usize) -> String {
         .faults
         .iter()
         .filter(|fault| fault.from_ms < to && from < fault.to_ms);
-    let on: Vec<&str> = on.map(|fault| fault.fault.as_str()).collect();
+    let on: Vec<String> = on.map(|fault| named(&fault.fault)).collect();
     if !on.is_empty() {
         lines.push(format!("faults: {}", on.join(" ")));
     }
     let count = |list: &[u64]| said::whole(list.get(column).copied().unwrap_or_default());
     lines.push(format!("ok: {}", count(&columns.ok)));
     lines.push(format!("errors: {}", count(&columns.failed)));
-    let gauges: [(&str, &[Option<f64>], fn(f64) -> String); 4] = [
-        ("p50", &columns.p50, said::millis),
-        ("p99", &columns.p99, said::millis),
-        ("memory", &columns.memory, said::bytes),
-        ("descriptors", &columns.descriptors, said::count),
-    ];
-    let gauge = |(name, list, told): (&str, &[Option<f64>], fn(f64) -> String)| {
+    let gauge = |name: &str, list: &[Option<f64>], told: fn(f64) -> String| {
         let value = list.get(column).copied().flatten();
         value.map(|value| format!("{name}: {}", told(value)))
     };
-    let (latencies, process) = gauges.split_at(2);
-    lines.extend(latencies.iter().filter_map(|it| gauge(*it)));
+    lines.extend(gauge("p50", &columns.p50, said::millis));
+    lines.extend(gauge("p99", &columns.p99, said::millis));
     for (mock, list) in &columns.attempts {
-        lines.push(format!("{mock}: {}", count(list)));
+        lines.push(format!("{}: {}", named(mock), count(list)));
     }
     for (endpoint, states) in &columns.breakers {
         let state = states.get(column).copied().unwrap_or(Breaker::Unknown);
         // Closed is what is expected; the strip tells only what is not.
         if state > Breaker::Closed {
-            lines.push(format!("{endpoint} breaker: {}", state.label()));
+            lines.push(format!("{} breaker: {}", named(endpoint), state.label()));
         }
     }
-    lines.extend(process.iter().filter_map(|it| gauge(*it)));
+    lines.extend(gauge("memory", &columns.memory, said::bytes));
+    lines.extend(gauge("descriptors", &columns.descriptors, said::count));
     lines.join("\n")
+}
+
+/// A name is told again in every column, and must stay on its line.
+fn named(name: &str) -> String {
+    plain::cut(name, 40)
 }
