@@ -45,6 +45,7 @@ pub(super) fn many(count: usize) -> Report {
 }
 
 /// Every string is [`HOSTILE`], every number as large as it gets.
+#[expect(clippy::too_many_lines, reason = "a fixture is a table")]
 pub(super) fn hostile() -> Report {
     let text = || HOSTILE.to_owned();
     let line = || Line {
@@ -337,6 +338,7 @@ fn passing() -> Run {
 }
 
 /// The provider is down, the breaker opens late, and 31 clients see it.
+#[expect(clippy::too_many_lines, reason = "a fixture is a table")]
 fn failing() -> Run {
     let mut rng = fastrand::Rng::with_seed(42);
     let mut flap = lane("P12", "5 s good, 5 s 500", &["gamma"], (22_000, 38_000), 96);

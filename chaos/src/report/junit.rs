@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn the_counts_are_those_of_the_cases() {
-        for report in [fixture::report(), fixture::hostile(), fixture::many(5)] {
+        for report in [fixture::report(), fixture::hostile(), fixture::sparse()] {
             let text = junit(&report);
             let document = Document::parse(&text).unwrap();
             let mut all = 0;

@@ -145,7 +145,7 @@ pub(super) fn percent(share: f64) -> String {
     if number > 0.0 && number < 0.005 {
         return "<0.01%".to_owned();
     }
-    if number < 100.0 && number >= 99.995 {
+    if (99.995..100.0).contains(&number) {
         return ">99.99%".to_owned();
     }
     format!("{}%", trimmed(format!("{number:.2}")))

@@ -349,6 +349,36 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_shown_whole_or_its_column_is_left_out() {
+        for width in 50..200 {
+            let text = summary(&fixture::report(), width, false);
+            let row = text
+                .lines()
+                .find(|line| line.contains("✓ memory_ret"))
+                .unwrap();
+            let ends = ["…", "48.2 MiB", "≤ 64.0 MiB", "+25%"];
+            assert!(
+                ends.iter().any(|end| row.ends_with(end)),
+                "{row:?} at {width}"
+            );
+            assert_eq!(
+                row.contains("+25%"),
+                text.contains("margin"),
+                "{row:?} at {width}"
+            );
+            assert_eq!(
+                row.contains("≤ 64.0 MiB"),
+                text.contains("limit"),
+                "{row:?} at {width}"
+            );
+            assert!(
+                !row.ends_with('…') || !text.contains("value"),
+                "{row:?} at {width}"
+            );
+        }
+    }
+
+    #[test]
     fn without_colour_there_are_no_codes_and_with_colour_the_text_is_the_same() {
         for report in [fixture::report(), fixture::hostile()] {
             let bare = summary(&report, 100, false);
