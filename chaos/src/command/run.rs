@@ -10,7 +10,9 @@ use tokio::sync::watch;
 use super::{CompareOptions, ReplayOptions, RunOptions, complain, say};
 use crate::conduct::{self, Plan, Progress, Subject};
 use crate::lab::Door;
-use crate::report::{ProgressState, Report, Run, SCHEMA, Verdict, of_run, progress_line, write};
+use crate::report::{
+    ProgressState, Report, Run, SCHEMA, Verdict, of_run, progress_line, total, write,
+};
 use crate::scenario::{self, Scenario, Span};
 use crate::verdict::judge;
 
@@ -284,17 +286,10 @@ async fn carry_out(plans: Vec<(Plan, String)>, folder: &Path, quiet: bool) -> u8
     }
     report.verdict = Verdict::of(report.runs.iter().map(|run| run.verdict));
     match write(&report, folder) {
-        Ok(written) => say(&format!(
-            "{}: {} of {} runs passed; {}",
-            report.verdict.label(),
-            report
-                .runs
-                .iter()
-                .filter(|run| run.verdict == Verdict::Pass)
-                .count(),
-            report.runs.len(),
-            written.html.display()
-        )),
+        Ok(written) => {
+            say(&total(&report, WIDTH, std::io::stdout().is_terminal()));
+            say(&format!("told in full by {}", written.html.display()));
+        }
         Err(why) => {
             complain(&format!("{}: {why}", folder.display()));
             return CANNOT;
@@ -402,13 +397,14 @@ fn state(drawn: &Drawn, now: &Progress) -> ProgressState {
     waits.sort_unstable();
     let at = |share: f64| {
         let place = (waits.len() as f64 * share) as usize;
-        waits.get(place.min(waits.len().saturating_sub(1))).copied()
+        let waited = waits.get(place.min(waits.len().saturating_sub(1)))?;
+        Some(Duration::from_millis(*waited))
     };
     ProgressState {
-        heading: drawn.heading.clone(),
+        scenario: drawn.heading.clone(),
         phase: phase.map_or("quiesce", |(name, ..)| *name).to_owned(),
-        elapsed_ms: now.elapsed_ms,
-        total_ms: drawn.phases.last().map_or(0, |last| last.2),
+        elapsed: Duration::from_millis(now.elapsed_ms),
+        total: Duration::from_millis(drawn.phases.last().map_or(0, |last| last.2)),
         faults: drawn
             .faults
             .iter()
@@ -417,7 +413,7 @@ fn state(drawn: &Drawn, now: &Progress) -> ProgressState {
             .collect(),
         requests: now.requests,
         errors: now.errors,
-        error_rate: failed as f64 / now.recent.len().max(1) as f64,
+        error_rate: (!now.recent.is_empty()).then(|| failed as f64 / now.recent.len() as f64),
         p50: at(0.5),
         p99: at(0.99),
     }

@@ -2,22 +2,36 @@
 //!
 //! `report.json` is a [`Report`] as serde writes it. Fields are only ever added; a change of meaning changes
 //! [`SCHEMA`]. All times are milliseconds from the start of a run's control phase.
+//!
+//! | form | made by | for |
+//! |---|---|---|
+//! | a few lines | [`summary`] | whoever ran it |
+//! | one line, again and again | [`progress_line`] | whoever waits for it |
+//! | `junit.xml` | [`junit()`] | the build |
+//! | `report.html` | [`html()`] | whoever asks why |
+//! | all files | [`write()`] | the archive |
 
 mod html;
 mod junit;
+mod plain;
+mod progress;
+mod said;
+mod tally;
 mod terminal;
-#[cfg(test)]
-mod tests;
 mod write;
+
+#[cfg(test)]
+mod fixture;
+
+pub use html::html;
+pub use junit::junit;
+pub use progress::{ProgressState, progress_line};
+pub use terminal::{of_run, summary, total};
+pub use write::{Written, write};
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-
-pub use html::html;
-pub use junit::junit;
-pub use terminal::{ProgressState, of_run, progress_line, summary};
-pub use write::{Written, write};
 
 /// The name and version of the form of `report.json`.
 pub const SCHEMA: &str = "switchyard-chaos/1";
@@ -192,4 +206,19 @@ pub struct Series {
     /// Bytes; `None` without a process of our own.
     pub memory: Vec<Option<u64>>,
     pub descriptors: Vec<Option<u32>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_claim_dominates_and_not_knowing_is_no_pass() {
+        use Verdict::{Fail, Pass, Unknown};
+        assert_eq!(Verdict::of([Pass, Pass]), Pass);
+        assert_eq!(Verdict::of([Pass, Unknown]), Unknown);
+        assert_eq!(Verdict::of([Unknown, Fail, Pass]), Fail);
+        assert_eq!(Verdict::of([]), Unknown);
+        assert_eq!([Pass, Fail, Unknown].map(Verdict::exit_code), [0, 1, 3]);
+    }
 }

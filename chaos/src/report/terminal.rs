@@ -1,249 +1,445 @@
-//! What a terminal shows: a line while it runs, and what was found.
+//! The summary in a terminal: a heading for each run, a line for each claim, one line for all.
+//!
+//! No line is wrapped: what does not fit is cut, and in a narrow terminal the columns of least use go first. Only the
+//! command that replays a run is never cut, for a command with its end missing is no command.
 
-use std::fmt::Write as _;
+use super::said::{self, Said};
+use super::tally::Tally;
+use super::{Finding, Report, Run, Verdict, plain};
 
-use super::{Finding, Report, Run, Verdict};
-
-const RED: &str = "\x1b[31m";
-const GREEN: &str = "\x1b[32m";
-const YELLOW: &str = "\x1b[33m";
-const DIM: &str = "\x1b[2m";
-const BOLD: &str = "\x1b[1m";
-const PLAIN: &str = "\x1b[0m";
-
-/// What is known while a run goes on.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct ProgressState {
-    pub heading: String,
-    pub phase: String,
-    pub elapsed_ms: u64,
-    pub total_ms: u64,
-    pub faults: Vec<String>,
-    pub requests: u64,
-    pub errors: u64,
-    /// Share of errors in the last second.
-    pub error_rate: f64,
-    /// Milliseconds to the first content in the last second.
-    pub p50: Option<u64>,
-    pub p99: Option<u64>,
-}
-
-/// One line: a bar, the phase, what is broken just now, and how it goes.
-#[must_use]
-pub fn progress_line(now: &ProgressState, width: usize, colour: bool) -> String {
-    const CELLS: u64 = 20;
-    let done = now
-        .elapsed_ms
-        .saturating_mul(CELLS)
-        .checked_div(now.total_ms)
-        .unwrap_or(0)
-        .min(CELLS) as usize;
-    let bar: String = (0..CELLS as usize)
-        .map(|cell| if cell < done { '█' } else { '░' })
-        .collect();
-    let faults = if now.faults.is_empty() {
-        String::new()
-    } else {
-        format!(" [{}]", now.faults.join(", "))
-    };
-    let waits = match (now.p50, now.p99) {
-        (Some(p50), Some(p99)) => format!("  p50 {p50} ms  p99 {p99} ms"),
-        _ => String::new(),
-    };
-    let line = format!(
-        "{} {bar} {}{faults}  {} requests, {} errors ({:.1} %){waits}",
-        now.heading,
-        now.phase,
-        now.requests,
-        now.errors,
-        now.error_rate * 100.0
-    );
-    let line = cut(&line, width);
-    if colour && now.error_rate > 0.0 {
-        format!("{RED}{line}{PLAIN}")
-    } else {
-        line
-    }
-}
-
-/// Everything a report holds, a line per claim.
+/// What everything came to, for a terminal of `width` columns.
 #[must_use]
 pub fn summary(report: &Report, width: usize, colour: bool) -> String {
-    let paint = Paint { colour, width };
-    let mut text = String::new();
-    for run in &report.runs {
-        paint.run(run, &mut text);
-        text.push('\n');
-    }
-    let count = |verdict| {
-        report
-            .runs
-            .iter()
-            .filter(|run| run.verdict == verdict)
-            .count()
+    let page = Page {
+        width,
+        paint: Paint(colour),
     };
-    let _ = writeln!(
-        text,
-        "{}  {} runs: {} passed, {} failed, {} unknown",
-        paint.verdict(report.verdict),
-        report.runs.len(),
-        count(Verdict::Pass),
-        count(Verdict::Fail),
-        count(Verdict::Unknown)
-    );
-    text
+    let mut lines = Vec::new();
+    for run in &report.runs {
+        page.run(run, &mut lines);
+        lines.push(String::new());
+    }
+    lines.push(page.total(report));
+    lines.push(String::new());
+    lines.join("\n")
 }
 
-/// One run alone, as soon as it is over.
+/// One run alone, told as soon as it is over.
 #[must_use]
 pub fn of_run(run: &Run, width: usize, colour: bool) -> String {
-    let mut text = String::new();
-    Paint { colour, width }.run(run, &mut text);
-    text
+    let page = Page {
+        width,
+        paint: Paint(colour),
+    };
+    let mut lines = Vec::new();
+    page.run(run, &mut lines);
+    lines.push(String::new());
+    lines.join("\n")
 }
 
-struct Paint {
-    colour: bool,
-    width: usize,
+/// The last line alone.
+#[must_use]
+pub fn total(report: &Report, width: usize, colour: bool) -> String {
+    Page {
+        width,
+        paint: Paint(colour),
+    }
+    .total(report)
 }
+
+/// Colour, or nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Paint(pub(super) bool);
 
 impl Paint {
-    fn with(&self, code: &str, text: &str) -> String {
-        if self.colour {
-            format!("{code}{text}{PLAIN}")
-        } else {
-            text.to_owned()
+    /// `code` is the number of an SGR sequence: 1 bold, 2 faint, 31 red, 32 green, 33 yellow.
+    pub(super) fn with(self, code: &str, text: &str) -> String {
+        if !self.0 || text.is_empty() {
+            return text.to_owned();
         }
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
 
-    fn verdict(&self, verdict: Verdict) -> String {
+    fn verdict(self, verdict: Verdict, text: &str) -> String {
         let code = match verdict {
-            Verdict::Pass => GREEN,
-            Verdict::Fail => RED,
-            Verdict::Unknown => YELLOW,
+            Verdict::Pass => "32",
+            Verdict::Unknown => "33",
+            Verdict::Fail => "1;31",
         };
-        self.with(code, &format!("{:<7}", verdict.label()))
+        self.with(code, text)
     }
 
-    fn run(&self, run: &Run, text: &mut String) {
-        let totals = &run.totals;
-        let failed: u64 = totals.failed.values().sum();
-        let _ = writeln!(
-            text,
-            "{}  {}  {}",
-            self.verdict(run.verdict),
-            self.with(BOLD, &run.scenario),
-            self.with(
-                DIM,
-                &format!(
-                    "{}, seed {}, {} requests, {failed} errors, {} attempts",
-                    run.gateway, run.seed, totals.requests, totals.attempts
-                )
-            )
-        );
-        for note in &run.notes {
-            let _ = writeln!(
-                text,
-                "         {}",
-                self.with(YELLOW, &cut(note, self.width))
-            );
+    fn faint(self, text: &str) -> String {
+        self.with("2", text)
+    }
+}
+
+fn mark(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "✓",
+        Verdict::Unknown => "?",
+        Verdict::Fail => "✗",
+    }
+}
+
+struct Page {
+    width: usize,
+    paint: Paint,
+}
+
+/// How wide each column is; 0 leaves it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Widths {
+    name: usize,
+    claim: usize,
+    value: usize,
+    limit: usize,
+    margin: usize,
+}
+
+/// The mark and the spaces around it.
+const LEAD: usize = 4;
+/// Between two columns.
+const SPACE: usize = 2;
+/// A claim cut shorter says nothing.
+const CLAIM: usize = 16;
+/// Where the lines under a claim begin their text.
+const UNDER: usize = 13;
+
+impl Widths {
+    fn of<'a>(findings: &'a [(&'a Finding, Said)], width: usize) -> Self {
+        let widest = |of: fn(&'a (&'a Finding, Said)) -> &'a str, head: &str| {
+            let all = findings.iter().map(|row| plain::columns(of(row)));
+            all.max().unwrap_or(0).max(head.len())
+        };
+        let mut widths = Self {
+            name: widest(|row| &row.0.name, "").min(24),
+            claim: widest(|row| &row.0.claim, "").max(CLAIM),
+            value: widest(|row| &row.1.value, "value"),
+            limit: widest(|row| &row.1.limit, "limit"),
+            margin: widest(|row| &row.1.margin, "margin"),
+        };
+        let claim = widths.claim;
+        // Of least use first: the margin follows from the others, the name is the claim in short.
+        for narrower in [
+            |_: &mut Self| (),
+            |widths: &mut Self| widths.margin = 0,
+            |widths: &mut Self| widths.name = widths.name.min(12),
+            |widths: &mut Self| widths.limit = 0,
+            |widths: &mut Self| widths.value = 0,
+        ] {
+            narrower(&mut widths);
+            widths.claim = 0;
+            let room = width.saturating_sub(widths.taken() + SPACE);
+            widths.claim = room.min(claim);
+            if room >= CLAIM {
+                break;
+            }
         }
-        for lane in &run.faults {
-            let seen = match lane.seen {
-                0 => "never seen".to_owned(),
-                1 => "seen once".to_owned(),
-                many => format!("seen {many} times"),
-            };
-            let line = format!("{} on {}: {seen}", lane.fault, lane.on.join(", "));
-            let _ = writeln!(
-                text,
-                "         {}",
-                self.with(DIM, &cut(&line, self.width.saturating_sub(9)))
-            );
+        widths
+    }
+
+    fn taken(self) -> usize {
+        let columns = [self.name, self.claim, self.value, self.limit, self.margin];
+        let shown = columns.iter().filter(|columns| **columns > 0);
+        LEAD + shown.map(|columns| columns + SPACE).sum::<usize>() - SPACE
+    }
+}
+
+impl Page {
+    fn run(&self, run: &Run, lines: &mut Vec<String>) {
+        lines.push(self.heading(run));
+        let rows: Vec<(&Finding, Said)> = run.findings().map(|it| (it, Said::of(it))).collect();
+        let widths = Widths::of(&rows, self.width);
+        if !rows.is_empty() {
+            lines.push(self.paint.faint(&self.fitted(&Self::head(widths))));
         }
-        for finding in run.invariants.iter().chain(&run.expectations) {
-            self.finding(finding, text);
+        for (finding, said) in &rows {
+            lines.push(self.finding(finding, said, widths));
+            if finding.verdict != Verdict::Pass {
+                if plain::columns(&finding.claim) > widths.claim {
+                    let room = self.width.saturating_sub(UNDER);
+                    lines.push(self.under("claim", &plain::cut(&finding.claim, room)));
+                }
+                self.reasons(run, finding, lines);
+            }
+        }
+        for doubt in run.doubts() {
+            let text = self.fitted(&format!("  ! {doubt}"));
+            lines.push(self.paint.verdict(Verdict::Unknown, &text));
         }
         if run.verdict != Verdict::Pass {
-            let _ = writeln!(text, "         again: {}", run.replay);
+            lines.push(self.under("replay", &plain::one_line(&run.replay)));
         }
     }
 
-    fn finding(&self, found: &Finding, text: &mut String) {
-        let numbers = numbers(found);
-        let room = self.width.saturating_sub(9 + numbers.chars().count() + 2);
-        let claim = cut(&found.claim, room.max(20));
-        let gap = room.max(20).saturating_sub(claim.chars().count());
-        let _ = writeln!(
-            text,
-            "  {}{claim}{}  {}",
-            self.verdict(found.verdict),
-            " ".repeat(gap),
-            self.with(DIM, &numbers)
+    fn heading(&self, run: &Run) -> String {
+        let errors = run.errors();
+        let mut facts = format!(
+            "seed {}  {} requests  {} errors",
+            run.seed,
+            said::whole(run.totals.requests),
+            said::whole(errors)
         );
-        if found.verdict != Verdict::Pass && !found.why.is_empty() {
-            let window = found
-                .window
-                .map(|(from, to)| format!(" (from {} to {})", time(from), time(to)))
-                .unwrap_or_default();
-            let _ = writeln!(
-                text,
-                "         {}{window}",
-                cut(&found.why, self.width.saturating_sub(9))
+        if errors > 0 && run.totals.requests > 0 {
+            let share = errors as f64 / run.totals.requests as f64;
+            facts.push_str(&format!(" ({})", said::percent(share)));
+        }
+        let took = said::millis(run.totals.took_ms as f64);
+        facts.push_str(&format!("  {took}  {}", run.gateway));
+        let verdict = run.verdict.label().to_uppercase();
+        let scenario = plain::cut(
+            &run.scenario,
+            self.width.saturating_sub(verdict.len() + 4).min(40),
+        );
+        let used = 2 + plain::columns(&scenario) + 2 + verdict.len() + 3;
+        let facts = plain::cut(&facts, self.width.saturating_sub(used));
+        let title = format!(
+            "{} {}  {}",
+            self.paint.verdict(run.verdict, mark(run.verdict)),
+            self.paint.with("1", &scenario),
+            self.paint.verdict(run.verdict, &verdict)
+        );
+        format!("{title}   {facts}").trim_end().to_owned()
+    }
+
+    fn head(widths: Widths) -> String {
+        Self::row("    ", widths, ["claim", ""], ["value", "limit", "margin"])
+    }
+
+    fn row(lead: &str, widths: Widths, words: [&str; 2], numbers: [&str; 3]) -> String {
+        let mut cells = Vec::new();
+        // A claim without numbers may run on where they would stand.
+        let claim = match numbers.iter().all(|text| text.is_empty()) {
+            true => widths.taken().saturating_sub(LEAD + widths.name + SPACE),
+            false => widths.claim,
+        };
+        for (width, text) in [widths.name, claim].into_iter().zip(words) {
+            if width > 0 {
+                cells.push(plain::left(&plain::cut(text, width), width));
+            }
+        }
+        let columns = [widths.value, widths.limit, widths.margin];
+        for (width, text) in columns.into_iter().zip(numbers) {
+            if width > 0 {
+                cells.push(plain::right(text, width));
+            }
+        }
+        format!("{lead}{}", cells.join("  ")).trim_end().to_owned()
+    }
+
+    fn finding(&self, finding: &Finding, said: &Said, widths: Widths) -> String {
+        let words = [finding.name.as_str(), finding.claim.as_str()];
+        let numbers = [said.value.as_str(), &said.limit, &said.margin];
+        let line = self.fitted(&Self::row("", widths, words, numbers));
+        let line = plain::cut(&line, self.width.saturating_sub(LEAD));
+        let lead = format!(
+            "  {} ",
+            self.paint.verdict(finding.verdict, mark(finding.verdict))
+        );
+        match finding.verdict {
+            Verdict::Pass => format!("{lead}{line}"),
+            Verdict::Unknown | Verdict::Fail => {
+                format!("{lead}{}", self.paint.verdict(finding.verdict, &line))
+            }
+        }
+    }
+
+    fn reasons(&self, run: &Run, finding: &Finding, lines: &mut Vec<String>) {
+        let room = self.width.saturating_sub(UNDER);
+        if !finding.why.is_empty() {
+            lines.push(self.under("why", &plain::cut(&finding.why, room)));
+        }
+        if let Some(window) = finding.window {
+            let phase = run.phase_at(window.0).map(|name| format!(", {name}"));
+            let text = format!("{}{}", said::stretch(window), phase.unwrap_or_default());
+            lines.push(self.under("window", &plain::cut(&text, room)));
+        }
+    }
+
+    fn under(&self, word: &str, text: &str) -> String {
+        let word = plain::left(word, UNDER - LEAD - SPACE);
+        format!("      {}{text}", self.paint.faint(&word))
+    }
+
+    fn total(&self, report: &Report) -> String {
+        let runs = Tally::of(report.runs.iter().map(|run| run.verdict));
+        let all = report.runs.iter().flat_map(Run::findings);
+        let claims = Tally::of(all.map(|finding| finding.verdict));
+        let verdict = report.verdict.label().to_uppercase();
+        let rest = format!(
+            "   {}: {}   {}: {}",
+            said::many(runs.all(), "run"),
+            runs.told(),
+            said::many(claims.all(), "claim"),
+            claims.told()
+        );
+        let used = 2 + verdict.len();
+        let title = self.paint.verdict(
+            report.verdict,
+            &format!("{} {verdict}", mark(report.verdict)),
+        );
+        format!(
+            "{title}{}",
+            plain::cut(&rest, self.width.saturating_sub(used))
+        )
+    }
+
+    fn fitted(&self, line: &str) -> String {
+        plain::cut(line, self.width)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    /// The lines without the replay commands, which are never cut.
+    fn cuttable(text: &str) -> impl Iterator<Item = &str> {
+        text.lines().filter(|line| !line.contains("replay"))
+    }
+
+    #[test]
+    fn every_claim_has_its_line_with_mark_value_limit_and_margin() {
+        let text = summary(&fixture::report(), 140, false);
+        let line = |of: &str| {
+            text.lines()
+                .find(|line| line.contains(of))
+                .unwrap()
+                .to_owned()
+        };
+        let passed = line("no_splice");
+        assert!(passed.starts_with("  ✓ no_splice"), "{passed}");
+        let failed = line("p99_first_content  ");
+        assert!(failed.starts_with("  ✓ p99_first_content"), "{failed}");
+        let broken = line("✗ errors");
+        for part in ["no client error while alpha is down", "31", "≤ 0"] {
+            assert!(broken.contains(part), "{part} in {broken}");
+        }
+        assert!(line("? amplification").contains("1.12×"));
+    }
+
+    #[test]
+    fn a_failed_claim_says_why_when_and_how_to_see_it_again() {
+        let report = fixture::report();
+        let text = summary(&report, 100, false);
+        let after = text.split("✗ errors").nth(1).unwrap();
+        let mut lines = after.lines().skip(1).map(str::trim);
+        assert!(lines.next().unwrap().starts_with("why    31 of 8,112"));
+        assert_eq!(lines.next().unwrap(), "window 20.4 s to 23.1 s, faults");
+        assert!(text.contains(&report.runs[1].replay));
+        let passing = text.split("✗").next().unwrap();
+        assert!(!passing.contains("replay"), "{passing}");
+    }
+
+    #[test]
+    fn a_failed_claim_that_had_to_be_cut_is_told_again_beneath() {
+        let whole = "claim  no client error while alpha is down";
+        assert!(summary(&fixture::report(), 80, false).contains(whole));
+        assert!(!summary(&fixture::report(), 140, false).contains(whole));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        for report in [fixture::report(), fixture::hostile()] {
+            for width in 0..200 {
+                let text = summary(&report, width, false);
+                for line in cuttable(&text) {
+                    // Below the lead there is nothing left to cut.
+                    let width = width.max(UNDER);
+                    assert!(plain::columns(line) <= width, "{line:?} at {width}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_numbers_stand_under_each_other() {
+        let text = summary(&fixture::report(), 120, false);
+        let of_second: Vec<&str> = text
+            .lines()
+            .skip_while(|line| !line.starts_with('✗'))
+            .collect();
+        let head = of_second[1];
+        let end = |line: &str, of: &str| plain::columns(&line[..line.find(of).unwrap() + of.len()]);
+        let limit = end(head, "limit");
+        let row = of_second
+            .iter()
+            .find(|line| line.contains("p99_first_content"))
+            .unwrap();
+        assert_eq!(end(row, "≤ 1.2 s"), limit, "{head}\n{row}");
+    }
+
+    #[test]
+    fn a_number_is_shown_whole_or_its_column_is_left_out() {
+        for width in 50..200 {
+            let text = summary(&fixture::report(), width, false);
+            let row = text
+                .lines()
+                .find(|line| line.contains("✓ memory_ret"))
+                .unwrap();
+            let ends = ["…", "48.2 MiB", "≤ 64.0 MiB", "+25%"];
+            assert!(
+                ends.iter().any(|end| row.ends_with(end)),
+                "{row:?} at {width}"
+            );
+            assert_eq!(
+                row.contains("+25%"),
+                text.contains("margin"),
+                "{row:?} at {width}"
+            );
+            assert_eq!(
+                row.contains("≤ 64.0 MiB"),
+                text.contains("limit"),
+                "{row:?} at {width}"
+            );
+            assert!(
+                !row.ends_with('…') || !text.contains("value"),
+                "{row:?} at {width}"
             );
         }
     }
-}
 
-fn numbers(found: &Finding) -> String {
-    let Some(value) = found.value else {
-        return format!("{} samples", found.samples);
-    };
-    let shown = format_value(value, &found.unit);
-    let Some(limit) = found.limit else {
-        return shown;
-    };
-    if found.unit == "count" && limit.abs() < f64::EPSILON {
-        return format!("{shown:>9} in {:<17}", found.samples);
+    #[test]
+    fn without_colour_there_are_no_codes_and_with_colour_the_text_is_the_same() {
+        for report in [fixture::report(), fixture::hostile()] {
+            let bare = summary(&report, 100, false);
+            assert!(!bare.contains('\u{1b}'));
+            let mut painted = summary(&report, 100, true);
+            assert!(painted.contains("\u{1b}[1;31m"));
+            for code in ["0", "1", "2", "32", "33", "1;31"] {
+                painted = painted.replace(&format!("\u{1b}[{code}m"), "");
+            }
+            assert_eq!(painted, bare);
+        }
     }
-    let margin = found
-        .margin
-        .map(|margin| format!("{:+.0} %", margin * 100.0))
-        .unwrap_or_default();
-    format!(
-        "{shown:>9} of {:<9} {margin:>7}",
-        format_value(limit, &found.unit)
-    )
-}
 
-/// A value as people read it.
-#[must_use]
-pub(super) fn format_value(value: f64, unit: &str) -> String {
-    match unit {
-        "ms" if value >= 10_000.0 => format!("{:.1} s", value / 1_000.0),
-        "ms" => format!("{value:.0} ms"),
-        "bytes" => format!("{:.1} MiB", value / f64::from(1 << 20)),
-        "count" => format!("{value:.0}"),
-        "usd" => format!("${value:.6}"),
-        _ => format!("{value:.3}"),
+    #[test]
+    fn doubts_of_a_run_are_told_beside_its_findings() {
+        let text = summary(&fixture::report(), 120, false);
+        assert!(
+            text.contains("  ! N07 on beta: the wire log never shows it"),
+            "{text}"
+        );
     }
-}
 
-/// A moment of the run.
-fn time(millis: u64) -> String {
-    format!("{}.{:03} s", millis / 1_000, millis % 1_000)
-}
-
-/// At most so many letters, and no line break or control character from outside.
-fn cut(text: &str, width: usize) -> String {
-    let plain = text
-        .chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter });
-    if text.chars().count() <= width {
-        return plain.collect();
+    #[test]
+    fn the_last_line_is_the_verdict_over_all() {
+        let text = summary(&fixture::report(), 120, false);
+        let last = text.lines().last().unwrap();
+        assert!(
+            last.starts_with("✗ FAIL   2 runs: 1 failed, 1 passed   "),
+            "{last}"
+        );
+        let none = Report {
+            runs: Vec::new(),
+            verdict: Verdict::Unknown,
+            ..fixture::report()
+        };
+        assert_eq!(
+            summary(&none, 80, false),
+            "? UNKNOWN   0 runs: none   0 claims: none\n"
+        );
     }
-    plain
-        .take(width.saturating_sub(1))
-        .chain(std::iter::once('…'))
-        .collect()
 }
