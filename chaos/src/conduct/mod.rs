@@ -357,7 +357,15 @@ pub fn chains(binary: &Path, config: &Path) -> Result<Vec<Scenario>, CannotRun> 
         path: folder.display().to_string(),
         why,
     })?;
-    let made = enclosed(binary, config, &folder).map(|(_, facts)| your_chain(&facts));
+    let made = enclosed(binary, config, &folder).map(|(config, mut facts)| {
+        // Only what the user wrote: every model of every provider is a pool of its own as well.
+        let written = config.get("pools").and_then(toml::Value::as_table);
+        if let Some(written) = written.filter(|pools| !pools.is_empty()) {
+            let own = |pool: &config::PoolFacts| written.contains_key(&pool.name);
+            facts.names_only(own);
+        }
+        your_chain(&facts)
+    });
     // Nothing in it is of use to anybody.
     let _ = std::fs::remove_dir_all(&folder);
     made

@@ -51,6 +51,13 @@ pub struct PoolFacts {
     pub targets: Vec<TargetFacts>,
     /// The pool itself and what it falls back to.
     pub chain: Vec<String>,
+    /// Clients ask for it.
+    #[serde(default = "is_asked")]
+    pub asked: bool,
+}
+
+fn is_asked() -> bool {
+    true
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -59,6 +66,13 @@ pub struct TargetFacts {
 }
 
 impl Facts {
+    /// Leaves out the pools nobody asks for by name; they stay what others fall back to.
+    pub fn names_only(&mut self, wanted: impl Fn(&PoolFacts) -> bool) {
+        for pool in &mut self.pools {
+            pool.asked = wanted(pool);
+        }
+    }
+
     /// The providers behind a pool, its fallbacks' included, without repetition.
     #[must_use]
     pub fn behind(&self, pool: &str) -> Vec<String> {

@@ -18,6 +18,7 @@ pub fn your_chain(facts: &Facts) -> Vec<Scenario> {
     facts
         .pools
         .iter()
+        .filter(|pool| pool.asked)
         .filter_map(|pool| {
             let links = facts.behind(&pool.name);
             (!links.is_empty()).then(|| of_pool(&pool.name, &links))

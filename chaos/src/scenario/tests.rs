@@ -72,8 +72,9 @@ fn a_chain_is_killed_link_by_link_and_pair_by_pair() {
             })
             .collect(),
         chain: chain.iter().map(|name| (*name).to_owned()).collect(),
+        asked: true,
     };
-    let facts = crate::lab::config::Facts {
+    let mut facts = crate::lab::config::Facts {
         providers: Vec::new(),
         pools: vec![
             pool("fast", &["a", "b"], &["fast", "slow"]),
@@ -97,4 +98,6 @@ fn a_chain_is_killed_link_by_link_and_pair_by_pair() {
             .any(|wanted| wanted.at_most > Some(0.0)),
         "a chain of one cannot survive its death"
     );
+    facts.names_only(|pool| pool.name == "fast");
+    assert_eq!(your_chain(&facts).len(), 1);
 }

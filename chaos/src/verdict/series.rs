@@ -59,10 +59,12 @@ pub(super) fn draw(index: &Index<'_>) -> Series {
     series.attempts = attempts(index, steps, &place);
     series.breakers = breakers(index, steps, &place);
     for scrape in &evidence.scrapes {
-        if let Some(memory) = series.memory.get_mut(place(scrape.at_ms)) {
+        // A look holds until the next one.
+        let later = place(scrape.at_ms);
+        for memory in series.memory.iter_mut().skip(later) {
             *memory = scrape.memory;
         }
-        if let Some(open) = series.descriptors.get_mut(place(scrape.at_ms)) {
+        for open in series.descriptors.iter_mut().skip(later) {
             *open = scrape.descriptors;
         }
     }
@@ -128,5 +130,9 @@ fn breakers(
             }
         }
     }
+    // What a provider has beside its named models is worth a lane only when something happened there.
+    all.retain(|endpoint, states| {
+        !endpoint.ends_with("/other") || states.iter().any(|state| state.contains("open"))
+    });
     all
 }
