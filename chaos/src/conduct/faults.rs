@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 
+use super::stretches::Pace;
 use super::{ADMIN, Plan, phases};
 use crate::client::{Client, ConnectOptions};
 use crate::fault::{self, Made, ToGateway};
@@ -56,11 +57,8 @@ impl UnderWay {
 /// A fault in a mock's answers, ready to be decided by the clock.
 struct Active {
     bad: Behaviour,
-    from: Duration,
-    to: Duration,
+    pace: Pace,
     share: f64,
-    shape: Shape,
-    period: Duration,
     streams_only: bool,
     seed: u64,
 }
@@ -69,39 +67,40 @@ impl Active {
     fn of(fault: &Fault, done: &Done, bad: Behaviour, offset: Duration, seed: u64) -> Self {
         Self {
             bad: bad.labelled(&done.label),
-            from: offset.saturating_add(Duration::from_millis(done.from_ms)),
-            to: offset.saturating_add(Duration::from_millis(done.to_ms)),
+            pace: pace(fault, done, offset, seed),
             share: fault.share,
-            shape: fault.shape,
-            period: fault.period.map_or(Duration::from_secs(1), |span| span.0),
             streams_only: fault::streams_only(&fault.fault),
             seed,
         }
     }
 
     fn applies(&self, asked: &Asked) -> bool {
-        let Some(since) = asked
-            .at
-            .checked_sub(self.from)
-            .filter(|_| asked.at < self.to)
-        else {
-            return false;
-        };
-        if self.streams_only && !asked.streams() {
+        let share = self.share * self.pace.strength(asked.at);
+        if share <= 0.0 || self.streams_only && !asked.streams() {
             return false;
         }
-        let span = self.to.saturating_sub(self.from).as_secs_f64().max(1e-9);
-        let share = match self.shape {
-            Shape::Step => self.share,
-            Shape::Ramp => self.share * (since.as_secs_f64() / span),
-            Shape::Flap => {
-                let turn = since.as_secs_f64() / self.period.as_secs_f64().max(1e-3);
-                if turn.fract() < 0.5 { self.share } else { 0.0 }
-            }
-        };
         let seed = self.seed ^ asked.number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         fastrand::Rng::with_seed(seed).f64() < share
     }
+}
+
+/// When a fault is on, by a clock that began `offset` before the run's.
+fn pace(fault: &Fault, done: &Done, offset: Duration, seed: u64) -> Pace {
+    Pace {
+        shape: fault.shape,
+        from: offset.saturating_add(Duration::from_millis(done.from_ms)),
+        to: offset.saturating_add(Duration::from_millis(done.to_ms)),
+        period: fault.period.map_or(Duration::from_secs(1), |span| span.0),
+        seed,
+    }
+}
+
+/// One fault comes and goes at other times at each mock.
+fn seed_of(seed: u64, place: usize, name: &str) -> u64 {
+    let letters = name.bytes().fold(0_u64, |all, letter| {
+        all.wrapping_mul(31).wrapping_add(u64::from(letter))
+    });
+    seed.wrapping_add(place as u64).rotate_left(17) ^ letters
 }
 
 /// Sets everything up; from here on time decides.
@@ -124,17 +123,21 @@ pub(super) fn start(
             continue;
         };
         let done = done(place, fault, fleet, window);
-        let times = Times {
-            from: done.from_ms,
-            to: done.to_ms,
+        let times = |name: &str| Times {
+            pace: pace(
+                fault,
+                &done,
+                Duration::ZERO,
+                seed_of(plan.seed, place, name),
+            ),
             epoch,
         };
         match made {
             Made::Answer(answer) => {
-                let seed = plan.seed.wrapping_add(place as u64).rotate_left(17);
                 for name in &done.on {
                     let bad = fleet.providers.get(name).and_then(|provider| {
                         let bad = answer(provider.mock.dialect(), provider.weather)?;
+                        let seed = seed_of(plan.seed, place, name);
                         Some(Active::of(fault, &done, bad, provider.offset(), seed))
                     });
                     active.extend(bad.map(|bad| (name.clone(), bad)));
@@ -142,7 +145,7 @@ pub(super) fn start(
             }
             Made::Gateway(what) => {
                 if let Some(gateway) = gateway.clone() {
-                    let doorway = Arc::clone(doorway);
+                    let (doorway, times) = (Arc::clone(doorway), times("gateway"));
                     tasks.spawn(async move {
                         (place, to_gateway(what, &gateway, &doorway, times).await)
                     });
@@ -151,6 +154,7 @@ pub(super) fn start(
             Made::Door(_) | Made::ResetConnections | Made::CloseIdle | Made::RevokeKey => {
                 for name in &done.on {
                     let (fleet, name, made) = (Arc::clone(fleet), name.clone(), made.clone());
+                    let times = times(&name);
                     tasks.spawn(async move {
                         let seen = match fleet.providers.get(&name) {
                             Some(provider) => to_mock(made, provider, &name, times).await,
@@ -207,45 +211,57 @@ fn done(place: usize, fault: &Fault, fleet: &Fleet, window: (u64, u64)) -> Done 
     }
 }
 
-/// When a fault begins and ends.
+/// When a fault is on, on the run's own clock.
 #[derive(Clone, Copy)]
 struct Times {
-    from: u64,
-    to: u64,
+    pace: Pace,
     epoch: Epoch,
 }
 
 impl Times {
-    async fn begin(self) {
-        sleep_until(self.epoch.at(self.from)).await;
+    /// Waits until the fault is on, and tells until when; `None` when it is over for good.
+    async fn on(self) -> Option<u64> {
+        let now = Duration::from_millis(self.epoch.millis());
+        let (on, off) = self.pace.next(now)?;
+        sleep_until(self.epoch.at(millis(on))).await;
+        Some(millis(off))
     }
 
-    async fn end(self) {
-        sleep_until(self.epoch.at(self.to)).await;
+    async fn off(self, off: u64) {
+        sleep_until(self.epoch.at(off)).await;
     }
+}
 
-    fn is_over(self) -> bool {
-        self.epoch.millis() >= self.to
-    }
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 // --- mocks ---
 
 async fn to_mock(made: Made, provider: &Provider, name: &str, times: Times) -> u64 {
+    let mut seen = 0_u64;
+    while let Some(off) = times.on().await {
+        seen = seen.saturating_add(once(&made, provider, name, times, off).await);
+        // A stretch may end within the millisecond.
+        times.off(off.saturating_add(1)).await;
+    }
+    seen
+}
+
+async fn once(made: &Made, provider: &Provider, name: &str, times: Times, off: u64) -> u64 {
     let mock = &provider.mock;
-    times.begin().await;
     match made {
         Made::Door(door) => {
-            if mock.door(door).await.is_err() {
+            if mock.door(*door).await.is_err() {
                 return 0;
             }
             let before = mock.connections();
-            let refused = u64::from(door == Door::Refusing && is_refused(mock.address()).await);
-            times.end().await;
+            let refused = u64::from(*door == Door::Refusing && is_refused(mock.address()).await);
+            times.off(off).await;
             let came = mock.connections().saturating_sub(before);
             // A door that could not be opened again shows as a provider that never recovers.
             let _ = mock.door(Door::Open).await;
-            refused.saturating_add(if door == Door::Refusing { 0 } else { came })
+            refused.saturating_add(if *door == Door::Refusing { 0 } else { came })
         }
         Made::ResetConnections => {
             let open = mock.open_connections();
@@ -254,7 +270,7 @@ async fn to_mock(made: Made, provider: &Provider, name: &str, times: Times) -> u
         }
         Made::CloseIdle => {
             let mut closed = 0_u64;
-            while !times.is_over() {
+            while times.epoch.millis() < off {
                 closed = closed.saturating_add(mock.open_connections() as u64);
                 mock.close_idle();
                 sleep(Duration::from_millis(50)).await;
@@ -264,7 +280,7 @@ async fn to_mock(made: Made, provider: &Provider, name: &str, times: Times) -> u
         Made::RevokeKey => {
             let before = mock.requests();
             mock.revoke_key(&key_of(name));
-            times.end().await;
+            times.off(off).await;
             mock.accept_key(&key_of(name));
             mock.requests().saturating_sub(before)
         }
@@ -285,20 +301,40 @@ async fn to_gateway(
     doorway: &Doorway,
     times: Times,
 ) -> u64 {
-    times.begin().await;
-    if what == ToGateway::Pause {
-        let Some(pid) = gateway.lock().await.pid() else {
-            return 0;
+    let mut seen = 0_u64;
+    while let Some(off) = times.on().await {
+        let made = if what == ToGateway::Pause {
+            pause(gateway, times, off).await
+        } else {
+            again_and_again(&what, gateway, doorway, times, off).await
         };
-        let stopped = signal(pid, "STOP");
-        times.end().await;
-        return u64::from(stopped && signal(pid, "CONT"));
+        seen = seen.saturating_add(made);
+        times.off(off.saturating_add(1)).await;
     }
+    seen
+}
+
+async fn pause(gateway: &Mutex<GatewayProcess>, times: Times, off: u64) -> u64 {
+    let Some(pid) = gateway.lock().await.pid() else {
+        return 0;
+    };
+    let stopped = signal(pid, "STOP");
+    times.off(off).await;
+    u64::from(stopped && signal(pid, "CONT"))
+}
+
+async fn again_and_again(
+    what: &ToGateway,
+    gateway: &Mutex<GatewayProcess>,
+    doorway: &Doorway,
+    times: Times,
+    off: u64,
+) -> u64 {
     let path = gateway.lock().await.folder().join("switchyard.toml");
     let good = std::fs::read_to_string(&path).unwrap_or_default();
     let mut seen = 0_u64;
     for turn in 1_u64.. {
-        let (every, worked) = match &what {
+        let (every, worked) = match what {
             ToGateway::Pause => (None, false),
             ToGateway::Kill { every } => (*every, kill(gateway, doorway).await),
             ToGateway::Actor { path, how, every } => {
@@ -318,12 +354,12 @@ async fn to_gateway(
         seen = seen.saturating_add(u64::from(worked));
         let Some(every) = every else { break };
         sleep(every).await;
-        if times.is_over() {
+        if times.epoch.millis() >= off {
             break;
         }
     }
     if matches!(what, ToGateway::Reload { .. }) {
-        times.end().await;
+        times.off(off).await;
         // What stays broken would meet the next start.
         let _ = write(&path, &good);
     }

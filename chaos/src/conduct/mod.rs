@@ -2,6 +2,7 @@
 
 mod faults;
 mod gateway;
+mod stretches;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

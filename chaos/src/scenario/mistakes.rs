@@ -142,8 +142,11 @@ fn fault(scenario: &Scenario, fault: &Fault, place: &str, found: &mut Vec<String
     if !(0.0..=1.0).contains(&fault.share) {
         found.push(format!("{place}: share lies between 0 and 1"));
     }
-    if (fault.shape == Shape::Flap) != fault.period.is_some() {
-        found.push(format!("{place}: period goes with shape = \"flap\""));
+    let repeats = matches!(fault.shape, Shape::Flap | Shape::Random);
+    if repeats != fault.period.is_some() {
+        found.push(format!(
+            "{place}: period goes with shape = \"flap\" or \"random\", and they with it"
+        ));
     }
     let faults = scenario.phases.faults;
     if fault.at >= faults {

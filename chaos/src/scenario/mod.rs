@@ -263,7 +263,7 @@ pub struct Fault {
     pub share: f64,
     #[serde(default)]
     pub shape: Shape,
-    /// `flap`: so long on, then as long off.
+    /// `flap`: half of it on, half of it off. `random`: on once in each, for a twentieth to a third of it.
     pub period: Option<Span>,
     /// What the primitives take: a status, a number of chunks or bytes, a factor.
     pub number: Option<u64>,
@@ -286,6 +286,8 @@ pub enum Shape {
     Ramp,
     /// On and off, half a period each.
     Flap,
+    /// On once in each period, at a moment and for a time drawn from the seed, another for each mock.
+    Random,
 }
 
 impl Shape {
@@ -295,6 +297,7 @@ impl Shape {
             Self::Step => "step",
             Self::Ramp => "ramp",
             Self::Flap => "flap",
+            Self::Random => "random",
         }
     }
 }
@@ -361,6 +364,8 @@ pub enum Measure {
     Goodput,
     /// Milliseconds from a client's leaving to the end of its provider's work.
     P99Cancel,
+    /// Resident memory in the last fifth of the phase as a multiple of that in its second fifth.
+    Growth,
 }
 
 impl Measure {
@@ -384,6 +389,7 @@ impl Measure {
             Self::FirstSuccess => "first_success",
             Self::Goodput => "goodput",
             Self::P99Cancel => "p99_cancel",
+            Self::Growth => "growth",
         }
     }
 
@@ -396,6 +402,7 @@ impl Measure {
             | Self::Share
             | Self::Load
             | Self::Goodput
+            | Self::Growth
             | Self::P99Times => "ratio",
             Self::P50FirstContent
             | Self::P99FirstContent

@@ -67,6 +67,11 @@ const PACKS: &[Pack] = &[
         "clients that do not mean well",
         ["abuse", "impatient_crowd"]
     ),
+    pack!(
+        "soak",
+        "half an hour of everything at once, at random",
+        ["everything"]
+    ),
 ];
 
 /// All packs, in the order a reader wants them.

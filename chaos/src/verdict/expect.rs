@@ -227,6 +227,7 @@ fn measure(wanted: &Expectation, window: &Window<'_>) -> Measured {
             told(now / before.max(1e-9))
         }
         Measure::P99Cancel => p99_cancel(window),
+        Measure::Growth => growth(window),
     }
 }
 
@@ -377,6 +378,28 @@ fn first_success(window: &Window<'_>) -> Measured {
     Measured {
         value: first.map(|first| first.saturating_sub(begins) as f64),
         samples: after.len() as u64,
+    }
+}
+
+/// The medians of two fifths of the phase, the second and the last: what warms up at first is not growth.
+fn growth(window: &Window<'_>) -> Measured {
+    let fifth = window.to.saturating_sub(window.from) / 5;
+    let memory = |place: u64| {
+        let from = window.from.saturating_add(fifth.saturating_mul(place));
+        let scrapes = window.index.evidence.scrapes.iter();
+        let mut resident: Vec<f64> = scrapes
+            .filter(|one| (from..from.saturating_add(fifth)).contains(&one.at_ms))
+            .filter_map(|one| one.memory)
+            .map(|bytes| bytes as f64)
+            .collect();
+        resident.sort_unstable_by(f64::total_cmp);
+        resident
+    };
+    let (early, late) = (memory(1), memory(4));
+    let both = quantile(&early, 0.5).zip(quantile(&late, 0.5));
+    Measured {
+        value: both.map(|(early, late)| late / early.max(1.0)),
+        samples: early.len().min(late.len()) as u64,
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) at_ms: u64,
     /// Whose request it carried.
     pub(crate) of: Option<Key>,
+    /// Its connection died without a byte of an answer and the same request came again: one attempt, sent twice (N08).
+    pub(crate) sent_again: bool,
 }
 
 #[derive(Debug)]
@@ -33,7 +35,7 @@ pub(crate) struct Index<'a> {
 
 impl<'a> Index<'a> {
     pub(crate) fn of(evidence: &'a Evidence) -> Self {
-        let seen: Vec<Seen<'a>> = evidence
+        let mut seen: Vec<Seen<'a>> = evidence
             .wire
             .iter()
             .filter(|(_, exchange)| exchange.asked.method == "POST")
@@ -45,6 +47,7 @@ impl<'a> Index<'a> {
                     exchange,
                     at_ms: provider.map_or(0, |provider| provider.millis(exchange.asked.at)),
                     of: mark(&exchange.asked.body),
+                    sent_again: false,
                 }
             })
             .collect();
@@ -55,6 +58,9 @@ impl<'a> Index<'a> {
                 by_request.entry(of).or_default().push(place);
             }
             by_answer.insert((one.mock, one.exchange.asked.number), place);
+        }
+        for places in by_request.values() {
+            sent_again(places, &mut seen);
         }
         Self {
             evidence,
@@ -93,6 +99,23 @@ impl<'a> Index<'a> {
     /// Whether the gateway's process was started more than once.
     pub(crate) fn was_killed(&self) -> bool {
         self.evidence.own.as_ref().is_some_and(|own| own.starts > 1)
+    }
+}
+
+/// Marks those of one request's exchanges that are not an attempt of their own.
+fn sent_again(places: &[usize], seen: &mut [Seen<'_>]) {
+    for (nth, place) in places.iter().enumerate() {
+        let later = places.get(nth.saturating_add(1)..).unwrap_or_default();
+        let again = seen.get(*place).is_some_and(|one| {
+            let same_mock = |place: &usize| {
+                let other = seen.get(*place);
+                other.is_some_and(|other| other.mock == one.mock)
+            };
+            one.exchange.bytes_sent == 0 && later.iter().any(same_mock)
+        });
+        if let Some(one) = seen.get_mut(*place) {
+            one.sent_again = again;
+        }
     }
 }
 

@@ -304,7 +304,8 @@ fn journal_complete(index: &Index<'_>) -> Option<Finding> {
     } else {
         let unrecorded = |told: &&Told| {
             let recorded = told.id.as_deref().and_then(|id| attempts.get(id));
-            index.exchanges(told).count() > recorded.copied().unwrap_or(0)
+            let attempts = index.exchanges(told).filter(|seen| !seen.sent_again);
+            attempts.count() > recorded.copied().unwrap_or(0)
         };
         named.iter().copied().filter(unrecorded).collect()
     };
@@ -418,8 +419,9 @@ fn metrics_agree(index: &Index<'_>) -> Option<Finding> {
         found.why = "the metrics were never read".to_owned();
         return Some(found);
     };
+    let attempts = index.seen.iter().filter(|seen| !seen.sent_again);
     for name in index.evidence.fleet.providers.keys() {
-        let wire = index.seen.iter().filter(|seen| seen.mock == name).count() as f64;
+        let wire = attempts.clone().filter(|seen| seen.mock == name).count() as f64;
         let counted = last.sum("switchyard_attempts_total", &[("provider", name)]);
         if counted < wire {
             found.verdict = Verdict::Fail;
@@ -427,6 +429,15 @@ fn metrics_agree(index: &Index<'_>) -> Option<Finding> {
             found.limit = Some(wire);
             found.why = format!("{name} received {wire} requests, the metrics count {counted}");
         }
+    }
+    let again = index.seen.iter().filter(|seen| seen.sent_again).count() as f64;
+    let counted = last.sum("switchyard_conn_stale_total", &[]);
+    if counted < again {
+        found.verdict = Verdict::Fail;
+        found.value = Some(counted);
+        found.limit = Some(again);
+        found.why =
+            format!("{again} requests were sent twice to a provider, the metrics count {counted}");
     }
     Some(found)
 }

@@ -116,7 +116,7 @@ fn one_fault(plot: &Plot<'_>, fault: &FaultLane) -> String {
     } else {
         "fault"
     };
-    let whole = fault.seen > 0 && fault.shape != "flap";
+    let whole = fault.seen > 0 && !matches!(fault.shape.as_str(), "flap" | "random");
     let shape = shapes::fault(&fault.shape, from, to);
     Lane {
         class: "bar",
