@@ -196,6 +196,9 @@ impl RefusalKind {
     }
 }
 
+/// Waiting this long for a target that is known to come back is better than trying one that is known to fail.
+const SOON: Duration = Duration::from_secs(1);
+
 /// The reasons that emptied a pool, gathered while judging its targets.
 #[derive(Debug, Default)]
 pub(super) struct Reasons {
@@ -213,6 +216,12 @@ impl Reasons {
     /// The shortest wait that could turn one of the targets into a candidate.
     pub(super) fn shortest_wait(&self) -> Option<Duration> {
         self.list.iter().filter_map(|removed| removed.wait()).min()
+    }
+
+    /// Whether breakers are in the way and nothing else will be free soon.
+    pub(super) fn only_breakers_help(&self) -> bool {
+        let blocked = |removed: &Removed| matches!(removed, Removed::Blocked(_));
+        self.list.iter().any(blocked) && self.shortest_wait().is_none_or(|wait| wait >= SOON)
     }
 
     pub(super) fn refusal(&self) -> Refusal {

@@ -22,6 +22,8 @@ const SLOW_START_FROM: f32 = 0.1;
 /// A probe this old has been lost with whoever sent it.
 const PROBE_LOST_AFTER: Duration = Duration::from_secs(30);
 const MOST_TRIPS: u8 = 3;
+/// With nothing else to place a request on, a block lasts this long.
+const BLOCK_WITHOUT_CHOICE: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
@@ -72,6 +74,19 @@ impl BreakerState {
         Self::Probing {
             since: now,
             trips: self.trips(),
+        }
+    }
+
+    /// Whether a request that could go nowhere else soon may be the probe. A block spares callers a bad target
+    /// while there are better ones; with none, waiting it out would be an avoidable failure.
+    pub fn may_be_probed_early(self, now: Moment) -> bool {
+        match self {
+            Self::Blocked { until, trips } => {
+                let begun_before =
+                    wait_of(trips.saturating_sub(1)).saturating_sub(BLOCK_WITHOUT_CHOICE);
+                until.since(now) <= begun_before
+            }
+            Self::Passing { .. } | Self::Probing { .. } => false,
         }
     }
 
@@ -213,16 +228,17 @@ fn trips_it(health: &Health) -> bool {
         || too_many(health.recent_successes, health.recent_failures)
 }
 
+fn wait_of(trips: u8) -> Duration {
+    (FIRST_BLOCK * (1 << trips.min(MOST_TRIPS))).min(LONGEST_BLOCK)
+}
+
 /// 1 s, 2 s, 4 s, 5 s …, each longer by up to a quarter.
 fn blocked(trips: u8, now: Moment, draw: f64) -> BreakerState {
     let trips = trips.min(MOST_TRIPS);
-    let base = FIRST_BLOCK * (1 << trips);
-    let wait = base
-        .min(LONGEST_BLOCK)
-        .mul_f64(1.0 + draw.clamp(0.0, 1.0) / 4.0);
+    let wait = wait_of(trips).mul_f64(1.0 + draw.clamp(0.0, 1.0) / 4.0);
     BreakerState::Blocked {
         until: now.after(wait),
-        trips: (trips + 1).min(MOST_TRIPS),
+        trips: (trips + 1).min(MOST_TRIPS + 1),
     }
 }
 
@@ -272,6 +288,20 @@ mod tests {
         );
         let wait = until(&breaker).since(NOW);
         assert!((Duration::from_secs(1)..=Duration::from_millis(1_250)).contains(&wait));
+    }
+
+    #[test]
+    fn p34_with_nothing_else_a_block_may_be_probed_after_a_quarter_of_a_second() {
+        for (trips, draw) in [(0, 0.0), (1, 0.5), (2, 1.0), (3, 0.0), (3, 1.0)] {
+            let state = blocked(trips, NOW, draw);
+            let early = |ms| state.may_be_probed_early(NOW.after(Duration::from_millis(ms)));
+            assert!(!early(249), "{state:?}");
+            let jitter = (wait_of(trips).as_millis() as f64 * draw / 4.0) as u64;
+            assert!(early(251 + jitter), "{state:?}");
+        }
+        assert!(!BreakerState::default().may_be_probed_early(NOW));
+        let probing = blocked(0, NOW, 0.0).probing(NOW);
+        assert!(!probing.may_be_probed_early(NOW.after(Duration::from_secs(20))));
     }
 
     #[test]

@@ -260,6 +260,24 @@ async fn p10_a_dead_provider_is_blocked_after_five_failures_and_returns_by_one_p
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p34_with_nothing_else_a_blocked_provider_is_probed_before_its_time() {
+    let (a, b) = (mock("a").await, mock("b").await);
+    let gateway = pair(&a, &b, "").await;
+    // One asks to be left alone for a minute, the other fails until it is blocked, for a second or more.
+    a.set(fault::p01(Dialect::OpenAi, 60));
+    b.set(fault::p10(Dialect::OpenAi));
+    for _ in 0..8 {
+        assert_ne!(gateway.ask("p").await.status(), 200);
+    }
+    b.clear().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let health = gateway.actor("root/providers/b").await["health"].clone();
+    assert!(health.as_str().unwrap().starts_with("blocked"), "{health}");
+    let answer = gateway.ask("p").await;
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p05_k05_a_key_that_is_told_to_be_empty_rests_and_the_other_works() {
     let a = mock("a").await;
     let config = format!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::scenario::Shape;
 
 /// A random fault is on for this share of its period, at least and at most.
-const RANDOM_SHARE: (f64, f64) = (0.05, 0.3);
+const RANDOM_SHARE: (f64, f64) = (0.02, 0.12);
 
 /// When a fault is on, from `from` to `to` on the clock of whoever asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +126,7 @@ mod tests {
             let begin = Duration::from_secs(10 + turn as u64 * 10);
             assert!(*on >= begin && *off <= begin + Duration::from_secs(10));
             let lasts = off.saturating_sub(*on).as_secs_f64();
-            assert!((0.49..3.01).contains(&lasts), "{lasts}");
+            assert!((0.19..1.21).contains(&lasts), "{lasts}");
         }
     }
 

@@ -263,7 +263,7 @@ pub struct Fault {
     pub share: f64,
     #[serde(default)]
     pub shape: Shape,
-    /// `flap`: half of it on, half of it off. `random`: on once in each, for a twentieth to a third of it.
+    /// `flap`: half of it on, half of it off. `random`: on once in each, for a fiftieth to an eighth of it.
     pub period: Option<Span>,
     /// What the primitives take: a status, a number of chunks or bytes, a factor.
     pub number: Option<u64>,

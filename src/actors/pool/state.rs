@@ -94,6 +94,8 @@ struct Look {
     in_panic: bool,
     /// Targets that may be tried twice are candidates too.
     meet_again: bool,
+    /// Nothing else will be free soon: a blocked target may be probed before its time.
+    without_choice: bool,
 }
 
 struct Judged {
@@ -191,9 +193,19 @@ impl PoolState {
             now,
             in_panic,
             meet_again: false,
+            without_choice: false,
         };
         if let Some(lease) = self.lease_at(wish, fresh, reasons) {
             return Some(lease);
+        }
+        if wish.purpose == Purpose::Attempt && reasons.only_breakers_help() {
+            let look = Look {
+                without_choice: true,
+                ..fresh
+            };
+            if let Some(lease) = self.lease_at(wish, look, &mut Reasons::default()) {
+                return Some(lease);
+            }
         }
         let may_meet_again = wish.meet_again
             && wish.purpose == Purpose::Attempt
@@ -465,6 +477,7 @@ impl PoolState {
             now,
             in_panic,
             meet_again: false,
+            without_choice: false,
         };
         let targets = line
             .groups
@@ -519,7 +532,8 @@ fn endpoint_gate(
         BreakerState::Passing { .. } => Ok(None),
         BreakerState::Blocked { .. } | BreakerState::Probing { .. } if look.in_panic => Ok(None),
         state @ BreakerState::Blocked { until, .. } => {
-            if until <= now && wish.purpose == Purpose::Attempt {
+            let early = look.without_choice && state.may_be_probed_early(now);
+            if (until <= now || early) && wish.purpose == Purpose::Attempt {
                 Ok(Some(state))
             } else {
                 Err(Removed::Blocked(until.since(now)))
