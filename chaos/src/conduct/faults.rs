@@ -32,6 +32,17 @@ pub struct Done {
     pub label: String,
     /// How often it was seen in another way than by the wire log.
     pub seen: u64,
+    /// When it acted, where that is known: a kill until the process served again, a door while it was shut.
+    pub acts: Vec<Act>,
+}
+
+/// One time a fault acted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Act {
+    /// The mock; `None` for the gateway itself.
+    pub on: Option<String>,
+    pub from_ms: u64,
+    pub to_ms: u64,
 }
 
 /// The faults under way.
@@ -208,6 +219,7 @@ fn done(place: usize, fault: &Fault, fleet: &Fleet, window: (u64, u64)) -> Done 
         to_ms,
         label: format!("{} #{}", fault.fault, place + 1),
         seen: 0,
+        acts: Vec::new(),
     }
 }
 
