@@ -1,7 +1,8 @@
 //! Golden cases: wire and domain side by side. `UPDATE_GOLDEN=1` rewrites them; the diff is the review.
 //!
-//! `openai/<case>/request.json` is decoded to `domain.json` and encoded to `anthropic.json`;
-//! `anthropic/<case>/answer.json` to `domain.json` and `openai.json`; `stream.sse` to `openai.sse`;
+//! `<dialect>/<case>/request.json` is decoded to `domain.json` and encoded for a provider of every other
+//! dialect; `answer.json` is decoded to `domain.json` and encoded for a client of every other; `stream.sse` is
+//! relayed to a client of every other, and to one of its own as it came.
 //! `canonical/<case>/request.json`, which no OpenAI client could have sent, is encoded to `openai.json`.
 //!
 //! Every openai request is also encoded back, and what comes out is what went in. Where it is not,
@@ -19,8 +20,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
-use switchyard::dialects::openai::{StreamEncoder, decode_request, encode_answer, encode_request};
-use switchyard::dialects::{DialectError, Encoded, Relay, TranslateRelay, anthropic};
+use switchyard::dialects::openai::{decode_request, encode_request};
+use switchyard::dialects::{
+    AnswerTerms, DialectError, Encoded, Encoder, MirrorRelay, Relay, TranslateRelay, decode_answer,
+    decode_request as decode_dialect, encode_answer, encode_request as encode_dialect,
+};
 use switchyard::domain::chat::ChatRequest;
 use switchyard::domain::{Dialect, Tokens};
 
@@ -34,7 +38,7 @@ fn cases(dialect: &str, input: &str) -> Vec<PathBuf> {
         .filter(|case| case.join(input).exists())
         .collect();
     found.sort();
-    assert!(found.len() >= 5, "the cases were not found");
+    assert!(found.len() >= 5, "the cases of {dialect} were not found");
     found
 }
 
@@ -58,18 +62,53 @@ fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap() + "\n"
 }
 
+/// The dialects' folders and file names.
+const NAMES: [(Dialect, &str); 4] = [
+    (Dialect::Openai, "openai"),
+    (Dialect::Anthropic, "anthropic"),
+    (Dialect::Responses, "responses"),
+    (Dialect::Gemini, "gemini"),
+];
+
+fn others(own: Dialect) -> impl Iterator<Item = (Dialect, &'static str)> {
+    NAMES
+        .into_iter()
+        .filter(move |(dialect, _)| *dialect != own)
+}
+
+fn terms() -> AnswerTerms {
+    AnswerTerms {
+        request_id: "sy-golden".to_owned(),
+        asked: "fast".to_owned(),
+        created: 1_700_000_000,
+        include_usage: true,
+        request: json!({"instructions": "be brief", "tools": []}),
+    }
+}
+
 #[test]
-fn openai_requests_decode_and_cross_to_anthropic() {
-    for case in cases("openai", "request.json") {
-        let body = fs::read(case.join("request.json")).unwrap();
-        let domain = decode_request(&body).unwrap();
-        same(
-            &case,
-            "domain.json",
-            &pretty(&serde_json::to_value(&domain).unwrap()),
-        );
-        let crossed = anthropic::encode_request(&domain, "claude-test", Tokens(4_096));
-        same(&case, "anthropic.json", &pretty(&crossing(crossed)));
+fn requests_decode_and_cross_to_every_provider() {
+    for (client, name) in NAMES {
+        for case in cases(name, "request.json") {
+            let body = fs::read(case.join("request.json")).unwrap();
+            let domain = match decode_dialect(client, &body) {
+                Ok(domain) => domain,
+                Err(error) => {
+                    let refused = json!({"refused": error.message, "param": error.param});
+                    same(&case, "domain.json", &pretty(&refused));
+                    continue;
+                }
+            };
+            same(
+                &case,
+                "domain.json",
+                &pretty(&serde_json::to_value(&domain).unwrap()),
+            );
+            for (provider, name) in others(client) {
+                let crossed = encode_dialect(provider, &domain, "model-test", Tokens(4_096));
+                same(&case, &format!("{name}.json"), &pretty(&crossing(crossed)));
+            }
+        }
     }
 }
 
@@ -174,55 +213,79 @@ fn canonical_requests_cross_to_openai() {
 }
 
 #[test]
-fn anthropic_answers_decode_and_cross_to_openai() {
-    for case in cases("anthropic", "answer.json") {
-        let body = fs::read(case.join("answer.json")).unwrap();
-        match anthropic::decode_answer(&body) {
-            Ok(answer) => {
-                same(
-                    &case,
-                    "domain.json",
-                    &pretty(&serde_json::to_value(&answer).unwrap()),
-                );
-                let encoded: Value =
-                    serde_json::from_slice(&encode_answer(&answer, 1_700_000_000)).unwrap();
-                same(&case, "openai.json", &pretty(&encoded));
+fn answers_decode_and_cross_to_every_client() {
+    for (provider, name) in NAMES {
+        for case in cases(name, "answer.json") {
+            let body = fs::read(case.join("answer.json")).unwrap();
+            let answer = match decode_answer(provider, &body, "sy-golden") {
+                Ok(answer) => answer,
+                Err(fault) => {
+                    same(&case, "fault.txt", &format!("{fault:#?}\n"));
+                    continue;
+                }
+            };
+            same(
+                &case,
+                "domain.json",
+                &pretty(&serde_json::to_value(&answer).unwrap()),
+            );
+            for (client, name) in others(provider) {
+                let encoded = encode_answer(client, &answer, &terms());
+                let encoded: Value = serde_json::from_slice(&encoded).unwrap();
+                same(&case, &format!("{name}.json"), &pretty(&encoded));
             }
-            Err(fault) => same(&case, "fault.txt", &format!("{fault:#?}\n")),
         }
     }
 }
 
+/// What a client of that dialect reads of a provider's stream, whatever way it was cut.
+fn relayed(provider: Dialect, client: Dialect, stream: &Bytes, case: &Path) -> String {
+    let relay = || -> Box<dyn Relay> {
+        let encoder = Encoder::of(client, &terms());
+        if provider == client {
+            Box::new(MirrorRelay::new(provider, encoder, "sy-golden"))
+        } else {
+            Box::new(TranslateRelay::new(provider, encoder, "sy-golden"))
+        }
+    };
+    let mut whole = relay();
+    let mut out = BytesMut::new();
+    let ended = whole
+        .feed(stream, &mut out)
+        .and_then(|()| whole.end(&mut out));
+    // The same stream in single bytes is the same stream.
+    let mut sliced = relay();
+    let mut again = BytesMut::new();
+    let fed = (0..stream.len()).try_for_each(|at| sliced.feed(&stream.slice(at..=at), &mut again));
+    let ended_again = fed.and_then(|()| sliced.end(&mut again));
+    assert_eq!(
+        (&ended_again, &again[..]),
+        (&ended, &out[..]),
+        "{}",
+        case.display()
+    );
+    format!(
+        "{}: ended {ended:?}\n",
+        String::from_utf8(out.to_vec()).unwrap()
+    )
+}
+
 #[test]
-fn anthropic_streams_cross_to_openai_whole_or_say_why_not() {
-    for case in cases("anthropic", "stream.sse") {
-        let stream = Bytes::from(fs::read(case.join("stream.sse")).unwrap());
-        let encoder = StreamEncoder::new("id", "fast", 1_700_000_000, true);
-        let mut relay = TranslateRelay::new(Dialect::Anthropic, encoder);
-        let mut out = BytesMut::new();
-        let ended = relay
-            .feed(&stream, &mut out)
-            .and_then(|()| relay.end(&mut out));
-        let text = String::from_utf8(out.to_vec()).unwrap();
-        same(&case, "openai.sse", &format!("{text}: ended {ended:?}\n"));
-        assert_eq!(
-            ended.is_ok(),
-            text.ends_with("data: [DONE]\n\n"),
-            "{}",
-            case.display()
-        );
-        // The same stream in single bytes is the same stream.
-        let encoder = StreamEncoder::new("id", "fast", 1_700_000_000, true);
-        let mut relay = TranslateRelay::new(Dialect::Anthropic, encoder);
-        let mut sliced = BytesMut::new();
-        let fed =
-            (0..stream.len()).try_for_each(|at| relay.feed(&stream.slice(at..=at), &mut sliced));
-        let again = fed.and_then(|()| relay.end(&mut sliced));
-        assert_eq!(
-            (again, &sliced[..]),
-            (ended, text.as_bytes()),
-            "{}",
-            case.display()
-        );
+fn streams_cross_to_every_client_whole_or_say_why_not() {
+    for (provider, name) in NAMES {
+        for case in cases(name, "stream.sse") {
+            let stream = Bytes::from(fs::read(case.join("stream.sse")).unwrap());
+            for (client, name) in others(provider) {
+                let seen = relayed(provider, client, &stream, &case);
+                same(&case, &format!("{name}.sse"), &seen);
+            }
+            if provider != Dialect::Openai {
+                let mirrored = relayed(provider, provider, &stream, &case);
+                let (text, ended) = mirrored.rsplit_once(": ended ").unwrap();
+                if ended.starts_with("Ok(Clean") {
+                    assert_eq!(text.as_bytes(), &stream[..], "{}", case.display());
+                }
+            }
+        }
     }
 }

@@ -4,8 +4,13 @@
 //! (`openai::peek_request`, `openai::SpliceRelay`); everything else goes through `domain::chat`.
 
 pub mod anthropic;
+mod fields;
+pub mod gemini;
 pub mod json;
 pub mod openai;
+mod refuse;
+pub mod responses;
+mod sides;
 pub mod sse;
 mod translate;
 
@@ -17,7 +22,12 @@ use crate::domain::{
     AttemptOutcome, Failure, FailureKind, StreamEnd, StreamFacts, StreamFault, Usage,
 };
 
-pub use translate::{TranslateRelay, answer_from_stream, stream_from_answer};
+pub use sides::{Decoder, Encoder};
+pub use sides::{
+    decode_answer, decode_error, decode_request, encode_answer, encode_error, encode_request,
+    keep_alive,
+};
+pub use translate::{MirrorRelay, TranslateRelay, answer_from_stream, stream_from_answer};
 
 /// One provider stream on its way to one client, event by event.
 ///
@@ -35,6 +45,33 @@ pub trait Relay: Send {
     fn fail(&mut self, failure: &Failure, request_id: &str, out: &mut BytesMut);
 
     fn facts(&self) -> &StreamFacts;
+}
+
+/// What an answer says of the request it answers, in whichever dialect.
+#[derive(Clone, Debug, Default)]
+pub struct AnswerTerms {
+    pub request_id: String,
+    /// The model as the client wrote it; said until the provider names its own.
+    pub asked: String,
+    /// Unix seconds.
+    pub created: u64,
+    /// Whether a stream ends with what was used, where that has to be asked for.
+    pub include_usage: bool,
+    /// The request, for dialects whose answers repeat its settings; else `null`.
+    pub request: serde_json::Value,
+}
+
+/// JSON on one line, with the separators escaped that some parsers take for line ends (attack A13).
+pub(crate) fn one_line(value: &serde_json::Value) -> Vec<u8> {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    if text.contains(['\u{2028}', '\u{2029}', '\u{85}']) {
+        return text
+            .replace('\u{2028}', "\\u2028")
+            .replace('\u{2029}', "\\u2029")
+            .replace('\u{85}', "\\u0085")
+            .into_bytes();
+    }
+    text.into_bytes()
 }
 
 /// An encoded request, and the fields that could not come along and do not change its meaning.

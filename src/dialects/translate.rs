@@ -1,160 +1,227 @@
-//! A provider's stream in another dialect than the client's, and answers whose form has to change.
+//! A provider's stream on its way through canonical events, and answers whose form has to change.
 
 use bytes::{Bytes, BytesMut};
-use serde_json::Value;
 
 use super::sse::{Event, Framer};
-use super::{AnswerFault, Relay, UpstreamError, anthropic, openai};
+use super::{AnswerFault, Decoder, Encoder, Relay, UpstreamError};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Part, StopReason};
 use crate::domain::{Dialect, Failure, StreamEnd, StreamFacts, StreamFault};
 
-/// A provider's events in canonical form.
+/// Reads a provider's events and keeps what they tell.
 #[derive(Debug)]
-enum Decoder {
-    Openai(OpenaiDecoder),
-    Anthropic(anthropic::EventDecoder),
-}
-
-impl Decoder {
-    fn of(dialect: Dialect) -> Self {
-        match dialect {
-            Dialect::Openai => Self::Openai(OpenaiDecoder::default()),
-            Dialect::Anthropic => Self::Anthropic(anthropic::EventDecoder::default()),
-        }
-    }
-
-    fn event(&mut self, event: &Event, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> {
-        match self {
-            Self::Openai(decoder) => decoder.event(event, events),
-            Self::Anthropic(decoder) => decoder.event(event, events),
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct OpenaiDecoder {
-    started: bool,
-}
-
-impl OpenaiDecoder {
-    fn event(&mut self, event: &Event, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> {
-        if &event.data[..] == b"[DONE]" {
-            events.push(ChatEvent::Done);
-            return Ok(());
-        }
-        if event.data.is_empty() {
-            return Ok(());
-        }
-        let facts = openai::read_chunk(&event.data)?;
-        if !facts.is_carried_whole() {
-            return Err(StreamFault::Malformed(
-                "a chunk says what cannot be said in the form that was asked for",
-            ));
-        }
-        let value: Value = serde_json::from_slice(&event.data)
-            .map_err(|_| StreamFault::Malformed("a chunk is not JSON"))?;
-        if !std::mem::replace(&mut self.started, true) {
-            let text = |name: &str| {
-                value
-                    .get(name)
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-                    .to_owned()
-            };
-            events.push(ChatEvent::Start {
-                id: text("id"),
-                model: text("model"),
-            });
-        }
-        let delta = value.pointer("/choices/0/delta").unwrap_or(&Value::Null);
-        let text = |name: &str| {
-            delta
-                .get(name)
-                .and_then(Value::as_str)
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned)
-        };
-        let thought = text("reasoning_content").or_else(|| text("reasoning"));
-        events.extend(thought.map(|text| ChatEvent::Thinking { text }));
-        events.extend(text("content").map(|text| ChatEvent::Text { text }));
-        events.extend(text("refusal").map(|text| ChatEvent::Refusal { text }));
-        for call in delta
-            .get("tool_calls")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            tool_call(call, events);
-        }
-        let finish = facts
-            .choices
-            .first()
-            .and_then(|choice| choice.finish.as_deref());
-        events.extend(finish.map(|finish| ChatEvent::Stop {
-            reason: openai::stop_reason(finish),
-        }));
-        events.extend(facts.usage.map(|usage| ChatEvent::Usage { usage }));
-        Ok(())
-    }
-}
-
-fn tool_call(call: &Value, events: &mut Vec<ChatEvent>) {
-    let index = call
-        .get("index")
-        .and_then(Value::as_u64)
-        .and_then(|index| u32::try_from(index).ok())
-        .unwrap_or_default();
-    let text = |pointer: &str| {
-        call.pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    if !text("/id").is_empty() || !text("/function/name").is_empty() {
-        events.push(ChatEvent::ToolCall {
-            index,
-            id: text("/id"),
-            name: text("/function/name"),
-        });
-    }
-    let fragment = text("/function/arguments");
-    if !fragment.is_empty() {
-        events.push(ChatEvent::ToolArguments { index, fragment });
-    }
-}
-
-/// Any provider's stream for an OpenAI client, through canonical events.
-#[derive(Debug)]
-pub struct TranslateRelay {
+struct Reader {
     framer: Framer,
     decoder: Decoder,
-    encoder: openai::StreamEncoder,
     facts: StreamFacts,
     events: Vec<ChatEvent>,
+    /// The call that began last.
+    last_call: Option<u32>,
+}
+
+impl Reader {
+    fn new(provider: Dialect, request_id: &str) -> Self {
+        Self {
+            framer: Framer::default(),
+            decoder: Decoder::of(provider, request_id),
+            facts: StreamFacts::default(),
+            events: Vec::new(),
+            last_call: None,
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<Event>, StreamFault> {
+        let next = self.framer.next_event().transpose();
+        next.map_err(|_| StreamFault::TooLarge)
+    }
+
+    /// Leaves what the event says in `events`; behind the terminal one nothing counts.
+    fn read(&mut self, event: &Event) -> Result<(), StreamFault> {
+        self.events.clear();
+        if self.facts.terminal {
+            return Ok(());
+        }
+        self.decoder.event(event, &mut self.events)?;
+        self.take_note();
+        Ok(())
+    }
+
+    fn take_note(&mut self) {
+        for event in &self.events {
+            note(&mut self.facts, event);
+        }
+    }
+
+    /// Words of a call that another has followed cannot be said where one call ends before the next.
+    fn comes_in_order(&mut self) -> bool {
+        self.events.iter().all(|event| match event {
+            ChatEvent::ToolCall { index, .. } => {
+                self.last_call = Some(*index);
+                true
+            }
+            ChatEvent::ToolArguments { index, .. } => self.last_call == Some(*index),
+            ChatEvent::Start { .. }
+            | ChatEvent::Text { .. }
+            | ChatEvent::Thinking { .. }
+            | ChatEvent::Signed { .. }
+            | ChatEvent::RedactedThinking { .. }
+            | ChatEvent::Refusal { .. }
+            | ChatEvent::Foreign { .. }
+            | ChatEvent::Stop { .. }
+            | ChatEvent::Usage { .. }
+            | ChatEvent::Done => true,
+        })
+    }
+
+    /// What the end of the body comes to.
+    fn ended(&mut self) -> Result<StreamEnd, StreamFault> {
+        self.events.clear();
+        self.decoder.ends(&mut self.events);
+        self.take_note();
+        let facts = &self.facts;
+        if !(facts.finished || (facts.terminal && facts.content)) {
+            return Err(StreamFault::Truncated);
+        }
+        Ok(if facts.finished && facts.terminal {
+            StreamEnd::Clean
+        } else {
+            StreamEnd::Unclean
+        })
+    }
+
+    /// A last event without its blank line still counts if it is whole, and is a cut if it is not. Behind the
+    /// finish it takes nothing away (ground rule G3).
+    fn forgive(&self, fault: StreamFault) -> Result<(), StreamFault> {
+        match fault {
+            StreamFault::Malformed(_) if self.facts.finished => Ok(()),
+            StreamFault::Malformed(_) => Err(StreamFault::Truncated),
+            fault @ (StreamFault::Reported { .. }
+            | StreamFault::Truncated
+            | StreamFault::TooLarge) => Err(fault),
+        }
+    }
+}
+
+/// What has no canonical form would be lost without a word.
+const UNSAYABLE: StreamFault =
+    StreamFault::Malformed("the answer says what cannot be said in the form that was asked for");
+
+/// A provider's stream for a client of another dialect.
+#[derive(Debug)]
+pub struct TranslateRelay {
+    reader: Reader,
+    encoder: Encoder,
 }
 
 impl TranslateRelay {
-    pub fn new(provider: Dialect, encoder: openai::StreamEncoder) -> Self {
+    pub fn new(provider: Dialect, encoder: Encoder, request_id: &str) -> Self {
         Self {
-            framer: Framer::default(),
-            decoder: Decoder::of(provider),
+            reader: Reader::new(provider, request_id),
             encoder,
-            facts: StreamFacts::default(),
-            events: Vec::new(),
         }
     }
 
     fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamFault> {
-        if self.facts.terminal {
-            return Ok(());
+        self.reader.read(event)?;
+        if !self.encoder.interleaves() && !self.reader.comes_in_order() {
+            return Err(StreamFault::Malformed(
+                "calls of tools are interleaved, which cannot be said in the form that was asked for",
+            ));
         }
-        self.events.clear();
-        self.decoder.event(event, &mut self.events)?;
-        for event in &self.events {
-            note(&mut self.facts, event);
+        let foreign = |event: &ChatEvent| matches!(event, ChatEvent::Foreign { .. });
+        if self.reader.events.iter().any(foreign) {
+            return Err(UNSAYABLE);
+        }
+        for event in &self.reader.events {
             self.encoder.event(event, out);
         }
         Ok(())
+    }
+}
+
+impl Relay for TranslateRelay {
+    fn feed(&mut self, piece: &Bytes, out: &mut BytesMut) -> Result<(), StreamFault> {
+        let pushed = self.reader.framer.push(piece);
+        pushed.map_err(|_| StreamFault::TooLarge)?;
+        while let Some(event) = self.reader.next()? {
+            self.event(&event, out)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut BytesMut) -> Result<StreamEnd, StreamFault> {
+        if let Some(event) = self.reader.framer.rest()
+            && let Err(fault) = self.event(&event, out)
+        {
+            self.reader.forgive(fault)?;
+        }
+        let end = self.reader.ended()?;
+        self.encoder.end(out);
+        Ok(end)
+    }
+
+    fn fail(&mut self, failure: &Failure, request_id: &str, out: &mut BytesMut) {
+        self.encoder.fail(failure, request_id, out);
+    }
+
+    fn facts(&self) -> &StreamFacts {
+        &self.reader.facts
+    }
+}
+
+/// A provider's stream for a client of the same dialect: read for what it tells, passed on as it came.
+#[derive(Debug)]
+pub struct MirrorRelay {
+    reader: Reader,
+    /// Only for what the gateway itself has to say.
+    encoder: Encoder,
+}
+
+impl MirrorRelay {
+    pub fn new(dialect: Dialect, encoder: Encoder, request_id: &str) -> Self {
+        Self {
+            reader: Reader::new(dialect, request_id),
+            encoder,
+        }
+    }
+}
+
+impl Relay for MirrorRelay {
+    fn feed(&mut self, piece: &Bytes, out: &mut BytesMut) -> Result<(), StreamFault> {
+        let pushed = self.reader.framer.push(piece);
+        pushed.map_err(|_| StreamFault::TooLarge)?;
+        while let Some(event) = self.reader.next()? {
+            let over = self.reader.facts.terminal;
+            self.reader.read(&event)?;
+            if !over {
+                out.extend_from_slice(&event.raw);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut BytesMut) -> Result<StreamEnd, StreamFault> {
+        if let Some(event) = self.reader.framer.rest() {
+            match self.reader.read(&event) {
+                Ok(()) => {
+                    out.extend_from_slice(&event.raw);
+                    out.extend_from_slice(b"\n\n");
+                }
+                Err(fault) => self.reader.forgive(fault)?,
+            }
+        }
+        let end = self.reader.ended()?;
+        if !self.reader.facts.terminal {
+            self.encoder.terminal(out);
+        }
+        Ok(end)
+    }
+
+    fn fail(&mut self, failure: &Failure, request_id: &str, out: &mut BytesMut) {
+        self.encoder.fail(failure, request_id, out);
+    }
+
+    fn facts(&self) -> &StreamFacts {
+        &self.reader.facts
     }
 }
 
@@ -171,6 +238,10 @@ fn note(facts: &mut StreamFacts, event: &ChatEvent) {
         ChatEvent::Text { text } | ChatEvent::Thinking { text } | ChatEvent::Refusal { text } => {
             content(text.len())
         }
+        ChatEvent::Signed { .. } => {}
+        ChatEvent::Foreign { bytes } => content(*bytes),
+        // A model that only thinks has begun to answer all the same.
+        ChatEvent::RedactedThinking { data } => content(data.data.len()),
         ChatEvent::ToolCall { name, .. } => content(name.len().max(1)),
         ChatEvent::ToolArguments { fragment, .. } => content(fragment.len()),
         ChatEvent::Stop { reason } => {
@@ -183,52 +254,14 @@ fn note(facts: &mut StreamFacts, event: &ChatEvent) {
     }
 }
 
-impl Relay for TranslateRelay {
-    fn feed(&mut self, piece: &Bytes, out: &mut BytesMut) -> Result<(), StreamFault> {
-        self.framer.push(piece).map_err(|_| StreamFault::TooLarge)?;
-        while let Some(event) = self.framer.next_event() {
-            let event = event.map_err(|_| StreamFault::TooLarge)?;
-            self.event(&event, out)?;
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, out: &mut BytesMut) -> Result<StreamEnd, StreamFault> {
-        if let Some(event) = self.framer.rest() {
-            // A last event without its blank line still counts if it is whole, and is a cut if it is not. Behind
-            // the finish it takes nothing away (ground rule G3).
-            match self.event(&event, out) {
-                Err(StreamFault::Malformed(_)) if self.facts.finished => {}
-                Err(StreamFault::Malformed(_)) => return Err(StreamFault::Truncated),
-                other => other?,
-            }
-        }
-        let facts = &self.facts;
-        if !(facts.finished || (facts.terminal && facts.content)) {
-            return Err(StreamFault::Truncated);
-        }
-        let end = if facts.finished && facts.terminal {
-            StreamEnd::Clean
-        } else {
-            StreamEnd::Unclean
-        };
-        self.encoder.end(out);
-        Ok(end)
-    }
-
-    fn fail(&mut self, failure: &Failure, request_id: &str, out: &mut BytesMut) {
-        self.encoder.fail(failure, request_id, out);
-    }
-
-    fn facts(&self) -> &StreamFacts {
-        &self.facts
-    }
-}
-
 /// A stream that came although a whole answer was asked for, folded into one (fault P17).
-pub fn answer_from_stream(dialect: Dialect, body: &Bytes) -> Result<ChatAnswer, AnswerFault> {
+pub fn answer_from_stream(
+    dialect: Dialect,
+    body: &Bytes,
+    request_id: &str,
+) -> Result<ChatAnswer, AnswerFault> {
     let mut framer = Framer::default();
-    let mut decoder = Decoder::of(dialect);
+    let mut decoder = Decoder::of(dialect, request_id);
     let mut events = Vec::new();
     let malformed = |fault| match fault {
         StreamFault::Reported { outcome, .. } => {
@@ -248,10 +281,11 @@ pub fn answer_from_stream(dialect: Dialect, body: &Bytes) -> Result<ChatAnswer, 
     if let Some(event) = framer.rest() {
         decoder.event(&event, &mut events).map_err(malformed)?;
     }
+    decoder.ends(&mut events);
     fold(events)
 }
 
-fn fold(events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
+pub(super) fn fold(events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
     let mut answer = ChatAnswer {
         id: String::new(),
         model: String::new(),
@@ -259,34 +293,31 @@ fn fold(events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
         parts: Vec::new(),
         stop: StopReason::End,
         usage: None,
+        foreign: false,
     };
     let mut stopped = false;
     let mut calls: Vec<(u32, Part)> = Vec::new();
     for event in events {
         match event {
             ChatEvent::Start { id, model } => (answer.id, answer.model) = (id, model),
-            ChatEvent::Text { text } => match answer.parts.last_mut() {
-                Some(Part::Text { text: so_far }) => so_far.push_str(&text),
-                _ => answer.parts.push(Part::Text { text }),
-            },
-            ChatEvent::Thinking { text } => match answer.parts.last_mut() {
-                Some(Part::Thinking { text: so_far, .. }) => so_far.push_str(&text),
-                _ => answer.parts.push(Part::Thinking {
-                    text,
-                    signature: None,
-                }),
-            },
-            ChatEvent::Refusal { text } => match answer.parts.last_mut() {
-                Some(Part::Refusal { text: so_far }) => so_far.push_str(&text),
-                _ => answer.parts.push(Part::Refusal { text }),
-            },
-            ChatEvent::ToolCall { index, id, name } => {
+            ChatEvent::Text { .. }
+            | ChatEvent::Thinking { .. }
+            | ChatEvent::Refusal { .. }
+            | ChatEvent::Signed { .. }
+            | ChatEvent::RedactedThinking { .. } => append(&mut answer.parts, event),
+            ChatEvent::ToolCall {
+                index,
+                id,
+                name,
+                signature,
+            } => {
                 calls.push((
                     index,
                     Part::ToolCall {
                         id,
                         name,
                         arguments: String::new(),
+                        signature,
                     },
                 ));
             }
@@ -298,6 +329,7 @@ fn fold(events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
             }
             ChatEvent::Stop { reason } => (answer.stop, stopped) = (reason, true),
             ChatEvent::Usage { usage } => answer.usage = Some(usage),
+            ChatEvent::Foreign { .. } => answer.foreign = true,
             ChatEvent::Done => {}
         }
     }
@@ -308,16 +340,50 @@ fn fold(events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
         ));
     }
     let may_be_empty = matches!(answer.stop, StopReason::Length | StopReason::ContentFilter);
-    if answer.parts.is_empty() && !may_be_empty {
+    if answer.parts.is_empty() && !answer.foreign && !may_be_empty {
         return Err(AnswerFault::Empty("the stream has no content"));
     }
     Ok(answer)
 }
 
+/// Words go on where the same kind of words ended.
+fn append(parts: &mut Vec<Part>, event: ChatEvent) {
+    match (event, parts.last_mut()) {
+        (ChatEvent::Text { text }, Some(Part::Text { text: so_far }))
+        | (ChatEvent::Refusal { text }, Some(Part::Refusal { text: so_far }))
+        | (
+            ChatEvent::Thinking { text },
+            Some(Part::Thinking {
+                text: so_far,
+                signature: None,
+            }),
+        ) => so_far.push_str(&text),
+        (
+            ChatEvent::Signed { signature },
+            Some(Part::Thinking {
+                signature: own @ None,
+                ..
+            }),
+        ) => *own = Some(signature),
+        (ChatEvent::Text { text }, _) => parts.push(Part::Text { text }),
+        (ChatEvent::Refusal { text }, _) => parts.push(Part::Refusal { text }),
+        (ChatEvent::Thinking { text }, _) => parts.push(Part::Thinking {
+            text,
+            signature: None,
+        }),
+        (ChatEvent::Signed { signature }, _) => parts.push(Part::Thinking {
+            text: String::new(),
+            signature: Some(signature),
+        }),
+        (ChatEvent::RedactedThinking { data }, _) => parts.push(Part::RedactedThinking { data }),
+        _ => {}
+    }
+}
+
 /// A whole answer that came although a stream was asked for, as a stream of one piece each (fault P17).
 pub fn stream_from_answer(
     answer: &ChatAnswer,
-    encoder: &mut openai::StreamEncoder,
+    encoder: &mut Encoder,
     out: &mut BytesMut,
 ) -> StreamFacts {
     let mut events = vec![ChatEvent::Start {
@@ -328,17 +394,28 @@ pub fn stream_from_answer(
     for part in &answer.parts {
         match part {
             Part::Text { text } => events.push(ChatEvent::Text { text: text.clone() }),
-            Part::Thinking { text, .. } => events.push(ChatEvent::Thinking { text: text.clone() }),
+            Part::Thinking { text, signature } => {
+                if !text.is_empty() {
+                    events.push(ChatEvent::Thinking { text: text.clone() });
+                }
+                let signature = signature.clone();
+                events.extend(signature.map(|signature| ChatEvent::Signed { signature }));
+            }
+            Part::RedactedThinking { data } => {
+                events.push(ChatEvent::RedactedThinking { data: data.clone() });
+            }
             Part::Refusal { text } => events.push(ChatEvent::Refusal { text: text.clone() }),
             Part::ToolCall {
                 id,
                 name,
                 arguments,
+                signature,
             } => {
                 events.push(ChatEvent::ToolCall {
                     index,
                     id: id.clone(),
                     name: name.clone(),
+                    signature: signature.clone(),
                 });
                 events.push(ChatEvent::ToolArguments {
                     index,
@@ -350,7 +427,7 @@ pub fn stream_from_answer(
             | Part::Document { .. }
             | Part::Audio { .. }
             | Part::ToolResult { .. }
-            | Part::RedactedThinking { .. } => {}
+            | Part::CachePoint { .. } => {}
         }
     }
     events.push(ChatEvent::Stop {
@@ -377,7 +454,11 @@ mod tests {
             .iter()
             .map(|chunk| format!("data: {chunk}\n\n"))
             .collect();
-        answer_from_stream(Dialect::Openai, &Bytes::from(stream + "data: [DONE]\n\n"))
+        answer_from_stream(
+            Dialect::Openai,
+            &Bytes::from(stream + "data: [DONE]\n\n"),
+            "sy-1",
+        )
     }
 
     const STOP: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;

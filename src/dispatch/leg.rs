@@ -283,8 +283,13 @@ impl Dispatch {
             .upstreams
             .of(&target.provider.name)
             .ok_or(Failed::plain(AttemptOutcome::Connect))?;
+        let request = translation.request;
+        let passes = request.speaks == translation.dialect;
         let call = Call {
             key: &target.key_name,
+            model: leg.lease.model().as_str(),
+            mode: request.shape.mode,
+            fields: if passes { &request.passed } else { &[] },
             body,
         };
         let reply = client

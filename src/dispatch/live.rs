@@ -19,8 +19,10 @@ use super::account::{Account, Ending};
 use super::leg::{Leg, broken};
 use super::story::{Finished, StoryEnd, estimate};
 use crate::actors::{Clock, FailedAttempt, News};
-use crate::dialects::{Relay, openai};
-use crate::domain::{AttemptOutcome, Failure, FailureKind, RequestId, StreamEnd, StreamFacts};
+use crate::dialects::{AnswerTerms, Encoder, Relay};
+use crate::domain::{
+    AttemptOutcome, Dialect, Failure, FailureKind, RequestId, StreamEnd, StreamFacts,
+};
 use crate::policy::timers::{TimerBounds, gap_limit};
 use crate::upstream::ReplyBody;
 
@@ -47,7 +49,8 @@ enum State {
     /// The head went out, no content has come yet: another provider may still take over.
     Held {
         story: BoxFuture<'static, StoryEnd>,
-        request: RequestId,
+        /// What the gateway itself has to say, in the client's form.
+        voice: Voice,
         every: Duration,
         comment: Pin<Box<Sleep>>,
     },
@@ -57,18 +60,21 @@ enum State {
     },
 }
 
+/// How the gateway speaks into a stream of its own.
+pub(super) struct Voice {
+    pub(super) request: RequestId,
+    pub(super) dialect: Dialect,
+    pub(super) keep_alive: Bytes,
+}
+
 impl LiveStream {
-    pub(super) fn held(
-        story: BoxFuture<'static, StoryEnd>,
-        request: RequestId,
-        every: Duration,
-    ) -> Self {
+    pub(super) fn held(story: BoxFuture<'static, StoryEnd>, voice: Voice, every: Duration) -> Self {
         // The first comment tells the client at once that somebody is working.
         let comment = Box::pin(sleep(Duration::ZERO));
         Self {
             state: State::Held {
                 story,
-                request,
+                voice,
                 every,
                 comment,
             },
@@ -97,7 +103,7 @@ impl LiveStream {
                 }
                 State::Held {
                     story,
-                    request,
+                    voice,
                     every,
                     comment,
                 } => {
@@ -112,8 +118,13 @@ impl LiveStream {
                         }
                         Poll::Ready(Err((failure, _))) => {
                             let mut out = BytesMut::new();
-                            let encoder = openai::StreamEncoder::new("", "", 0, false);
-                            encoder.fail(&failure, request.text().as_str(), &mut out);
+                            let id = voice.request.text();
+                            let terms = AnswerTerms {
+                                request_id: id.as_str().to_owned(),
+                                ..AnswerTerms::default()
+                            };
+                            let mut encoder = Encoder::of(voice.dialect, &terms);
+                            encoder.fail(&failure, id.as_str(), &mut out);
                             self.state = State::Ended { broken: true };
                             return Poll::Ready(StreamPiece::Data(out.freeze()));
                         }
@@ -121,7 +132,7 @@ impl LiveStream {
                     }
                     std::task::ready!(comment.as_mut().poll(cx));
                     *comment = Box::pin(sleep(*every));
-                    return Poll::Ready(StreamPiece::Data(Bytes::from_static(b": keep-alive\n\n")));
+                    return Poll::Ready(StreamPiece::Data(voice.keep_alive.clone()));
                 }
             }
         }

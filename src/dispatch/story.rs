@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::Dispatch;
 use super::account::{Account, Ending, RaceResult};
 use super::leg::{LegPlace, Lost, Won, WonAnswer};
-use super::live::{Live, LiveStream};
+use super::live::{Live, LiveStream, Voice};
 use super::next::{
     AfterFailure, AttemptFailure, Circumstances, after_failure, again, gave_up, refused,
 };
@@ -23,6 +23,7 @@ use crate::actors::{
     RouterMessage, Target, Tried, Wish,
 };
 use crate::config::RaceMode;
+use crate::dialects::keep_alive;
 use crate::domain::{AttemptOutcome, Failure, FailureKind, Mode, RetryRule, Tokens, Usage};
 use crate::policy::retry::{RetryTerms, backoff};
 
@@ -73,9 +74,13 @@ impl Dispatch {
     pub async fn serve(self: &Arc<Self>, request: Arc<Request>) -> Served {
         let hold = request.published.settings.timeouts.hold_head;
         let mode = request.shape.mode;
-        let id = request.id;
-        let keep_alive = request.published.settings.timeouts.keep_alive;
-        if mode == Mode::Whole {
+        let every = request.published.settings.timeouts.keep_alive;
+        // Without a word to say in between, a head is worth less than an honest status.
+        let said = match mode {
+            Mode::Whole => None,
+            Mode::Stream => keep_alive(request.speaks),
+        };
+        let Some(said) = said else {
             return match self.story(request).await {
                 Ok((Finished::Whole(body), told)) => Served::Whole { body, told },
                 Ok((Finished::Live(live), told)) => Served::Stream {
@@ -84,14 +89,19 @@ impl Dispatch {
                 },
                 Err((failure, told)) => Served::Failed { failure, told },
             };
-        }
+        };
+        let voice = Voice {
+            request: request.id,
+            dialect: request.speaks,
+            keep_alive: said,
+        };
         let dispatch = Arc::clone(self);
         let mut story: BoxFuture<'static, StoryEnd> =
             Box::pin(async move { dispatch.story(request).await });
         let ended = match select(&mut story, pin!(sleep(hold))).await {
             Either::Left((ended, _)) => ended,
             Either::Right(_) => {
-                let stream = Box::new(LiveStream::held(story, id, keep_alive));
+                let stream = Box::new(LiveStream::held(story, voice, every));
                 return Served::Stream {
                     stream,
                     told: Told::default(),

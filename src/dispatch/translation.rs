@@ -1,20 +1,19 @@
-//! What one attempt sends and how its answer is read, by the provider's dialect.
+//! What one attempt sends and how its answer is read, by the two dialects of the conversation.
 
 use bytes::{Bytes, BytesMut};
+use memchr::memmem;
 
 use super::next::AttemptFailure;
 use super::request::Request;
 use super::unix_now;
 use crate::actors::Lease;
-use crate::dialects::openai::{
-    SpliceEdit, SpliceRelay, StreamEncoder, decode_answer, encode_answer, inspect_answer,
-    splice_request,
-};
+use crate::dialects::openai::{SpliceEdit, SpliceRelay, inspect_answer, splice_request};
 use crate::dialects::{
-    AnswerFacts, AnswerFault, DialectError, Relay, TranslateRelay, UpstreamError,
-    answer_from_stream, anthropic, openai, stream_from_answer,
+    AnswerFacts, AnswerFault, AnswerTerms, DialectError, Encoder, MirrorRelay, Relay,
+    TranslateRelay, UpstreamError, answer_from_stream, decode_answer, decode_error, decode_request,
+    encode_answer, encode_request, stream_from_answer,
 };
-use crate::domain::chat::{ChatAnswer, StopReason};
+use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
 use crate::domain::{AttemptOutcome, Dialect, FailureKind, StreamFacts};
 use crate::upstream::Rope;
 
@@ -33,6 +32,7 @@ pub(crate) struct Whole {
 /// Reads answers of one dialect for one request.
 #[derive(Clone, Copy)]
 pub(super) struct Translation<'a> {
+    /// The provider's.
     pub(super) dialect: Dialect,
     pub(super) request: &'a Request,
 }
@@ -49,72 +49,116 @@ impl From<DialectError> for AttemptFailure {
 }
 
 impl Translation<'_> {
+    /// Both sides speak the same: bytes are passed on, not built anew.
+    fn is_plain(&self) -> bool {
+        self.dialect == self.request.speaks
+    }
+
     /// The request as this target's provider wants it.
     pub(super) fn prepare(&self, lease: &Lease) -> Result<Prepared, AttemptFailure> {
-        match self.dialect {
-            Dialect::Openai => {
-                let edit = SpliceEdit {
-                    model: lease.model().as_str(),
-                };
-                let body = splice_request(&self.request.body(), &self.request.peek, &edit);
-                Ok(Prepared {
-                    body: body.into_iter().collect(),
-                    dropped: Vec::new(),
-                })
-            }
-            Dialect::Anthropic => {
-                let canonical = openai::decode_request(&self.request.body())?;
-                let most = lease.target().provider.default_max_output;
-                let encoded = anthropic::encode_request(&canonical, lease.model().as_str(), most)?;
-                Ok(Prepared {
-                    body: [Bytes::from(encoded.body)].into_iter().collect(),
-                    dropped: encoded.dropped,
-                })
-            }
+        let body = self.request.body();
+        // What another provider signed would be refused: such a conversation is built anew without it.
+        let foreign = || memmem::find(&body, FOREIGN_SIGNATURE.as_bytes()).is_some();
+        let plain = self.is_plain() && (self.dialect == Dialect::Openai || !foreign());
+        if plain {
+            let edit = SpliceEdit {
+                model: lease.model().as_str(),
+                ask_usage: self.dialect == Dialect::Openai,
+            };
+            let body = match self.dialect {
+                // The model stands in the address.
+                Dialect::Gemini => [body].into_iter().collect(),
+                Dialect::Openai | Dialect::Anthropic | Dialect::Responses => {
+                    let pieces = splice_request(&body, &self.request.peek, &edit);
+                    pieces.into_iter().collect()
+                }
+            };
+            return Ok(Prepared {
+                body,
+                dropped: Vec::new(),
+            });
         }
+        let mut canonical = decode_request(self.request.speaks, &body)?;
+        let peek = &self.request.peek;
+        canonical.model.clone_from(&peek.model);
+        canonical.stream = peek.stream;
+        // Who is billed by a stream asks what it used, and takes out again what the client did not ask for.
+        canonical.include_usage = peek.stream;
+        let most = lease.target().provider.default_max_output;
+        let encoded = encode_request(self.dialect, &canonical, lease.model().as_str(), most)?;
+        Ok(Prepared {
+            body: [Bytes::from(encoded.body)].into_iter().collect(),
+            dropped: encoded.dropped,
+        })
     }
 
     pub(super) fn relay(&self) -> Box<dyn Relay> {
         let peek = &self.request.peek;
-        match self.dialect {
-            Dialect::Openai => Box::new(SpliceRelay::new(
+        let id = self.request.id.text();
+        match (self.is_plain(), self.dialect) {
+            (true, Dialect::Openai) => Box::new(SpliceRelay::new(
                 peek.choices,
                 peek.include_usage != Some(true),
             )),
-            Dialect::Anthropic => Box::new(TranslateRelay::new(self.dialect, self.encoder())),
+            (true, dialect) => Box::new(MirrorRelay::new(dialect, self.encoder(), id.as_str())),
+            (false, dialect) => Box::new(TranslateRelay::new(dialect, self.encoder(), id.as_str())),
         }
     }
 
-    fn encoder(&self) -> StreamEncoder {
+    fn encoder(&self) -> Encoder {
+        Encoder::of(self.request.speaks, &self.terms())
+    }
+
+    fn terms(&self) -> AnswerTerms {
         let request = self.request;
-        let include_usage = request.peek.include_usage == Some(true);
-        StreamEncoder::new(
-            request.id.text().as_str(),
-            &request.asked,
-            unix_now(),
-            include_usage,
-        )
+        let echoed = request.speaks == Dialect::Responses && !self.is_plain();
+        AnswerTerms {
+            request_id: request.id.text().as_str().to_owned(),
+            asked: request.asked.to_string(),
+            created: unix_now(),
+            include_usage: request.peek.include_usage == Some(true),
+            request: if echoed {
+                serde_json::from_slice(&request.body()).unwrap_or_default()
+            } else {
+                serde_json::Value::Null
+            },
+        }
     }
 
     fn decode(&self, body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
-        match self.dialect {
-            Dialect::Openai => decode_answer(body),
-            Dialect::Anthropic => anthropic::decode_answer(body),
+        decode_answer(self.dialect, body, self.request.id.text().as_str())
+    }
+
+    /// The answer in the client's form, if all of it can be said there.
+    fn encoded(&self, answer: &ChatAnswer) -> Result<Whole, AnswerFault> {
+        if answer.foreign {
+            return Err(AnswerFault::Malformed(
+                "the answer says what cannot be said in the form that was asked for",
+            ));
         }
+        Ok(Whole {
+            body: encode_answer(self.request.speaks, answer, &self.terms()).into(),
+            facts: facts(answer),
+        })
     }
 
     /// A whole answer that came whole.
     pub(super) fn whole(&self, body: Bytes) -> Result<Whole, AnswerFault> {
-        match self.dialect {
+        match (self.is_plain(), self.dialect) {
             // The provider's own bytes, untouched.
-            Dialect::Openai => inspect_answer(&body).map(|facts| Whole { facts, body }),
-            Dialect::Anthropic => self.decode(&body).map(|answer| encoded(&answer)),
+            (true, Dialect::Openai) => inspect_answer(&body).map(|facts| Whole { facts, body }),
+            (true, _) => self.decode(&body).map(|answer| Whole {
+                facts: facts(&answer),
+                body,
+            }),
+            (false, _) => self.encoded(&self.decode(&body)?),
         }
     }
 
     /// A whole answer that came as a stream (fault P17).
     pub(super) fn whole_from_stream(&self, body: &Bytes) -> Result<Whole, AnswerFault> {
-        answer_from_stream(self.dialect, body).map(|answer| encoded(&answer))
+        let id = self.request.id.text();
+        self.encoded(&answer_from_stream(self.dialect, body, id.as_str())?)
     }
 
     /// A stream that came whole (fault P17).
@@ -129,20 +173,14 @@ impl Translation<'_> {
     }
 
     pub(super) fn error(&self, status: u16, body: &[u8]) -> UpstreamError {
-        match self.dialect {
-            Dialect::Openai => openai::decode_error(status, body),
-            Dialect::Anthropic => anthropic::decode_error(status, body),
-        }
+        decode_error(self.dialect, status, body)
     }
 }
 
-fn encoded(answer: &ChatAnswer) -> Whole {
-    Whole {
-        body: encode_answer(answer, unix_now()).into(),
-        facts: AnswerFacts {
-            usage: answer.usage,
-            served_model: Some(answer.model.clone()).filter(|model| !model.is_empty()),
-            filtered: answer.stop == StopReason::ContentFilter,
-        },
+fn facts(answer: &ChatAnswer) -> AnswerFacts {
+    AnswerFacts {
+        usage: answer.usage,
+        served_model: Some(answer.model.clone()).filter(|model| !model.is_empty()),
+        filtered: answer.stop == StopReason::ContentFilter,
     }
 }

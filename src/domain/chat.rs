@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Usage;
+use super::{Dialect, Usage};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChatRequest {
@@ -31,6 +31,9 @@ pub struct ChatRequest {
     /// `none`, `minimal`, `low`, `medium`, `high`, …: the set grows, so it stays text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning_effort: Option<String>,
+    /// Tokens a model may think for, where a client counts them; 0 turns thinking off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_budget: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     #[serde(default)]
@@ -80,6 +83,9 @@ pub enum Part {
         id: String,
         name: String,
         arguments: String,
+        /// What its provider wants back with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<Signature>,
     },
     ToolResult {
         id: String,
@@ -90,14 +96,68 @@ pub enum Part {
     Thinking {
         text: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        signature: Option<String>,
+        signature: Option<Signature>,
     },
+    /// A thought its provider keeps to itself.
     RedactedThinking {
-        data: String,
+        data: Signature,
     },
     Refusal {
         text: String,
     },
+    /// Everything up to here may be kept in the provider's cache.
+    CachePoint {
+        /// For an hour instead of five minutes.
+        #[serde(default)]
+        hour: bool,
+    },
+}
+
+/// An opaque proof that only the provider who wrote it understands.
+///
+/// # Why it names its writer
+/// A conversation may move from one provider to another. What one signed is refused by every other, so it is
+/// sent back only to where it came from. In a client's dialect a foreign one carries its writer's name in front.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    pub by: Dialect,
+    pub data: String,
+}
+
+/// What a foreign signature begins with; no provider's own does.
+pub const FOREIGN_SIGNATURE: &str = "sy~";
+
+impl Signature {
+    pub fn new(by: Dialect, data: impl Into<String>) -> Self {
+        Self {
+            by,
+            data: data.into(),
+        }
+    }
+
+    /// Reads what a client of this dialect sent back.
+    pub fn read(text: &str, native: Dialect) -> Self {
+        let foreign = text.strip_prefix(FOREIGN_SIGNATURE);
+        let parts = foreign.and_then(|rest| rest.split_once('~'));
+        match parts.and_then(|(name, data)| Some((Dialect::by_label(name)?, data))) {
+            Some((by, data)) => Self::new(by, data),
+            None => Self::new(native, text),
+        }
+    }
+
+    /// As a client of this dialect gets it.
+    pub fn shown(&self, native: Dialect) -> String {
+        if self.by == native {
+            self.data.clone()
+        } else {
+            format!("{FOREIGN_SIGNATURE}{}~{}", self.by.label(), self.data)
+        }
+    }
+
+    /// The data, if this provider wrote it.
+    pub fn written_by(&self, provider: Dialect) -> Option<&str> {
+        (self.by == provider).then_some(&*self.data)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,6 +177,9 @@ pub struct Tool {
     pub schema: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
+    /// All tools up to this one may be kept in the provider's cache; `true` for an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_for_an_hour: Option<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,6 +226,9 @@ pub struct ChatAnswer {
     pub stop: StopReason,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// It holds content that has no canonical form and so can only be passed on as it came.
+    #[serde(default)]
+    pub foreign: bool,
 }
 
 /// One step of an answer, whoever gives it. Answers with several choices are only ever spliced.
@@ -179,14 +245,27 @@ pub enum ChatEvent {
     Thinking {
         text: String,
     },
+    /// Signs the thought before it, or the text when there was none.
+    Signed {
+        signature: Signature,
+    },
+    RedactedThinking {
+        data: Signature,
+    },
     Refusal {
         text: String,
+    },
+    /// Content that has no canonical form and so can only be passed on as it came.
+    Foreign {
+        bytes: usize,
     },
     /// `index` counts tool calls only.
     ToolCall {
         index: u32,
         id: String,
         name: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<Signature>,
     },
     ToolArguments {
         index: u32,

@@ -139,6 +139,12 @@ impl Failure {
         self
     }
 
+    /// The text, at a length that anyone reads.
+    pub fn shown_message(&self) -> String {
+        const LONGEST: usize = 4_096;
+        self.message.chars().take(LONGEST).collect()
+    }
+
     pub fn code(&self) -> &str {
         self.code.as_deref().unwrap_or(self.kind.code())
     }

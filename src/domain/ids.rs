@@ -66,13 +66,26 @@ pub enum Dialect {
     Openai,
     /// Anthropic's messages.
     Anthropic,
+    /// OpenAI's responses.
+    #[serde(rename = "openai-responses", alias = "responses")]
+    Responses,
+    /// Google's generateContent.
+    Gemini,
 }
 
 impl Dialect {
+    pub const ALL: [Self; 4] = [Self::Openai, Self::Anthropic, Self::Responses, Self::Gemini];
+
+    pub fn by_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.label() == label)
+    }
+
     pub fn label(self) -> &'static str {
         match self {
             Self::Openai => "openai",
             Self::Anthropic => "anthropic",
+            Self::Responses => "openai-responses",
+            Self::Gemini => "gemini",
         }
     }
 }

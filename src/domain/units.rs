@@ -101,6 +101,8 @@ pub struct Usage {
     pub cached_input: Tokens,
     /// Of the input: written to the provider's cache.
     pub cache_write: Tokens,
+    /// Of what was written to the cache: for an hour instead of five minutes.
+    pub cache_write_hour: Tokens,
     /// Of the output: spent on reasoning.
     pub reasoning: Tokens,
     /// Of the input: audio.

@@ -1,4 +1,4 @@
-//! `/v1/chat/completions`: key, body, facts, dispatch, answer.
+//! Generations, in every client's dialect: key, body, facts, dispatch, answer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,16 +8,18 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::request::Parts;
-use http::{HeaderMap, Request as HttpRequest};
+use http::{HeaderMap, HeaderName, HeaderValue, Request as HttpRequest};
 use tokio::time::Instant;
 
 use super::auth::{AuthFault, Client};
 use super::connection::ConnectionControl;
 use super::{Edge, body, reply};
 use crate::actors::{Estimate, Published, Refusal, RefusalKind};
-use crate::dialects::openai::{ChatPeek, peek_request};
+use crate::dialects::openai::{ChatPeek, peek_addressed, peek_named};
 use crate::dispatch::{Prompt, RaceMark, Request, Served, Told, refused};
-use crate::domain::{Failure, FailureKind, Lane, Mode, PromptClass, RequestId, Shape, Tokens};
+use crate::domain::{
+    Dialect, Failure, FailureKind, Lane, Mode, PromptClass, RequestId, Shape, Tokens,
+};
 
 /// Counts a request as long as it is served.
 pub(super) struct InFlight(Arc<Edge>);
@@ -36,11 +38,38 @@ impl Drop for InFlight {
     }
 }
 
+/// What a path asks for.
+struct Operation {
+    speaks: Dialect,
+    named: Named,
+}
+
+/// Where the model's name stands.
+enum Named {
+    InBody,
+    /// In the address; what the body names does not count.
+    InPath(String),
+    /// In the address, and so does whether to stream.
+    Addressed {
+        model: String,
+        stream: bool,
+    },
+}
+
+impl Operation {
+    fn plain(speaks: Dialect) -> Self {
+        Self {
+            speaks,
+            named: Named::InBody,
+        }
+    }
+}
+
 pub(super) async fn completions(
     State(edge): State<Arc<Edge>>,
     request: HttpRequest<Body>,
 ) -> Response {
-    serve(edge, request, None).await
+    serve(edge, request, Operation::plain(Dialect::Openai)).await
 }
 
 /// Azure's form names the model in the path.
@@ -49,16 +78,68 @@ pub(super) async fn deployment_completions(
     Path(model): Path<String>,
     request: HttpRequest<Body>,
 ) -> Response {
-    serve(edge, request, Some(model)).await
+    let named = Named::InPath(model);
+    let speaks = Dialect::Openai;
+    serve(edge, request, Operation { speaks, named }).await
 }
 
-async fn serve(
-    edge: Arc<Edge>,
+pub(super) async fn messages(
+    State(edge): State<Arc<Edge>>,
     request: HttpRequest<Body>,
-    deployment: Option<String>,
 ) -> Response {
+    serve(edge, request, Operation::plain(Dialect::Anthropic)).await
+}
+
+pub(super) async fn responses(
+    State(edge): State<Arc<Edge>>,
+    request: HttpRequest<Body>,
+) -> Response {
+    serve(edge, request, Operation::plain(Dialect::Responses)).await
+}
+
+/// Google's form: `models/<model>:<operation>`.
+pub(super) async fn generate(
+    State(edge): State<Arc<Edge>>,
+    Path(call): Path<String>,
+    request: HttpRequest<Body>,
+) -> Response {
+    let speaks = Dialect::Gemini;
+    let (model, operation) = call.rsplit_once(':').unwrap_or((&call, ""));
+    let stream = match operation {
+        "generateContent" => false,
+        "streamGenerateContent" => true,
+        _ => {
+            edge.news.metrics.rejected("not_found");
+            let told = Failure::new(
+                FailureKind::NotFound,
+                "there is nothing at this path; of a model the gateway serves generateContent and streamGenerateContent",
+            );
+            return reply::failure(speaks, &told, reply::new_id(), &Told::default());
+        }
+    };
+    if stream && !request.uri().query().is_some_and(asks_for_events) {
+        edge.news.metrics.rejected("invalid_request");
+        let told = Failure::new(
+            FailureKind::InvalidRequest,
+            "a stream is served as events; add alt=sse to the address",
+        );
+        return reply::failure(speaks, &told, reply::new_id(), &Told::default());
+    }
+    let named = Named::Addressed {
+        model: model.trim_start_matches("models/").to_owned(),
+        stream,
+    };
+    serve(edge, request, Operation { speaks, named }).await
+}
+
+fn asks_for_events(query: &str) -> bool {
+    query.split('&').any(|pair| pair == "alt=sse")
+}
+
+async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, operation: Operation) -> Response {
     let arrived = Instant::now();
     let id = reply::new_id();
+    let speaks = operation.speaks;
     let (parts, body) = request.into_parts();
     let control = parts.extensions.get::<ConnectionControl>().cloned();
     let answered = match admit(&edge, &parts, control.as_ref()) {
@@ -68,7 +149,7 @@ async fn serve(
                 arrived,
                 client,
                 published,
-                deployment,
+                operation,
             };
             read_and_serve(&edge, admission, &parts, body)
                 .await
@@ -79,9 +160,14 @@ async fn serve(
     match answered {
         Ok((Served::Whole { body, told }, _)) => reply::whole(body, id, &told),
         Ok((Served::Stream { stream, told }, guard)) => {
-            reply::stream(stream, id, &told, control, Some(guard))
+            let speaker = reply::Speaker {
+                id,
+                speaks,
+                control,
+            };
+            reply::stream(stream, speaker, &told, Some(guard))
         }
-        Ok((Served::Failed { failure, told }, _)) => reply::failure(&failure, id, &told),
+        Ok((Served::Failed { failure, told }, _)) => reply::failure(speaks, &failure, id, &told),
         Err(failure) => {
             edge.news.metrics.rejected(failure.kind.code());
             // What is left of an unread body must not be taken for the next request.
@@ -94,7 +180,7 @@ async fn serve(
             if let Some(control) = control.filter(|_| unread) {
                 control.close_after_response();
             }
-            reply::failure(&failure, id, &Told::default())
+            reply::failure(speaks, &failure, id, &Told::default())
         }
     }
 }
@@ -105,7 +191,7 @@ struct Admission {
     arrived: Instant,
     client: Client,
     published: Arc<Published>,
-    deployment: Option<String>,
+    operation: Operation,
 }
 
 /// Decides from the head alone whether a request comes in.
@@ -184,19 +270,30 @@ async fn read_and_serve(
     Ok(edge.dispatch.serve(Arc::new(request)).await)
 }
 
+fn peeked(operation: Operation, body: &[u8]) -> Result<ChatPeek, Failure> {
+    let Operation { speaks, named } = operation;
+    Ok(match named {
+        Named::InBody => peek_named(body, speaks)?,
+        Named::InPath(model) => {
+            let mut peek = peek_named(body, speaks)?;
+            // The body's own model is still there to be spliced; the path decides which is asked for.
+            if model.len() > 256 || model.chars().any(char::is_control) {
+                return Err(Failure::new(
+                    FailureKind::ModelNotFound,
+                    "this deployment name is not usable",
+                ));
+            }
+            peek.model = model;
+            peek
+        }
+        Named::Addressed { model, stream } => peek_addressed(body, speaks, &model, stream)?,
+    })
+}
+
 /// Turns head and body into the request that dispatch tells its story about.
 fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Request, Failure> {
-    let mut peek = peek_request(prompt.bytes())?;
-    if let Some(deployment) = admission.deployment {
-        // The body's own model is still there to be spliced; the path decides which is asked for.
-        if deployment.len() > 256 || deployment.chars().any(char::is_control) {
-            return Err(Failure::new(
-                FailureKind::ModelNotFound,
-                "this deployment name is not usable",
-            ));
-        }
-        peek.model = deployment;
-    }
+    let speaks = admission.operation.speaks;
+    let peek = peeked(admission.operation, prompt.bytes())?;
     let unknown = || {
         refused(
             &Refusal {
@@ -234,6 +331,8 @@ fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Re
         deadline: admission.arrived + wished.map_or(longest, |wished| wished.min(longest)),
         lane: wished_lane(headers, admission.client.lane),
         client: admission.client.name,
+        speaks,
+        passed: passed(headers, speaks),
         race: race_mark(headers),
         asked: Arc::from(peek.model.as_str()),
         shape: Shape {
@@ -246,6 +345,22 @@ fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Re
         published: admission.published,
         route,
     })
+}
+
+/// What of a client's header a provider of the same dialect gets to see: only what asks for features of that
+/// dialect, never keys, cookies or addresses.
+fn passed(headers: &HeaderMap, speaks: Dialect) -> Vec<(HeaderName, HeaderValue)> {
+    let names: &[&'static str] = match speaks {
+        Dialect::Anthropic => &["anthropic-beta"],
+        Dialect::Openai | Dialect::Responses | Dialect::Gemini => &[],
+    };
+    let mut passed = Vec::new();
+    for name in names {
+        for value in headers.get_all(*name) {
+            passed.push((HeaderName::from_static(name), value.clone()));
+        }
+    }
+    passed
 }
 
 /// A name for an error text: not longer than anyone reads.

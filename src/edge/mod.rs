@@ -93,18 +93,36 @@ pub fn router(edge: &Arc<Edge>) -> Router {
                 post(chat::completions).fallback(reply::wrong_method),
             )
             .route(
+                &format!("{prefix}/responses"),
+                post(chat::responses).fallback(reply::wrong_method),
+            )
+            .route(
+                &format!("{prefix}/messages"),
+                post(chat::messages).fallback(reply::wrong_method),
+            )
+            .route(
                 &format!("{prefix}/models"),
                 get(models::list).fallback(reply::wrong_method),
             )
             .route(
                 &format!("{prefix}/models/{{*id}}"),
-                get(models::one).fallback(reply::wrong_method),
+                get(models::one)
+                    .post(chat::generate)
+                    .fallback(reply::wrong_method),
             );
     }
     router
         .route(
             "/openai/deployments/{model}/chat/completions",
             post(chat::deployment_completions).fallback(reply::wrong_method),
+        )
+        .route(
+            "/v1beta/models/{*call}",
+            post(chat::generate).fallback(reply::wrong_method),
+        )
+        .route(
+            "/anthropic/v1/messages",
+            post(chat::messages).fallback(reply::wrong_method),
         )
         .route("/live", get(health::live))
         .route("/ready", get(health::ready))

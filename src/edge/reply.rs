@@ -20,21 +20,20 @@ use super::Edge;
 use super::chat::InFlight;
 use super::connection::ConnectionControl;
 use crate::actors::at_most;
-use crate::dialects::openai::encode_error;
+use crate::dialects::{encode_error, keep_alive};
 use crate::dispatch::{LiveStream, StreamPiece, Told};
-use crate::domain::{Advice, Failure, FailureKind, RequestId};
+use crate::domain::{Advice, Dialect, Failure, FailureKind, RequestId};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-switchyard-attempts");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
-/// Written into a stream whose client may have left.
-const SIGN: &[u8] = b": still here\n\n";
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 /// An error answer: always valid JSON, always with request id and advice.
-pub(super) fn failure(failure: &Failure, id: RequestId, told: &Told) -> Response {
+pub(super) fn failure(speaks: Dialect, failure: &Failure, id: RequestId, told: &Told) -> Response {
     let text = id.text();
-    let mut response = Response::new(Body::from(encode_error(failure, text.as_str())));
+    let body = encode_error(speaks, failure, text.as_str());
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() =
         StatusCode::from_u16(failure.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -92,19 +91,31 @@ pub(super) fn whole(body: Bytes, id: RequestId, told: &Told) -> Response {
     response
 }
 
+/// Who is answered, how, and on which connection.
+pub(super) struct Speaker {
+    pub(super) id: RequestId,
+    pub(super) speaks: Dialect,
+    pub(super) control: Option<ConnectionControl>,
+}
+
 /// A stream's answer. When it breaks, the connection is closed behind it.
 pub(super) fn stream(
     stream: Box<LiveStream>,
-    id: RequestId,
+    speaker: Speaker,
     told: &Told,
-    control: Option<ConnectionControl>,
     guard: Option<InFlight>,
 ) -> Response {
+    let Speaker {
+        id,
+        speaks,
+        control,
+    } = speaker;
     let body = match control {
         Some(control) if control.is_http2() => piped(stream, control, guard),
         control => Body::new(StreamBody {
             stream,
             control,
+            sign: keep_alive(speaks),
             _guard: guard,
         }),
     };
@@ -127,6 +138,8 @@ pub(super) fn stream(
 struct StreamBody {
     stream: Box<LiveStream>,
     control: Option<ConnectionControl>,
+    /// Written into a stream whose client may have left; a strict reader stands none.
+    sign: Option<Bytes>,
     _guard: Option<InFlight>,
 }
 
@@ -139,9 +152,9 @@ impl http_body::Body for StreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.stream.poll_piece(cx) {
-            Poll::Pending => match &self.control {
-                Some(control) if control.state.takes_sign(cx) => {
-                    Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(SIGN)))))
+            Poll::Pending => match (&self.control, &self.sign) {
+                (Some(control), Some(sign)) if control.state.takes_sign(cx) => {
+                    Poll::Ready(Some(Ok(Frame::data(sign.clone()))))
                 }
                 _ => Poll::Pending,
             },
@@ -238,9 +251,9 @@ pub(super) async fn no_such_path(State(edge): State<Arc<Edge>>) -> Response {
     edge.news.metrics.rejected("not_found");
     let told = Failure::new(
         FailureKind::NotFound,
-        "there is nothing at this path; the gateway serves /v1/chat/completions and /v1/models",
+        "there is nothing at this path; the gateway serves /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/{model}:generateContent and /v1/models",
     );
-    failure(&told, new_id(), &Told::default())
+    failure(Dialect::Openai, &told, new_id(), &Told::default())
 }
 
 pub(super) async fn wrong_method(State(edge): State<Arc<Edge>>) -> Response {
@@ -249,5 +262,5 @@ pub(super) async fn wrong_method(State(edge): State<Arc<Edge>>) -> Response {
         FailureKind::MethodNotAllowed,
         "this path takes another method; see the README for each",
     );
-    failure(&told, new_id(), &Told::default())
+    failure(Dialect::Openai, &told, new_id(), &Told::default())
 }

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri}
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::at::Address;
 use super::body::{Progress, ReplyBody, Rope, Upload};
 use super::connect::{Connector, ConnectorOptions, Place};
 use super::error::{AttemptError, BuildError, sort};
@@ -18,7 +19,7 @@ use super::fields::Fields;
 use super::line::LineError;
 use super::pool::{Pool, Shared, StreamPlace, Way};
 use crate::config::{KeySettings, ProviderSettings, TimeoutSettings};
-use crate::domain::{AttemptOutcome, Dialect, KeyName};
+use crate::domain::{AttemptOutcome, Dialect, KeyName, Mode};
 
 pub struct ProviderOptions<'a> {
     pub provider: &'a ProviderSettings,
@@ -28,6 +29,11 @@ pub struct ProviderOptions<'a> {
 /// One attempt to send.
 pub struct Call<'a> {
     pub key: &'a KeyName,
+    /// As the provider calls it: some name it in the address.
+    pub model: &'a str,
+    pub mode: Mode,
+    /// The client's own fields that go along.
+    pub fields: &'a [(HeaderName, HeaderValue)],
     pub body: Rope,
 }
 
@@ -53,7 +59,7 @@ pub enum Again {
 
 pub struct ProviderClient {
     pool: Arc<Pool>,
-    chat: Uri,
+    address: Address,
     /// Most a provider may go without taking a byte of a request (fault N11).
     write_idle: Duration,
     /// What a request begins with, per key.
@@ -62,7 +68,7 @@ pub struct ProviderClient {
 
 /// A request's head, ready made.
 struct RequestHead {
-    /// HTTP/1.1, up to the value of its content-length.
+    /// HTTP/1.1, from behind the path up to the value of its content-length.
     line: Bytes,
     /// HTTP/2.
     map: HeaderMap,
@@ -84,17 +90,15 @@ impl From<AttemptError> for Unanswered {
 impl ProviderClient {
     pub fn new(options: &ProviderOptions<'_>) -> Result<Self, BuildError> {
         let provider = options.provider;
-        let chat: Uri = endpoint(provider, "chat/completions", "messages")
-            .parse()
-            .map_err(|error: http::uri::InvalidUri| BuildError::Address(error.to_string()))?;
-        let place =
-            Place::of(&chat).ok_or_else(|| BuildError::Address("it names no host".to_owned()))?;
+        let address = Address::of(provider)?;
+        let place = Place::of(address.base())
+            .ok_or_else(|| BuildError::Address("it names no host".to_owned()))?;
         let heads = provider
             .keys
             .iter()
             .map(|key| {
                 let map = head(provider, key)?;
-                let line = line_head(&chat, &map);
+                let line = line_head(address.base(), &map);
                 Ok((key.name.clone(), RequestHead { line, map }))
             })
             .collect::<Result<_, BuildError>>()?;
@@ -108,7 +112,7 @@ impl ProviderClient {
         });
         Ok(Self {
             pool: Pool::new(connector),
-            chat,
+            address,
             write_idle: options.timeouts.write_idle,
             heads,
         })
@@ -125,14 +129,14 @@ impl ProviderClient {
             // On the heap: rare, and large.
             None => Box::pin(self.pool.open()).await?,
         };
-        let again = match self.send_on(way, head, &call.body).await {
+        let again = match self.send_on(way, head, &call).await {
             Ok(reply) => return Ok(reply),
             Err(Unanswered::Failed(error)) => return Err(error),
             Err(Unanswered::Unheard(again)) => again,
         };
         // Once, for free, on a connection that was not resting.
         let way = Box::pin(self.pool.open()).await?;
-        match self.send_on(way, head, &call.body).await {
+        match self.send_on(way, head, &call).await {
             Ok(reply) => Ok(Reply {
                 again: Some(again),
                 ..reply
@@ -146,12 +150,16 @@ impl ProviderClient {
         &self,
         way: Way,
         head: &RequestHead,
-        body: &Rope,
+        call: &Call<'_>,
     ) -> Result<Reply, Unanswered> {
         match way {
             Way::Line(line) => {
-                let head = head.with_length(body.len());
-                match line.exchange(head, body, self.write_idle, &self.pool).await {
+                let path = self.address.path(call.model, call.mode);
+                let head = head.written(&path, call.fields, call.body.len());
+                match line
+                    .exchange(head, &call.body, self.write_idle, &self.pool)
+                    .await
+                {
                     Ok((head, body)) => Ok(judged(
                         head.status,
                         head.fields,
@@ -162,7 +170,7 @@ impl ProviderClient {
                 }
             }
             Way::Shared(shared, place) => {
-                Box::pin(self.exchange_on_stream(shared, place, &head.map, body)).await
+                Box::pin(self.exchange_on_stream(shared, place, &head.map, call)).await
             }
         }
     }
@@ -172,9 +180,9 @@ impl ProviderClient {
         mut shared: Shared,
         place: StreamPlace,
         head: &HeaderMap,
-        body: &Rope,
+        call: &Call<'_>,
     ) -> Result<Reply, Unanswered> {
-        let (request, progress) = self.request(head, body.clone());
+        let (request, progress) = self.request(head, call)?;
         let response = tokio::select! {
             response = shared.sender.send_request(request) => response,
             () = progress.stalled(self.write_idle) => {
@@ -201,36 +209,50 @@ impl ProviderClient {
         Ok(judged(parts.status, fields, body)?)
     }
 
-    fn request(&self, head: &HeaderMap, body: Rope) -> (Request<Upload>, Progress) {
-        let length = body.len();
-        let (upload, progress) = Upload::of(body);
+    fn request(
+        &self,
+        head: &HeaderMap,
+        call: &Call<'_>,
+    ) -> Result<(Request<Upload>, Progress), AttemptError> {
+        let length = call.body.len();
+        let (upload, progress) = Upload::of(call.body.clone());
         let mut request = Request::new(upload);
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.chat.clone();
+        *request.uri_mut() = self.address.uri(call.model, call.mode)?;
         *request.headers_mut() = head.clone();
-        request
-            .headers_mut()
-            .insert(CONTENT_LENGTH, HeaderValue::from(length));
-        (request, progress)
+        let fields = request.headers_mut();
+        for (name, value) in call.fields {
+            fields.append(name.clone(), value.clone());
+        }
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        Ok((request, progress))
     }
 }
 
 impl RequestHead {
-    fn with_length(&self, length: usize) -> Bytes {
-        let mut whole = BytesMut::with_capacity(self.line.len() + 24);
+    fn written(&self, path: &str, fields: &[(HeaderName, HeaderValue)], length: usize) -> Bytes {
+        let mut whole = BytesMut::with_capacity(self.line.len() + path.len() + 32);
+        whole.extend_from_slice(b"POST ");
+        whole.extend_from_slice(path.as_bytes());
         whole.extend_from_slice(&self.line);
         // Writing to memory cannot fail.
-        let _ = write!(whole, "{length}\r\n\r\n");
+        let _ = write!(whole, "{length}\r\n");
+        for (name, value) in fields {
+            whole.extend_from_slice(name.as_str().as_bytes());
+            whole.extend_from_slice(b": ");
+            whole.extend_from_slice(value.as_bytes());
+            whole.extend_from_slice(b"\r\n");
+        }
+        whole.extend_from_slice(b"\r\n");
         whole.freeze()
     }
 }
 
-/// The HTTP/1.1 form of a head, up to where the length goes.
+/// The HTTP/1.1 form of a head, from behind the path up to where the length goes.
 fn line_head(uri: &Uri, fields: &HeaderMap) -> Bytes {
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let host = uri.authority().map_or("", |authority| authority.as_str());
     let mut line = BytesMut::with_capacity(512);
-    line.extend_from_slice(format!("POST {path} HTTP/1.1\r\nhost: {host}\r\n").as_bytes());
+    line.extend_from_slice(format!(" HTTP/1.1\r\nhost: {host}\r\n").as_bytes());
     for (name, value) in fields {
         line.extend_from_slice(name.as_str().as_bytes());
         line.extend_from_slice(b": ");
@@ -264,16 +286,6 @@ fn unanswered(error: &hyper::Error) -> Unanswered {
     sort(error).into()
 }
 
-/// The address of an operation. Anthropic's own SDKs write the base without its version, others with it.
-pub(super) fn endpoint(provider: &ProviderSettings, openai: &str, anthropic: &str) -> String {
-    let base = &provider.base_url;
-    match provider.dialect {
-        Dialect::Openai => format!("{base}/{openai}"),
-        Dialect::Anthropic if base.ends_with("/v1") => format!("{base}/{anthropic}"),
-        Dialect::Anthropic => format!("{base}/v1/{anthropic}"),
-    }
-}
-
 fn head(provider: &ProviderSettings, key: &KeySettings) -> Result<HeaderMap, BuildError> {
     let mut head = HeaderMap::with_capacity(8);
     let secret = |text: String| {
@@ -282,7 +294,7 @@ fn head(provider: &ProviderSettings, key: &KeySettings) -> Result<HeaderMap, Bui
         Ok(value)
     };
     match provider.dialect {
-        Dialect::Openai => {
+        Dialect::Openai | Dialect::Responses => {
             head.insert(
                 AUTHORIZATION,
                 secret(format!("Bearer {}", key.secret.expose()))?,
@@ -296,6 +308,12 @@ fn head(provider: &ProviderSettings, key: &KeySettings) -> Result<HeaderMap, Bui
             head.insert(
                 HeaderName::from_static("anthropic-version"),
                 HeaderValue::from_static("2023-06-01"),
+            );
+        }
+        Dialect::Gemini => {
+            head.insert(
+                HeaderName::from_static("x-goog-api-key"),
+                secret(key.secret.expose().to_owned())?,
             );
         }
     }

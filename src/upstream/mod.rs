@@ -6,6 +6,7 @@
 //! HTTP/1.1 here is told in `wire`; HTTP/2 is hyper's.
 
 mod address;
+mod at;
 mod body;
 mod client;
 mod connect;

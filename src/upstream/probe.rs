@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::client::{endpoint, tls_config};
+use super::at::endpoint;
+use super::client::tls_config;
 use super::error::BuildError;
 use crate::config::{KeySettings, ProviderSettings};
 use crate::domain::Dialect;
@@ -35,7 +36,7 @@ impl Prober {
             .map_err(|error| BuildError::Tls(error.to_string()))?;
         Ok(Self {
             client,
-            url: endpoint(provider, "models", "models"),
+            url: endpoint(provider, "models"),
             dialect: provider.dialect,
         })
     }
@@ -43,10 +44,11 @@ impl Prober {
     pub async fn probe(&self, key: &KeySettings) -> ProbeResult {
         let request = self.client.get(&self.url);
         let request = match self.dialect {
-            Dialect::Openai => request.bearer_auth(key.secret.expose()),
+            Dialect::Openai | Dialect::Responses => request.bearer_auth(key.secret.expose()),
             Dialect::Anthropic => request
                 .header("x-api-key", key.secret.expose())
                 .header("anthropic-version", "2023-06-01"),
+            Dialect::Gemini => request.header("x-goog-api-key", key.secret.expose()),
         };
         match request.send().await.map(|answer| answer.status().as_u16()) {
             Ok(200..=299) => ProbeResult::Healthy,

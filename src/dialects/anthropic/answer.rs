@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::dialects::json::scan_object;
 use crate::dialects::{AnswerFault, UpstreamError};
-use crate::domain::chat::{ChatAnswer, Part, StopReason};
-use crate::domain::{Tokens, Usage};
+use crate::domain::chat::{ChatAnswer, Part, Signature, StopReason};
+use crate::domain::{Dialect, Tokens, Usage};
 
 /// The shape of errors differs only in what stands around them.
 pub fn decode_error(status: u16, body: &[u8]) -> UpstreamError {
@@ -48,6 +48,7 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         parts,
         stop: stop_reason(stop),
         usage: counts.usage(),
+        foreign: false,
     })
 }
 
@@ -63,17 +64,24 @@ fn part(block: &Value) -> Option<Part> {
             arguments: block
                 .get("input")
                 .map_or_else(|| "{}".to_owned(), Value::to_string),
+            signature: None,
         }),
         "thinking" => Some(Part::Thinking {
             text: text("thinking")?,
-            signature: text("signature"),
+            signature: text("signature")
+                .filter(|signature| !signature.is_empty())
+                .map(signed),
         }),
         "redacted_thinking" => Some(Part::RedactedThinking {
-            data: text("data")?,
+            data: signed(text("data")?),
         }),
         // Server-side tools have done their work; their traces have no canonical form.
         _ => None,
     }
+}
+
+pub(super) fn signed(data: String) -> Signature {
+    Signature::new(Dialect::Anthropic, data)
 }
 
 pub(super) fn stop_reason(reason: &str) -> StopReason {
@@ -94,6 +102,7 @@ pub(super) struct UsageCounts {
     output: Option<u64>,
     cache_read: u64,
     cache_write: u64,
+    cache_write_hour: u64,
 }
 
 impl UsageCounts {
@@ -109,6 +118,11 @@ impl UsageCounts {
         self.output = count("output_tokens").or(self.output);
         self.cache_read = count("cache_read_input_tokens").unwrap_or(self.cache_read);
         self.cache_write = count("cache_creation_input_tokens").unwrap_or(self.cache_write);
+        self.cache_write_hour = usage
+            .pointer("/cache_creation/ephemeral_1h_input_tokens")
+            .and_then(Value::as_u64)
+            .unwrap_or(self.cache_write_hour)
+            .min(self.cache_write);
     }
 
     pub(super) fn usage(&self) -> Option<Usage> {
@@ -117,6 +131,7 @@ impl UsageCounts {
             output: Tokens(self.output?),
             cached_input: Tokens(self.cache_read),
             cache_write: Tokens(self.cache_write),
+            cache_write_hour: Tokens(self.cache_write_hour),
             ..Usage::default()
         })
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::answer::{UsageCounts, stop_reason};
+use super::answer::{UsageCounts, signed, stop_reason};
 use crate::dialects::openai::outcome_of;
 use crate::dialects::sse::Event;
 use crate::domain::StreamFault;
@@ -113,6 +113,7 @@ impl EventDecoder {
                         index,
                         id: text("id"),
                         name: text("name"),
+                        signature: None,
                     });
                     // Some calls come whole, with no deltas to follow.
                     let input = block
@@ -125,6 +126,11 @@ impl EventDecoder {
                         self.arguments = true;
                     }
                     Block::Tool(index)
+                }
+                "redacted_thinking" => {
+                    let data = signed(text("data"));
+                    events.push(ChatEvent::RedactedThinking { data });
+                    Block::Other
                 }
                 _ => Block::Other,
             },
@@ -150,6 +156,12 @@ impl EventDecoder {
             ("thinking_delta", Some(Block::Thinking)) => events.push(ChatEvent::Thinking {
                 text: text("thinking"),
             }),
+            ("signature_delta", Some(Block::Thinking)) => {
+                let signature = signed(text("signature"));
+                if !signature.data.is_empty() {
+                    events.push(ChatEvent::Signed { signature });
+                }
+            }
             ("input_json_delta", Some(Block::Tool(index))) => {
                 let fragment = text("partial_json");
                 if !fragment.is_empty() {

@@ -1,9 +1,13 @@
-//! Anthropic's messages, provider side: requests out, answers and streams in.
+//! Anthropic's messages, both sides.
 
 mod answer;
+mod decode;
+mod encode;
 mod events;
 mod request;
 
 pub use answer::{decode_answer, decode_error};
+pub use decode::decode_request;
+pub use encode::{StreamEncoder, encode_answer, encode_error};
 pub use events::EventDecoder;
 pub use request::encode_request;

@@ -2,34 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::dialects::refuse;
 use crate::dialects::{DialectError, Encoded};
-use crate::domain::Tokens;
 use crate::domain::chat::{
     ChatRequest, Message, OutputFormat, Part, Role, Source, Tool, ToolChoice,
 };
-
-/// Fields without a counterpart whose absence changes nothing essential.
-const DROPPED: [&str; 19] = [
-    "seed",
-    "presence_penalty",
-    "frequency_penalty",
-    "logit_bias",
-    "verbosity",
-    "metadata",
-    "store",
-    "service_tier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "prompt_cache_options",
-    "safety_identifier",
-    "prediction",
-    "moderation",
-    "top_logprobs",
-    "modalities",
-    "user_location",
-    "repetition_penalty",
-    "min_p",
-];
+use crate::domain::{Dialect, Tokens};
 
 /// Encodes for `model`; `default_max_output` is said when the client named no limit.
 pub fn encode_request(
@@ -37,36 +15,23 @@ pub fn encode_request(
     model: &str,
     default_max_output: Tokens,
 ) -> Result<Encoded, DialectError> {
-    let mut dropped = unspeakable(&request.extra)?;
+    let mut dropped = refuse::unspeakable(&request.extra, &[])?;
     let mut body = Map::new();
     body.insert("model".to_owned(), model.into());
     body.insert(
         "max_tokens".to_owned(),
         request.max_output.unwrap_or(default_max_output.0).into(),
     );
-    let system: Vec<Value> = request
-        .messages
-        .iter()
-        .filter(|message| message.role == Role::System)
-        .flat_map(|message| &message.parts)
-        .filter_map(|part| match part {
-            Part::Text { text } => Some(json!({"type": "text", "text": text})),
-            // A system message is text; what else a client puts there means nothing.
-            Part::Image { .. }
-            | Part::Document { .. }
-            | Part::Audio { .. }
-            | Part::ToolCall { .. }
-            | Part::ToolResult { .. }
-            | Part::Thinking { .. }
-            | Part::RedactedThinking { .. }
-            | Part::Refusal { .. } => None,
-        })
-        .collect();
+    let system = system(&request.messages);
     if !system.is_empty() {
         body.insert("system".to_owned(), system.into());
     }
     body.insert("messages".to_owned(), messages(&request.messages)?.into());
-    if let Some(temperature) = request.temperature {
+    let thinking = thinking(request, &body, &mut dropped);
+    let thinks = thinking
+        .as_ref()
+        .is_some_and(|thinking| thinking["type"] == "enabled");
+    if let Some(temperature) = request.temperature.filter(|_| !thinks) {
         if temperature > 1.0 {
             dropped.push("temperature above 1");
         }
@@ -79,6 +44,7 @@ pub fn encode_request(
     };
     put("top_p", request.top_p.map(Value::from));
     put("top_k", request.top_k.map(Value::from));
+    put("thinking", thinking);
     put(
         "stop_sequences",
         (!request.stop.is_empty()).then(|| json!(request.stop)),
@@ -98,40 +64,57 @@ pub fn encode_request(
     Ok(Encoded { body, dropped })
 }
 
-/// Refuses what would change the meaning, lists what would not.
-fn unspeakable(extra: &Map<String, Value>) -> Result<Vec<&'static str>, DialectError> {
-    let refuse = |name: &str, why: &str| {
-        Err(DialectError::at(
-            name,
-            format!("{why}; choose a model of a provider that can, or leave {name:?} out"),
-        ))
-    };
-    let mut dropped = Vec::new();
-    for (name, value) in extra {
-        match name.as_str() {
-            "n" if value.as_u64() != Some(1) => {
-                return refuse(name, "the provider of this model gives one choice only");
+/// A system message is text; what else a client puts there means nothing.
+fn system(messages: &[Message]) -> Vec<Value> {
+    let system = messages
+        .iter()
+        .filter(|message| message.role == Role::System);
+    let mut blocks: Vec<Value> = Vec::new();
+    for part in system.flat_map(|message| &message.parts) {
+        match part {
+            Part::Text { text } if !text.is_empty() => {
+                blocks.push(json!({"type": "text", "text": text}));
             }
-            "logprobs" if value == &Value::Bool(true) => {
-                return refuse(
-                    name,
-                    "the provider of this model gives no log probabilities",
-                );
-            }
-            "audio" | "functions" | "function_call" | "web_search_options" => {
-                return refuse(name, "the provider of this model has no counterpart for it");
-            }
-            "n" | "logprobs" => {}
-            name => dropped.extend(DROPPED.iter().find(|known| **known == name)),
+            Part::CachePoint { hour } => mark_cached(&mut blocks, *hour),
+            Part::Text { .. }
+            | Part::Image { .. }
+            | Part::Document { .. }
+            | Part::Audio { .. }
+            | Part::ToolCall { .. }
+            | Part::ToolResult { .. }
+            | Part::Thinking { .. }
+            | Part::RedactedThinking { .. }
+            | Part::Refusal { .. } => {}
         }
     }
-    if extra
-        .keys()
-        .any(|name| !DROPPED.contains(&name.as_str()) && name != "n" && name != "logprobs")
-    {
-        dropped.push("unknown fields");
+    blocks
+}
+
+/// Here the mark stands on the last block that is kept, not behind it.
+fn mark_cached(blocks: &mut [Value], hour: bool) {
+    if let Some(last) = blocks.last_mut() {
+        last["cache_control"] = cache_control(hour);
     }
-    Ok(dropped)
+}
+
+fn cache_control(hour: bool) -> Value {
+    if hour {
+        json!({"type": "ephemeral", "ttl": "1h"})
+    } else {
+        json!({"type": "ephemeral"})
+    }
+}
+
+fn blocks(index: usize, parts: &[Part]) -> Result<Vec<Value>, DialectError> {
+    let mut blocks = Vec::with_capacity(parts.len());
+    for part in parts {
+        if let Part::CachePoint { hour } = part {
+            mark_cached(&mut blocks, *hour);
+        } else {
+            blocks.extend(block(index, part)?);
+        }
+    }
+    Ok(blocks)
 }
 
 /// Turns alternate between user and assistant; neighbours of one role are one turn, and the results of
@@ -144,11 +127,7 @@ fn messages(messages: &[Message]) -> Result<Vec<Value>, DialectError> {
             Role::User | Role::Tool => "user",
             Role::Assistant => "assistant",
         };
-        let blocks = message
-            .parts
-            .iter()
-            .filter_map(|part| block(index, part).transpose())
-            .collect::<Result<Vec<Value>, DialectError>>()?;
+        let blocks = blocks(index, &message.parts)?;
         match turns.last_mut() {
             Some((last, so_far)) if *last == role => so_far.extend(blocks),
             _ => turns.push((role, blocks)),
@@ -190,49 +169,39 @@ fn block(index: usize, part: &Part) -> Result<Option<Value>, DialectError> {
             id,
             name,
             arguments,
+            ..
         } => {
-            json!({"type": "tool_use", "id": id, "name": name, "input": arguments_object(index, arguments)?})
+            json!({"type": "tool_use", "id": id, "name": name, "input": refuse::arguments_object(index, arguments)?})
         }
         Part::ToolResult {
             id,
             parts,
             is_error,
         } => {
-            let content = parts
-                .iter()
-                .filter_map(|part| block(index, part).transpose())
-                .collect::<Result<Vec<Value>, _>>()?;
+            let content = blocks(index, parts)?;
             let mut result = json!({"type": "tool_result", "tool_use_id": id, "content": content});
             if *is_error {
                 result["is_error"] = true.into();
             }
             result
         }
-        // Without its signature the provider refuses its own thought.
-        Part::Thinking {
-            signature: None, ..
-        } => return Ok(None),
-        Part::Thinking {
-            text,
-            signature: Some(signature),
-        } => {
-            json!({"type": "thinking", "thinking": text, "signature": signature})
+        // Without its own signature the provider refuses a thought.
+        Part::Thinking { text, signature } => {
+            let own = signature.as_ref();
+            let Some(own) = own.and_then(|signature| signature.written_by(Dialect::Anthropic))
+            else {
+                return Ok(None);
+            };
+            json!({"type": "thinking", "thinking": text, "signature": own})
         }
-        Part::RedactedThinking { data } => json!({"type": "redacted_thinking", "data": data}),
+        Part::RedactedThinking { data } => {
+            let Some(own) = data.written_by(Dialect::Anthropic) else {
+                return Ok(None);
+            };
+            json!({"type": "redacted_thinking", "data": own})
+        }
+        Part::CachePoint { .. } => return Ok(None),
     }))
-}
-
-fn arguments_object(index: usize, arguments: &str) -> Result<Value, DialectError> {
-    if arguments.trim().is_empty() || arguments.trim() == "null" {
-        return Ok(json!({}));
-    }
-    match serde_json::from_str(arguments) {
-        Ok(value @ Value::Object(_)) => Ok(value),
-        _ => Err(DialectError::at(
-            format!("messages[{index}].tool_calls"),
-            "function.arguments must be the JSON text of an object",
-        )),
-    }
 }
 
 fn source_value(source: &Source) -> Value {
@@ -256,6 +225,9 @@ fn tool(tool: &Tool) -> Value {
     if tool.strict == Some(true) {
         value["strict"] = true.into();
     }
+    if let Some(hour) = tool.cache_for_an_hour {
+        value["cache_control"] = cache_control(hour);
+    }
     value
 }
 
@@ -276,6 +248,28 @@ fn tool_choice(request: &ChatRequest) -> Option<Value> {
         choice["disable_parallel_tool_use"] = true.into();
     }
     Some(choice)
+}
+
+/// The least a budget may be here.
+const LEAST_BUDGET: u64 = 1_024;
+
+/// How long the model may think; the limit of the answer holds the thoughts too.
+fn thinking(
+    request: &ChatRequest,
+    body: &Map<String, Value>,
+    dropped: &mut Vec<&'static str>,
+) -> Option<Value> {
+    let budget = request.reasoning_budget?;
+    if budget == 0 {
+        return Some(json!({"type": "disabled"}));
+    }
+    let most = body.get("max_tokens").and_then(Value::as_u64);
+    let most = most.unwrap_or(LEAST_BUDGET).saturating_sub(1);
+    if most < LEAST_BUDGET {
+        dropped.push("reasoning budget");
+        return None;
+    }
+    Some(json!({"type": "enabled", "budget_tokens": budget.clamp(LEAST_BUDGET, most)}))
 }
 
 fn output_config(

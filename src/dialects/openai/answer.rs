@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::error::outcome_of;
+use super::request::call_signature;
 use super::said::{Form, read};
 use crate::dialects::{AnswerFacts, AnswerFault};
 use crate::domain::chat::{ChatAnswer, Part, StopReason};
@@ -78,6 +79,7 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
             id: text(call, "id").unwrap_or_default(),
             name: text(function, "name").unwrap_or_default(),
             arguments: text(function, "arguments").unwrap_or_default(),
+            signature: call_signature(call),
         });
     }
     Ok(ChatAnswer {
@@ -95,6 +97,7 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
                 .unwrap_or("stop"),
         ),
         usage: facts.usage,
+        foreign: false,
     })
 }
 

@@ -3,8 +3,9 @@
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
-use crate::domain::chat::{ChatAnswer, ChatEvent, Part, StopReason};
-use crate::domain::{Failure, FailureKind, Usage};
+use crate::dialects::{AnswerTerms, one_line};
+use crate::domain::chat::{ChatAnswer, ChatEvent, Part, Signature, StopReason};
+use crate::domain::{Dialect, Failure, FailureKind, Usage};
 
 fn finish_reason(reason: StopReason) -> &'static str {
     match reason {
@@ -41,37 +42,78 @@ fn arguments(text: &str) -> &str {
     }
 }
 
+/// What a client has to send back for the provider to know its own thought again. The field's name is the one
+/// that other gateways taught clients.
+fn thinking_block(text: &str, signature: &Signature) -> Value {
+    let signature = signature.shown(Dialect::Anthropic);
+    json!({"type": "thinking", "thinking": text, "signature": signature})
+}
+
+fn redacted_block(data: &Signature) -> Value {
+    json!({"type": "redacted_thinking", "data": data.shown(Dialect::Anthropic)})
+}
+
+/// Where Google's own form of this dialect has it.
+fn sign_call(call: &mut Value, signature: Option<&Signature>) {
+    if let Some(signature) = signature {
+        let shown = signature.shown(Dialect::Gemini);
+        call["extra_content"] = json!({"google": {"thought_signature": shown}});
+    }
+}
+
 /// A whole answer.
-pub fn encode_answer(answer: &ChatAnswer, created: u64) -> Vec<u8> {
+pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
     let (mut content, mut refusal, mut thought) = (None::<String>, None::<String>, None::<String>);
-    let mut calls = Vec::new();
+    let (mut calls, mut blocks) = (Vec::new(), Vec::new());
     let push = |to: &mut Option<String>, text: &str| to.get_or_insert_default().push_str(text);
     for part in &answer.parts {
         match part {
             Part::Text { text } => push(&mut content, text),
             Part::Refusal { text } => push(&mut refusal, text),
-            Part::Thinking { text, .. } => push(&mut thought, text),
-            Part::ToolCall { id, name, arguments: text } => calls.push(json!({
-                "id": id, "type": "function", "function": {"name": name, "arguments": arguments(text)},
-            })),
+            Part::Thinking { text, signature } => {
+                push(&mut thought, text);
+                if let Some(signature) = signature {
+                    blocks.push(thinking_block(text, signature));
+                }
+            }
+            Part::RedactedThinking { data } => blocks.push(redacted_block(data)),
+            Part::ToolCall {
+                id,
+                name,
+                arguments: text,
+                signature,
+            } => {
+                let mut call = json!({
+                    "id": id, "type": "function", "function": {"name": name, "arguments": arguments(text)},
+                });
+                sign_call(&mut call, signature.as_ref());
+                calls.push(call);
+            }
             Part::Image { .. }
             | Part::Document { .. }
             | Part::Audio { .. }
             | Part::ToolResult { .. }
-            | Part::RedactedThinking { .. } => {}
+            | Part::CachePoint { .. } => {}
         }
     }
     let mut message = json!({"role": "assistant", "content": content, "refusal": refusal});
     if let Some(thought) = thought {
         message["reasoning_content"] = thought.into();
     }
+    if !blocks.is_empty() {
+        message["thinking_blocks"] = blocks.into();
+    }
     if !calls.is_empty() {
         message["tool_calls"] = calls.into();
     }
+    one_line(&around(message, answer, terms))
+}
+
+fn around(message: Value, answer: &ChatAnswer, terms: &AnswerTerms) -> Value {
     let created = if answer.created > 0 {
         answer.created
     } else {
-        created
+        terms.created
     };
     let mut whole = json!({
         "id": answer.id,
@@ -88,7 +130,7 @@ pub fn encode_answer(answer: &ChatAnswer, created: u64) -> Vec<u8> {
     if let Some(usage) = &answer.usage {
         whole["usage"] = usage_value(usage);
     }
-    serde_json::to_vec(&whole).unwrap_or_default()
+    whole
 }
 
 /// Writes chunks with one id, one model and one time, as the protocol wants them.
@@ -103,13 +145,13 @@ pub struct StreamEncoder {
 }
 
 impl StreamEncoder {
-    /// `fallback_id` and `asked` stand in until the provider names itself.
-    pub fn new(fallback_id: &str, asked: &str, created: u64, include_usage: bool) -> Self {
+    /// The request's own id and name of the model stand in until the provider names itself.
+    pub fn new(terms: &AnswerTerms) -> Self {
         Self {
-            id: format!("chatcmpl-{fallback_id}"),
-            model: asked.to_owned(),
-            created,
-            include_usage,
+            id: format!("chatcmpl-{}", terms.request_id),
+            model: terms.asked.clone(),
+            created: terms.created,
+            include_usage: terms.include_usage,
             started: false,
             usage: None,
         }
@@ -129,12 +171,27 @@ impl StreamEncoder {
             ChatEvent::Text { text } => self.delta(json!({"content": text}), out),
             ChatEvent::Thinking { text } => self.delta(json!({"reasoning_content": text}), out),
             ChatEvent::Refusal { text } => self.delta(json!({"refusal": text}), out),
-            ChatEvent::ToolCall { index, id, name } => self.delta(
-                json!({"tool_calls": [{
+            ChatEvent::Signed { signature } => {
+                self.delta(
+                    json!({"thinking_blocks": [thinking_block("", signature)]}),
+                    out,
+                );
+            }
+            ChatEvent::RedactedThinking { data } => {
+                self.delta(json!({"thinking_blocks": [redacted_block(data)]}), out);
+            }
+            ChatEvent::ToolCall {
+                index,
+                id,
+                name,
+                signature,
+            } => {
+                let mut call = json!({
                     "index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""},
-                }]}),
-                out,
-            ),
+                });
+                sign_call(&mut call, signature.as_ref());
+                self.delta(json!({"tool_calls": [call]}), out);
+            }
             ChatEvent::ToolArguments { index, fragment } => self.delta(
                 json!({"tool_calls": [{"index": index, "function": {"arguments": fragment}}]}),
                 out,
@@ -144,7 +201,7 @@ impl StreamEncoder {
                 self.chunk(&json!([{"index": 0, "delta": {}, "logprobs": null, "finish_reason": finish_reason(*reason)}]), out);
             }
             ChatEvent::Usage { usage } => self.usage = Some(*usage),
-            ChatEvent::Done => {}
+            ChatEvent::Foreign { .. } | ChatEvent::Done => {}
         }
     }
 
@@ -201,27 +258,10 @@ fn write_data(value: &Value, out: &mut BytesMut) {
     out.extend_from_slice(b"\n\n");
 }
 
-/// JSON on one line, with the two separators escaped that some parsers take for line ends (attack A13).
-fn one_line(value: &Value) -> Vec<u8> {
-    let text = serde_json::to_string(value).unwrap_or_default();
-    if text.contains(['\u{2028}', '\u{2029}', '\u{85}']) {
-        return text
-            .replace('\u{2028}', "\\u2028")
-            .replace('\u{2029}', "\\u2029")
-            .replace('\u{85}', "\\u0085")
-            .into_bytes();
-    }
-    text.into_bytes()
-}
-
-/// An error's text is cut to this.
-const LONGEST_MESSAGE: usize = 4_096;
-
 fn error_value(failure: &Failure, request_id: &str) -> Value {
-    let message: String = failure.message.chars().take(LONGEST_MESSAGE).collect();
     json!({
         "error": {
-            "message": message,
+            "message": failure.shown_message(),
             "type": error_type(failure.kind),
             "param": failure.param,
             "code": failure.code(),

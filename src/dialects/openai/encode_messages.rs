@@ -8,8 +8,8 @@
 
 use serde_json::{Value, json};
 
-use super::encode_request::leave_out;
 use crate::dialects::DialectError;
+use crate::dialects::refuse::leave_out;
 use crate::domain::chat::{Message, Part, Role, Source};
 
 /// Where a message stands in the request.
@@ -45,6 +45,8 @@ fn system(message: &Message, dropped: &mut Vec<&'static str>) -> Option<Value> {
     for part in &message.parts {
         match part {
             Part::Text { text } | Part::Refusal { text } => texts.push(text_part(text)),
+            // These providers keep what they will without being told.
+            Part::CachePoint { .. } => {}
             // A system message is text; what else a client puts there means nothing.
             Part::Image { .. }
             | Part::Document { .. }
@@ -118,6 +120,7 @@ fn user_part(
         Part::Audio { format, data } => {
             json!({"type": "input_audio", "input_audio": {"format": format, "data": data}})
         }
+        Part::CachePoint { .. } => return Ok(None),
         Part::Thinking { .. } | Part::RedactedThinking { .. } => {
             leave_out(dropped, "thinking");
             return Ok(None);
@@ -137,6 +140,7 @@ fn result_texts(
     for part in parts {
         match part {
             Part::Text { text } | Part::Refusal { text } => texts.push(text_part(text)),
+            Part::CachePoint { .. } => {}
             Part::Thinking { .. } | Part::RedactedThinking { .. } => {
                 leave_out(dropped, "thinking");
             }
@@ -169,9 +173,11 @@ fn assistant(
                 id,
                 name,
                 arguments,
+                ..
             } => calls.push(json!({
                 "id": id, "type": "function", "function": {"name": name, "arguments": arguments},
             })),
+            Part::CachePoint { .. } => {}
             Part::Thinking { .. } | Part::RedactedThinking { .. } => {
                 leave_out(dropped, "thinking");
             }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::encode_messages::messages;
 use super::peek::stays_here;
+use crate::dialects::refuse::leave_out;
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::chat::{ChatRequest, OutputFormat, Tool, ToolChoice};
 
@@ -50,6 +51,9 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     );
     let effort = request.reasoning_effort.as_deref();
     put("reasoning_effort", effort.map(Value::from));
+    if request.reasoning_budget.is_some() {
+        leave_out(&mut dropped, "reasoning budget");
+    }
     put("user", request.user.as_deref().map(Value::from));
     put("stream", request.stream.then_some(Value::Bool(true)));
     let options = streamed_usage(request, &mut dropped);
@@ -63,13 +67,6 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     put("parallel_tool_calls", parallel);
     let body = serde_json::to_vec(&body).unwrap_or_default();
     Ok(Encoded { body, dropped })
-}
-
-/// Names what could not come along, once however often it was there.
-pub(super) fn leave_out(dropped: &mut Vec<&'static str>, name: &'static str) {
-    if !dropped.contains(&name) {
-        dropped.push(name);
-    }
 }
 
 /// Only a stream may have options.
@@ -201,6 +198,7 @@ mod tests {
             id,
             name,
             arguments,
+            signature: None,
         })
     }
 
@@ -251,6 +249,7 @@ mod tests {
                 description,
                 schema,
                 strict,
+                cache_for_an_hour: None,
             })
     }
 
@@ -324,6 +323,7 @@ mod tests {
                 stop,
                 output_format,
                 reasoning_effort,
+                reasoning_budget: None,
                 user,
                 stream: streaming > 0,
                 include_usage: streaming > 1,

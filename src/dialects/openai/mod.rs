@@ -7,20 +7,20 @@ mod encode;
 mod encode_messages;
 mod encode_request;
 mod error;
+mod events;
 mod peek;
 mod request;
 mod said;
 mod splice;
 
-pub(crate) use answer::stop_reason;
 pub use answer::{decode_answer, inspect_answer};
 pub use chunk::SpliceRelay;
 pub use encode::{StreamEncoder, encode_answer, encode_error};
 pub use encode_request::encode_request;
 pub use error::decode_error;
-pub use peek::{ChatPeek, RequestError, peek_request};
+pub use events::EventDecoder;
+pub use peek::{ChatPeek, RequestError, peek_addressed, peek_named, peek_request};
 pub use request::decode_request;
 pub use splice::{SpliceEdit, splice_request};
 
-pub(super) use chunk::read_chunk;
 pub(super) use error::outcome_of;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 
 use crate::dialects::json::{JsonError, MemberSpan, members_of, scan_object};
-use crate::domain::{Failure, FailureKind};
+use crate::domain::{Dialect, Failure, FailureKind};
 
 /// A request refused before any provider is asked: what, where, and the cure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,13 +110,71 @@ const LONGEST_MODEL: usize = 256;
 const MOST_OUTPUT: u64 = 10_000_000;
 const MOST_CHOICES: u64 = 128;
 
-#[expect(clippy::too_many_lines, reason = "a table of fields")]
+/// A chat completion's facts.
 pub fn peek_request(body: &[u8]) -> Result<ChatPeek, RequestError> {
+    let peek = peek_as(body, Dialect::Openai)?;
+    named(peek)
+}
+
+fn named(peek: ChatPeek) -> Result<ChatPeek, RequestError> {
+    if peek.model.is_empty() {
+        return Err(RequestError::at(
+            "model",
+            "\"model\" is missing; GET /v1/models lists what there is",
+        ));
+    }
+    Ok(peek)
+}
+
+/// The facts of a request of any dialect whose body names the model.
+pub fn peek_named(body: &[u8], dialect: Dialect) -> Result<ChatPeek, RequestError> {
+    named(peek_as(body, dialect)?)
+}
+
+/// The facts of a request whose address names the model, and says whether to stream.
+pub fn peek_addressed(
+    body: &[u8],
+    dialect: Dialect,
+    model: &str,
+    stream: bool,
+) -> Result<ChatPeek, RequestError> {
+    let mut peek = peek_as(body, dialect)?;
+    if model.is_empty() || model.len() > LONGEST_MODEL || model.chars().any(char::is_control) {
+        return Err(RequestError::at(
+            "model",
+            "the address names no usable model; GET /v1/models lists what there is",
+        ));
+    }
+    model.clone_into(&mut peek.model);
+    peek.stream = stream;
+    Ok(peek)
+}
+
+/// Where a dialect keeps what is said, and what it must be.
+fn content_of(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Openai | Dialect::Anthropic => "messages",
+        Dialect::Responses => "input",
+        Dialect::Gemini => "contents",
+    }
+}
+
+fn limit_of(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Openai | Dialect::Anthropic | Dialect::Gemini => "max_tokens",
+        Dialect::Responses => "max_output_tokens",
+    }
+}
+
+#[expect(clippy::too_many_lines, reason = "a table of fields")]
+fn peek_as(body: &[u8], dialect: Dialect) -> Result<ChatPeek, RequestError> {
     let members = scan_object(body)?;
+    let (content, limit) = (content_of(dialect), limit_of(dialect));
     let mut peek = ChatPeek {
         model: String::new(),
         stream: false,
-        include_usage: None,
+        // Everywhere else usage comes without being asked for.
+        include_usage: (dialect != Dialect::Openai).then_some(true),
         max_output: None,
         choices: 1,
         timeout: None,
@@ -135,13 +193,18 @@ pub fn peek_request(body: &[u8]) -> Result<ChatPeek, RequestError> {
                 peek.model = model(value)?;
                 peek.spans.model = member.value.clone();
             }
-            "messages" => has_messages = messages(value)?,
+            key if key == content => has_messages = said(content, value, dialect)?,
+            "generationConfig" | "generation_config" if dialect == Dialect::Gemini => {
+                peek.max_output = generation_limit(body, member)?;
+            }
+            // What follows are names of the other dialects.
+            _ if dialect == Dialect::Gemini => {}
             "stream" => peek.stream = flag("stream", value)?.unwrap_or(false),
-            "stream_options" => stream_options(body, member, &mut peek)?,
-            "max_tokens" => {
-                peek.max_output = peek
-                    .max_output
-                    .max(count("max_tokens", value, MOST_OUTPUT)?)
+            "stream_options" if dialect == Dialect::Openai => {
+                stream_options(body, member, &mut peek)?
+            }
+            key if key == limit => {
+                peek.max_output = peek.max_output.max(count(limit, value, MOST_OUTPUT)?)
             }
             "max_completion_tokens" => {
                 peek.max_output =
@@ -173,16 +236,10 @@ pub fn peek_request(body: &[u8]) -> Result<ChatPeek, RequestError> {
             _ => {}
         }
     }
-    if peek.model.is_empty() {
-        return Err(RequestError::at(
-            "model",
-            "\"model\" is missing; GET /v1/models lists what there is",
-        ));
-    }
     if !has_messages {
         return Err(RequestError::at(
-            "messages",
-            "\"messages\" is missing; send at least one message",
+            content,
+            format!("{content:?} is missing; send at least one message"),
         ));
     }
     peek.spans.ours = ours
@@ -214,6 +271,39 @@ fn text(value: &[u8]) -> Option<Cow<'_, str>> {
     serde_json::from_slice::<Text<'_>>(value)
         .ok()
         .map(|text| text.0)
+}
+
+/// The limit on the answer, which Google's form keeps one level down.
+fn generation_limit(body: &[u8], member: &MemberSpan) -> Result<Option<u64>, RequestError> {
+    if body.get(member.value.start) != Some(&b'{') {
+        return Ok(None);
+    }
+    let config = members_of(body, &member.value);
+    let limit = config.iter().find(|member| {
+        let name = body.get(member.key.clone()).unwrap_or_default();
+        matches!(name, b"maxOutputTokens" | b"max_output_tokens")
+    });
+    limit.map_or(Ok(None), |member| {
+        let value = body.get(member.value.clone()).unwrap_or_default();
+        count("generationConfig.maxOutputTokens", value, MOST_OUTPUT)
+    })
+}
+
+/// Chat wants a list of messages; the others let a text, or one turn, stand alone.
+fn said(name: &'static str, value: &[u8], dialect: Dialect) -> Result<bool, RequestError> {
+    let alone = match dialect {
+        Dialect::Openai | Dialect::Anthropic => false,
+        Dialect::Responses => value.len() > 2 && value.first() == Some(&b'"'),
+        Dialect::Gemini => matches!(value.first(), Some(b'"' | b'{')),
+    };
+    if alone {
+        return Ok(true);
+    }
+    messages(value).map_err(|error| RequestError {
+        message: error.message.replace("\"messages\"", &format!("{name:?}")),
+        param: Some(name),
+        ..error
+    })
 }
 
 fn messages(value: &[u8]) -> Result<bool, RequestError> {

@@ -3,8 +3,9 @@
 use serde_json::{Map, Value};
 
 use crate::dialects::DialectError;
+use crate::domain::Dialect;
 use crate::domain::chat::{
-    ChatRequest, Message, OutputFormat, Part, Role, Source, Tool, ToolChoice,
+    ChatRequest, Message, OutputFormat, Part, Role, Signature, Source, Tool, ToolChoice,
 };
 
 /// Decodes a body that was peeked before: its top level is known to be sound.
@@ -40,6 +41,7 @@ pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
             .unwrap_or(false),
         ..ChatRequest::default()
     };
+    reasoning(&mut fields, &mut request);
     let (old, new) = (
         fields.remove("max_tokens"),
         fields.remove("max_completion_tokens"),
@@ -56,6 +58,23 @@ pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
     fields.retain(|_, value| !value.is_null());
     request.extra = fields;
     Ok(request)
+}
+
+/// How much to think, in the words of other gateways: `reasoning` and `thinking`.
+fn reasoning(fields: &mut Map<String, Value>, request: &mut ChatRequest) {
+    if let Some(reasoning) = fields.remove("reasoning") {
+        let effort = reasoning.get("effort").and_then(Value::as_str);
+        request.reasoning_effort = request
+            .reasoning_effort
+            .take()
+            .or_else(|| effort.map(str::to_owned));
+        request.reasoning_budget = reasoning.get("max_tokens").and_then(Value::as_u64);
+    }
+    if let Some(thinking) = fields.remove("thinking") {
+        let off = thinking.get("type").and_then(Value::as_str) == Some("disabled");
+        let budget = thinking.get("budget_tokens").and_then(Value::as_u64);
+        request.reasoning_budget = if off { Some(0) } else { budget };
+    }
 }
 
 fn text(value: Option<Value>) -> Option<String> {
@@ -141,16 +160,8 @@ fn message(index: usize, value: Value) -> Result<Message, DialectError> {
             }],
         });
     }
-    if let Some(thought) = text(fields.remove("reasoning_content")).filter(|text| !text.is_empty())
-    {
-        parts.insert(
-            0,
-            Part::Thinking {
-                text: thought,
-                signature: None,
-            },
-        );
-    }
+    let thoughts = thoughts(&mut fields);
+    parts.splice(0..0, thoughts);
     if let Some(refusal) = text(fields.remove("refusal")).filter(|text| !text.is_empty()) {
         parts.push(Part::Refusal { text: refusal });
     }
@@ -162,7 +173,58 @@ fn message(index: usize, value: Value) -> Result<Message, DialectError> {
     Ok(Message { role, parts })
 }
 
+/// What was thought before this was said, signed or not.
+fn thoughts(fields: &mut Map<String, Value>) -> Vec<Part> {
+    let plain = text(fields.remove("reasoning_content")).filter(|text| !text.is_empty());
+    let mut blocks = thinking_blocks(fields.remove("thinking_blocks").as_ref());
+    // A stream tells the words and their signature apart.
+    if let (Some(Part::Thinking { text, .. }), Some(plain)) = (blocks.first_mut(), &plain)
+        && text.is_empty()
+    {
+        text.clone_from(plain);
+    }
+    if blocks.is_empty() {
+        let plain = plain.map(|text| Part::Thinking {
+            text,
+            signature: None,
+        });
+        plain.into_iter().collect()
+    } else {
+        blocks
+    }
+}
+
+/// Thoughts as their provider signed them, so that it knows them again. What cannot be read says nothing.
+fn thinking_blocks(value: Option<&Value>) -> Vec<Part> {
+    let blocks = value.and_then(Value::as_array).into_iter().flatten();
+    let mut parts: Vec<Part> = Vec::new();
+    for block in blocks {
+        let text = |name: &str| block.get(name).and_then(Value::as_str).unwrap_or_default();
+        let signed =
+            |text: &str| (!text.is_empty()).then(|| Signature::read(text, Dialect::Anthropic));
+        match text("type") {
+            "thinking" => parts.push(Part::Thinking {
+                text: text("thinking").to_owned(),
+                signature: signed(text("signature")),
+            }),
+            "redacted_thinking" => {
+                parts.extend(signed(text("data")).map(|data| Part::RedactedThinking { data }));
+            }
+            _ => {}
+        }
+    }
+    parts
+}
+
+/// What Google's own form of this dialect says beside a call.
+pub(super) fn call_signature(call: &Value) -> Option<Signature> {
+    let text = call.pointer("/extra_content/google/thought_signature");
+    let text = text.and_then(Value::as_str)?;
+    Some(Signature::read(text, Dialect::Gemini))
+}
+
 fn tool_call(path: &str, mut call: Value) -> Result<Part, DialectError> {
+    let signature = call_signature(&call);
     let id = text(call.get_mut("id").map(Value::take));
     let function = call
         .get_mut("function")
@@ -182,6 +244,7 @@ fn tool_call(path: &str, mut call: Value) -> Result<Part, DialectError> {
             id,
             name,
             arguments,
+            signature,
         }),
         _ => Err(DialectError::at(
             path,
@@ -198,13 +261,26 @@ fn content(path: &str, value: Option<Value>) -> Result<Vec<Part>, DialectError> 
         Some(Value::Array(list)) => list
             .into_iter()
             .enumerate()
-            .map(|(index, value)| part(&format!("{path}[{index}]"), &value))
-            .collect(),
+            .map(|(index, value)| {
+                let read = part(&format!("{path}[{index}]"), &value)?;
+                Ok([Some(read), cache_point(&value)])
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map(|parts| parts.into_iter().flatten().flatten().collect()),
         Some(_) => Err(DialectError::at(
             path,
             "content must be a text or a list of parts",
         )),
     }
+}
+
+/// A mark that clients of other gateways set on a part for the providers that want one.
+fn cache_point(value: &Value) -> Option<Part> {
+    let control = value
+        .get("cache_control")
+        .filter(|control| control.is_object())?;
+    let hour = control.get("ttl").and_then(Value::as_str) == Some("1h");
+    Some(Part::CachePoint { hour })
 }
 
 fn part(path: &str, value: &Value) -> Result<Part, DialectError> {
@@ -303,6 +379,7 @@ fn tools(value: Option<Value>) -> Result<Vec<Tool>, DialectError> {
                     .filter(|schema| schema.is_object())
                     .cloned(),
                 strict: function.get("strict").and_then(Value::as_bool),
+                cache_for_an_hour: None,
             })
         })
         .collect()

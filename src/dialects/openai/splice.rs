@@ -12,6 +12,8 @@ use super::peek::ChatPeek;
 pub struct SpliceEdit<'a> {
     /// The model as the provider calls it.
     pub model: &'a str,
+    /// Streams have to be asked for what they used.
+    pub ask_usage: bool,
 }
 
 /// The request in pieces: new text where something changed, the client's own bytes everywhere else.
@@ -31,7 +33,7 @@ pub fn splice_request(
     for ours in &spans.ours {
         edits.push((ours.clone(), Bytes::new()));
     }
-    if peek.stream && peek.include_usage != Some(true) {
+    if edit.ask_usage && peek.stream && peek.include_usage != Some(true) {
         edits.push(usage_edit(body, peek));
     }
     if edits.is_empty() {
@@ -102,7 +104,11 @@ mod tests {
         .unwrap();
         let body = Bytes::from(text);
         let peek = peek_request(&body).unwrap();
-        let pieces = splice_request(&body, &peek, &SpliceEdit { model });
+        let edit = SpliceEdit {
+            model,
+            ask_usage: true,
+        };
+        let pieces = splice_request(&body, &peek, &edit);
         serde_json::from_slice(&pieces.concat()).unwrap()
     }
 
@@ -110,7 +116,14 @@ mod tests {
     fn an_unchanged_request_is_not_copied() {
         let body = Bytes::from_static(br#"{"model":"m","messages":[{}],"x-own":[1,2]}"#);
         let peek = peek_request(&body).unwrap();
-        let pieces = splice_request(&body, &peek, &SpliceEdit { model: "m" });
+        let pieces = splice_request(
+            &body,
+            &peek,
+            &SpliceEdit {
+                model: "m",
+                ask_usage: true,
+            },
+        );
         assert_eq!(pieces.len(), 1);
         assert_eq!(pieces[0].as_ptr(), body.as_ptr());
     }
@@ -152,7 +165,7 @@ mod tests {
             }
             let body = Bytes::from(format!("{{{}}}", text.join(",")));
             let peek = peek_request(&body).unwrap();
-            let pieces = splice_request(&body, &peek, &SpliceEdit { model: "up/stream" });
+            let pieces = splice_request(&body, &peek, &SpliceEdit { model: "up/stream", ask_usage: true });
             let seen: Value = serde_json::from_slice(&pieces.concat()).unwrap();
             let mut expected: Value = serde_json::from_slice(&body).unwrap();
             let object = expected.as_object_mut().unwrap();

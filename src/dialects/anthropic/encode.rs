@@ -1,0 +1,321 @@
+//! From the canonical chat to Anthropic's form, for clients who speak it: answers, events, errors.
+
+use bytes::BytesMut;
+use serde_json::{Value, json};
+
+use crate::dialects::fields::id_with;
+use crate::dialects::{AnswerTerms, one_line};
+use crate::domain::chat::{ChatAnswer, ChatEvent, Part, Signature, StopReason};
+use crate::domain::{Dialect, Failure, FailureKind, Usage};
+
+fn stop_reason(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::End => "end_turn",
+        StopReason::StopSequence => "stop_sequence",
+        StopReason::Length => "max_tokens",
+        StopReason::ToolCalls => "tool_use",
+        StopReason::ContentFilter => "refusal",
+        StopReason::Paused => "pause_turn",
+    }
+}
+
+/// What was cached stands beside the input here, not in it.
+fn usage_value(usage: &Usage) -> Value {
+    let cached = usage.cached_input.0.saturating_add(usage.cache_write.0);
+    let hour = usage.cache_write_hour.0;
+    json!({
+        "input_tokens": usage.input.0.saturating_sub(cached),
+        "cache_creation_input_tokens": usage.cache_write.0,
+        "cache_read_input_tokens": usage.cached_input.0,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": usage.cache_write.0.saturating_sub(hour),
+            "ephemeral_1h_input_tokens": hour,
+        },
+        "output_tokens": usage.output.0,
+    })
+}
+
+fn shown(signature: &Signature) -> String {
+    signature.shown(Dialect::Anthropic)
+}
+
+fn message(id: &str, model: &str) -> Value {
+    json!({
+        "id": id, "type": "message", "role": "assistant", "model": model, "content": [],
+        "stop_reason": null, "stop_sequence": null,
+    })
+}
+
+/// The arguments as the object they should be; what is none is said as a text of that name, and not lost.
+fn input(arguments: &str) -> Value {
+    match serde_json::from_str(arguments) {
+        Ok(value @ Value::Object(_)) => value,
+        Ok(Value::Null) => json!({}),
+        Err(_) if arguments.trim().is_empty() => json!({}),
+        Ok(_) | Err(_) => json!({"arguments": arguments}),
+    }
+}
+
+fn block(part: &Part) -> Option<Value> {
+    Some(match part {
+        Part::Text { text } | Part::Refusal { text } => json!({"type": "text", "text": text}),
+        Part::Thinking { text, signature } => json!({
+            "type": "thinking", "thinking": text,
+            "signature": signature.as_ref().map(shown).unwrap_or_default(),
+        }),
+        Part::RedactedThinking { data } => {
+            json!({"type": "redacted_thinking", "data": shown(data)})
+        }
+        Part::ToolCall {
+            id,
+            name,
+            arguments,
+            signature,
+        } => json!({
+            "type": "tool_use", "id": id_with(id, signature.as_ref()), "name": name,
+            "input": input(arguments),
+        }),
+        Part::Image { .. }
+        | Part::Document { .. }
+        | Part::Audio { .. }
+        | Part::ToolResult { .. }
+        | Part::CachePoint { .. } => return None,
+    })
+}
+
+/// A whole answer.
+pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
+    let id = id_of(&answer.id, terms);
+    let model = if answer.model.is_empty() {
+        &terms.asked
+    } else {
+        &answer.model
+    };
+    let mut whole = message(&id, model);
+    whole["content"] = answer.parts.iter().filter_map(block).collect();
+    whole["stop_reason"] = stop_reason(answer.stop).into();
+    whole["usage"] = usage_value(&answer.usage.unwrap_or_default());
+    one_line(&whole)
+}
+
+fn id_of(given: &str, terms: &AnswerTerms) -> String {
+    if given.is_empty() {
+        format!("msg_{}", terms.request_id)
+    } else {
+        given.to_owned()
+    }
+}
+
+/// The block under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Open {
+    Text,
+    Thinking,
+    /// The tool call's own index.
+    Tool(u32),
+}
+
+/// Writes events with one block open at a time, numbered without gaps, as the protocol wants them.
+#[derive(Debug)]
+pub struct StreamEncoder {
+    terms: AnswerTerms,
+    started: bool,
+    open: Option<Open>,
+    /// Blocks that were begun.
+    blocks: u32,
+    stop: Option<StopReason>,
+    usage: Option<Usage>,
+}
+
+impl StreamEncoder {
+    pub fn new(terms: &AnswerTerms) -> Self {
+        Self {
+            terms: terms.clone(),
+            started: false,
+            open: None,
+            blocks: 0,
+            stop: None,
+            usage: None,
+        }
+    }
+
+    pub fn event(&mut self, event: &ChatEvent, out: &mut BytesMut) {
+        match event {
+            ChatEvent::Start { id, model } => self.start(id, model, out),
+            ChatEvent::Text { text } | ChatEvent::Refusal { text } => {
+                self.begin(Open::Text, || json!({"type": "text", "text": ""}), out);
+                self.delta(json!({"type": "text_delta", "text": text}), out);
+            }
+            ChatEvent::Thinking { text } => {
+                self.begin(Open::Thinking, empty_thought, out);
+                self.delta(json!({"type": "thinking_delta", "thinking": text}), out);
+            }
+            ChatEvent::Signed { signature } => {
+                self.begin(Open::Thinking, empty_thought, out);
+                let delta = json!({"type": "signature_delta", "signature": shown(signature)});
+                self.delta(delta, out);
+                self.close(out);
+            }
+            ChatEvent::RedactedThinking { data } => {
+                self.close(out);
+                self.open_block(
+                    &json!({"type": "redacted_thinking", "data": shown(data)}),
+                    out,
+                );
+                self.open = Some(Open::Thinking);
+                self.close(out);
+            }
+            ChatEvent::ToolCall {
+                index,
+                id,
+                name,
+                signature,
+            } => {
+                let id = id_with(id, signature.as_ref());
+                let block = || json!({"type": "tool_use", "id": id, "name": name, "input": {}});
+                self.begin(Open::Tool(*index), block, out);
+            }
+            // Fragments of a call that was closed by another block have no place any more; providers that
+            // interleave calls are told apart before.
+            ChatEvent::ToolArguments { index, fragment } => {
+                if self.open == Some(Open::Tool(*index)) {
+                    self.delta(
+                        json!({"type": "input_json_delta", "partial_json": fragment}),
+                        out,
+                    );
+                }
+            }
+            ChatEvent::Stop { reason } => self.stop = Some(*reason),
+            ChatEvent::Usage { usage } => self.usage = Some(*usage),
+            ChatEvent::Foreign { .. } | ChatEvent::Done => {}
+        }
+    }
+
+    /// The stop reason with the usage, and the terminal event.
+    pub fn end(&mut self, out: &mut BytesMut) {
+        self.start("", "", out);
+        self.close(out);
+        let reason = stop_reason(self.stop.unwrap_or(StopReason::End));
+        let delta = json!({
+            "type": "message_delta",
+            "delta": {"stop_reason": reason, "stop_sequence": null},
+            "usage": usage_value(&self.usage.unwrap_or_default()),
+        });
+        write_event("message_delta", &delta, out);
+        write_event("message_stop", &json!({"type": "message_stop"}), out);
+    }
+
+    pub fn fail(&self, failure: &Failure, request_id: &str, out: &mut BytesMut) {
+        write_event("error", &error_value(failure, request_id), out);
+    }
+
+    fn start(&mut self, id: &str, model: &str, out: &mut BytesMut) {
+        if std::mem::replace(&mut self.started, true) {
+            return;
+        }
+        let model = if model.is_empty() {
+            &self.terms.asked
+        } else {
+            model
+        };
+        let mut begun = message(&id_of(id, &self.terms), model);
+        // What the prompt cost is known at the end.
+        begun["usage"] = usage_value(&Usage::default());
+        let event = json!({"type": "message_start", "message": begun});
+        write_event("message_start", &event, out);
+    }
+
+    fn begin(&mut self, wanted: Open, block: impl FnOnce() -> Value, out: &mut BytesMut) {
+        self.start("", "", out);
+        if self.open != Some(wanted) {
+            self.close(out);
+            self.open_block(&block(), out);
+            self.open = Some(wanted);
+        }
+    }
+
+    fn open_block(&mut self, block: &Value, out: &mut BytesMut) {
+        self.start("", "", out);
+        let event =
+            json!({"type": "content_block_start", "index": self.blocks, "content_block": block});
+        write_event("content_block_start", &event, out);
+        self.blocks += 1;
+    }
+
+    fn delta(&self, delta: Value, out: &mut BytesMut) {
+        let index = self.blocks.saturating_sub(1);
+        let event = json!({"type": "content_block_delta", "index": index, "delta": delta});
+        write_event("content_block_delta", &event, out);
+    }
+
+    fn close(&mut self, out: &mut BytesMut) {
+        if self.open.take().is_some() {
+            let index = self.blocks.saturating_sub(1);
+            let event = json!({"type": "content_block_stop", "index": index});
+            write_event("content_block_stop", &event, out);
+        }
+    }
+}
+
+fn empty_thought() -> Value {
+    json!({"type": "thinking", "thinking": "", "signature": ""})
+}
+
+fn write_event(name: &str, value: &Value, out: &mut BytesMut) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\ndata: ");
+    out.extend_from_slice(&one_line(value));
+    out.extend_from_slice(b"\n\n");
+}
+
+fn error_value(failure: &Failure, request_id: &str) -> Value {
+    json!({
+        "type": "error",
+        "error": {
+            "type": error_type(failure.kind),
+            "message": failure.shown_message(),
+            "code": failure.code(),
+            "param": failure.param,
+        },
+        "request_id": request_id,
+    })
+}
+
+fn error_type(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::InvalidRequest
+        | FailureKind::ContextLengthExceeded
+        | FailureKind::ContentFiltered
+        | FailureKind::MethodNotAllowed
+        | FailureKind::RequestTimeout
+        | FailureKind::UnsupportedMediaType => "invalid_request_error",
+        FailureKind::Conflict => "conflict_error",
+        FailureKind::RequestTooLarge => "request_too_large",
+        FailureKind::Unauthenticated => "authentication_error",
+        FailureKind::Forbidden => "permission_error",
+        FailureKind::NotFound | FailureKind::ModelNotFound => "not_found_error",
+        FailureKind::RateLimited => "rate_limit_error",
+        FailureKind::Overloaded | FailureKind::ShuttingDown | FailureKind::NoTarget => {
+            "overloaded_error"
+        }
+        FailureKind::DeadlineExceeded | FailureKind::UpstreamStalled => "timeout_error",
+        FailureKind::ProviderAuth
+        | FailureKind::ProviderQuota
+        | FailureKind::AuditUnavailable
+        | FailureKind::Internal
+        | FailureKind::UpstreamFailed
+        | FailureKind::UpstreamRejected
+        | FailureKind::UpstreamTooLarge
+        | FailureKind::UpstreamReset
+        | FailureKind::UpstreamTruncated
+        | FailureKind::UpstreamMalformed
+        | FailureKind::UpstreamError
+        | FailureKind::StreamLimit => "api_error",
+    }
+}
+
+/// The body of an error answer.
+pub fn encode_error(failure: &Failure, request_id: &str) -> Vec<u8> {
+    one_line(&error_value(failure, request_id))
+}

@@ -1,0 +1,133 @@
+//! What decoders of requests share: taking fields out of JSON without copying them.
+
+use serde_json::{Map, Value};
+
+use super::DialectError;
+use crate::domain::Dialect;
+use crate::domain::chat::Signature;
+
+/// The members of a body that was scanned before.
+pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, DialectError> {
+    let no_object = |message: &str| DialectError {
+        message: message.to_owned(),
+        param: None,
+    };
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(no_object("the request body is not an object")),
+        Err(_) => Err(no_object("the request body is not JSON")),
+    }
+}
+
+pub(super) fn text(value: Option<Value>) -> Option<String> {
+    match value {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+pub(super) fn number(value: Option<&Value>) -> Option<f64> {
+    value.and_then(Value::as_f64)
+}
+
+/// The elements of a list; nothing for anything else.
+pub(super) fn list(value: Option<Value>) -> Vec<Value> {
+    match value {
+        Some(Value::Array(list)) => list,
+        _ => Vec::new(),
+    }
+}
+
+/// An object whose fields are taken out one after the other.
+pub(super) struct Taken(Map<String, Value>);
+
+impl Taken {
+    pub(super) fn of(value: Value) -> Option<Self> {
+        if let Value::Object(fields) = value {
+            Some(Self(fields))
+        } else {
+            None
+        }
+    }
+
+    /// `Null` when it is not there.
+    pub(super) fn take(&mut self, name: &str) -> Value {
+        self.0.remove(name).unwrap_or_default()
+    }
+
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+        text(self.0.remove(name))
+    }
+}
+
+/// Dialects without a place for the signature of a call carry it in the call's id.
+const IN_ID: &str = "~sy~";
+
+/// The id a client of such a dialect gets for a call.
+pub(super) fn id_with(id: &str, signature: Option<&Signature>) -> String {
+    match signature {
+        Some(signature) => format!("{id}{IN_ID}{}~{}", signature.by.label(), signature.data),
+        None => id.to_owned(),
+    }
+}
+
+/// Takes an id apart that may carry a signature.
+pub(super) fn signed_id(id: String) -> (String, Option<Signature>) {
+    let parts = id
+        .split_once(IN_ID)
+        .and_then(|(bare, rest)| rest.split_once('~').map(|(by, data)| (bare, by, data)));
+    match parts.and_then(|(bare, by, data)| Some((bare, Dialect::by_label(by)?, data))) {
+        Some((bare, by, data)) => (bare.to_owned(), Some(Signature::new(by, data))),
+        None => (id, None),
+    }
+}
+
+/// Standard base64 with padding.
+pub(super) fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digit = |bits: u32| char::from(DIGITS[(bits & 0x3f) as usize]);
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let bits = (0..3).fold(0_u32, |bits, place| {
+            bits << 8 | u32::from(chunk.get(place).copied().unwrap_or(0))
+        });
+        for place in 0..4 {
+            if place <= chunk.len() {
+                text.push(digit(bits >> (18 - place * 6)));
+            } else {
+                text.push('=');
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn base64_is_the_standard_one() {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_signature_survives_its_travel_in_an_id(id in "[a-z_0-9]{1,20}", data in "[A-Za-z0-9+/=~]{1,40}") {
+            let signature = Signature::new(Dialect::Gemini, data);
+            let shown = id_with(&id, Some(&signature));
+            prop_assert_eq!(signed_id(shown), (id.clone(), Some(signature)));
+            prop_assert_eq!(signed_id(id.clone()), (id, None));
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! A whole answer or error of Google's.
+
+use serde_json::Value;
+
+use super::events::EventDecoder;
+use crate::dialects::json::scan_object;
+use crate::dialects::{AnswerFault, UpstreamError, openai};
+use crate::domain::chat::{ChatAnswer, StopReason};
+use crate::domain::{AttemptOutcome, FailureKind, StreamFault, Tokens, Usage};
+
+/// The key itself may be refused with a 400, and a spent day may look like a busy minute.
+pub fn decode_error(status: u16, body: &[u8]) -> UpstreamError {
+    let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    // A stream asked for without `alt=sse` answers with a list.
+    let value = value.get(0).cloned().unwrap_or(value);
+    let whole = serde_json::to_vec(&value).unwrap_or_default();
+    let mut error = openai::decode_error(status, &whole);
+    let details = value.pointer("/error/details").and_then(Value::as_array);
+    for detail in details.into_iter().flatten() {
+        let reason = detail.get("reason").and_then(Value::as_str);
+        if reason == Some("API_KEY_INVALID") {
+            (error.outcome, error.kind) = (AttemptOutcome::Auth, FailureKind::ProviderAuth);
+            (error.message, error.code) = (None, None);
+        }
+        let violations = detail.get("violations").and_then(Value::as_array);
+        let spent = violations.into_iter().flatten().any(|violation| {
+            let id = violation.get("quotaId").and_then(Value::as_str);
+            id.is_some_and(|id| id.contains("PerDay"))
+        });
+        if spent && status == 429 {
+            (error.outcome, error.kind) = (AttemptOutcome::Quota, FailureKind::ProviderQuota);
+        }
+    }
+    if value
+        .pointer("/error/message")
+        .and_then(Value::as_str)
+        .is_some_and(|message| message.contains("exceeds the maximum number of tokens"))
+    {
+        (error.outcome, error.kind) =
+            (AttemptOutcome::Rejected, FailureKind::ContextLengthExceeded);
+    }
+    error
+}
+
+/// An answer is a stream of one event.
+pub fn decode_answer(body: &[u8], request_id: &str) -> Result<ChatAnswer, AnswerFault> {
+    scan_object(body).map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
+    let mut events = Vec::new();
+    EventDecoder::new(request_id)
+        .value(&value, &mut events)
+        .map_err(|fault| match fault {
+            StreamFault::Reported {
+                outcome,
+                message,
+                code,
+            } => AnswerFault::Disguised(UpstreamError {
+                message: Some(message).filter(|message| !message.is_empty()),
+                code,
+                ..UpstreamError::bare(outcome)
+            }),
+            StreamFault::Malformed(_) | StreamFault::Truncated | StreamFault::TooLarge => {
+                AnswerFault::Malformed("the answer does not fit the protocol")
+            }
+        })?;
+    crate::dialects::translate::fold(events)
+}
+
+/// Reasons without a counterpart are failures: nobody reads them as an end.
+pub(super) fn stop_reason(reason: &str, called: bool) -> Option<StopReason> {
+    match reason {
+        "STOP" if called => Some(StopReason::ToolCalls),
+        "STOP" => Some(StopReason::End),
+        "MAX_TOKENS" => Some(StopReason::Length),
+        "SAFETY"
+        | "RECITATION"
+        | "BLOCKLIST"
+        | "PROHIBITED_CONTENT"
+        | "SPII"
+        | "IMAGE_SAFETY"
+        | "IMAGE_PROHIBITED_CONTENT"
+        | "IMAGE_RECITATION"
+        | "MODEL_ARMOR" => Some(StopReason::ContentFilter),
+        _ => None,
+    }
+}
+
+/// Thoughts stand beside the answer here, not in it.
+pub(super) fn usage(value: &Value) -> Option<Usage> {
+    let counts = value.get("usageMetadata")?;
+    let count = |name: &str| {
+        let count = counts.get(name).and_then(Value::as_u64).unwrap_or(0);
+        Tokens(count.min(100_000_000))
+    };
+    counts.get("promptTokenCount")?;
+    let input = count("promptTokenCount") + count("toolUsePromptTokenCount");
+    let thoughts = count("thoughtsTokenCount");
+    let modality = |list: &str, wanted: &str| {
+        let details = counts.get(list).and_then(Value::as_array);
+        let of = details
+            .into_iter()
+            .flatten()
+            .find(|detail| detail.get("modality").and_then(Value::as_str) == Some(wanted));
+        let count = of.and_then(|detail| detail.get("tokenCount")?.as_u64());
+        Tokens(count.unwrap_or(0))
+    };
+    Some(Usage {
+        input,
+        output: count("candidatesTokenCount") + thoughts,
+        cached_input: count("cachedContentTokenCount").min(input),
+        reasoning: thoughts,
+        audio_input: modality("promptTokensDetails", "AUDIO").min(input),
+        audio_output: modality("candidatesTokensDetails", "AUDIO"),
+        ..Usage::default()
+    })
+}

@@ -1,0 +1,261 @@
+//! From the canonical chat to Google's form, for clients who speak it: answers, events, errors.
+//!
+//! The SDK's reader of streams is strict: nothing but `data: ` lines, no comments and no names.
+
+use bytes::BytesMut;
+use serde_json::{Value, json};
+
+use crate::dialects::{AnswerTerms, one_line};
+use crate::domain::chat::{ChatAnswer, ChatEvent, Part, Signature, StopReason};
+use crate::domain::{Dialect, Failure, FailureKind, Usage};
+
+fn finish_reason(reason: StopReason) -> &'static str {
+    match reason {
+        // Calls have no reason of their own here.
+        StopReason::End | StopReason::StopSequence | StopReason::ToolCalls | StopReason::Paused => {
+            "STOP"
+        }
+        StopReason::Length => "MAX_TOKENS",
+        StopReason::ContentFilter => "SAFETY",
+    }
+}
+
+fn usage_value(usage: &Usage) -> Value {
+    json!({
+        "promptTokenCount": usage.input.0,
+        "cachedContentTokenCount": usage.cached_input.0,
+        "candidatesTokenCount": usage.output.0.saturating_sub(usage.reasoning.0),
+        "thoughtsTokenCount": usage.reasoning.0,
+        "totalTokenCount": usage.total().0,
+    })
+}
+
+fn signed(mut part: Value, signature: Option<&Signature>) -> Value {
+    if let Some(signature) = signature {
+        part["thoughtSignature"] = signature.shown(Dialect::Gemini).into();
+    }
+    part
+}
+
+fn call(id: &str, name: &str, arguments: &str, signature: Option<&Signature>) -> Value {
+    let args = match serde_json::from_str(arguments) {
+        Ok(value @ Value::Object(_)) => value,
+        Ok(Value::Null) => json!({}),
+        Err(_) if arguments.trim().is_empty() => json!({}),
+        Ok(_) | Err(_) => json!({"arguments": arguments}),
+    };
+    let part = json!({"functionCall": {"id": id, "name": name, "args": args}});
+    signed(part, signature)
+}
+
+fn part(part: &Part) -> Option<Value> {
+    Some(match part {
+        Part::Text { text } | Part::Refusal { text } => json!({"text": text}),
+        Part::Thinking { text, signature } if text.is_empty() => {
+            signed(json!({"text": ""}), Some(signature.as_ref()?))
+        }
+        Part::Thinking { text, signature } => {
+            signed(json!({"text": text, "thought": true}), signature.as_ref())
+        }
+        Part::ToolCall {
+            id,
+            name,
+            arguments,
+            signature,
+        } => call(id, name, arguments, signature.as_ref()),
+        Part::RedactedThinking { .. }
+        | Part::Image { .. }
+        | Part::Document { .. }
+        | Part::Audio { .. }
+        | Part::ToolResult { .. }
+        | Part::CachePoint { .. } => return None,
+    })
+}
+
+/// A whole answer.
+pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
+    let parts: Vec<Value> = answer.parts.iter().filter_map(part).collect();
+    let mut whole = json!({
+        "candidates": [{
+            "content": {"role": "model", "parts": parts},
+            "finishReason": finish_reason(answer.stop),
+            "index": 0,
+        }],
+        "modelVersion": model(&answer.model, terms),
+        "responseId": id(&answer.id, terms),
+    });
+    if let Some(usage) = &answer.usage {
+        whole["usageMetadata"] = usage_value(usage);
+    }
+    one_line(&whole)
+}
+
+fn model<'a>(given: &'a str, terms: &'a AnswerTerms) -> &'a str {
+    if given.is_empty() {
+        &terms.asked
+    } else {
+        given
+    }
+}
+
+fn id<'a>(given: &'a str, terms: &'a AnswerTerms) -> &'a str {
+    if given.is_empty() {
+        &terms.request_id
+    } else {
+        given
+    }
+}
+
+/// A call whose arguments still come.
+#[derive(Debug)]
+struct OpenCall {
+    index: u32,
+    id: String,
+    name: String,
+    arguments: String,
+    signature: Option<Signature>,
+}
+
+/// Writes an answer a chunk; a call is said at once, when it is whole.
+#[derive(Debug)]
+pub struct StreamEncoder {
+    terms: AnswerTerms,
+    id: String,
+    model: String,
+    calls: Vec<OpenCall>,
+    stop: Option<StopReason>,
+    usage: Option<Usage>,
+}
+
+impl StreamEncoder {
+    pub fn new(terms: &AnswerTerms) -> Self {
+        Self {
+            id: terms.request_id.clone(),
+            model: terms.asked.clone(),
+            terms: terms.clone(),
+            calls: Vec::new(),
+            stop: None,
+            usage: None,
+        }
+    }
+
+    pub fn event(&mut self, event: &ChatEvent, out: &mut BytesMut) {
+        match event {
+            ChatEvent::Start {
+                id: given,
+                model: named,
+            } => {
+                self.id = id(given, &self.terms).to_owned();
+                self.model = model(named, &self.terms).to_owned();
+            }
+            ChatEvent::Text { text } | ChatEvent::Refusal { text } => {
+                self.say(json!({"text": text}), out);
+            }
+            ChatEvent::Thinking { text } => {
+                self.say(json!({"text": text, "thought": true}), out);
+            }
+            ChatEvent::Signed { signature } => {
+                self.say(signed(json!({"text": ""}), Some(signature)), out);
+            }
+            ChatEvent::RedactedThinking { .. } | ChatEvent::Foreign { .. } | ChatEvent::Done => {}
+            ChatEvent::ToolCall {
+                index,
+                id,
+                name,
+                signature,
+            } => self.calls.push(OpenCall {
+                index: *index,
+                id: id.clone(),
+                name: name.clone(),
+                arguments: String::new(),
+                signature: signature.clone(),
+            }),
+            ChatEvent::ToolArguments { index, fragment } => {
+                let call = self
+                    .calls
+                    .iter_mut()
+                    .rev()
+                    .find(|call| call.index == *index);
+                if let Some(call) = call {
+                    call.arguments.push_str(fragment);
+                }
+            }
+            ChatEvent::Stop { reason } => self.stop = Some(*reason),
+            ChatEvent::Usage { usage } => self.usage = Some(*usage),
+        }
+    }
+
+    /// The calls, and the last chunk with reason and usage.
+    pub fn end(&mut self, out: &mut BytesMut) {
+        for open in std::mem::take(&mut self.calls) {
+            let part = call(
+                &open.id,
+                &open.name,
+                &open.arguments,
+                open.signature.as_ref(),
+            );
+            self.say(part, out);
+        }
+        let reason = finish_reason(self.stop.unwrap_or(StopReason::End));
+        let candidate = json!({
+            "content": {"role": "model", "parts": [{"text": ""}]},
+            "finishReason": reason,
+            "index": 0,
+        });
+        let mut chunk = self.chunk(candidate);
+        chunk["usageMetadata"] = usage_value(&self.usage.unwrap_or_default());
+        write_data(&chunk, out);
+    }
+
+    pub fn fail(&self, failure: &Failure, request_id: &str, out: &mut BytesMut) {
+        write_data(&error_value(failure, request_id), out);
+    }
+
+    fn say(&self, part: Value, out: &mut BytesMut) {
+        let candidate = json!({"content": {"role": "model", "parts": [part]}, "index": 0});
+        write_data(&self.chunk(candidate), out);
+    }
+
+    fn chunk(&self, candidate: Value) -> Value {
+        json!({"candidates": [candidate], "modelVersion": self.model, "responseId": self.id})
+    }
+}
+
+fn write_data(value: &Value, out: &mut BytesMut) {
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(&one_line(value));
+    out.extend_from_slice(b"\n\n");
+}
+
+fn error_value(failure: &Failure, request_id: &str) -> Value {
+    json!({"error": {
+        "code": failure.status(),
+        "message": failure.shown_message(),
+        "status": status(failure.kind),
+        "details": [{
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": failure.code(),
+            "domain": "switchyard",
+            "metadata": {"request_id": request_id, "param": failure.param},
+        }],
+    }})
+}
+
+fn status(kind: FailureKind) -> &'static str {
+    match kind.status() {
+        400 | 405 | 408 | 413 | 415 => "INVALID_ARGUMENT",
+        401 => "UNAUTHENTICATED",
+        402 | 403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        409 => "ABORTED",
+        429 => "RESOURCE_EXHAUSTED",
+        503 => "UNAVAILABLE",
+        504 => "DEADLINE_EXCEEDED",
+        _ => "INTERNAL",
+    }
+}
+
+/// The body of an error answer.
+pub fn encode_error(failure: &Failure, request_id: &str) -> Vec<u8> {
+    one_line(&error_value(failure, request_id))
+}

@@ -1,0 +1,18 @@
+//! Google's generateContent, both sides: the Gemini API and Vertex AI share it.
+//!
+//! # Names in two styles
+//! Google's servers take `camelCase` and `snake_case` at any depth, and its SDKs send a mixture. What a client
+//! sends is read by [`names::camel`] first; what leaves is always `camelCase`.
+
+mod answer;
+mod decode;
+mod encode;
+mod events;
+mod names;
+mod request;
+
+pub use answer::{decode_answer, decode_error};
+pub use decode::decode_request;
+pub use encode::{StreamEncoder, encode_answer, encode_error};
+pub use events::EventDecoder;
+pub use request::encode_request;

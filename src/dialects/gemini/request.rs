@@ -1,0 +1,328 @@
+//! A canonical chat as Google wants it.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::dialects::refuse::{self, leave_out};
+use crate::dialects::{DialectError, Encoded};
+use crate::domain::Dialect;
+use crate::domain::chat::{
+    ChatRequest, Message, OutputFormat, Part, Role, Signature, Source, ToolChoice,
+};
+
+/// Calls that another model made have no signature; this word is taken in its place.
+const NO_SIGNATURE: &str = "skip_thought_signature_validator";
+
+/// Encodes for `model`, which stands in the address and decides how thinking is asked for.
+pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, DialectError> {
+    let mut dropped = refuse::unspeakable(
+        &request.extra,
+        &[
+            "seed",
+            "presence_penalty",
+            "frequency_penalty",
+            "safety_settings",
+            "labels",
+        ],
+    )?;
+    let mut body = Map::new();
+    let system: Vec<Value> = system(&request.messages);
+    if !system.is_empty() {
+        body.insert("systemInstruction".to_owned(), json!({"parts": system}));
+    }
+    let turns = Turns::of(&request.messages, newest(model))?;
+    body.insert("contents".to_owned(), turns.into());
+    if !request.tools.is_empty() {
+        let tools: Vec<Value> = request
+            .tools
+            .iter()
+            .map(|tool| {
+                let mut declared = json!({"name": tool.name});
+                if let Some(description) = &tool.description {
+                    declared["description"] = description.as_str().into();
+                }
+                if let Some(schema) = &tool.schema {
+                    declared["parametersJsonSchema"] = schema.clone();
+                }
+                declared
+            })
+            .collect();
+        body.insert("tools".to_owned(), json!([{"functionDeclarations": tools}]));
+        if let Some(config) = tool_config(request.tool_choice.as_ref()) {
+            body.insert("toolConfig".to_owned(), config);
+        }
+    }
+    if request.parallel_tool_calls == Some(false) && !request.tools.is_empty() {
+        leave_out(&mut dropped, "parallel_tool_calls");
+    }
+    if request.user.is_some() {
+        leave_out(&mut dropped, "user");
+    }
+    for name in ["safety_settings", "labels"] {
+        if let Some(value) = request.extra.get(name) {
+            let name = if name == "labels" {
+                name
+            } else {
+                "safetySettings"
+            };
+            body.insert(name.to_owned(), value.clone());
+        }
+    }
+    let config = generation_config(request, model);
+    if !config.is_empty() {
+        body.insert("generationConfig".to_owned(), config.into());
+    }
+    let body = serde_json::to_vec(&body).unwrap_or_default();
+    Ok(Encoded { body, dropped })
+}
+
+fn newest(model: &str) -> bool {
+    model
+        .rsplit('/')
+        .next()
+        .unwrap_or(model)
+        .starts_with("gemini-3")
+}
+
+fn system(messages: &[Message]) -> Vec<Value> {
+    let system = messages
+        .iter()
+        .filter(|message| message.role == Role::System);
+    system
+        .flat_map(|message| &message.parts)
+        .filter_map(|part| match part {
+            Part::Text { text } if !text.is_empty() => Some(json!({"text": text})),
+            // A system message is text; what else a client puts there means nothing.
+            Part::Text { .. }
+            | Part::Image { .. }
+            | Part::Document { .. }
+            | Part::Audio { .. }
+            | Part::ToolCall { .. }
+            | Part::ToolResult { .. }
+            | Part::Thinking { .. }
+            | Part::RedactedThinking { .. }
+            | Part::Refusal { .. }
+            | Part::CachePoint { .. } => None,
+        })
+        .collect()
+}
+
+/// The turns so far: neighbours of one role are one turn, and results are matched with calls by name.
+struct Turns<'a> {
+    turns: Vec<(&'static str, Vec<Value>)>,
+    names: HashMap<&'a str, &'a str>,
+    /// Whether calls without a signature have to say so.
+    signs: bool,
+}
+
+impl<'a> Turns<'a> {
+    fn of(messages: &'a [Message], signs: bool) -> Result<Vec<Value>, DialectError> {
+        let mut all = Self {
+            turns: Vec::new(),
+            names: HashMap::new(),
+            signs,
+        };
+        for (index, message) in messages.iter().enumerate() {
+            let role = match message.role {
+                Role::System => continue,
+                Role::User | Role::Tool => "user",
+                Role::Assistant => "model",
+            };
+            let mut parts = Vec::with_capacity(message.parts.len());
+            for part in &message.parts {
+                all.part(index, part, &mut parts)?;
+            }
+            match all.turns.last_mut() {
+                Some((last, so_far)) if *last == role => so_far.append(&mut parts),
+                _ => all.turns.push((role, parts)),
+            }
+        }
+        let turns = all.turns.into_iter();
+        Ok(turns
+            .filter(|(_, parts)| !parts.is_empty())
+            .map(|(role, parts)| json!({"role": role, "parts": parts}))
+            .collect())
+    }
+
+    fn part(
+        &mut self,
+        index: usize,
+        part: &'a Part,
+        parts: &mut Vec<Value>,
+    ) -> Result<(), DialectError> {
+        match part {
+            Part::Text { text } | Part::Refusal { text } => {
+                if !text.is_empty() {
+                    parts.push(json!({"text": text}));
+                }
+            }
+            Part::Image { source } | Part::Document { source, .. } => {
+                parts.push(media(index, source)?);
+            }
+            Part::Audio { format, data } => parts.push(json!({
+                "inlineData": {"mimeType": audio_type(format), "data": data},
+            })),
+            Part::ToolCall {
+                id,
+                name,
+                arguments,
+                signature,
+            } => {
+                self.names.insert(id, name);
+                let args = refuse::arguments_object(index, arguments)?;
+                let mut call = json!({"functionCall": {"name": name, "args": args}});
+                if let Some(own) = own(signature.as_ref()) {
+                    call["thoughtSignature"] = own.into();
+                } else if self.signs {
+                    call["thoughtSignature"] = NO_SIGNATURE.into();
+                }
+                parts.push(call);
+            }
+            Part::ToolResult {
+                id,
+                parts: said,
+                is_error,
+            } => self.result(index, (id, *is_error), said, parts)?,
+            // Its own thoughts it knows by their signature; the words are for people.
+            Part::Thinking { signature, .. } => {
+                if let Some(own) = own(signature.as_ref()) {
+                    parts.push(json!({"text": "", "thoughtSignature": own}));
+                }
+            }
+            Part::RedactedThinking { .. } | Part::CachePoint { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn result(
+        &self,
+        index: usize,
+        (id, is_error): (&'a str, bool),
+        said: &'a [Part],
+        parts: &mut Vec<Value>,
+    ) -> Result<(), DialectError> {
+        let name = self.names.get(id).copied().ok_or_else(|| {
+            DialectError::at(
+                format!("messages[{index}]"),
+                "this result answers no call of an earlier message; the provider of this model needs the call's name",
+            )
+        })?;
+        let mut text = String::new();
+        let mut media_parts = Vec::new();
+        for part in said {
+            match part {
+                Part::Text { text: more } | Part::Refusal { text: more } => text.push_str(more),
+                Part::Image { source } | Part::Document { source, .. } => {
+                    media_parts.push(media(index, source)?);
+                }
+                Part::Audio { .. }
+                | Part::ToolCall { .. }
+                | Part::ToolResult { .. }
+                | Part::Thinking { .. }
+                | Part::RedactedThinking { .. }
+                | Part::CachePoint { .. } => {}
+            }
+        }
+        let response = match serde_json::from_str(&text) {
+            Ok(object @ Value::Object(_)) if !is_error => object,
+            Ok(_) | Err(_) if is_error => json!({"error": text}),
+            Ok(_) | Err(_) => json!({"result": text}),
+        };
+        parts.push(json!({"functionResponse": {"name": name, "response": response}}));
+        parts.append(&mut media_parts);
+        Ok(())
+    }
+}
+
+fn own(signature: Option<&Signature>) -> Option<&str> {
+    signature.and_then(|signature| signature.written_by(Dialect::Gemini))
+}
+
+fn audio_type(format: &str) -> String {
+    match format {
+        "mp3" => "audio/mp3".to_owned(),
+        other => format!("audio/{other}"),
+    }
+}
+
+fn media(index: usize, source: &Source) -> Result<Value, DialectError> {
+    match source {
+        Source::Base64 { media_type, data } => {
+            Ok(json!({"inlineData": {"mimeType": media_type, "data": data}}))
+        }
+        Source::Url { url } if url.starts_with("https://generativelanguage.googleapis.com/") => {
+            Ok(json!({"fileData": {"fileUri": url}}))
+        }
+        Source::Url { .. } => Err(DialectError::at(
+            format!("messages[{index}].content"),
+            "the provider of this model takes images and documents as data only, not by address; send the data, or choose another model",
+        )),
+    }
+}
+
+fn tool_config(choice: Option<&ToolChoice>) -> Option<Value> {
+    let config = match choice? {
+        ToolChoice::None => json!({"mode": "NONE"}),
+        ToolChoice::Auto => json!({"mode": "AUTO"}),
+        ToolChoice::Required => json!({"mode": "ANY"}),
+        ToolChoice::Named(name) => json!({"mode": "ANY", "allowedFunctionNames": [name]}),
+    };
+    Some(json!({"functionCallingConfig": config}))
+}
+
+fn generation_config(request: &ChatRequest, model: &str) -> Map<String, Value> {
+    let mut config = Map::new();
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            config.insert(name.to_owned(), value);
+        }
+    };
+    put("maxOutputTokens", request.max_output.map(Value::from));
+    put("temperature", request.temperature.map(Value::from));
+    put("topP", request.top_p.map(Value::from));
+    put("topK", request.top_k.map(Value::from));
+    put(
+        "stopSequences",
+        (!request.stop.is_empty()).then(|| json!(request.stop)),
+    );
+    for (ours, theirs) in [
+        ("seed", "seed"),
+        ("presence_penalty", "presencePenalty"),
+        ("frequency_penalty", "frequencyPenalty"),
+    ] {
+        put(theirs, request.extra.get(ours).cloned());
+    }
+    if let Some(format) = &request.output_format {
+        put("responseMimeType", Some("application/json".into()));
+        if let OutputFormat::Schema { schema, .. } = format {
+            put("responseJsonSchema", Some(schema.clone()));
+        }
+    }
+    put("thinkingConfig", thinking_config(request, model));
+    config
+}
+
+/// Newer models are told a level, older ones a number of tokens; the numbers are Google's own for its OpenAI form.
+fn thinking_config(request: &ChatRequest, model: &str) -> Option<Value> {
+    if let Some(budget) = request.reasoning_budget {
+        return Some(json!({"thinkingBudget": budget, "includeThoughts": budget > 0}));
+    }
+    let effort = request.reasoning_effort.as_deref()?;
+    if newest(model) {
+        let level = match effort {
+            "none" | "minimal" => "MINIMAL",
+            "low" => "LOW",
+            "medium" => "MEDIUM",
+            _ => "HIGH",
+        };
+        return Some(json!({"thinkingLevel": level, "includeThoughts": true}));
+    }
+    let budget = match effort {
+        "none" => 0,
+        "minimal" | "low" => 1_024,
+        "medium" => 8_192,
+        _ => 24_576,
+    };
+    Some(json!({"thinkingBudget": budget, "includeThoughts": budget > 0}))
+}

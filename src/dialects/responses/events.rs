@@ -1,0 +1,221 @@
+//! The responses API's stream as canonical events.
+
+use serde_json::Value;
+
+use super::answer::{stop_of, thought, usage};
+use super::items::signature;
+use crate::dialects::AnswerFault;
+use crate::dialects::openai::outcome_of;
+use crate::dialects::sse::Event;
+use crate::domain::StreamFault;
+use crate::domain::chat::ChatEvent;
+
+/// A call under way.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    output_index: u64,
+    /// Whether it has had any arguments.
+    arguments: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct EventDecoder {
+    /// Calls in the order they began; their place is their index.
+    calls: Vec<Call>,
+    /// The last number seen (fault S13).
+    sequence: Option<u64>,
+    /// Whether the reasoning item under way has said anything.
+    thought: bool,
+    started: bool,
+}
+
+const ODD: StreamFault = StreamFault::Malformed("an event does not fit the protocol");
+
+impl EventDecoder {
+    pub fn event(&mut self, event: &Event, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> {
+        // Some readers expect chat's own end, so some servers write it.
+        if event.data.is_empty() || &event.data[..] == b"[DONE]" {
+            return Ok(());
+        }
+        let value: Value = serde_json::from_slice(&event.data)
+            .map_err(|_| StreamFault::Malformed("an event is not JSON"))?;
+        if self.is_repeated(&value)? {
+            return Ok(());
+        }
+        let kind = value.get("type").and_then(Value::as_str).ok_or(ODD)?;
+        let text = |name: &str| {
+            let text = value.get(name).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        match kind {
+            "response.created" | "response.in_progress" | "response.queued" => {
+                self.start(value.get("response"), events);
+            }
+            "response.output_item.added" => self.item_begins(&value, events)?,
+            "response.output_text.delta" => events.push(ChatEvent::Text {
+                text: text("delta"),
+            }),
+            "response.refusal.delta" => events.push(ChatEvent::Refusal {
+                text: text("delta"),
+            }),
+            "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
+                self.thought = true;
+                events.push(ChatEvent::Thinking {
+                    text: text("delta"),
+                });
+            }
+            "response.function_call_arguments.delta" => {
+                self.arguments(&value, text("delta"), events)?;
+            }
+            "response.function_call_arguments.done" => {
+                self.arguments_end(&value, text("arguments"), events)?;
+            }
+            "response.output_item.done" => self.item_ends(value.get("item"), events),
+            "response.completed" | "response.incomplete" => self.end(&value, events)?,
+            "response.failed" => {
+                let error = value.pointer("/response/error");
+                return Err(outcome_of(error.unwrap_or(&Value::Null)).into());
+            }
+            "error" => {
+                let error = value.get("error").filter(|error| error.is_object());
+                return Err(outcome_of(error.unwrap_or(&value)).into());
+            }
+            "response.custom_tool_call_input.delta"
+            | "response.image_generation_call.partial_image" => {
+                events.push(ChatEvent::Foreign {
+                    bytes: event.data.len(),
+                });
+            }
+            // Beginnings and ends of parts, traces of the provider's own tools, and whatever will come.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Exact duplicates are dropped by their number; a gap means that something was lost (fault S13).
+    fn is_repeated(&mut self, value: &Value) -> Result<bool, StreamFault> {
+        let Some(number) = value.get("sequence_number").and_then(Value::as_u64) else {
+            return Ok(false);
+        };
+        let expected = self.sequence.map_or(number, |last| last.saturating_add(1));
+        if number < expected {
+            return Ok(true);
+        }
+        if number > expected {
+            return Err(StreamFault::Malformed("an event of the stream is missing"));
+        }
+        self.sequence = Some(number);
+        Ok(false)
+    }
+
+    fn start(&mut self, response: Option<&Value>, events: &mut Vec<ChatEvent>) {
+        if std::mem::replace(&mut self.started, true) {
+            return;
+        }
+        let text = |name: &str| {
+            let text = response.and_then(|response| response.get(name)?.as_str());
+            text.unwrap_or_default().to_owned()
+        };
+        events.push(ChatEvent::Start {
+            id: text("id"),
+            model: text("model"),
+        });
+    }
+
+    fn item_begins(
+        &mut self,
+        value: &Value,
+        events: &mut Vec<ChatEvent>,
+    ) -> Result<(), StreamFault> {
+        self.thought = false;
+        let item = value.get("item").ok_or(ODD)?;
+        if item.get("type").and_then(Value::as_str) != Some("function_call") {
+            return Ok(());
+        }
+        let text = |name: &str| {
+            let text = item.get(name).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        let output_index = value.get("output_index").and_then(Value::as_u64);
+        events.push(ChatEvent::ToolCall {
+            index: u32::try_from(self.calls.len()).unwrap_or(u32::MAX),
+            id: text("call_id"),
+            name: text("name"),
+            signature: None,
+        });
+        self.calls.push(Call {
+            output_index: output_index.ok_or(ODD)?,
+            arguments: false,
+        });
+        Ok(())
+    }
+
+    /// Ids may change on the way through some proxies; the place in the output does not.
+    fn call(&mut self, value: &Value) -> Result<(u32, &mut Call), StreamFault> {
+        let wanted = value.get("output_index").and_then(Value::as_u64);
+        let found = self
+            .calls
+            .iter_mut()
+            .enumerate()
+            .find(|(_, call)| Some(call.output_index) == wanted);
+        let (place, call) = found.ok_or(ODD)?;
+        Ok((u32::try_from(place).unwrap_or(u32::MAX), call))
+    }
+
+    fn arguments(
+        &mut self,
+        value: &Value,
+        fragment: String,
+        events: &mut Vec<ChatEvent>,
+    ) -> Result<(), StreamFault> {
+        let (index, call) = self.call(value)?;
+        if !fragment.is_empty() {
+            call.arguments = true;
+            events.push(ChatEvent::ToolArguments { index, fragment });
+        }
+        Ok(())
+    }
+
+    /// A server may say the arguments only once, at the end.
+    fn arguments_end(
+        &mut self,
+        value: &Value,
+        whole: String,
+        events: &mut Vec<ChatEvent>,
+    ) -> Result<(), StreamFault> {
+        let (index, call) = self.call(value)?;
+        if !std::mem::replace(&mut call.arguments, true) {
+            let fragment = if whole.is_empty() {
+                "{}".to_owned()
+            } else {
+                whole
+            };
+            events.push(ChatEvent::ToolArguments { index, fragment });
+        }
+        Ok(())
+    }
+
+    fn item_ends(&mut self, item: Option<&Value>, events: &mut Vec<ChatEvent>) {
+        let Some(item) = item else { return };
+        if item.get("type").and_then(Value::as_str) != Some("reasoning") {
+            return;
+        }
+        let text = thought(item);
+        if !std::mem::take(&mut self.thought) && !text.is_empty() {
+            events.push(ChatEvent::Thinking { text });
+        }
+        events.extend(signature(item).map(|signature| ChatEvent::Signed { signature }));
+    }
+
+    fn end(&mut self, value: &Value, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> {
+        let response = value.get("response").ok_or(ODD)?;
+        let stop = stop_of(response, !self.calls.is_empty()).map_err(|fault| match fault {
+            AnswerFault::Disguised(error) => error.into(),
+            AnswerFault::Empty(_) | AnswerFault::Malformed(_) => ODD,
+        })?;
+        events.push(ChatEvent::Stop { reason: stop });
+        events.extend(usage(response.get("usage")).map(|usage| ChatEvent::Usage { usage }));
+        events.push(ChatEvent::Done);
+        Ok(())
+    }
+}

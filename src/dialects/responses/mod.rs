@@ -1,0 +1,14 @@
+//! OpenAI's responses, both sides.
+
+mod answer;
+mod decode;
+mod encode;
+mod events;
+mod items;
+mod request;
+
+pub use answer::decode_answer;
+pub use decode::decode_request;
+pub use encode::{StreamEncoder, encode_answer, encode_error};
+pub use events::EventDecoder;
+pub use request::encode_request;

@@ -1,0 +1,210 @@
+//! The two sides of a conversation, each in whatever dialect it speaks.
+//!
+//! Every dialect has the same few functions for either side. This is the only place that lists them all: a
+//! request goes from a client's dialect to the canonical chat and from there to a provider's, so N dialects cost N.
+
+use bytes::{Bytes, BytesMut};
+
+use super::sse::Event;
+use super::{
+    AnswerFault, AnswerTerms, DialectError, Encoded, UpstreamError, anthropic, gemini, openai,
+    responses,
+};
+use crate::domain::chat::{ChatAnswer, ChatEvent, ChatRequest};
+use crate::domain::{Dialect, Failure, StreamFault, Tokens};
+
+// --- requests ---
+
+/// What a client of this dialect asks.
+pub fn decode_request(dialect: Dialect, body: &[u8]) -> Result<ChatRequest, DialectError> {
+    match dialect {
+        Dialect::Openai => openai::decode_request(body),
+        Dialect::Anthropic => anthropic::decode_request(body),
+        Dialect::Responses => responses::decode_request(body),
+        Dialect::Gemini => gemini::decode_request(body),
+    }
+}
+
+/// The request as a provider of this dialect wants it; `default_max_output` is said where a limit has to be.
+pub fn encode_request(
+    dialect: Dialect,
+    request: &ChatRequest,
+    model: &str,
+    default_max_output: Tokens,
+) -> Result<Encoded, DialectError> {
+    match dialect {
+        Dialect::Openai => openai::encode_request(request, model),
+        Dialect::Anthropic => anthropic::encode_request(request, model, default_max_output),
+        Dialect::Responses => responses::encode_request(request, model),
+        Dialect::Gemini => gemini::encode_request(request, model),
+    }
+}
+
+// --- answers ---
+
+/// What a provider of this dialect answered.
+pub fn decode_answer(
+    dialect: Dialect,
+    body: &[u8],
+    request_id: &str,
+) -> Result<ChatAnswer, AnswerFault> {
+    match dialect {
+        Dialect::Openai => openai::decode_answer(body),
+        Dialect::Anthropic => anthropic::decode_answer(body),
+        Dialect::Responses => responses::decode_answer(body),
+        Dialect::Gemini => gemini::decode_answer(body, request_id),
+    }
+}
+
+/// The answer as a client of this dialect wants it.
+pub fn encode_answer(dialect: Dialect, answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
+    match dialect {
+        Dialect::Openai => openai::encode_answer(answer, terms),
+        Dialect::Anthropic => anthropic::encode_answer(answer, terms),
+        Dialect::Responses => responses::encode_answer(answer, terms),
+        Dialect::Gemini => gemini::encode_answer(answer, terms),
+    }
+}
+
+// --- errors ---
+
+/// What an error answer of a provider means.
+pub fn decode_error(dialect: Dialect, status: u16, body: &[u8]) -> UpstreamError {
+    match dialect {
+        Dialect::Openai | Dialect::Responses => openai::decode_error(status, body),
+        Dialect::Anthropic => anthropic::decode_error(status, body),
+        Dialect::Gemini => gemini::decode_error(status, body),
+    }
+}
+
+/// A failure as a client of this dialect expects it.
+pub fn encode_error(dialect: Dialect, failure: &Failure, request_id: &str) -> Vec<u8> {
+    match dialect {
+        Dialect::Openai => openai::encode_error(failure, request_id),
+        Dialect::Anthropic => anthropic::encode_error(failure, request_id),
+        Dialect::Responses => responses::encode_error(failure, request_id),
+        Dialect::Gemini => gemini::encode_error(failure, request_id),
+    }
+}
+
+// --- streams ---
+
+/// What may be said into a stream that has nothing to say yet; a strict reader stands none.
+pub fn keep_alive(dialect: Dialect) -> Option<Bytes> {
+    match dialect {
+        Dialect::Openai | Dialect::Responses => Some(Bytes::from_static(b": keep-alive\n\n")),
+        Dialect::Anthropic => Some(Bytes::from_static(
+            b"event: ping\ndata: {\"type\":\"ping\"}\n\n",
+        )),
+        Dialect::Gemini => None,
+    }
+}
+
+/// A provider's events in canonical form.
+#[derive(Debug)]
+pub enum Decoder {
+    Openai(openai::EventDecoder),
+    Anthropic(anthropic::EventDecoder),
+    Responses(responses::EventDecoder),
+    Gemini(gemini::EventDecoder),
+}
+
+impl Decoder {
+    pub fn of(dialect: Dialect, request_id: &str) -> Self {
+        match dialect {
+            Dialect::Openai => Self::Openai(openai::EventDecoder::default()),
+            Dialect::Anthropic => Self::Anthropic(anthropic::EventDecoder::default()),
+            Dialect::Responses => Self::Responses(responses::EventDecoder::default()),
+            Dialect::Gemini => Self::Gemini(gemini::EventDecoder::new(request_id)),
+        }
+    }
+
+    pub(super) fn event(
+        &mut self,
+        event: &Event,
+        events: &mut Vec<ChatEvent>,
+    ) -> Result<(), StreamFault> {
+        match self {
+            Self::Openai(decoder) => decoder.event(event, events),
+            Self::Anthropic(decoder) => decoder.event(event, events),
+            Self::Responses(decoder) => decoder.event(event, events),
+            Self::Gemini(decoder) => decoder.event(event, events),
+        }
+    }
+
+    /// The body has ended: what that means where the protocol has no terminal event.
+    pub(super) fn ends(&mut self, events: &mut Vec<ChatEvent>) {
+        match self {
+            Self::Openai(_) | Self::Anthropic(_) | Self::Responses(_) => {}
+            Self::Gemini(decoder) => decoder.ends(events),
+        }
+    }
+}
+
+/// Canonical events in a client's form.
+#[derive(Debug)]
+pub enum Encoder {
+    Openai(openai::StreamEncoder),
+    Anthropic(anthropic::StreamEncoder),
+    Responses(Box<responses::StreamEncoder>),
+    Gemini(gemini::StreamEncoder),
+}
+
+impl Encoder {
+    pub fn of(dialect: Dialect, terms: &AnswerTerms) -> Self {
+        match dialect {
+            Dialect::Openai => Self::Openai(openai::StreamEncoder::new(terms)),
+            Dialect::Anthropic => Self::Anthropic(anthropic::StreamEncoder::new(terms)),
+            Dialect::Responses => Self::Responses(Box::new(responses::StreamEncoder::new(terms))),
+            Dialect::Gemini => Self::Gemini(gemini::StreamEncoder::new(terms)),
+        }
+    }
+
+    pub(super) fn event(&mut self, event: &ChatEvent, out: &mut BytesMut) {
+        match self {
+            Self::Openai(encoder) => encoder.event(event, out),
+            Self::Anthropic(encoder) => encoder.event(event, out),
+            Self::Responses(encoder) => encoder.event(event, out),
+            Self::Gemini(encoder) => encoder.event(event, out),
+        }
+    }
+
+    /// The end of a whole answer.
+    pub(super) fn end(&mut self, out: &mut BytesMut) {
+        match self {
+            Self::Openai(encoder) => encoder.end(out),
+            Self::Anthropic(encoder) => encoder.end(out),
+            Self::Responses(encoder) => encoder.end(out),
+            Self::Gemini(encoder) => encoder.end(out),
+        }
+    }
+
+    /// The protocol's own end, where a provider of the same dialect has forgotten it.
+    pub(super) fn terminal(&self, out: &mut BytesMut) {
+        match self {
+            Self::Openai(_) => out.extend_from_slice(b"data: [DONE]\n\n"),
+            Self::Anthropic(_) => {
+                out.extend_from_slice(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n")
+            }
+            Self::Responses(_) | Self::Gemini(_) => {}
+        }
+    }
+
+    /// The one event that ends a broken stream (ground rule G2).
+    pub fn fail(&mut self, failure: &Failure, request_id: &str, out: &mut BytesMut) {
+        match self {
+            Self::Openai(encoder) => encoder.fail(failure, request_id, out),
+            Self::Anthropic(encoder) => encoder.fail(failure, request_id, out),
+            Self::Responses(encoder) => encoder.fail(failure, request_id, out),
+            Self::Gemini(encoder) => encoder.fail(failure, request_id, out),
+        }
+    }
+
+    /// Whether calls whose arguments come in turns can be said: everywhere else one call ends before the next.
+    pub(super) fn interleaves(&self) -> bool {
+        match self {
+            Self::Openai(_) | Self::Gemini(_) => true,
+            Self::Anthropic(_) | Self::Responses(_) => false,
+        }
+    }
+}
