@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use toml::{Table, Value};
+use toml::Table;
 
 use super::date::Date;
 use super::mistake::Mistake;
@@ -53,11 +53,11 @@ fn read_head(file: &mut Section<'_>) -> Head {
     let facts = file.text("facts");
     let mut same_as = BTreeMap::new();
     for (provider, value) in file.table("same_as") {
-        match value {
-            Value::String(other) => {
-                same_as.insert(provider, other);
+        match value.as_str() {
+            Some(other) => {
+                same_as.insert(provider, other.to_owned());
             }
-            _ => file.mistake(
+            None => file.mistake(
                 "same_as",
                 "holds something else than text",
                 "write azure = \"openai\"",
@@ -74,7 +74,7 @@ fn read_head(file: &mut Section<'_>) -> Head {
             Some(texts) if texts.iter().all(|text| !text.is_empty()) => {
                 prefixes.insert(provider, texts);
             }
-            _ => file.mistake(
+            Some(_) | None => file.mistake(
                 "prefixes",
                 "holds something else than lists of text",
                 "write gemini = [\"models/\"]",
@@ -218,21 +218,12 @@ fn read_tiers(entry: &mut Section<'_>) -> BTreeMap<String, TierPrice> {
     let table = entry.table("tiers");
     let mut section = entry.inner("tiers", Table::new());
     for (name, value) in table {
-        let tier = match value {
-            Value::String(text) => section
-                .parse_text(&name, &text, FACTOR)
-                .map(TierPrice::Factor),
-            Value::Table(prices) => {
-                Some(TierPrice::Prices(read_prices(section.inner(&name, prices))))
-            }
-            _ => {
-                section.mistake(
-                    &name,
-                    "is not a price",
-                    format!("write {FACTOR}, or a table of prices"),
-                );
-                None
-            }
+        let tier = if let Some(text) = value.as_str() {
+            let factor = section.parse_text(&name, text, FACTOR);
+            factor.map(TierPrice::Factor)
+        } else {
+            let prices = section.as_table(&name, value);
+            prices.map(|prices| TierPrice::Prices(read_prices(section.inner(&name, prices))))
         };
         tiers.extend(tier.map(|tier| (name, tier)));
     }

@@ -49,13 +49,12 @@ impl<'m> Section<'m> {
     }
 
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
-        match self.take(key)? {
-            Value::String(text) if !text.trim().is_empty() => Some(text),
-            other => {
-                self.wrong_kind(key, &other, "a text in quotes that is not empty");
-                None
-            }
+        let value = self.take(key)?;
+        let text = value.as_str().filter(|text| !text.trim().is_empty());
+        if text.is_none() {
+            self.wrong_kind(key, &value, "a text in quotes that is not empty");
         }
+        text.map(str::to_owned)
     }
 
     /// A text that means something: an amount, a day.
@@ -64,13 +63,12 @@ impl<'m> Section<'m> {
         key: &'static str,
         wanted: &str,
     ) -> Option<T> {
-        match self.take(key)? {
-            Value::String(text) => self.parse_text(key, &text, wanted),
-            other => {
-                self.wrong_kind(key, &other, wanted);
-                None
-            }
-        }
+        let value = self.take(key)?;
+        let Some(text) = value.as_str() else {
+            self.wrong_kind(key, &value, wanted);
+            return None;
+        };
+        self.parse_text(key, text, wanted)
     }
 
     pub(super) fn parse_text<T: FromStr<Err: std::fmt::Display>>(
@@ -115,11 +113,9 @@ impl<'m> Section<'m> {
     pub(super) fn texts(&mut self, key: &'static str) -> Vec<String> {
         let mut texts = Vec::new();
         for (index, value) in self.list(key).into_iter().enumerate() {
-            match value {
-                Value::String(text) if !text.trim().is_empty() => texts.push(text),
-                other => {
-                    self.wrong_kind(&format!("{key}[{index}]"), &other, "a text in quotes");
-                }
+            match value.as_str().filter(|text| !text.trim().is_empty()) {
+                Some(text) => texts.push(text.to_owned()),
+                None => self.wrong_kind(&format!("{key}[{index}]"), &value, "a text in quotes"),
             }
         }
         texts
@@ -145,13 +141,11 @@ impl<'m> Section<'m> {
     }
 
     pub(super) fn as_table(&mut self, key: &str, value: Value) -> Option<Table> {
-        match value {
-            Value::Table(table) => Some(table),
-            other => {
-                self.wrong_kind(key, &other, "a table, such as { input = \"2.5\" }");
-                None
-            }
+        if let Value::Table(table) = value {
+            return Some(table);
         }
+        self.wrong_kind(key, &value, "a table, such as { input = \"2.5\" }");
+        None
     }
 
     /// Everything that was not asked for yet.
