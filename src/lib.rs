@@ -20,6 +20,7 @@ pub mod dispatch;
 pub mod domain;
 pub mod edge;
 pub mod policy;
+pub mod pricing;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,122 @@
+//! A day of the calendar, as far as deprecations need one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// A day, printed `2026-11-30`. Only compared, never counted with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Date {
+    year: u16,
+    month: u8,
+    day: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("not a day of the calendar, as in 2026-11-30")]
+pub struct DateError;
+
+impl Date {
+    /// `None` if the calendar has no such day.
+    pub fn new(year: u16, month: u8, day: u8) -> Option<Self> {
+        let leap =
+            year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let days = match month {
+            1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+            4 | 6 | 9 | 11 => 30,
+            2 if leap => 29,
+            2 => 28,
+            _ => return None,
+        };
+        (1..=days)
+            .contains(&day)
+            .then_some(Self { year, month, day })
+    }
+
+    /// Reads eight digits, `20261130`, or the same with dashes.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let digits: Vec<u8> = match (bytes.len(), bytes.get(4), bytes.get(7)) {
+            (8, _, _) => bytes.to_vec(),
+            (10, Some(b'-'), Some(b'-')) => {
+                let part = |range| bytes.get(range).unwrap_or_default();
+                [part(0..4), part(5..7), part(8..10)].concat()
+            }
+            _ => return None,
+        };
+        if digits.len() != 8 || !digits.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let number = digits
+            .iter()
+            .fold(0_u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+        let year = u16::try_from(number / 10_000).ok()?;
+        let month = u8::try_from(number / 100 % 100).ok()?;
+        let day = u8::try_from(number % 100).ok()?;
+        Self::new(year, month, day)
+    }
+}
+
+impl FromStr for Date {
+    type Err = DateError;
+    fn from_str(text: &str) -> Result<Self, DateError> {
+        if text.len() == 10 {
+            Self::read(text)
+        } else {
+            None
+        }
+        .ok_or(DateError)
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_panics_the_calendar(text in ".{0,12}", digits in "[0-9-]{8,10}") {
+            let _ = Date::read(&text);
+            let _ = Date::read(&digits);
+        }
+    }
+
+    #[test]
+    fn only_days_of_the_calendar_are_dates() {
+        for day in ["2026-11-30", "2024-02-29", "2000-02-29"] {
+            assert_eq!(day.parse::<Date>().unwrap().to_string(), day);
+        }
+        for text in [
+            "2026-02-29",
+            "1900-02-29",
+            "2026-13-01",
+            "2026-00-10",
+            "2026-11-31",
+            "2026-11-00",
+        ] {
+            assert_eq!(text.parse::<Date>(), Err(DateError), "{text}");
+        }
+        assert_eq!(
+            "20261130".parse::<Date>(),
+            Err(DateError),
+            "a file writes dashes"
+        );
+        assert_eq!("2026/11/30".parse::<Date>(), Err(DateError));
+    }
+
+    #[test]
+    fn days_compare_as_the_calendar_does() {
+        let day = |text: &str| text.parse::<Date>().unwrap();
+        assert!(day("2025-12-31") < day("2026-01-01"));
+        assert!(day("2026-01-31") < day("2026-02-01"));
+    }
+}
