@@ -13,13 +13,14 @@ use crate::actors::{
     Clock, JournalDesk, KeyProbe, KeyVerdict, Listener, News, ReloadReason, RootHandle,
     SettingsDoor, SettingsMessage, System, SystemParts,
 };
-use crate::config::{ConfigError, Fingerprint, Mistake, Settings, Source, changes};
+use crate::config::{ConfigError, Fingerprint, ListenSettings, Mistake, Settings, Source, changes};
 use crate::dispatch::{Dispatch, Upstreams};
 use crate::domain::{KeyName, ProviderName};
-use crate::edge::{Edge, Server, ServerOptions, admin_router, router};
+use crate::edge::{Edge, Room, Server, ServerOptions, admin_router, router};
 use crate::policy::poison::PoisonList;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::GatewayMetrics;
+use crate::telemetry::process::descriptor_limit;
 use crate::upstream::{ProbeResult, Prober, install_crypto};
 
 /// Why the gateway did not start.
@@ -171,7 +172,7 @@ impl App {
             place: std::sync::OnceLock::new(),
         });
         let last_call = Arc::new(Notify::new());
-        let listen = settings.listen.clone();
+        let (listen, admin_room) = with_room(settings.listen.clone());
         let admin = settings.admin.clone();
         let system = System::build(
             settings,
@@ -198,6 +199,7 @@ impl App {
             true => {
                 let mut listen = listen;
                 listen.address = admin.address;
+                listen.max_connections = admin_room;
                 Some(bind(listen, admin_router(&edge), &news).await?)
             }
             false => None,
@@ -283,8 +285,25 @@ impl App {
     }
 }
 
+/// Caps the clients' connections at what the process has descriptors for (fault O09), and says how many
+/// the admin listener may have.
+fn with_room(mut listen: ListenSettings) -> (ListenSettings, u32) {
+    let limit = descriptor_limit();
+    let room = Room::within(limit, listen.max_connections);
+    if room.clients < listen.max_connections {
+        warn!(
+            descriptors = limit,
+            wanted = listen.max_connections,
+            max_connections = room.clients,
+            "too few descriptors for listen.max_connections, taking fewer clients; raise the limit (ulimit -n, LimitNOFILE=)"
+        );
+    }
+    listen.max_connections = room.clients;
+    (listen, room.admin)
+}
+
 async fn bind(
-    listen: crate::config::ListenSettings,
+    listen: ListenSettings,
     router: axum::Router,
     news: &Arc<News>,
 ) -> Result<Arc<Server>, StartError> {

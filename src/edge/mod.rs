@@ -10,6 +10,7 @@ mod framing;
 mod health;
 mod models;
 mod reply;
+mod room;
 mod server;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::telemetry::Telemetry;
 
 pub use admin::admin_router;
 pub use auth::ClientKeys;
+pub use room::Room;
 pub use server::{Server, ServerOptions};
 
 /// What the handlers share.
