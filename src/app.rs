@@ -16,7 +16,7 @@ use crate::actors::{
 use crate::config::{ConfigError, Fingerprint, ListenSettings, Mistake, Settings, Source, changes};
 use crate::dispatch::{Dispatch, Upstreams};
 use crate::domain::{KeyName, ProviderName};
-use crate::edge::{Edge, Room, Server, ServerOptions, admin_router, router};
+use crate::edge::{Aside, Edge, Room, Server, ServerOptions, admin_router, router};
 use crate::policy::poison::PoisonList;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::GatewayMetrics;
@@ -33,6 +33,8 @@ pub enum StartError {
         address: SocketAddr,
         why: std::io::Error,
     },
+    #[error("the admin listener's thread did not start: {0}")]
+    Thread(std::io::Error),
     #[error("the supervision tree did not start: {0}")]
     Tree(String),
 }
@@ -43,9 +45,15 @@ pub struct App {
     edge: Arc<Edge>,
     root: RootHandle,
     data: Arc<Server>,
-    admin: Option<Arc<Server>>,
+    admin: Option<Admin>,
     last_call: Arc<Notify>,
     gave_up: Arc<Notify>,
+}
+
+/// The admin listener and the thread it is served on, which ends after everything else.
+struct Admin {
+    server: Arc<Server>,
+    aside: Aside,
 }
 
 /// Where settings come from and where they go (`actors::SettingsDoor`).
@@ -194,13 +202,23 @@ impl App {
             poison: PoisonList::default(),
         });
         let edge = Arc::new(Edge::new(Arc::clone(&system), dispatch, telemetry));
-        let data = bind(listen.clone(), router(&edge), &news).await?;
+        let options = ServerOptions {
+            listen: listen.clone(),
+            aside: None,
+        };
+        let data = bind(options, router(&edge), &news).await?;
         let admin = match admin.enabled {
             true => {
+                let aside = Aside::start().map_err(StartError::Thread)?;
                 let mut listen = listen;
                 listen.address = admin.address;
                 listen.max_connections = admin_room;
-                Some(bind(listen, admin_router(&edge), &news).await?)
+                let options = ServerOptions {
+                    listen,
+                    aside: Some(aside.handle()),
+                };
+                let server = bind(options, admin_router(&edge), &news).await?;
+                Some(Admin { server, aside })
             }
             false => None,
         };
@@ -208,7 +226,7 @@ impl App {
         let _ = door.place.set((Arc::clone(&system), Arc::clone(&edge)));
         let _ = probe.place.set(Arc::clone(&system));
         let listeners: Vec<Arc<dyn Listener>> = std::iter::once(&data)
-            .chain(admin.as_ref())
+            .chain(admin.as_ref().map(|admin| &admin.server))
             .map(|server| Arc::clone(server) as Arc<dyn Listener>)
             .collect();
         let root = system
@@ -232,7 +250,9 @@ impl App {
     }
 
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().and_then(|admin| admin.address().ok())
+        self.admin
+            .as_ref()
+            .and_then(|admin| admin.server.address().ok())
     }
 
     pub fn system(&self) -> &Arc<System> {
@@ -278,6 +298,7 @@ impl App {
             .drain
             .set(started.elapsed().as_secs_f64());
         self.root.stop(Duration::from_secs(10)).await;
+        drop(self.admin.map(|admin| admin.aside));
         self.edge.news.journal.close();
         // The journal's thread writes what it was handed.
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -303,12 +324,12 @@ fn with_room(mut listen: ListenSettings) -> (ListenSettings, u32) {
 }
 
 async fn bind(
-    listen: ListenSettings,
+    options: ServerOptions,
     router: axum::Router,
     news: &Arc<News>,
 ) -> Result<Arc<Server>, StartError> {
-    let address = listen.address;
-    Server::bind(ServerOptions { listen }, router, Arc::clone(news))
+    let address = options.listen.address;
+    Server::bind(options, router, Arc::clone(news))
         .await
         .map(Arc::new)
         .map_err(|why| StartError::Listen { address, why })

@@ -2,6 +2,7 @@
 //! into a [`dispatch::Request`](crate::dispatch::Request) and the answer back.
 
 mod admin;
+mod aside;
 mod auth;
 mod body;
 mod chat;
@@ -27,6 +28,7 @@ use crate::dispatch::Dispatch;
 use crate::telemetry::Telemetry;
 
 pub use admin::admin_router;
+pub use aside::Aside;
 pub use auth::ClientKeys;
 pub use room::Room;
 pub use server::{Server, ServerOptions};

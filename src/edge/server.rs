@@ -16,10 +16,12 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tower_service::Service as _;
 
+use super::aside::moved_to;
 use super::connection::{CloseReason, ConnectionControl, ConnectionState, Socket, until_gone};
 use super::framing::Violation;
 use crate::actors::{Listener, News};
@@ -29,6 +31,8 @@ use crate::config::ListenSettings;
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     pub listen: ListenSettings,
+    /// Where its connections are served; `None`: on the runtime of whoever accepts.
+    pub aside: Option<Handle>,
 }
 
 /// One listener. The socket is bound once and outlives the accept loop.
@@ -53,7 +57,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Server {
     pub async fn bind(options: ServerOptions, router: Router, news: Arc<News>) -> io::Result<Self> {
-        let listener = TcpListener::bind(options.listen.address).await?;
+        let binding = TcpListener::bind(options.listen.address);
+        let listener = match &options.aside {
+            // A socket is woken by the runtime in which it was made.
+            Some(place) => place.spawn(binding).await.map_err(io::Error::other)??,
+            None => binding.await?,
+        };
         let builder = builder(&options.listen);
         let (drain, _) = watch::channel(false);
         let inner = Inner {
@@ -91,7 +100,8 @@ impl Server {
 impl Listener for Server {
     fn accept(&self) -> BoxFuture<'static, ()> {
         let inner = Arc::clone(&self.inner);
-        Box::pin(async move {
+        let aside = inner.options.aside.clone();
+        let accepting: BoxFuture<'static, ()> = Box::pin(async move {
             let mut drain = inner.drain.subscribe();
             loop {
                 let accepted = tokio::select! {
@@ -107,7 +117,11 @@ impl Listener for Server {
                     }
                 }
             }
-        })
+        });
+        match aside {
+            Some(place) => moved_to(&place, accepting),
+            None => accepting,
+        }
     }
 }
 
