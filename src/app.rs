@@ -17,10 +17,11 @@ use crate::config::{ConfigError, Fingerprint, ListenSettings, Mistake, Settings,
 use crate::dispatch::{Dispatch, Upstreams};
 use crate::domain::{KeyName, ProviderName};
 use crate::edge::{Aside, Edge, Room, Server, ServerOptions, admin_router, router};
+use crate::policy::overload::Pressure;
 use crate::policy::poison::PoisonList;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::GatewayMetrics;
-use crate::telemetry::process::descriptor_limit;
+use crate::telemetry::process::{descriptor_limit, memory_limit};
 use crate::upstream::{ProbeResult, Prober, install_crypto};
 
 /// Why the gateway did not start.
@@ -167,6 +168,7 @@ impl App {
         let news = Arc::new(News {
             metrics: GatewayMetrics::new(),
             journal: JournalDesk::new(settings.journal.clone()),
+            pressure: Arc::new(Pressure::new(memory_limit())),
             give_up: Box::new(move || on_give_up.notify_one()),
         });
         let upstreams = Arc::new(Upstreams::default());

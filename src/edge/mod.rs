@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 use crate::actors::{Clock, JournalDesk, News, Published, System};
 use crate::config::Settings;
 use crate::dispatch::Dispatch;
+use crate::policy::overload::Overload;
 use crate::telemetry::Telemetry;
 
 pub use admin::admin_router;
@@ -52,6 +53,10 @@ pub struct Edge {
 impl Edge {
     pub fn new(system: Arc<System>, dispatch: Arc<Dispatch>, telemetry: Arc<Telemetry>) -> Self {
         let settings = &system.published().settings;
+        system
+            .news
+            .pressure
+            .configure(settings.listen.memory_limit_bytes);
         let kib = settings.listen.body_memory_bytes / 1_024;
         Self {
             keys: ArcSwap::from_pointee(ClientKeys::new(&settings.clients)),
@@ -67,8 +72,11 @@ impl Edge {
         }
     }
 
-    /// Client keys follow the settings.
+    /// Client keys and the memory's limit follow the settings.
     pub fn publish(&self, settings: &Settings) {
+        self.news
+            .pressure
+            .configure(settings.listen.memory_limit_bytes);
         self.keys
             .store(Arc::new(ClientKeys::new(&settings.clients)));
     }
@@ -79,6 +87,10 @@ impl Edge {
 
     fn journal(&self) -> &JournalDesk {
         &self.news.journal
+    }
+
+    fn overload(&self) -> Overload {
+        self.news.pressure.level()
     }
 
     fn is_draining(&self) -> bool {

@@ -5,10 +5,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use switchyard_chaos::client::Client;
-use tokio::time::{sleep, timeout};
+use serde_json::{Value, json};
+use switchyard_chaos::client::{Answer, Client};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::frame::{PATH, auth, chat, mock, provider, quick, text_of, write_config};
+use crate::frame::{
+    KEY, PATH, admin_auth, auth, chat, code_of, mock, provider, quick, text_of, write_config,
+};
 
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(10);
@@ -194,4 +197,143 @@ async fn o09_who_holds_connections_and_says_nothing_keeps_out_newcomers_only() {
     })
     .await
     .unwrap();
+}
+
+// --- memory ---
+
+impl Process {
+    fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<u64>().unwrap() * 1_024
+    }
+
+    async fn level(&self) -> u64 {
+        self.metric("switchyard_overload_level").await
+    }
+
+    /// Reloads with a limit of which the process uses so many tenths of a percent, until it is at `level`;
+    /// a share of 0 takes the limit away.
+    async fn fill_to(&self, share: u64, level: u64) {
+        let path = self.folder.path().join("switchyard.toml");
+        for _ in 0..10 {
+            let limit = (self.resident_bytes() * 1_000)
+                .checked_div(share)
+                .unwrap_or(0);
+            let lines: Vec<String> = std::fs::read_to_string(&path)
+                .unwrap()
+                .lines()
+                .map(|line| match line.split_once("memory_limit_bytes = ") {
+                    Some(_) => format!("memory_limit_bytes = {limit}"),
+                    None => line.to_owned(),
+                })
+                .collect();
+            std::fs::write(&path, lines.join("\n")).unwrap();
+            let mut client = Client::connect(self.admin).await.unwrap();
+            let reloaded = client
+                .post_json("/admin/reload", &admin_auth(), &json!({}))
+                .await;
+            assert!(reloaded.unwrap().status() < 300);
+            sleep(Duration::from_millis(1_200)).await;
+            if self.level().await == level {
+                return;
+            }
+        }
+        panic!("it never came to level {level}: {}", self.log());
+    }
+
+    async fn post(&self, body: &Value) -> Answer {
+        let mut client = Client::connect(self.address).await.unwrap();
+        client.post_json(PATH, &auth(), body).await.unwrap()
+    }
+}
+
+/// The bodies that are too large while memory is scarce, with their length told and untold.
+async fn large_ones(gateway: &Process, status: u16) {
+    let mut large = chat("p");
+    large["messages"][0]["content"] = "x".repeat(300 * 1_024).into();
+    let answer = gateway.post(&large).await;
+    assert_eq!(answer.status(), status, "{}", answer.json());
+    let text = large.to_string();
+    let chunked = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{text}\r\n0\r\n\r\n",
+        text.len()
+    );
+    let mut client = Client::connect(gateway.address).await.unwrap();
+    client.send(chunked.as_bytes()).await.unwrap();
+    assert_eq!(client.read_answer().await.unwrap().status(), status);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o08_as_memory_fills_first_rest_then_size_then_newcomers_are_given_up_and_streams_live_on()
+{
+    let a = mock("a").await;
+    let config = format!(
+        "[listen]\naddress = \"127.0.0.1:0\"\nidle_timeout_ms = 20000\nhead_timeout_ms = 2000\nmemory_limit_bytes = 0\n{}[pools.p]\ntargets = [\"a/m-a\"]\n",
+        provider("a", &a)
+    );
+    let gateway = Process::start("ulimit -c 0", &config).await;
+    // Warm, so that its memory stays as it is.
+    for _ in 0..20 {
+        large_ones(&gateway, 200).await;
+    }
+    assert_eq!(gateway.level().await, 0);
+    let mut resting = Client::connect(gateway.address).await.unwrap();
+    let answer = resting.post_json(PATH, &auth(), &chat("p")).await.unwrap();
+    assert_eq!((answer.status(), answer.header("connection")), (200, None));
+    let rested = Instant::now();
+
+    gateway.fill_to(880, 1).await;
+    let answer = gateway.post(&chat("p")).await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.header("connection"), Some("close"));
+    large_ones(&gateway, 200).await;
+    let idle = "switchyard_conn_closed_total{why=\"idle\"}";
+    timeout(SOON, async {
+        while gateway.metric(idle).await == 0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("a connection at rest was kept");
+    assert!(
+        rested.elapsed() < Duration::from_secs(18),
+        "its usual limit"
+    );
+
+    gateway.fill_to(932, 2).await;
+    large_ones(&gateway, 503).await;
+    assert_eq!(gateway.post(&chat("p")).await.status(), 200);
+
+    a.weather(quick().tokens(60).gap(Duration::from_millis(100)));
+    let mut body = chat("p");
+    body["stream"] = true.into();
+    let mut client = Client::connect(gateway.address).await.unwrap();
+    let fields = auth();
+    let stream = client.stream(PATH, &fields, &body).await.unwrap();
+    gateway.fill_to(1_000_000, 3).await;
+    let begun = Instant::now();
+    let refused = gateway.post(&chat("p")).await;
+    assert!(
+        begun.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(
+        (refused.status(), code_of(&refused).as_str()),
+        (503, "overloaded")
+    );
+    assert_eq!(refused.header("x-should-retry"), Some("true"));
+    assert!(refused.header("retry-after").is_some());
+    let mut admin = Client::connect(gateway.admin).await.unwrap();
+    assert_eq!(admin.get("/ready", &[]).await.unwrap().status(), 503);
+    let stream = stream.collect().await.unwrap();
+    assert!(stream.is_done(), "{:?}", stream.events.last());
+
+    gateway.fill_to(0, 0).await;
+    a.weather(quick());
+    let answer = gateway.post(&chat("p")).await;
+    assert_eq!((answer.status(), answer.header("connection")), (200, None));
+    large_ones(&gateway, 200).await;
 }
