@@ -13,13 +13,15 @@ use crate::actors::{
     Clock, JournalDesk, KeyProbe, KeyVerdict, Listener, News, ReloadReason, RootHandle,
     SettingsDoor, SettingsMessage, System, SystemParts,
 };
-use crate::config::{ConfigError, Fingerprint, Mistake, Settings, Source, changes};
+use crate::config::{ConfigError, Fingerprint, ListenSettings, Mistake, Settings, Source, changes};
 use crate::dispatch::{Dispatch, Upstreams};
 use crate::domain::{KeyName, ProviderName};
-use crate::edge::{Edge, Server, ServerOptions, admin_router, router};
+use crate::edge::{Aside, Edge, Room, Server, ServerOptions, admin_router, router};
+use crate::policy::overload::Pressure;
 use crate::policy::poison::PoisonList;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::GatewayMetrics;
+use crate::telemetry::process::{descriptor_limit, memory_limit};
 use crate::upstream::{ProbeResult, Prober, install_crypto};
 
 /// Why the gateway did not start.
@@ -32,6 +34,8 @@ pub enum StartError {
         address: SocketAddr,
         why: std::io::Error,
     },
+    #[error("the admin listener's thread did not start: {0}")]
+    Thread(std::io::Error),
     #[error("the supervision tree did not start: {0}")]
     Tree(String),
 }
@@ -42,9 +46,15 @@ pub struct App {
     edge: Arc<Edge>,
     root: RootHandle,
     data: Arc<Server>,
-    admin: Option<Arc<Server>>,
+    admin: Option<Admin>,
     last_call: Arc<Notify>,
     gave_up: Arc<Notify>,
+}
+
+/// The admin listener and the thread it is served on, which ends after everything else.
+struct Admin {
+    server: Arc<Server>,
+    aside: Aside,
 }
 
 /// Where settings come from and where they go (`actors::SettingsDoor`).
@@ -158,6 +168,7 @@ impl App {
         let news = Arc::new(News {
             metrics: GatewayMetrics::new(),
             journal: JournalDesk::new(settings.journal.clone()),
+            pressure: Arc::new(Pressure::new(memory_limit())),
             give_up: Box::new(move || on_give_up.notify_one()),
         });
         let upstreams = Arc::new(Upstreams::default());
@@ -171,7 +182,7 @@ impl App {
             place: std::sync::OnceLock::new(),
         });
         let last_call = Arc::new(Notify::new());
-        let listen = settings.listen.clone();
+        let (listen, admin_room) = with_room(settings.listen.clone());
         let admin = settings.admin.clone();
         let system = System::build(
             settings,
@@ -193,12 +204,23 @@ impl App {
             poison: PoisonList::default(),
         });
         let edge = Arc::new(Edge::new(Arc::clone(&system), dispatch, telemetry));
-        let data = bind(listen.clone(), router(&edge), &news).await?;
+        let options = ServerOptions {
+            listen: listen.clone(),
+            aside: None,
+        };
+        let data = bind(options, router(&edge), &news).await?;
         let admin = match admin.enabled {
             true => {
+                let aside = Aside::start().map_err(StartError::Thread)?;
                 let mut listen = listen;
                 listen.address = admin.address;
-                Some(bind(listen, admin_router(&edge), &news).await?)
+                listen.max_connections = admin_room;
+                let options = ServerOptions {
+                    listen,
+                    aside: Some(aside.handle()),
+                };
+                let server = bind(options, admin_router(&edge), &news).await?;
+                Some(Admin { server, aside })
             }
             false => None,
         };
@@ -206,7 +228,7 @@ impl App {
         let _ = door.place.set((Arc::clone(&system), Arc::clone(&edge)));
         let _ = probe.place.set(Arc::clone(&system));
         let listeners: Vec<Arc<dyn Listener>> = std::iter::once(&data)
-            .chain(admin.as_ref())
+            .chain(admin.as_ref().map(|admin| &admin.server))
             .map(|server| Arc::clone(server) as Arc<dyn Listener>)
             .collect();
         let root = system
@@ -230,7 +252,9 @@ impl App {
     }
 
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().and_then(|admin| admin.address().ok())
+        self.admin
+            .as_ref()
+            .and_then(|admin| admin.server.address().ok())
     }
 
     pub fn system(&self) -> &Arc<System> {
@@ -276,6 +300,7 @@ impl App {
             .drain
             .set(started.elapsed().as_secs_f64());
         self.root.stop(Duration::from_secs(10)).await;
+        drop(self.admin.map(|admin| admin.aside));
         self.edge.news.journal.close();
         // The journal's thread writes what it was handed.
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -283,13 +308,30 @@ impl App {
     }
 }
 
+/// Caps the clients' connections at what the process has descriptors for (fault O09), and says how many
+/// the admin listener may have.
+fn with_room(mut listen: ListenSettings) -> (ListenSettings, u32) {
+    let limit = descriptor_limit();
+    let room = Room::within(limit, listen.max_connections);
+    if room.clients < listen.max_connections {
+        warn!(
+            descriptors = limit,
+            wanted = listen.max_connections,
+            max_connections = room.clients,
+            "too few descriptors for listen.max_connections, taking fewer clients; raise the limit (ulimit -n, LimitNOFILE=)"
+        );
+    }
+    listen.max_connections = room.clients;
+    (listen, room.admin)
+}
+
 async fn bind(
-    listen: crate::config::ListenSettings,
+    options: ServerOptions,
     router: axum::Router,
     news: &Arc<News>,
 ) -> Result<Arc<Server>, StartError> {
-    let address = listen.address;
-    Server::bind(ServerOptions { listen }, router, Arc::clone(news))
+    let address = options.listen.address;
+    Server::bind(options, router, Arc::clone(news))
         .await
         .map(Arc::new)
         .map_err(|why| StartError::Listen { address, why })

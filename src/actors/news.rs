@@ -1,5 +1,6 @@
 //! What happens to the family and the pools, told to the metrics, the log and the journal in one place.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -10,6 +11,7 @@ use super::slot::Seat;
 use super::supervisor::FamilyNews;
 use crate::domain::{AttemptOutcome, Lane, PoolName};
 use crate::policy::breaker::Change;
+use crate::policy::overload::Pressure;
 use crate::policy::queue::ShedReason;
 use crate::telemetry::metrics::GatewayMetrics;
 
@@ -17,6 +19,8 @@ use crate::telemetry::metrics::GatewayMetrics;
 pub struct News {
     pub metrics: GatewayMetrics,
     pub journal: JournalDesk,
+    /// How full memory is (fault O08).
+    pub pressure: Arc<Pressure>,
     /// Called when the root gave up.
     pub give_up: Box<dyn Fn() + Send + Sync>,
 }
@@ -77,6 +81,27 @@ impl News {
         };
         let detail = if panicking { "on" } else { "off" };
         self.journal.event(event, pool.as_str(), detail);
+    }
+
+    /// A look at the memory in use.
+    pub(super) fn weighed(&self, used: u64) {
+        let before = self.pressure.level();
+        let level = self.pressure.weigh(used);
+        if level == before {
+            return;
+        }
+        let (number, limit) = (level.number(), self.pressure.limit());
+        if level > before {
+            warn!(
+                level = number,
+                used, limit, "memory runs short, some work is refused"
+            );
+        } else {
+            info!(level = number, used, limit, "there is more memory again");
+        }
+        self.metrics.overload_level.set(f64::from(number));
+        self.journal
+            .event("overload.level", "memory", &number.to_string());
     }
 
     pub(super) fn shed(&self, lane: Lane, why: ShedReason) {

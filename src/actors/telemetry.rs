@@ -14,16 +14,21 @@ use super::slot::{Pulse, SeatState};
 use super::tables::Tables;
 use crate::domain::Moment;
 use crate::telemetry::Telemetry;
+use crate::telemetry::process::resident_bytes;
 
 pub enum TelemetryMessage {
     /// Drain histograms, publish gauges.
     Upkeep,
     /// Look for actors that hang.
     Watch,
+    /// Look how much memory is in use.
+    Weigh,
 }
 
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Memory fills quickly when clients come all at once (fault O08).
+const WEIGH_EVERY: Duration = Duration::from_millis(500);
 /// A handler that has not returned for this long is not coming back (fault X05).
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// A watch that comes this late means the whole process stood still (fault X16).
@@ -43,6 +48,7 @@ impl Member for TelemetryActor {
     fn started(&mut self, stage: &mut Stage<TelemetryMessage>) -> Result<(), Crash> {
         stage.after(UPKEEP_EVERY, TelemetryMessage::Upkeep);
         stage.after(WATCH_EVERY, TelemetryMessage::Watch);
+        stage.after(WEIGH_EVERY, TelemetryMessage::Weigh);
         Ok(())
     }
 
@@ -62,6 +68,15 @@ impl Member for TelemetryActor {
                 self.watch(now);
                 self.publish_gauges(now);
                 stage.after(WATCH_EVERY, TelemetryMessage::Watch);
+            }
+            TelemetryMessage::Weigh => {
+                // Without a limit there is nothing to hold it against.
+                let limited = self.news.pressure.limit() > 0;
+                let used = if limited { resident_bytes() } else { Some(0) };
+                if let Some(used) = used {
+                    self.news.weighed(used);
+                }
+                stage.after(WEIGH_EVERY, TelemetryMessage::Weigh);
             }
         }
         Ok(())

@@ -15,6 +15,7 @@ use switchyard::config::{ConfigError, Fingerprint, Settings, Source};
 use switchyard::domain::{
     KeyName, Lane, Mode, PromptClass, ProviderName, RequestId, Shape, Tokens,
 };
+use switchyard::policy::overload::Pressure;
 use switchyard::telemetry::Telemetry;
 use switchyard::telemetry::metrics::GatewayMetrics;
 use tokio::time::Instant;
@@ -117,6 +118,7 @@ async fn run(placements: u64, targets: u32) -> Result<f64, Fault> {
         news: Arc::new(News {
             metrics: GatewayMetrics::new(),
             journal: JournalDesk::new(settings.journal.clone()),
+            pressure: Arc::new(Pressure::new(None)),
             give_up: Box::new(|| {}),
         }),
         door: Arc::new(NoDoor),

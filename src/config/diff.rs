@@ -1,6 +1,6 @@
 //! What differs between two settings, in words an operator reads in the log.
 
-use super::settings::Settings;
+use super::settings::{ListenSettings, Settings};
 
 /// What changed; empty when nothing did that anyone would notice.
 pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
@@ -41,7 +41,12 @@ pub fn restart_needed(old: &Settings, new: &Settings) -> Vec<String> {
             said.push(format!("{name} takes effect at the next restart"));
         }
     };
-    needs("listen", old.listen == new.listen);
+    // The one limit that is looked at again and again.
+    let listen = ListenSettings {
+        memory_limit_bytes: new.listen.memory_limit_bytes,
+        ..old.listen.clone()
+    };
+    needs("listen", listen == new.listen);
     needs(
         "admin.address",
         old.admin.address == new.admin.address && old.admin.enabled == new.admin.enabled,

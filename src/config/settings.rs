@@ -36,6 +36,8 @@ pub struct ListenSettings {
     pub address: SocketAddr,
     pub max_body_bytes: usize,
     pub body_memory_bytes: usize,
+    /// Of the whole process; 0: only what its container allows.
+    pub memory_limit_bytes: u64,
     pub max_connections: u32,
     pub max_in_flight: u32,
     pub head_timeout: Duration,

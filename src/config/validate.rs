@@ -229,6 +229,7 @@ fn listen(judge: &mut Judge<'_>, raw: &RawConfig) -> ListenSettings {
                 .positive("listen.body_memory_bytes", listen.body_memory_bytes)
                 .max(listen.max_body_bytes),
         ),
+        memory_limit_bytes: listen.memory_limit_bytes,
         max_connections: listen.max_connections.max(1),
         max_in_flight: listen.max_in_flight.max(1),
         head_timeout: judge.millis("listen.head_timeout_ms", listen.head_timeout_ms),

@@ -23,6 +23,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const LEAST_RATE: u64 = 1_024;
 /// Memory for a body whose length is not told.
 const FIRST_GRANT: usize = 64 * 1024;
+/// While memory is scarce larger bodies are refused (fault O08).
+pub(super) const SMALL: usize = 256 * 1024;
 /// A body waits this long for memory.
 const MEMORY_WAIT: Duration = Duration::from_secs(5);
 

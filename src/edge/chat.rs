@@ -20,6 +20,7 @@ use crate::dispatch::{Prompt, RaceMark, Request, Served, Told, refused};
 use crate::domain::{
     Dialect, Failure, FailureKind, Lane, Mode, PromptClass, RequestId, Shape, Tokens,
 };
+use crate::policy::overload::Overload;
 
 /// Counts a request as long as it is served.
 pub(super) struct InFlight(Arc<Edge>);
@@ -215,6 +216,10 @@ fn admit(
         )
         .retry_after(Duration::from_secs(1)));
     }
+    if edge.overload() == Overload::Full {
+        edge.news.metrics.shed(client.lane, "memory");
+        return Err(memory_is_short());
+    }
     let published = edge.published();
     let guard =
         InFlight::enter(edge, published.settings.listen.max_in_flight).ok_or_else(|| {
@@ -226,6 +231,15 @@ fn admit(
             .retry_after(Duration::from_secs(1))
         })?;
     Ok((client, published, guard))
+}
+
+/// What a client reads whose request would take memory that streams under way need (fault O08).
+fn memory_is_short() -> Failure {
+    Failure::new(
+        FailureKind::Overloaded,
+        "the gateway is short of memory; come back shortly",
+    )
+    .retry_after(Duration::from_secs(1))
 }
 
 pub(super) fn identify(
@@ -263,9 +277,26 @@ async fn read_and_serve(
     parts: &Parts,
     body: Body,
 ) -> Result<Served, Failure> {
-    let listen = &admission.published.settings.listen;
-    let length = body::check_head(&parts.headers, listen.max_body_bytes)?;
-    let prompt = body::read(body, length, listen.max_body_bytes, &edge.body_memory).await?;
+    let usual = admission.published.settings.listen.max_body_bytes;
+    let most = if edge.overload() >= Overload::Scarce {
+        usual.min(body::SMALL)
+    } else {
+        usual
+    };
+    let length = body::check_head(&parts.headers, most);
+    let read = match length {
+        Ok(length) => body::read(body, length, most, &edge.body_memory).await,
+        Err(failure) => Err(failure),
+    };
+    let prompt = read.map_err(|failure| {
+        // Usually it would have been let in.
+        if most < usual && failure.kind == FailureKind::RequestTooLarge {
+            edge.news.metrics.shed(admission.client.lane, "memory");
+            memory_is_short()
+        } else {
+            failure
+        }
+    })?;
     let request = facts(admission, &parts.headers, prompt)?;
     Ok(edge.dispatch.serve(Arc::new(request)).await)
 }

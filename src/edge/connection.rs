@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use super::framing::{Framing, Violation};
 use crate::config::ListenSettings;
+use crate::policy::overload::{Overload, Pressure};
 
 /// What handlers may know and ask of their connection.
 #[derive(Clone, Debug)]
@@ -54,6 +55,7 @@ pub(super) struct ConnectionState {
     peer: SocketAddr,
     /// So long may a client take nothing.
     write_stall: Duration,
+    pressure: Arc<Pressure>,
     start: Instant,
     /// Requests being served on this connection.
     pub(super) serving: AtomicU32,
@@ -107,10 +109,15 @@ impl CloseReason {
 }
 
 impl ConnectionState {
-    pub(super) fn new(peer: SocketAddr, write_stall: Duration) -> Arc<Self> {
+    pub(super) fn new(
+        peer: SocketAddr,
+        write_stall: Duration,
+        pressure: Arc<Pressure>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             peer,
             write_stall,
+            pressure,
             start: Instant::now(),
             serving: AtomicU32::new(0),
             // A connection that never sends anything is a slow head as well.
@@ -129,6 +136,10 @@ impl ConnectionState {
             verdict: OnceLock::new(),
             close: Notify::new(),
         })
+    }
+
+    pub(super) fn overload(&self) -> Overload {
+        self.pressure.level()
     }
 
     fn stamp(&self) -> u64 {
@@ -206,7 +217,7 @@ impl ConnectionState {
     }
 
     /// Whether the connection has used up somebody's patience.
-    pub(super) fn overdue(&self, listen: &ListenSettings) -> Option<CloseReason> {
+    pub(super) fn overdue(&self, listen: &ListenSettings, idle: Duration) -> Option<CloseReason> {
         let older = |since: &AtomicU64, limit: Duration| {
             let since = since.load(Ordering::Relaxed);
             since != 0
@@ -221,7 +232,7 @@ impl ConnectionState {
             Some(CloseReason::SlowReader)
         } else if quiet && older(&self.head_since, listen.head_timeout) {
             Some(CloseReason::SlowHead)
-        } else if quiet && older(&self.idle_since, listen.idle_timeout) {
+        } else if quiet && older(&self.idle_since, idle) {
             Some(CloseReason::Idle)
         } else {
             None

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::Edge;
 use crate::actors::SeatState;
+use crate::policy::overload::Overload;
 
 pub(super) async fn live() -> Response {
     Response::new(Body::from("alive\n"))
@@ -25,6 +26,8 @@ pub(super) async fn ready(State(edge): State<Arc<Edge>>) -> Response {
         Some("draining")
     } else if !edge.journal().admits() {
         Some("the journal cannot be written")
+    } else if edge.overload() == Overload::Full {
+        Some("memory is full")
     } else if !router_up {
         Some("the router is not running")
     } else if published.settings.providers.is_empty() {

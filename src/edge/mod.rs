@@ -2,6 +2,7 @@
 //! into a [`dispatch::Request`](crate::dispatch::Request) and the answer back.
 
 mod admin;
+mod aside;
 mod auth;
 mod body;
 mod chat;
@@ -10,6 +11,7 @@ mod framing;
 mod health;
 mod models;
 mod reply;
+mod room;
 mod server;
 
 use std::sync::Arc;
@@ -23,10 +25,13 @@ use tokio::sync::Semaphore;
 use crate::actors::{Clock, JournalDesk, News, Published, System};
 use crate::config::Settings;
 use crate::dispatch::Dispatch;
+use crate::policy::overload::Overload;
 use crate::telemetry::Telemetry;
 
 pub use admin::admin_router;
+pub use aside::Aside;
 pub use auth::ClientKeys;
+pub use room::Room;
 pub use server::{Server, ServerOptions};
 
 /// What the handlers share.
@@ -48,6 +53,10 @@ pub struct Edge {
 impl Edge {
     pub fn new(system: Arc<System>, dispatch: Arc<Dispatch>, telemetry: Arc<Telemetry>) -> Self {
         let settings = &system.published().settings;
+        system
+            .news
+            .pressure
+            .configure(settings.listen.memory_limit_bytes);
         let kib = settings.listen.body_memory_bytes / 1_024;
         Self {
             keys: ArcSwap::from_pointee(ClientKeys::new(&settings.clients)),
@@ -63,8 +72,11 @@ impl Edge {
         }
     }
 
-    /// Client keys follow the settings.
+    /// Client keys and the memory's limit follow the settings.
     pub fn publish(&self, settings: &Settings) {
+        self.news
+            .pressure
+            .configure(settings.listen.memory_limit_bytes);
         self.keys
             .store(Arc::new(ClientKeys::new(&settings.clients)));
     }
@@ -75,6 +87,10 @@ impl Edge {
 
     fn journal(&self) -> &JournalDesk {
         &self.news.journal
+    }
+
+    fn overload(&self) -> Overload {
+        self.news.pressure.level()
     }
 
     fn is_draining(&self) -> bool {

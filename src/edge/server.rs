@@ -11,24 +11,30 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use futures_util::future::BoxFuture;
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tower_service::Service as _;
 
+use super::aside::moved_to;
 use super::connection::{CloseReason, ConnectionControl, ConnectionState, Socket, until_gone};
 use super::framing::Violation;
 use crate::actors::{Listener, News};
 use crate::config::ListenSettings;
+use crate::policy::overload::Overload;
 
 /// Limits of one listener.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     pub listen: ListenSettings,
+    /// Where its connections are served; `None`: on the runtime of whoever accepts.
+    pub aside: Option<Handle>,
 }
 
 /// One listener. The socket is bound once and outlives the accept loop.
@@ -53,7 +59,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Server {
     pub async fn bind(options: ServerOptions, router: Router, news: Arc<News>) -> io::Result<Self> {
-        let listener = TcpListener::bind(options.listen.address).await?;
+        let binding = TcpListener::bind(options.listen.address);
+        let listener = match &options.aside {
+            // A socket is woken by the runtime in which it was made.
+            Some(place) => place.spawn(binding).await.map_err(io::Error::other)??,
+            None => binding.await?,
+        };
         let builder = builder(&options.listen);
         let (drain, _) = watch::channel(false);
         let inner = Inner {
@@ -91,7 +102,8 @@ impl Server {
 impl Listener for Server {
     fn accept(&self) -> BoxFuture<'static, ()> {
         let inner = Arc::clone(&self.inner);
-        Box::pin(async move {
+        let aside = inner.options.aside.clone();
+        let accepting: BoxFuture<'static, ()> = Box::pin(async move {
             let mut drain = inner.drain.subscribe();
             loop {
                 let accepted = tokio::select! {
@@ -107,7 +119,11 @@ impl Listener for Server {
                     }
                 }
             }
-        })
+        });
+        match aside {
+            Some(place) => moved_to(&place, accepting),
+            None => accepting,
+        }
     }
 }
 
@@ -173,7 +189,8 @@ impl Inner {
     }
 
     async fn serve(self: &Arc<Self>, stream: TcpStream, peer: std::net::SocketAddr) {
-        let state = ConnectionState::new(peer, self.options.listen.write_stall);
+        let pressure = Arc::clone(&self.news.pressure);
+        let state = ConnectionState::new(peer, self.options.listen.write_stall, pressure);
         let most = self.options.listen.max_header_bytes;
         let (socket, stream) = Socket::new(stream, Arc::clone(&state), most);
         let watcher = Arc::clone(self).watch(Arc::clone(&stream), Arc::clone(&state));
@@ -239,6 +256,16 @@ impl Inner {
         }
     }
 
+    /// How long a connection may rest. Memory that is short is not kept for those who ask nothing.
+    fn idle_limit(&self) -> Duration {
+        let idle = self.options.listen.idle_timeout;
+        if self.news.pressure.level() > Overload::Calm {
+            idle / 10
+        } else {
+            idle
+        }
+    }
+
     /// Looks after one connection from beside it.
     ///
     /// # Why a task of its own
@@ -260,7 +287,8 @@ impl Inner {
                     state.close.notify_one();
                 }
                 _ = tick.tick() => {
-                    if let Some(reason) = state.overdue(listen) {
+                    let idle = self.idle_limit();
+                    if let Some(reason) = state.overdue(listen, idle) {
                         return state.decide(reason);
                     }
                 }
@@ -403,11 +431,25 @@ async fn serve_request(
     let mut serving = Serving::begins(Arc::clone(&state));
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(ConnectionControl { state });
-    let response = router.call(request).await?;
+    let mut response = router.call(request).await?;
+    if serving.state.overload() > Overload::Calm {
+        end_behind(&mut response, &serving.state);
+    }
     Ok(response.map(|body| {
         serving.waits(true);
         Body::new(Counted { body, serving })
     }))
+}
+
+/// Memory is short: no connection is kept behind its answer (fault O08).
+fn end_behind(response: &mut Response, state: &ConnectionState) {
+    if state.is_http2() {
+        state.close.notify_one();
+    } else {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 /// An answer's body that tells the connection when it is over.

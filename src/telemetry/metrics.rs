@@ -65,6 +65,7 @@ rows! {
     CONN_CLOSED = Counter "switchyard_conn_closed_total" ["why"] "Client connections closed by the gateway";
     CONNS = Gauge "switchyard_conns" [] "Open client connections";
     ACCEPT_PAUSED = Counter "switchyard_accept_paused_total" [] "Pauses of accepting for want of descriptors";
+    OVERLOAD = Gauge "switchyard_overload_level" [] "How short memory is: 0 calm, 1 no keep-alive, 2 large bodies refused, 3 new requests refused";
     PANIC = Gauge "switchyard_panic_mode" ["pool"] "1 while too few endpoints are healthy to trust the breakers";
     QUIRK = Counter "switchyard_quirk_total" ["provider"] "Odd but survivable things in answers";
     ESTIMATED = Counter "switchyard_usage_estimated_total" [] "Requests whose usage the provider did not report";
@@ -152,6 +153,7 @@ pub(super) fn describe() {
     // Known from the first scrape, so that alerts see a value and not an absence.
     gauge!(AUDIT_WRITABLE).set(1.0);
     gauge!(CONNS).set(0.0);
+    gauge!(OVERLOAD).set(0.0);
 }
 
 macro_rules! opaque_debug {
@@ -267,6 +269,7 @@ pub struct GatewayMetrics {
     pub audit_writable: Gauge,
     pub audit_records: Gauge,
     pub drain: Gauge,
+    pub overload_level: Gauge,
     queue: [Histogram; Lane::ALL.len()],
     estimated: Counter,
     conn_stale: Counter,
@@ -281,6 +284,7 @@ impl GatewayMetrics {
             audit_writable: gauge!(AUDIT_WRITABLE),
             audit_records: gauge!(AUDIT_RECORDS),
             drain: gauge!(DRAIN),
+            overload_level: gauge!(OVERLOAD),
             queue: Lane::ALL.map(|lane| histogram!(QUEUE, "lane" => lane.label())),
             estimated: counter!(ESTIMATED),
             conn_stale: counter!(CONN_STALE),

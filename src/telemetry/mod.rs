@@ -2,6 +2,7 @@
 
 pub mod logs;
 pub mod metrics;
+pub mod process;
 
 use std::sync::Arc;
 

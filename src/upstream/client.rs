@@ -17,6 +17,7 @@ use super::connect::{Connector, ConnectorOptions, Place};
 use super::error::{AttemptError, BuildError, sort};
 use super::fields::Fields;
 use super::line::LineError;
+use super::names::SystemResolver;
 use super::pool::{Pool, Shared, StreamPlace, Way};
 use crate::config::{KeySettings, ProviderSettings, TimeoutSettings};
 use crate::domain::{AttemptOutcome, Dialect, KeyName, Mode};
@@ -108,6 +109,7 @@ impl ProviderClient {
             tls: options.timeouts.tls,
             dns: options.timeouts.dns,
             allow_private_address: provider.allow_private_address,
+            resolver: Arc::new(SystemResolver),
             tls_config: Arc::new(tls_config(provider)?),
         });
         Ok(Self {

@@ -7,18 +7,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use http::Uri;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::address::is_public;
 use super::error::ConnectFault;
+use super::names::{Names, Resolve};
 
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
@@ -56,35 +55,39 @@ pub(super) struct ConnectorOptions {
     pub(super) tls: Duration,
     pub(super) dns: Duration,
     pub(super) allow_private_address: bool,
+    pub(super) resolver: Arc<dyn Resolve>,
     pub(super) tls_config: Arc<rustls::ClientConfig>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    options: ConnectorOptions,
-    last_good: ArcSwapOption<Looked>,
+    names: Names,
+    secure: bool,
+    port: u16,
+    connect: Duration,
+    tls: Duration,
+    tls_config: Arc<rustls::ClientConfig>,
 }
 
-/// What a lookup answered.
-#[derive(Debug)]
-struct Looked {
-    at: Instant,
-    addresses: Vec<IpAddr>,
-}
-
-/// A lookup this young is not repeated.
-const FRESH: Duration = Duration::from_secs(60);
-/// When lookups fail, an answer this old still serves (fault N01).
-const LAST_GOOD: Duration = Duration::from_secs(3_600);
 /// The head start of one address before the next is tried beside it.
 const STAGGER: Duration = Duration::from_millis(250);
 
 impl Connector {
     pub(super) fn new(options: ConnectorOptions) -> Self {
+        let Place { secure, host, port } = options.place;
         Self {
             inner: Arc::new(Inner {
-                options,
-                last_good: ArcSwapOption::empty(),
+                names: Names::new(
+                    host,
+                    options.resolver,
+                    options.dns,
+                    options.allow_private_address,
+                ),
+                secure,
+                port,
+                connect: options.connect,
+                tls: options.tls,
+                tls_config: options.tls_config,
             }),
         }
     }
@@ -99,63 +102,30 @@ impl Connector {
 
 impl Inner {
     async fn connect(&self) -> Result<Link, ConnectFault> {
-        let Place { secure, host, port } = &self.options.place;
-        let (secure, port) = (*secure, *port);
-        let addresses = self.addresses(host, port).await?;
-        let dialled = timeout(self.options.connect, dial(addresses, port)).await;
+        let addresses = self.names.addresses().await?;
+        let link = self.reach(addresses).await;
+        // Behind an address that was given to somebody else stands a wrong certificate, or no TLS at all.
+        if link.is_err() {
+            self.names.doubt();
+        }
+        link
+    }
+
+    async fn reach(&self, addresses: Vec<IpAddr>) -> Result<Link, ConnectFault> {
+        let dialled = timeout(self.connect, dial(addresses, self.port)).await;
         let stream = dialled.map_err(|_| ConnectFault::Connect)??;
         // Small writes must not wait for each other; a socket that refuses the option still works.
         let _ = stream.set_nodelay(true);
-        if !secure {
+        if !self.secure {
             return Ok(Link::Plain(stream));
         }
-        let name = ServerName::try_from(host.clone()).map_err(|_| ConnectFault::Certificate)?;
-        let handshake =
-            TlsConnector::from(Arc::clone(&self.options.tls_config)).connect(name, stream);
-        match timeout(self.options.tls, handshake).await {
+        let name = ServerName::try_from(self.names.host().to_owned())
+            .map_err(|_| ConnectFault::Certificate)?;
+        let handshake = TlsConnector::from(Arc::clone(&self.tls_config)).connect(name, stream);
+        match timeout(self.tls, handshake).await {
             Ok(Ok(stream)) => Ok(Link::Tls(Box::new(stream))),
             Ok(Err(error)) => Err(tls_fault(&error)),
             Err(_elapsed) => Err(ConnectFault::Tls),
-        }
-    }
-
-    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<IpAddr>, ConnectFault> {
-        if let Ok(literal) = host.parse::<IpAddr>() {
-            return self.allowed(vec![literal]);
-        }
-        let known = self.last_good.load_full();
-        if let Some(known) = &known
-            && known.at.elapsed() < FRESH
-        {
-            return self.allowed(known.addresses.clone());
-        }
-        let looked = timeout(self.options.dns, tokio::net::lookup_host((host, port))).await;
-        let addresses: Vec<IpAddr> = match looked {
-            Ok(Ok(found)) => found.map(|address| address.ip()).collect(),
-            Ok(Err(_)) | Err(_) => Vec::new(),
-        };
-        if addresses.is_empty() {
-            let known = known
-                .filter(|known| known.at.elapsed() < LAST_GOOD)
-                .ok_or(ConnectFault::Dns)?;
-            return self.allowed(known.addresses.clone());
-        }
-        self.last_good.store(Some(Arc::new(Looked {
-            at: Instant::now(),
-            addresses: addresses.clone(),
-        })));
-        self.allowed(addresses)
-    }
-
-    /// Judged on the very addresses that are dialled next (fault N02).
-    fn allowed(&self, mut addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, ConnectFault> {
-        if !self.options.allow_private_address {
-            addresses.retain(|address| is_public(*address));
-        }
-        if addresses.is_empty() {
-            Err(ConnectFault::PrivateAddress)
-        } else {
-            Ok(addresses)
         }
     }
 }

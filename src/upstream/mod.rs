@@ -15,6 +15,7 @@ mod fields;
 mod headers;
 mod limits;
 mod line;
+mod names;
 mod pool;
 mod probe;
 mod pushback;

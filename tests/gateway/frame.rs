@@ -50,12 +50,16 @@ pub fn provider(name: &str, mock: &MockProvider) -> String {
     provider_with(name, mock, &["env:none"])
 }
 
+/// What a configuration calls the dialect of a mock.
+pub fn name_of(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::OpenAi => "openai",
+        Dialect::Anthropic => "anthropic",
+    }
+}
+
 pub fn provider_with(name: &str, mock: &MockProvider, keys: &[&str]) -> String {
-    let dialect = if mock.dialect() == Dialect::Anthropic {
-        "anthropic"
-    } else {
-        "openai"
-    };
+    let dialect = name_of(mock.dialect());
     let mut text = format!(
         "[providers.{name}]\ndialect = \"{dialect}\"\nbase_url = \"{}\"\nallow_private_address = true\nmodels = [\"m-{name}\"]\n",
         mock.base_url()

@@ -18,6 +18,7 @@ mod frame;
 mod h2_mock;
 mod journal;
 mod overload;
+mod process;
 mod races;
 mod ready;
 mod secure;
