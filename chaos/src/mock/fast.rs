@@ -9,12 +9,10 @@ use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::asked::Asked;
-use super::behaviour::{Form, Healthy, Step, Words};
+use super::behaviour::{Form, Step};
 use super::dialect::Dialect;
-use super::plan::Plan;
+use super::sample;
 use super::shared::{Counted, Shared};
-use super::weather::Weather;
 
 /// A request larger than this is not load, it is a mistake.
 const REQUEST_LIMIT: usize = 16 * 1024 * 1024;
@@ -179,24 +177,7 @@ fn lengths(inbox: &[u8]) -> io::Result<Option<(usize, usize)>> {
 fn wire(fast: Fast, dialect: Dialect, name: &str, form: Form) -> Vec<Bytes> {
     let chunks = fast.chunks.max(1);
     let piece = "x".repeat(fast.text_bytes.div_ceil(chunks).max(1));
-    let healthy = Healthy {
-        form,
-        words: Words::Given(vec![piece; chunks]),
-        ..Healthy::default()
-    };
-    let asked = Asked {
-        number: 1,
-        connection: 1,
-        reuse: 0,
-        at: Duration::ZERO,
-        method: "POST".to_owned(),
-        path: dialect.path().to_owned(),
-        fields: Vec::new(),
-        body: Bytes::new(),
-        json: dialect.sample_request("fast", form == Form::Stream),
-    };
-    let plan = Plan::new(name, &asked, &healthy, &Weather::default(), 0);
-    let steps = dialect.draft(&plan).steps();
+    let steps = sample::draft(dialect, name, vec![piece; chunks], form).steps();
     steps
         .into_iter()
         .filter_map(|step| {

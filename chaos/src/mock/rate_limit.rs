@@ -71,7 +71,7 @@ impl Verdict {
     pub(super) fn fields(&self, dialect: Dialect) -> Fields {
         let pair = |name: &str, value: String| (name.to_owned(), value);
         match dialect {
-            Dialect::OpenAi => vec![
+            Dialect::OpenAi | Dialect::Responses => vec![
                 pair("x-ratelimit-limit-requests", self.limit.to_string()),
                 pair("x-ratelimit-remaining-requests", self.remaining.to_string()),
                 pair("x-ratelimit-reset-requests", short_duration(self.resets_in)),

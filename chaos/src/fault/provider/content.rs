@@ -40,28 +40,10 @@ pub(super) fn p14(dialect: Dialect) -> Vec<Variant> {
         variant("braces", json("{}")),
         variant("null", json("null")),
     ];
-    let spoilt = match dialect {
-        Dialect::OpenAi => vec![
-            ("no_choices", edit::replace("/choices", json!([]))),
-            (
-                "no_message",
-                edit::replace("/choices/0/message", Value::Null),
-            ),
-            (
-                "no_content",
-                edit::replace("/choices/0/message/content", Value::Null),
-            ),
-        ],
-        Dialect::Anthropic => vec![
-            ("no_content", edit::replace("/content", json!([]))),
-            ("null_content", edit::replace("/content", Value::Null)),
-        ],
-    };
-    variants.extend(
-        spoilt
-            .into_iter()
-            .map(|(name, edit)| variant(name, unary().edit(edit))),
-    );
+    variants.extend(dialect.places().blanks.iter().map(|blank| {
+        let spoilt = edit::replace(blank.pointer, blank.value());
+        variant(blank.name, unary().edit(spoilt))
+    }));
     variants
 }
 
@@ -164,6 +146,7 @@ pub(super) fn p25(dialect: Dialect) -> Vec<Variant> {
     );
     let refused = variant("400", Behaviour::status(400).json(&body));
     match dialect {
+        Dialect::Responses => p25_responses(refused),
         Dialect::OpenAi => {
             let silent = Healthy {
                 words: Words::Given(Vec::new()),
@@ -198,55 +181,92 @@ pub(super) fn p25(dialect: Dialect) -> Vec<Variant> {
     }
 }
 
-/// Another model than the one asked for.
+fn p25_responses(refused: Variant) -> Vec<Variant> {
+    let filtered = |parent: &'static str| {
+        Edit::new(move |draft: &mut Draft| {
+            for document in draft.documents() {
+                if let Some(Value::Object(answer)) = document.pointer_mut(parent)
+                    && answer.get("status") == Some(&json!("completed"))
+                {
+                    answer.insert("status".to_owned(), json!("incomplete"));
+                    let why = json!({"reason": "content_filter"});
+                    answer.insert("incomplete_details".to_owned(), why);
+                    answer.insert("output".to_owned(), json!([]));
+                }
+            }
+        })
+    };
+    let silent = Healthy {
+        form: Form::Unary,
+        words: Words::Given(Vec::new()),
+        ..Healthy::default()
+    };
+    let refusal = json!([{"type": "refusal", "refusal": "I can't help with that."}]);
+    let refusal = unary().edit(edit::replace("/output/0/content", refusal));
+    vec![
+        refused,
+        variant("incomplete", Behaviour::from(silent).edit(filtered(""))),
+        variant("refusal", refusal),
+    ]
+}
+
+/// Another model than the one asked for; `None` where answers do not name their model.
 #[must_use]
-pub fn p28(model: &str) -> Behaviour {
-    Behaviour::healthy()
-        .edit(edit::replace("/model", json!(model)))
-        .edit(edit::replace("/message/model", json!(model)))
+pub fn p28(dialect: Dialect, model: &str) -> Option<Behaviour> {
+    let places = dialect.places().model;
+    let swap =
+        |healthy: Behaviour, place: &&'static str| healthy.edit(edit::replace(place, json!(model)));
+    (!places.is_empty()).then(|| places.iter().fold(Behaviour::healthy(), swap))
 }
 
 pub(super) fn p29(dialect: Dialect) -> Vec<Variant> {
-    let (input, output) = match dialect {
-        Dialect::OpenAi => ("/usage/prompt_tokens", "/usage/completion_tokens"),
-        Dialect::Anthropic => ("/usage/input_tokens", "/usage/output_tokens"),
+    let places = dialect.places();
+    let each = |edits: Vec<Edit>| {
+        edits
+            .into_iter()
+            .fold(Behaviour::healthy(), Behaviour::edit)
     };
-    let missing = Behaviour::healthy()
-        .edit(edit::remove("", "usage"))
-        .edit(edit::remove("/message", "usage"))
-        .edit(edit::without(Kind::Usage));
+    let parents = places.usage.iter();
+    let mut missing: Vec<Edit> = parents
+        .clone()
+        .map(|(parent, member)| edit::remove(parent, member))
+        .collect();
+    missing.push(edit::without(Kind::Usage));
+    let nulls = parents.map(|(parent, member)| null_member(parent, member));
     let both = |value: Value| {
-        Behaviour::healthy()
-            .edit(edit::replace(input, value.clone()))
-            .edit(edit::replace(output, value))
+        let numbers = places.tokens.iter();
+        each(
+            numbers
+                .map(|place| edit::replace(place, value.clone()))
+                .collect(),
+        )
     };
     let mut variants = vec![
-        variant("missing", missing),
-        variant(
-            "null",
-            Behaviour::healthy()
-                .edit(edit::replace("/usage", Value::Null))
-                .edit(edit::replace("/message/usage", Value::Null)),
-        ),
+        variant("missing", each(missing)),
+        variant("null", each(nulls.collect())),
         variant("negative", both(json!(-5))),
         variant("absurd", both(json!(1_000_000_000))),
         variant("text", both(json!("12"))),
     ];
-    match dialect {
-        Dialect::OpenAi => {
-            variants.push(variant(
-                "total_is_not_the_sum",
-                Behaviour::healthy().edit(edit::replace("/usage/total_tokens", json!(3))),
-            ));
-            variants.push(variant(
-                "twice",
-                Behaviour::healthy().edit(edit::twice(Kind::Usage)),
-            ));
-        }
-        Dialect::Anthropic => variants.push(variant(
-            "twice",
-            Behaviour::healthy().edit(edit::twice(Kind::Finish)),
-        )),
+    if !places.total.is_empty() {
+        let sums = places.total.iter();
+        let wrong = each(sums.map(|place| edit::replace(place, json!(3))).collect());
+        variants.push(variant("total_is_not_the_sum", wrong));
     }
+    variants.push(variant("twice", each(vec![edit::twice(places.usage_in)])));
     variants
+}
+
+/// `null` where usage would be told; where there was none, none appears.
+fn null_member(parent: &'static str, member: &'static str) -> Edit {
+    Edit::new(move |draft: &mut Draft| {
+        for document in draft.documents() {
+            if let Some(found) = document
+                .pointer_mut(parent)
+                .and_then(|found| found.get_mut(member))
+            {
+                *found = Value::Null;
+            }
+        }
+    })
 }
