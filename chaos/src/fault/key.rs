@@ -80,6 +80,10 @@ fn k03(dialect: Dialect) -> Vec<Variant> {
             "You exceeded your current quota, please check your plan and billing details.",
             "insufficient_quota",
         ),
+        Dialect::Gemini => (
+            "You exceeded your current quota, please check your plan and billing details. For more information on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits.",
+            "RESOURCE_EXHAUSTED",
+        ),
         Dialect::Anthropic => (
             "Your credit balance is too low to access the API.",
             "rate_limit_error",
@@ -98,9 +102,14 @@ fn k03(dialect: Dialect) -> Vec<Variant> {
 fn k04(dialect: Dialect) -> Vec<Variant> {
     let kind = match dialect {
         Dialect::OpenAi | Dialect::Responses => "invalid_request_error",
-        Dialect::Anthropic => "permission_error",
+        Dialect::Anthropic | Dialect::Gemini => "permission_error",
     };
-    let text = "your account has been deactivated (account_deactivated)";
+    let text = match dialect {
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => {
+            "your account has been deactivated (account_deactivated)"
+        }
+        Dialect::Gemini => "Permission denied: Consumer 'api_key:redacted' has been suspended.",
+    };
     let suspended = dialect.error_of(403, kind, Some("account_deactivated"), text);
     vec![variant("403", suspended)]
 }
@@ -109,6 +118,7 @@ fn k04(dialect: Dialect) -> Vec<Variant> {
 fn wrong_key_name(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => "401",
+        Dialect::Gemini => "400",
     }
 }
 
@@ -140,6 +150,7 @@ fn k10(dialect: Dialect) -> Option<Behaviour> {
     let name = match dialect {
         Dialect::OpenAi | Dialect::Responses => "x-ratelimit-limit-requests",
         Dialect::Anthropic => "anthropic-ratelimit-requests-limit",
+        Dialect::Gemini => return None,
     };
     Some(Behaviour::choose(move |asked| {
         let limit = if asked.number == 1 { "500" } else { "50" };

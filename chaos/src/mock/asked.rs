@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::dialect::Dialect;
+use super::dialect::{Dialect, gemini};
 use crate::http1::{self, Fields};
 
 /// One request as the mock received it.
@@ -47,6 +47,10 @@ impl Asked {
             Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => bearer
                 .or_else(|| self.header("x-api-key"))
                 .or_else(|| self.header("api-key")),
+            Dialect::Gemini => self
+                .header("x-goog-api-key")
+                .or_else(|| gemini::query_key(&self.path))
+                .or(bearer),
         };
         key.map(str::trim)
     }
@@ -58,6 +62,7 @@ impl Asked {
             Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => {
                 self.json.get("model").and_then(Value::as_str)
             }
+            Dialect::Gemini => gemini::model(self.bare_path()),
         }
     }
 
@@ -68,6 +73,7 @@ impl Asked {
             Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => {
                 self.json.get("stream") == Some(&Value::Bool(true))
             }
+            Dialect::Gemini => self.bare_path().ends_with(":streamGenerateContent"),
         }
     }
 

@@ -87,13 +87,12 @@ impl Verdict {
                     reset_at(self.resets_in),
                 ),
             ],
+            Dialect::Gemini => Vec::new(),
         }
     }
 
     pub(super) fn refusal(&self, dialect: Dialect) -> Behaviour {
-        let refusal = dialect.error(429, "rate limit reached for requests");
-        let seconds = self.resets_in.as_secs_f64().ceil();
-        let refusal = refusal.header("retry-after", format!("{seconds}"));
+        let refusal = dialect.limited("rate limit reached for requests", self.resets_in);
         self.fields(dialect)
             .into_iter()
             .fold(refusal, |refusal, (name, value)| {

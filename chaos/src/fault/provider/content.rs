@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::fault::{Variant, variant};
-use crate::mock::{Behaviour, Dialect, Draft, Edit, Form, Healthy, Kind, Words, edit};
+use crate::mock::{Behaviour, Dialect, Draft, Edit, Form, Healthy, Kind, Weather, Words, edit};
 
 pub(super) const LOGIN: &str =
     "<!doctype html><html><head><title>Sign in</title></head><body><form>…</form></body></html>";
@@ -123,7 +123,15 @@ pub(super) fn p24(dialect: Dialect) -> Vec<Variant> {
         long,
     );
     let validation = json!({"__type": "ValidationException", "message": "Input is too long for requested model."});
-    vec![
+    let own = match dialect {
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => None,
+        Dialect::Gemini => Some(dialect.error(
+            400,
+            "The input token count (1048577) exceeds the maximum number of tokens allowed (1048576).",
+        )),
+    };
+    let own = own.map(|own| variant("own_words", own));
+    let others = [
         variant("code", Behaviour::status(400).json(&code)),
         variant(
             "prompt_is_too_long",
@@ -135,7 +143,8 @@ pub(super) fn p24(dialect: Dialect) -> Vec<Variant> {
                 .header("x-amzn-errortype", "ValidationException")
                 .json(&validation),
         ),
-    ]
+    ];
+    own.into_iter().chain(others).collect()
 }
 
 pub(super) fn p25(dialect: Dialect) -> Vec<Variant> {
@@ -147,6 +156,7 @@ pub(super) fn p25(dialect: Dialect) -> Vec<Variant> {
     let refused = variant("400", Behaviour::status(400).json(&body));
     match dialect {
         Dialect::Responses => p25_responses(refused),
+        Dialect::Gemini => p25_gemini(),
         Dialect::OpenAi => {
             let silent = Healthy {
                 words: Words::Given(Vec::new()),
@@ -179,6 +189,22 @@ pub(super) fn p25(dialect: Dialect) -> Vec<Variant> {
             vec![refused, variant("refusal", refusal)]
         }
     }
+}
+
+/// Cut by the filter, in every form of answer, and a prompt that gets no candidate at all.
+fn p25_gemini() -> Vec<Variant> {
+    let blocked = json!({"promptFeedback": {"blockReason": "SAFETY", "safetyRatings": []},
+        "usageMetadata": {"promptTokenCount": 4, "totalTokenCount": 4}, "modelVersion": "mock-model"});
+    let cut = |reason: &str| {
+        let few = Weather::default().tokens(3);
+        Behaviour::from(few).edit(edit::replace("/candidates/0/finishReason", json!(reason)))
+    };
+    vec![
+        variant("prompt", Behaviour::status(200).json(&blocked)),
+        variant("safety", cut("SAFETY")),
+        variant("recitation", cut("RECITATION")),
+        variant("prohibited", cut("PROHIBITED_CONTENT")),
+    ]
 }
 
 fn p25_responses(refused: Variant) -> Vec<Variant> {

@@ -11,6 +11,7 @@ use crate::mock::{Behaviour, Dialect, short_duration};
 fn limited(dialect: Dialect) -> Behaviour {
     let kind = match dialect {
         Dialect::OpenAi | Dialect::Responses => "rate_limit_exceeded",
+        Dialect::Gemini => return dialect.error(429, "rate limit reached"),
         Dialect::Anthropic => "rate_limit_error",
     };
     dialect.error_of(429, kind, Some("rate_limit_exceeded"), "rate limit reached")
@@ -68,6 +69,7 @@ pub(in crate::fault) fn remaining_fields(
             field("anthropic-ratelimit-requests-remaining", left.to_string()),
             field("anthropic-ratelimit-requests-reset", at(reset)),
         ]),
+        Dialect::Gemini => None,
     }
 }
 
@@ -108,6 +110,7 @@ pub fn p05(dialect: Dialect, reset: Duration) -> Option<Behaviour> {
                 .header("x-ratelimit-reset-tokens", short_duration(reset)),
         ),
         Dialect::Anthropic => Some(p06_of("tokens", reset)),
+        Dialect::Gemini => None,
     }
 }
 
@@ -122,7 +125,7 @@ fn p06_of(what: &'static str, reset: Duration) -> Behaviour {
 
 pub(super) fn p06(dialect: Dialect) -> Vec<Variant> {
     match dialect {
-        Dialect::OpenAi | Dialect::Responses => Vec::new(),
+        Dialect::OpenAi | Dialect::Responses | Dialect::Gemini => Vec::new(),
         Dialect::Anthropic => vec![
             variant(
                 "output_tokens",

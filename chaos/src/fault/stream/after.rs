@@ -86,7 +86,7 @@ pub(super) fn s11(dialect: Dialect) -> Vec<Variant> {
             variants.push(variant("flat", framed("error", &flat)));
             variants.push(variant("failed", framed("response.failed", &failed)));
         }
-        Dialect::Anthropic => {}
+        Dialect::Anthropic | Dialect::Gemini => {}
     }
     variants
 }
@@ -151,7 +151,9 @@ pub(super) fn s14(dialect: Dialect) -> Vec<Variant> {
             variant("finish_twice", twice(Kind::Finish)),
             variant("usage_twice", twice(dialect.places().usage_in)),
         ]),
-        Dialect::Responses => variants.push(variant("terminal_twice", twice(last))),
+        Dialect::Responses | Dialect::Gemini => {
+            variants.push(variant("terminal_twice", twice(last)));
+        }
     }
     variants
 }
@@ -171,8 +173,20 @@ pub(super) fn s17(dialect: Dialect) -> Vec<Variant> {
         Dialect::OpenAi => cut(3),
         Dialect::Anthropic => cut(2),
         Dialect::Responses => cut(2).edit(half_repeated()),
+        // Calls come whole; a broken one is told by its reason.
+        Dialect::Gemini => return vec![variant("malformed", malformed_call())],
     };
     vec![variant("arguments", halved)]
+}
+
+/// Nothing but the reason why a call never came.
+fn malformed_call() -> Behaviour {
+    stream()
+        .edit(edit::without(Kind::Content))
+        .edit(edit::replace(
+            "/candidates/0/finishReason",
+            json!("MALFORMED_FUNCTION_CALL"),
+        ))
 }
 
 /// What the closing events of a Responses stream repeat is cut to what the deltas said.
@@ -234,6 +248,7 @@ pub fn s18(dialect: Dialect, per_second: u32) -> Behaviour {
 pub(super) fn s19(dialect: Dialect) -> Vec<Variant> {
     match dialect {
         Dialect::OpenAi => {}
+        Dialect::Gemini => return s19_gemini(),
         Dialect::Anthropic | Dialect::Responses => return Vec::new(),
     }
     let three = Healthy {
@@ -247,6 +262,20 @@ pub(super) fn s19(dialect: Dialect) -> Vec<Variant> {
             events.remove(last);
         }
     });
+    vec![variant(
+        "one_of_three",
+        Behaviour::from(three).edit(unfinished),
+    )]
+}
+
+/// All candidates end in one chunk, so the last loses its reason there.
+fn s19_gemini() -> Vec<Variant> {
+    let three = Healthy {
+        form: Form::Stream,
+        choices: Some(3),
+        ..Healthy::default()
+    };
+    let unfinished = edit::remove("/candidates/2", "finishReason");
     vec![variant(
         "one_of_three",
         Behaviour::from(three).edit(unfinished),

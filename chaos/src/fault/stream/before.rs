@@ -22,6 +22,7 @@ pub(super) fn s01(dialect: Dialect) -> Vec<Variant> {
     let limited = match dialect {
         Dialect::OpenAi | Dialect::Responses => "rate_limit_exceeded",
         Dialect::Anthropic => "rate_limit_error",
+        Dialect::Gemini => "RESOURCE_EXHAUSTED",
     };
     let data_only = r#"{"error":{"message":"Provider returned error","code":502}}"#;
     vec![
@@ -50,6 +51,7 @@ pub fn s02() -> Behaviour {
 pub(super) fn last_kind(dialect: Dialect) -> Kind {
     match dialect {
         Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => Kind::Terminal,
+        Dialect::Gemini => Kind::Finish,
     }
 }
 

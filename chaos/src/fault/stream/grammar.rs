@@ -30,6 +30,13 @@ pub(super) fn s16(dialect: Dialect) -> Vec<Variant> {
             ));
             variants.push(variant("done", stream().edit(edit::append(done))));
         }
+        Dialect::Gemini => {
+            let usage_only = "data: {\"usageMetadata\":{\"promptTokenCount\":1,\"totalTokenCount\":1},\"modelVersion\":\"mock-model\"}\n\n";
+            variants.push(variant(
+                "no_candidates",
+                stream().edit(edit::prepend(usage_only)),
+            ));
+        }
     }
     variants
 }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::super::asked::Asked;
-use super::super::wish::text;
-use super::Dialect;
+use super::super::wish::{list, text};
+use super::{Dialect, gemini};
 
 /// Numbers in a vector when the request does not say.
 const USUAL: u64 = 8;
@@ -17,6 +17,7 @@ const MOST_TEXTS: usize = 2048;
 pub(super) fn is_path(dialect: Dialect, path: &str) -> bool {
     match dialect {
         Dialect::OpenAi | Dialect::Responses => path.ends_with("/embeddings"),
+        Dialect::Gemini => path.ends_with(":embedContent") || path.ends_with(":batchEmbedContents"),
         Dialect::Anthropic => false,
     }
 }
@@ -31,6 +32,7 @@ pub(super) fn complaint(asked: &Asked) -> Option<String> {
     }
     let found = match asked.dialect {
         Dialect::OpenAi | Dialect::Responses => openai_inputs(&asked.json),
+        Dialect::Gemini => gemini_inputs(asked),
         Dialect::Anthropic => None,
     };
     match found {
@@ -50,8 +52,56 @@ pub(super) fn complaint(asked: &Asked) -> Option<String> {
 pub(super) fn answer(asked: &Asked) -> (Value, u64) {
     match asked.dialect {
         Dialect::OpenAi | Dialect::Responses => openai(asked),
+        Dialect::Gemini => gemini(asked),
         Dialect::Anthropic => (Value::Null, 0),
     }
+}
+
+/// Whether many texts came in one request.
+fn is_batch(asked: &Asked) -> bool {
+    asked.bare_path().ends_with(":batchEmbedContents")
+}
+
+fn gemini(asked: &Asked) -> (Value, u64) {
+    let inputs = gemini_inputs(asked).unwrap_or_default();
+    let tokens = tokens(&inputs);
+    let none = Value::Null;
+    let of = |at: usize| {
+        let request = if is_batch(asked) {
+            list(&asked.json, "/requests").get(at).unwrap_or(&none)
+        } else {
+            &asked.json
+        };
+        gemini::member(request, "outputDimensionality", "output_dimensionality")
+            .and_then(Value::as_u64)
+    };
+    let vectors = inputs.iter().enumerate();
+    let mut vectors = vectors.map(|(at, input)| json!({"values": vector(input, of(at))}));
+    let usage = json!({"promptTokenCount": tokens, "totalTokenCount": tokens});
+    let answer = if is_batch(asked) {
+        json!({"embeddings": vectors.collect::<Vec<_>>(), "usageMetadata": usage})
+    } else {
+        json!({"embedding": vectors.next(), "usageMetadata": usage})
+    };
+    (answer, tokens)
+}
+
+/// `None` when a content is missing or a model is not that of the path.
+fn gemini_inputs(asked: &Asked) -> Option<Vec<String>> {
+    let said = |request: &Value| {
+        let parts = list(request, "/content/parts");
+        let said: String = parts.iter().map(|part| text(part, "/text")).collect();
+        (!parts.is_empty()).then_some(said)
+    };
+    if !is_batch(asked) {
+        return Some(vec![said(&asked.json)?]);
+    }
+    let wanted = format!("models/{}", asked.model().unwrap_or_default());
+    let each = list(&asked.json, "/requests").iter().map(|request| {
+        let fits = text(request, "/model") == wanted;
+        fits.then(|| said(request)).flatten()
+    });
+    each.collect()
 }
 
 fn openai(asked: &Asked) -> (Value, u64) {

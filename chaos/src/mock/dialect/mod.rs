@@ -2,11 +2,14 @@
 
 mod anthropic;
 mod embeddings;
+pub(super) mod gemini;
 mod openai;
 mod places;
 mod responses;
 #[cfg(test)]
 mod tests;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -31,11 +34,13 @@ pub enum Dialect {
     Anthropic,
     /// `OpenAI`'s `/v1/responses`.
     Responses,
+    /// `generateContent`, with the model in the path.
+    Gemini,
 }
 
 /// What it is called, and where it is spoken.
 impl Dialect {
-    pub const ALL: [Self; 3] = [Self::OpenAi, Self::Anthropic, Self::Responses];
+    pub const ALL: [Self; 4] = [Self::OpenAi, Self::Anthropic, Self::Responses, Self::Gemini];
 
     /// As the command line, scenarios and the gateway's configuration write it.
     #[must_use]
@@ -44,6 +49,7 @@ impl Dialect {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
             Self::Responses => "openai-responses",
+            Self::Gemini => "gemini",
         }
     }
 
@@ -66,6 +72,8 @@ impl Dialect {
             (Self::OpenAi, _) => "/v1/chat/completions",
             (Self::Anthropic, _) => "/v1/messages",
             (Self::Responses, _) => "/v1/responses",
+            (Self::Gemini, false) => "/v1beta/models/mock-model:generateContent",
+            (Self::Gemini, true) => "/v1beta/models/mock-model:streamGenerateContent?alt=sse",
         }
     }
 
@@ -73,7 +81,7 @@ impl Dialect {
     pub(super) fn base_path(self) -> &'static str {
         match self {
             Self::OpenAi | Self::Responses => "/v1",
-            Self::Anthropic => "",
+            Self::Anthropic | Self::Gemini => "",
         }
     }
 
@@ -81,7 +89,7 @@ impl Dialect {
     #[must_use]
     pub fn framing(self) -> Framing {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses => Framing::Sse,
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini => Framing::Sse,
         }
     }
 
@@ -92,6 +100,7 @@ impl Dialect {
             Self::OpenAi => openai::sample_request(prompt, stream),
             Self::Anthropic => anthropic::sample_request(prompt, stream),
             Self::Responses => responses::sample_request(prompt, stream),
+            Self::Gemini => gemini::sample_request(prompt),
         }
     }
 
@@ -101,6 +110,7 @@ impl Dialect {
         let pair = |name: &str, value: String| (name.to_owned(), value);
         match self {
             Self::OpenAi | Self::Responses => vec![pair("authorization", format!("Bearer {key}"))],
+            Self::Gemini => vec![pair("x-goog-api-key", key.to_owned())],
             Self::Anthropic => {
                 vec![
                     pair("x-api-key", key.to_owned()),
@@ -117,6 +127,7 @@ impl Dialect {
             Self::OpenAi => openai::text_of(document),
             Self::Anthropic => anthropic::text_of(document),
             Self::Responses => responses::text_of(document),
+            Self::Gemini => gemini::text_of(document),
         };
         documents.iter().map(piece).collect()
     }
@@ -127,6 +138,7 @@ impl Dialect {
             Self::OpenAi => &openai::PLACES,
             Self::Anthropic => &anthropic::PLACES,
             Self::Responses => &responses::PLACES,
+            Self::Gemini => &gemini::PLACES,
         }
     }
 }
@@ -139,6 +151,7 @@ impl Dialect {
         match self {
             Self::OpenAi | Self::Responses => openai::error_body(kind, code, message),
             Self::Anthropic => anthropic::error_body(kind, message),
+            Self::Gemini => gemini::error_body(kind, message),
         }
     }
 
@@ -154,6 +167,7 @@ impl Dialect {
         let (kind, code) = match self {
             Self::OpenAi | Self::Responses => openai::error_kind(status),
             Self::Anthropic => (anthropic::error_kind(status), None),
+            Self::Gemini => (gemini::error_kind(status), None),
         };
         self.error_of(status, kind, code, message)
     }
@@ -163,6 +177,30 @@ impl Dialect {
     pub fn wrong_key(self, message: &str) -> Behaviour {
         match self {
             Self::OpenAi | Self::Anthropic | Self::Responses => self.error(401, message),
+            Self::Gemini => Behaviour::status(400).json(&gemini::wrong_key(message)),
+        }
+    }
+
+    /// What is answered to a request without any key; `None` where the answer is that of a wrong one.
+    fn missing_key(self) -> Option<Behaviour> {
+        match self {
+            Self::OpenAi | Self::Anthropic | Self::Responses => None,
+            Self::Gemini => Some(self.error(
+                403,
+                "Method doesn't allow unregistered callers (callers without established identity).",
+            )),
+        }
+    }
+
+    /// What is answered beyond the limit, with the wait where this dialect tells it.
+    pub(super) fn limited(self, message: &str, wait: Duration) -> Behaviour {
+        match self {
+            Self::OpenAi | Self::Anthropic | Self::Responses => {
+                let seconds = wait.as_secs_f64().ceil();
+                let limited = self.error(429, message);
+                limited.header("retry-after", format!("{seconds}"))
+            }
+            Self::Gemini => Behaviour::status(429).json(&gemini::retry_info(message, wait)),
         }
     }
 
@@ -170,7 +208,9 @@ impl Dialect {
     #[must_use]
     pub fn ping(self) -> Bytes {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses => Bytes::from_static(b": ping\n\n"),
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini => {
+                Bytes::from_static(b": ping\n\n")
+            }
         }
     }
 
@@ -185,6 +225,7 @@ impl Dialect {
                 let event = responses::error_event(kind, Some(kind), message);
                 Framing::Sse.wrap(Some("error"), event.to_string().as_bytes())
             }
+            Self::Gemini => Framing::Sse.wrap(None, body(None).as_bytes()),
         }
     }
 }
@@ -196,6 +237,9 @@ impl Dialect {
             Self::OpenAi => path.ends_with("/chat/completions"),
             Self::Anthropic => path.ends_with("/messages"),
             Self::Responses => path.ends_with("/responses"),
+            Self::Gemini => {
+                path.ends_with(":generateContent") || path.ends_with(":streamGenerateContent")
+            }
         }
     }
 
@@ -205,7 +249,9 @@ impl Dialect {
 
     pub(super) fn is_models(self, path: &str) -> bool {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses => path.ends_with("/models"),
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini => {
+                path.ends_with("/models")
+            }
         }
     }
 
@@ -213,6 +259,7 @@ impl Dialect {
         match self {
             Self::OpenAi | Self::Responses => openai::models(names),
             Self::Anthropic => anthropic::models(names),
+            Self::Gemini => gemini::models(names),
         }
     }
 
@@ -220,11 +267,17 @@ impl Dialect {
         match self {
             Self::OpenAi | Self::Anthropic => Wish::of_chat(&asked.json),
             Self::Responses => responses::wish(asked),
+            Self::Gemini => gemini::wish(asked),
         }
     }
 
     /// What a real provider would refuse in this request.
     pub(super) fn refuse(self, asked: &Asked) -> Option<Behaviour> {
+        if asked.key().is_none()
+            && let Some(refusal) = self.missing_key()
+        {
+            return Some(refusal);
+        }
         let complaint = if self.is_embedding(asked.bare_path()) {
             embeddings::complaint(asked)
         } else {
@@ -232,6 +285,7 @@ impl Dialect {
                 Self::OpenAi => openai::complaint(asked),
                 Self::Anthropic => anthropic::complaint(asked),
                 Self::Responses => responses::complaint(asked),
+                Self::Gemini => gemini::complaint(asked),
             }
         };
         complaint.map(|complaint| self.error(400, &complaint))
@@ -242,6 +296,7 @@ impl Dialect {
             Self::OpenAi => openai::draft(plan),
             Self::Anthropic => anthropic::draft(plan),
             Self::Responses => responses::draft(plan),
+            Self::Gemini => gemini::draft(plan),
         }
     }
 

@@ -6,6 +6,7 @@
 )]
 
 mod every;
+mod gemini;
 mod responses;
 
 use std::time::Duration;
