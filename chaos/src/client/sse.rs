@@ -34,6 +34,14 @@ pub struct SseReader<'a> {
     end: Option<BodyEnd>,
 }
 
+/// The names of events that end an answer, where it is not `[DONE]`.
+const LAST: [&str; 4] = [
+    "message_stop",
+    "message-end",
+    "response.completed",
+    "response.incomplete",
+];
+
 /// An event stream that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SseStream {
@@ -197,7 +205,7 @@ impl SseStream {
     pub fn is_done(&self) -> bool {
         self.events
             .iter()
-            .any(|event| event.data == "[DONE]" || event.event == "message_stop")
+            .any(|event| event.data == "[DONE]" || LAST.contains(&event.event.as_str()))
     }
 }
 

@@ -72,10 +72,8 @@ fn explain_row(row: &Row) -> String {
         }
         Reach::Door(_) => text.push_str("\nmade at the provider's listening socket\n"),
         Reach::Answer(_) => {
-            for (dialect, name) in [
-                (Dialect::OpenAi, "openai"),
-                (Dialect::Anthropic, "anthropic"),
-            ] {
+            for dialect in Dialect::ALL {
+                let name = dialect.name();
                 let forms: Vec<String> = fault::variants(row.number, dialect)
                     .iter()
                     .map(|form| format!("{}/{}", row.number, form.name))

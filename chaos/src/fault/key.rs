@@ -4,17 +4,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::provider::remaining;
+use super::provider::{healthy_with, remaining, remaining_fields};
 use super::{Row, Variant, answer, elsewhere, variant};
 use crate::http1;
 use crate::mock::{Behaviour, Dialect};
 
 pub(super) const ROWS: &[Row] = &[
     answer("K01", "key revoked", |dialect| {
-        vec![variant(
-            "401",
-            dialect.error(401, "incorrect API key provided: sk-…redacted"),
-        )]
+        let text = "incorrect API key provided: sk-…redacted";
+        vec![variant(wrong_key_name(dialect), dialect.wrong_key(text))]
     }),
     answer(
         "K02",
@@ -27,10 +25,10 @@ pub(super) const ROWS: &[Row] = &[
         "K05",
         "one key hot (use with a rule on the key)",
         |dialect| {
-            vec![variant(
-                "remaining_0",
-                remaining(dialect, 0, Duration::from_secs(60)),
-            )]
+            let cold = remaining(dialect, 0, Duration::from_secs(60));
+            cold.map(|cold| variant("remaining_0", cold))
+                .into_iter()
+                .collect()
         },
     ),
     answer("K06", "all keys cold, each with its own wait", |dialect| {
@@ -55,7 +53,10 @@ pub(super) const ROWS: &[Row] = &[
     answer(
         "K10",
         "the limit shrinks from 500 to 50 after the first answer",
-        |dialect| vec![variant("500_to_50", k10(dialect))],
+        |dialect| {
+            let shrinks = k10(dialect).map(|shrinks| variant("500_to_50", shrinks));
+            shrinks.into_iter().collect()
+        },
     ),
 ];
 
@@ -75,9 +76,13 @@ fn k03(dialect: Dialect) -> Vec<Variant> {
         "You have reached your specified API usage limits. You will regain access on {day} at 00:00 UTC."
     );
     let (quota, kind) = match dialect {
-        Dialect::OpenAi => (
+        Dialect::OpenAi | Dialect::Responses => (
             "You exceeded your current quota, please check your plan and billing details.",
             "insufficient_quota",
+        ),
+        Dialect::Gemini => (
+            "You exceeded your current quota, please check your plan and billing details. For more information on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits.",
+            "RESOURCE_EXHAUSTED",
         ),
         Dialect::Anthropic => (
             "Your credit balance is too low to access the API.",
@@ -87,11 +92,7 @@ fn k03(dialect: Dialect) -> Vec<Variant> {
     vec![
         variant(
             "insufficient_quota",
-            Behaviour::status(429).json(&dialect.error_body(
-                kind,
-                Some("insufficient_quota"),
-                quota,
-            )),
+            dialect.error_of(429, kind, Some("insufficient_quota"), quota),
         ),
         variant("402", dialect.error(402, "insufficient credits")),
         variant("usage_limits", dialect.error(400, &limits)),
@@ -100,15 +101,25 @@ fn k03(dialect: Dialect) -> Vec<Variant> {
 
 fn k04(dialect: Dialect) -> Vec<Variant> {
     let kind = match dialect {
-        Dialect::OpenAi => "invalid_request_error",
-        Dialect::Anthropic => "permission_error",
+        Dialect::OpenAi | Dialect::Responses => "invalid_request_error",
+        Dialect::Anthropic | Dialect::Gemini => "permission_error",
     };
-    let body = dialect.error_body(
-        kind,
-        Some("account_deactivated"),
-        "your account has been deactivated (account_deactivated)",
-    );
-    vec![variant("403", Behaviour::status(403).json(&body))]
+    let text = match dialect {
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => {
+            "your account has been deactivated (account_deactivated)"
+        }
+        Dialect::Gemini => "Permission denied: Consumer 'api_key:redacted' has been suspended.",
+    };
+    let suspended = dialect.error_of(403, kind, Some("account_deactivated"), text);
+    vec![variant("403", suspended)]
+}
+
+/// What the form of K01 is called: the status, where it tells.
+fn wrong_key_name(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => "401",
+        Dialect::Gemini => "400",
+    }
 }
 
 /// 429 for every key; the wait is 2 s for a key that ends in an even byte, else 5 s, so that a shortest one exists.
@@ -135,13 +146,15 @@ pub fn k08_token(expires_in: u64, slow_by: Duration) -> Behaviour {
     .delayed(slow_by)
 }
 
-fn k10(dialect: Dialect) -> Behaviour {
-    Behaviour::choose(move |asked| {
+fn k10(dialect: Dialect) -> Option<Behaviour> {
+    let name = match dialect {
+        Dialect::OpenAi | Dialect::Responses => "x-ratelimit-limit-requests",
+        Dialect::Anthropic => "anthropic-ratelimit-requests-limit",
+        Dialect::Gemini => return None,
+    };
+    Some(Behaviour::choose(move |asked| {
         let limit = if asked.number == 1 { "500" } else { "50" };
-        let name = match dialect {
-            Dialect::OpenAi => "x-ratelimit-limit-requests",
-            Dialect::Anthropic => "anthropic-ratelimit-requests-limit",
-        };
-        remaining(dialect, 40, Duration::from_secs(60)).header(name, limit)
-    })
+        let left = remaining_fields(dialect, 40, Duration::from_secs(60));
+        healthy_with(left.unwrap_or_default()).header(name, limit)
+    }))
 }

@@ -263,7 +263,7 @@ pub fn made(name: &str, terms: &Terms) -> Result<Made, String> {
             None => Err("this row has no door".to_owned()),
         },
         Reach::Answer(_) => {
-            let known = [Dialect::OpenAi, Dialect::Anthropic]
+            let known = Dialect::ALL
                 .iter()
                 .any(|dialect| by_number(name, *dialect).is_some());
             if known {

@@ -119,10 +119,7 @@ pub fn own(fleet: &Fleet) -> Table {
     let mut providers = Table::new();
     let mut targets = Vec::new();
     for (name, provider) in &fleet.providers {
-        let dialect = match provider.mock.dialect() {
-            Dialect::OpenAi => "openai",
-            Dialect::Anthropic => "anthropic",
-        };
+        let dialect = provider.mock.dialect().name();
         let mut table = Table::new();
         table.insert("dialect".into(), dialect.into());
         table.insert(
@@ -304,9 +301,5 @@ pub fn facts(binary: &Path, folder: &Path) -> Result<Facts, ConfigError> {
 /// The mock's dialect for a provider of this one; those without a mock of their own speak OpenAI's.
 #[must_use]
 pub fn dialect(label: &str) -> Dialect {
-    if label == "anthropic" {
-        Dialect::Anthropic
-    } else {
-        Dialect::OpenAi
-    }
+    Dialect::by_name(label).unwrap_or_default()
 }

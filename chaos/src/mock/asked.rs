@@ -5,11 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::dialect::{Dialect, gemini};
 use crate::http1::{self, Fields};
 
 /// One request as the mock received it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
+    /// What the mock speaks.
+    pub dialect: Dialect,
     /// 1 for the first request this mock saw.
     pub number: u64,
     /// 1 for the first connection this mock accepted.
@@ -34,30 +37,44 @@ impl Asked {
         http1::field(&self.fields, name)
     }
 
-    /// The provider key, from `authorization: Bearer …`, `x-api-key` or `api-key`.
+    /// The provider key, from wherever the dialect has it.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         let bearer = self
             .header("authorization")
             .and_then(|value| value.strip_prefix("Bearer "));
-        bearer
-            .or_else(|| self.header("x-api-key"))
-            .or_else(|| self.header("api-key"))
-            .map(str::trim)
+        let key = match self.dialect {
+            Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => bearer
+                .or_else(|| self.header("x-api-key"))
+                .or_else(|| self.header("api-key")),
+            Dialect::Gemini => self
+                .header("x-goog-api-key")
+                .or_else(|| gemini::query_key(&self.path))
+                .or(bearer),
+        };
+        key.map(str::trim)
     }
 
+    /// The model asked for.
     #[must_use]
     pub fn model(&self) -> Option<&str> {
-        self.json.get("model").and_then(Value::as_str)
+        match self.dialect {
+            Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => {
+                self.json.get("model").and_then(Value::as_str)
+            }
+            Dialect::Gemini => gemini::model(self.bare_path()),
+        }
     }
 
     /// Whether an event stream was asked for.
     #[must_use]
     pub fn streams(&self) -> bool {
-        self.json
-            .get("stream")
-            .and_then(Value::as_bool)
-            .unwrap_or(false)
+        match self.dialect {
+            Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => {
+                self.json.get("stream") == Some(&Value::Bool(true))
+            }
+            Dialect::Gemini => self.bare_path().ends_with(":streamGenerateContent"),
+        }
     }
 
     /// The path without the query.

@@ -141,6 +141,7 @@ impl Connection {
             }
         }
         let asked = Arc::new(Asked {
+            dialect: shared.dialect,
             number: shared.next_request(),
             connection: self.number,
             reuse,

@@ -59,10 +59,10 @@ impl Control {
         let mut behaviour = if let Some(scripted) = self.rule(asked) {
             scripted
         } else if !self.key_is_good(asked) {
-            self.dialect.error(401, "incorrect API key provided")
-        } else if asked.method == "GET" && asked.bare_path().ends_with("/models") {
+            self.dialect.wrong_key("incorrect API key provided")
+        } else if asked.method == "GET" && self.dialect.is_models(asked.bare_path()) {
             Behaviour::status(200).json(&self.dialect.models(&self.models))
-        } else if !(asked.method == "POST" && self.dialect.is_generation(asked.bare_path())) {
+        } else if !(asked.method == "POST" && self.is_work(asked.bare_path())) {
             self.dialect.error(
                 404,
                 &format!("unknown request: {} {}", asked.method, asked.bare_path()),
@@ -110,6 +110,11 @@ impl Control {
         self.perform(asked, behaviour)
     }
 
+    /// Whether limits, scripts and faults are meant for this path.
+    fn is_work(&self, path: &str) -> bool {
+        self.dialect.is_generation(path) || self.dialect.is_embedding(path)
+    }
+
     fn rule(&self, asked: &Asked) -> Option<Behaviour> {
         self.rules
             .iter()
@@ -144,8 +149,12 @@ impl Control {
             Act::Healthy(healthy) => {
                 let weather = healthy.weather.unwrap_or(self.weather);
                 let plan = Plan::new(&self.name, asked, &healthy, &weather, self.seed);
-                reported = Some(plan.usage);
-                let mut draft = self.dialect.draft(&plan);
+                let (mut draft, usage) = if self.dialect.is_embedding(asked.bare_path()) {
+                    self.dialect.embeddings(asked, &plan)
+                } else {
+                    (self.dialect.draft(&plan), plan.usage)
+                };
+                reported = Some(usage);
                 healthy
                     .edits
                     .iter()

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::behaviour::{Part, Step, head};
+use super::framing::Framing;
 use crate::http1::{Fields, LAST_CHUNK, chunk};
 
 /// An answer that is not yet bytes.
@@ -47,7 +48,7 @@ pub enum Kind {
     /// Tells why the answer stopped.
     Finish,
     Usage,
-    /// `[DONE]`, `message_stop`.
+    /// `[DONE]`, `message_stop`, `response.completed`.
     Terminal,
     /// Pings, comments and whatever an edit put in.
     Noise,
@@ -64,6 +65,7 @@ pub struct Event {
 #[derive(Debug, Clone)]
 pub enum Payload {
     Json {
+        framing: Framing,
         event: Option<&'static str>,
         data: Value,
     },
@@ -85,12 +87,23 @@ pub enum Ending {
 }
 
 impl Event {
+    /// An event of an SSE stream.
     #[must_use]
     pub fn json(kind: Kind, event: Option<&'static str>, data: Value) -> Self {
+        Self::framed(Framing::Sse, kind, event, data)
+    }
+
+    #[must_use]
+    pub fn framed(framing: Framing, kind: Kind, event: Option<&'static str>, data: Value) -> Self {
+        let payload = Payload::Json {
+            framing,
+            event,
+            data,
+        };
         Self {
             kind,
             wait: Duration::ZERO,
-            payload: Payload::Json { event, data },
+            payload,
         }
     }
 
@@ -113,11 +126,11 @@ impl Event {
     pub fn render(&self) -> Bytes {
         match &self.payload {
             Payload::Raw(bytes) => bytes.clone(),
-            Payload::Json { event: None, data } => format!("data: {data}\n\n").into(),
             Payload::Json {
-                event: Some(name),
+                framing,
+                event,
                 data,
-            } => format!("event: {name}\ndata: {data}\n\n").into(),
+            } => framing.wrap(*event, data.to_string().as_bytes()),
         }
     }
 }

@@ -147,6 +147,19 @@ pub fn replace_content(content: usize, bytes: impl Into<Bytes>) -> Edit {
     })
 }
 
+/// Leaves out the `content`-th content event (from 1).
+#[must_use]
+pub fn without_content(content: usize) -> Edit {
+    Edit::new(move |draft| {
+        let behind = draft.behind_content(content.max(1));
+        if let (Some(behind), Some(events)) = (behind, draft.events())
+            && let Some(at) = behind.checked_sub(1)
+        {
+            events.remove(at);
+        }
+    })
+}
+
 /// The `content`-th content event (from 1) twice.
 #[must_use]
 pub fn double_content(content: usize) -> Edit {
@@ -196,7 +209,8 @@ pub fn prepend(bytes: impl Into<Bytes>) -> Edit {
 
 /// The head at once, these bytes every so often, content only after `until`.
 #[must_use]
-pub fn pings(every: Duration, until: Duration, bytes: &'static [u8]) -> Edit {
+pub fn pings(every: Duration, until: Duration, bytes: impl Into<Bytes>) -> Edit {
+    let bytes = bytes.into();
     Edit::new(move |draft| {
         draft.head_wait = Duration::ZERO;
         let Some(at) = draft.behind_content(0) else {
@@ -212,7 +226,7 @@ pub fn pings(every: Duration, until: Duration, bytes: &'static [u8]) -> Edit {
         if let Some(first) = events.get_mut(at) {
             first.wait = until.saturating_sub(whole);
         }
-        let ping = Event::raw(Kind::Noise, bytes).after(every);
+        let ping = Event::raw(Kind::Noise, bytes.clone()).after(every);
         events.splice(at..at, (0..count).map(|_| ping.clone()));
     })
 }

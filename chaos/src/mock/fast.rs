@@ -9,12 +9,10 @@ use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::asked::Asked;
-use super::behaviour::{Form, Healthy, Step, Words};
+use super::behaviour::{Form, Step};
 use super::dialect::Dialect;
-use super::plan::Plan;
+use super::sample;
 use super::shared::{Counted, Shared};
-use super::weather::Weather;
 
 /// A request larger than this is not load, it is a mistake.
 const REQUEST_LIMIT: usize = 16 * 1024 * 1024;
@@ -118,7 +116,12 @@ impl FastAnswers {
         inbox: &mut BytesMut,
     ) -> io::Result<Option<bool>> {
         loop {
-            if let Some((head, body)) = lengths(inbox)? {
+            if let Some(Request {
+                head,
+                body,
+                by_path,
+            }) = measure(inbox)?
+            {
                 let whole = head.saturating_add(body);
                 if whole > REQUEST_LIMIT {
                     return Err(io::Error::other("request is too large for the fast mock"));
@@ -131,11 +134,11 @@ impl FastAnswers {
                 }
                 let request = inbox.split_to(whole);
                 let body = request.get(head..).unwrap_or_default();
-                return Ok(Some(
-                    self.wants_stream
-                        .iter()
-                        .any(|finder| finder.find(body).is_some()),
-                ));
+                let by_body = || {
+                    let mut finders = self.wants_stream.iter();
+                    finders.any(|finder| finder.find(body).is_some())
+                };
+                return Ok(Some(by_path || by_body()));
             }
             inbox.reserve(16 * 1024);
             if stream.read_buf(inbox).await? == 0 {
@@ -145,8 +148,17 @@ impl FastAnswers {
     }
 }
 
-/// Length of a complete head and of the body it announces.
-fn lengths(inbox: &[u8]) -> io::Result<Option<(usize, usize)>> {
+/// What a complete head says of its request.
+struct Request {
+    /// Its own length.
+    head: usize,
+    /// The length of the body it announces.
+    body: usize,
+    /// Its path asks for a stream.
+    by_path: bool,
+}
+
+fn measure(inbox: &[u8]) -> io::Result<Option<Request>> {
     let mut slots = [httparse::EMPTY_HEADER; FIELDS];
     let mut parsed = httparse::Request::new(&mut slots);
     let Ok(status) = parsed.parse(inbox) else {
@@ -155,6 +167,9 @@ fn lengths(inbox: &[u8]) -> io::Result<Option<(usize, usize)>> {
     let httparse::Status::Complete(head) = status else {
         return Ok(None);
     };
+    let by_path = parsed
+        .path
+        .is_some_and(|path| path.contains(":streamGenerateContent"));
     let named = |name: &str| {
         parsed
             .headers
@@ -168,35 +183,23 @@ fn lengths(inbox: &[u8]) -> io::Result<Option<(usize, usize)>> {
     }
     let length = named("content-length")
         .map(|field| std::str::from_utf8(field.value).ok()?.trim().parse().ok());
-    match length {
-        None => Ok(Some((head, 0))),
-        Some(Some(body)) => Ok(Some((head, body))),
-        Some(None) => Err(io::Error::other("content-length is not a number")),
-    }
+    let body = match length {
+        None => 0,
+        Some(Some(body)) => body,
+        Some(None) => return Err(io::Error::other("content-length is not a number")),
+    };
+    Ok(Some(Request {
+        head,
+        body,
+        by_path,
+    }))
 }
 
 /// A healthy answer as the writes it is made of: the head, each event, the end.
 fn wire(fast: Fast, dialect: Dialect, name: &str, form: Form) -> Vec<Bytes> {
     let chunks = fast.chunks.max(1);
     let piece = "x".repeat(fast.text_bytes.div_ceil(chunks).max(1));
-    let healthy = Healthy {
-        form,
-        words: Words::Given(vec![piece; chunks]),
-        ..Healthy::default()
-    };
-    let asked = Asked {
-        number: 1,
-        connection: 1,
-        reuse: 0,
-        at: Duration::ZERO,
-        method: "POST".to_owned(),
-        path: dialect.path().to_owned(),
-        fields: Vec::new(),
-        body: Bytes::new(),
-        json: dialect.sample_request("fast", form == Form::Stream),
-    };
-    let plan = Plan::new(name, &asked, &healthy, &Weather::default(), 0);
-    let steps = dialect.draft(&plan).steps();
+    let steps = sample::draft(dialect, name, vec![piece; chunks], form).steps();
     steps
         .into_iter()
         .filter_map(|step| {

@@ -22,6 +22,7 @@ mod dialect;
 mod draft;
 pub mod edit;
 mod fast;
+mod framing;
 mod intake;
 mod listener;
 mod log;
@@ -29,11 +30,13 @@ mod options;
 mod plan;
 mod provider;
 mod rate_limit;
+mod sample;
 mod shared;
 mod stage;
 #[cfg(test)]
 mod tests;
 mod weather;
+mod wish;
 
 pub use asked::Asked;
 pub use behaviour::{
@@ -43,10 +46,12 @@ pub use dialect::Dialect;
 pub use draft::{Body, Document, Draft, Ending, Event, Kind, Payload};
 pub use edit::Edit;
 pub use fast::Fast;
+pub use framing::Framing;
 pub use log::{Exchange, Leaving, Reported};
 pub use options::MockOptions;
 pub use provider::MockProvider;
 pub use rate_limit::RateLimit;
 pub(crate) use rate_limit::short_duration;
+pub(crate) use sample::{bytes as sample_bytes, events as sample_events};
 pub use shared::Door;
 pub use weather::{Spread, Weather};

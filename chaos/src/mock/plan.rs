@@ -8,6 +8,7 @@ use super::asked::Asked;
 use super::behaviour::{Calls, Form, Healthy, Words};
 use super::log::Reported;
 use super::weather::Weather;
+use super::wish::Wish;
 use crate::{canary, http1};
 
 /// One request cannot make the mock build more than this.
@@ -80,6 +81,8 @@ pub(super) struct Plan {
     pub(super) choices: usize,
     pub(super) include_usage: bool,
     pub(super) thinks: bool,
+    /// Settings of the request that the answer repeats.
+    pub(super) echo: Vec<(&'static str, Value)>,
     pub(super) usage: Reported,
     pub(super) waits: Waits,
 }
@@ -94,10 +97,8 @@ impl Plan {
     ) -> Self {
         let mut rng =
             fastrand::Rng::with_seed(seed ^ asked.number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let limit = ["max_completion_tokens", "max_tokens"]
-            .iter()
-            .find_map(|name| asked.json.get(*name).and_then(Value::as_u64))
-            .unwrap_or(u64::MAX);
+        let wish = asked.dialect.wish(asked);
+        let limit = wish.limit.unwrap_or(u64::MAX);
         let words = weather.tokens.min(limit).min(MOST_WORDS);
         let pieces = match &healthy.words {
             Words::Given(pieces) => pieces.clone(),
@@ -105,11 +106,10 @@ impl Plan {
                 .map(|position| piece(mock, asked.number, position))
                 .collect(),
         };
-        let calls = calls(mock, asked, healthy.calls);
-        let choices = healthy.choices.unwrap_or_else(|| {
-            let wanted = asked.json.get("n").and_then(Value::as_u64).unwrap_or(1);
-            usize::try_from(wanted.clamp(1, MOST_CHOICES)).unwrap_or(1)
-        });
+        let calls = calls(mock, asked.number, &wish, healthy.calls);
+        let choices = healthy
+            .choices
+            .unwrap_or_else(|| usize::try_from(wish.choices.clamp(1, MOST_CHOICES)).unwrap_or(1));
         let said = if calls.is_empty() {
             pieces.len()
         } else {
@@ -129,16 +129,9 @@ impl Plan {
             pieces,
             calls,
             choices,
-            include_usage: asked
-                .json
-                .pointer("/stream_options/include_usage")
-                .and_then(Value::as_bool)
-                .unwrap_or(false),
-            thinks: asked
-                .json
-                .pointer("/thinking/type")
-                .and_then(Value::as_str)
-                .is_some_and(|kind| kind == "enabled" || kind == "adaptive"),
+            include_usage: wish.include_usage,
+            thinks: wish.thinks,
+            echo: wish.echo,
             usage: Reported {
                 input: (asked.body.len() as u64 / 4).max(1),
                 output: (said as u64).saturating_mul(choices as u64).max(1),
@@ -162,76 +155,26 @@ fn piece(mock: &str, request: u64, position: u64) -> String {
     }
 }
 
-fn calls(mock: &str, asked: &Asked, wanted: Calls) -> Vec<Call> {
-    let names = tool_names(&asked.json);
+fn calls(mock: &str, request: u64, wish: &Wish, wanted: Calls) -> Vec<Call> {
+    let names = &wish.tools;
     let count = match wanted {
         Calls::Exactly(count) => count,
         Calls::AsAsked if names.is_empty() => 0,
-        Calls::AsAsked => calls_asked_for(asked),
+        Calls::AsAsked => wish.calls(),
     };
-    let one_at_a_time = asked.json.get("parallel_tool_calls") == Some(&Value::Bool(false))
-        || asked.json.pointer("/tool_choice/disable_parallel_tool_use") == Some(&Value::Bool(true));
-    let count = count.min(if one_at_a_time { 1 } else { MOST_CALLS });
-    let forced = ["/tool_choice/function/name", "/tool_choice/name"]
-        .iter()
-        .find_map(|pointer| asked.json.pointer(pointer).and_then(Value::as_str));
+    let count = count.min(if wish.one_at_a_time { 1 } else { MOST_CALLS });
     (0..count)
         .map(|position| {
             let turn = names
                 .get(position.checked_rem(names.len()).unwrap_or(0))
                 .map_or("lookup", String::as_str);
-            let canary = canary::word(mock, asked.number, position as u64 + 1);
+            let canary = canary::word(mock, request, position as u64 + 1);
             Call {
-                name: forced.unwrap_or(turn).to_owned(),
+                name: wish.choice.forced().unwrap_or(turn).to_owned(),
                 arguments: json!({"canary": canary, "city": "Köln"}).to_string(),
             }
         })
         .collect()
-}
-
-fn tool_names(request: &Value) -> Vec<String> {
-    let tools = request
-        .get("tools")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let name = |tool: &Value| {
-        let found = tool.pointer("/function/name").or_else(|| tool.get("name"));
-        found.and_then(Value::as_str).map(str::to_owned)
-    };
-    tools.iter().filter_map(name).collect()
-}
-
-/// `[[tools]]` asks for one call, `[[tools:3]]` for three; a `tool_choice` that leaves no choice asks for one.
-/// After a tool's result the model has what it wanted and answers in words.
-fn calls_asked_for(asked: &Asked) -> usize {
-    let last = asked
-        .json
-        .get("messages")
-        .and_then(Value::as_array)
-        .and_then(|messages| messages.last());
-    let said = last.map(Value::to_string).unwrap_or_default();
-    let after_result = said.contains("\"tool_result\"") || said.contains("\"role\":\"tool\"");
-    if after_result {
-        return 0;
-    }
-    if let Some((_, rest)) = said.split_once("[[tools") {
-        let count = rest
-            .strip_prefix(':')
-            .and_then(|rest| rest.split("]]").next())
-            .and_then(|digits| digits.parse().ok());
-        return count.unwrap_or(1);
-    }
-    let choice = asked.json.get("tool_choice");
-    let kind = choice.and_then(|choice| {
-        choice
-            .as_str()
-            .or_else(|| choice.get("type").and_then(Value::as_str))
-    });
-    usize::from(matches!(
-        kind,
-        Some("required" | "any" | "function" | "tool")
-    ))
 }
 
 /// A text in two pieces, cut between characters: tool arguments never come in one.

@@ -107,13 +107,10 @@ impl MockProvider {
         format!("http://{}", self.address)
     }
 
-    /// What an SDK calls the base URL: with `/v1` for `OpenAI`, without for Anthropic.
+    /// What an SDK calls the base URL: with `/v1` for `OpenAI`'s, without for the others.
     #[must_use]
     pub fn base_url(&self) -> String {
-        match self.dialect {
-            Dialect::OpenAi => format!("{}/v1", self.origin()),
-            Dialect::Anthropic => self.origin(),
-        }
+        format!("{}{}", self.origin(), self.dialect.base_path())
     }
 
     /// Closes the port and every connection.

@@ -71,7 +71,7 @@ impl Verdict {
     pub(super) fn fields(&self, dialect: Dialect) -> Fields {
         let pair = |name: &str, value: String| (name.to_owned(), value);
         match dialect {
-            Dialect::OpenAi => vec![
+            Dialect::OpenAi | Dialect::Responses => vec![
                 pair("x-ratelimit-limit-requests", self.limit.to_string()),
                 pair("x-ratelimit-remaining-requests", self.remaining.to_string()),
                 pair("x-ratelimit-reset-requests", short_duration(self.resets_in)),
@@ -87,13 +87,12 @@ impl Verdict {
                     reset_at(self.resets_in),
                 ),
             ],
+            Dialect::Gemini => Vec::new(),
         }
     }
 
     pub(super) fn refusal(&self, dialect: Dialect) -> Behaviour {
-        let refusal = dialect.error(429, "rate limit reached for requests");
-        let seconds = self.resets_in.as_secs_f64().ceil();
-        let refusal = refusal.header("retry-after", format!("{seconds}"));
+        let refusal = dialect.limited("rate limit reached for requests", self.resets_in);
         self.fields(dialect)
             .into_iter()
             .fold(refusal, |refusal, (name, value)| {

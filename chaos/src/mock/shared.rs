@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::asked::Asked;
 use super::behaviour::Part;
 use super::control::{Control, Performance};
+use super::dialect::Dialect;
 use super::fast::FastAnswers;
 use super::log::{Exchange, Leaving, Log};
 
@@ -39,6 +40,7 @@ pub(super) struct Gauge {
 
 #[derive(Debug)]
 pub(super) struct Shared {
+    pub(super) dialect: Dialect,
     pub(super) started: Instant,
     pub(super) control: watch::Sender<Control>,
     pub(super) log: watch::Sender<Log>,
@@ -60,6 +62,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(control: Control, log_limit: usize, fast: Option<FastAnswers>) -> Self {
         Self {
+            dialect: control.dialect,
             started: Instant::now(),
             control: watch::Sender::new(control),
             log: watch::Sender::new(Log::new(log_limit)),

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::{Expectation, Fault, Measure, Scenario, Shape, VERSION};
 use crate::fault;
+use crate::mock::Dialect;
 
 /// Why a scenario cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +68,13 @@ fn mistakes(scenario: &Scenario) -> Vec<String> {
     for mock in &scenario.mocks {
         if !names.insert(mock.name.as_str()) {
             found.push(format!("mock {:?} is named twice", mock.name));
+        }
+        if Dialect::by_name(&mock.dialect).is_none() {
+            let known = Dialect::ALL.map(Dialect::name).join(", ");
+            found.push(format!(
+                "mock {:?}: there is no dialect {:?}; the dialects are {known}",
+                mock.name, mock.dialect
+            ));
         }
     }
     workloads(scenario, &mut found);

@@ -44,6 +44,22 @@ fn every_mistake_is_told_at_once_with_its_place() {
 }
 
 #[test]
+fn every_dialect_of_the_mocks_is_known_to_scenarios_and_no_other() {
+    let speaking = |name: &str| format!("{GOOD}[[mock]]\nname = \"m\"\ndialect = \"{name}\"\n");
+    for dialect in crate::mock::Dialect::ALL {
+        assert!(
+            parse("good", &speaking(dialect.name())).is_ok(),
+            "{dialect:?}"
+        );
+    }
+    let told = parse("odd", &speaking("klingon")).unwrap_err().to_string();
+    assert!(
+        told.contains("klingon") && told.contains("openai, anthropic"),
+        "{told}"
+    );
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_line() {
     let told = parse("odd", &format!("{GOOD}per_minute = 3\n"))
         .unwrap_err()

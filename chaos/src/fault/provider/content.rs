@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::fault::{Variant, variant};
-use crate::mock::{Behaviour, Dialect, Draft, Edit, Form, Healthy, Kind, Words, edit};
+use crate::mock::{Behaviour, Dialect, Draft, Edit, Form, Healthy, Kind, Weather, Words, edit};
 
 pub(super) const LOGIN: &str =
     "<!doctype html><html><head><title>Sign in</title></head><body><form>…</form></body></html>";
@@ -40,28 +40,10 @@ pub(super) fn p14(dialect: Dialect) -> Vec<Variant> {
         variant("braces", json("{}")),
         variant("null", json("null")),
     ];
-    let spoilt = match dialect {
-        Dialect::OpenAi => vec![
-            ("no_choices", edit::replace("/choices", json!([]))),
-            (
-                "no_message",
-                edit::replace("/choices/0/message", Value::Null),
-            ),
-            (
-                "no_content",
-                edit::replace("/choices/0/message/content", Value::Null),
-            ),
-        ],
-        Dialect::Anthropic => vec![
-            ("no_content", edit::replace("/content", json!([]))),
-            ("null_content", edit::replace("/content", Value::Null)),
-        ],
-    };
-    variants.extend(
-        spoilt
-            .into_iter()
-            .map(|(name, edit)| variant(name, unary().edit(edit))),
-    );
+    variants.extend(dialect.places().blanks.iter().map(|blank| {
+        let spoilt = edit::replace(blank.pointer, blank.value());
+        variant(blank.name, unary().edit(spoilt))
+    }));
     variants
 }
 
@@ -141,7 +123,15 @@ pub(super) fn p24(dialect: Dialect) -> Vec<Variant> {
         long,
     );
     let validation = json!({"__type": "ValidationException", "message": "Input is too long for requested model."});
-    vec![
+    let own = match dialect {
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => None,
+        Dialect::Gemini => Some(dialect.error(
+            400,
+            "The input token count (1048577) exceeds the maximum number of tokens allowed (1048576).",
+        )),
+    };
+    let own = own.map(|own| variant("own_words", own));
+    let others = [
         variant("code", Behaviour::status(400).json(&code)),
         variant(
             "prompt_is_too_long",
@@ -153,7 +143,8 @@ pub(super) fn p24(dialect: Dialect) -> Vec<Variant> {
                 .header("x-amzn-errortype", "ValidationException")
                 .json(&validation),
         ),
-    ]
+    ];
+    own.into_iter().chain(others).collect()
 }
 
 pub(super) fn p25(dialect: Dialect) -> Vec<Variant> {
@@ -164,6 +155,8 @@ pub(super) fn p25(dialect: Dialect) -> Vec<Variant> {
     );
     let refused = variant("400", Behaviour::status(400).json(&body));
     match dialect {
+        Dialect::Responses => p25_responses(refused),
+        Dialect::Gemini => p25_gemini(),
         Dialect::OpenAi => {
             let silent = Healthy {
                 words: Words::Given(Vec::new()),
@@ -198,55 +191,108 @@ pub(super) fn p25(dialect: Dialect) -> Vec<Variant> {
     }
 }
 
-/// Another model than the one asked for.
+/// Cut by the filter, in every form of answer, and a prompt that gets no candidate at all.
+fn p25_gemini() -> Vec<Variant> {
+    let blocked = json!({"promptFeedback": {"blockReason": "SAFETY", "safetyRatings": []},
+        "usageMetadata": {"promptTokenCount": 4, "totalTokenCount": 4}, "modelVersion": "mock-model"});
+    let cut = |reason: &str| {
+        let few = Weather::default().tokens(3);
+        Behaviour::from(few).edit(edit::replace("/candidates/0/finishReason", json!(reason)))
+    };
+    vec![
+        variant("prompt", Behaviour::status(200).json(&blocked)),
+        variant("safety", cut("SAFETY")),
+        variant("recitation", cut("RECITATION")),
+        variant("prohibited", cut("PROHIBITED_CONTENT")),
+    ]
+}
+
+fn p25_responses(refused: Variant) -> Vec<Variant> {
+    let filtered = |parent: &'static str| {
+        Edit::new(move |draft: &mut Draft| {
+            for document in draft.documents() {
+                if let Some(Value::Object(answer)) = document.pointer_mut(parent)
+                    && answer.get("status") == Some(&json!("completed"))
+                {
+                    answer.insert("status".to_owned(), json!("incomplete"));
+                    let why = json!({"reason": "content_filter"});
+                    answer.insert("incomplete_details".to_owned(), why);
+                    answer.insert("output".to_owned(), json!([]));
+                }
+            }
+        })
+    };
+    let silent = Healthy {
+        form: Form::Unary,
+        words: Words::Given(Vec::new()),
+        ..Healthy::default()
+    };
+    let refusal = json!([{"type": "refusal", "refusal": "I can't help with that."}]);
+    let refusal = unary().edit(edit::replace("/output/0/content", refusal));
+    vec![
+        refused,
+        variant("incomplete", Behaviour::from(silent).edit(filtered(""))),
+        variant("refusal", refusal),
+    ]
+}
+
+/// Another model than the one asked for; `None` where answers do not name their model.
 #[must_use]
-pub fn p28(model: &str) -> Behaviour {
-    Behaviour::healthy()
-        .edit(edit::replace("/model", json!(model)))
-        .edit(edit::replace("/message/model", json!(model)))
+pub fn p28(dialect: Dialect, model: &str) -> Option<Behaviour> {
+    let places = dialect.places().model;
+    let swap =
+        |healthy: Behaviour, place: &&'static str| healthy.edit(edit::replace(place, json!(model)));
+    (!places.is_empty()).then(|| places.iter().fold(Behaviour::healthy(), swap))
 }
 
 pub(super) fn p29(dialect: Dialect) -> Vec<Variant> {
-    let (input, output) = match dialect {
-        Dialect::OpenAi => ("/usage/prompt_tokens", "/usage/completion_tokens"),
-        Dialect::Anthropic => ("/usage/input_tokens", "/usage/output_tokens"),
+    let places = dialect.places();
+    let each = |edits: Vec<Edit>| {
+        edits
+            .into_iter()
+            .fold(Behaviour::healthy(), Behaviour::edit)
     };
-    let missing = Behaviour::healthy()
-        .edit(edit::remove("", "usage"))
-        .edit(edit::remove("/message", "usage"))
-        .edit(edit::without(Kind::Usage));
+    let parents = places.usage.iter();
+    let mut missing: Vec<Edit> = parents
+        .clone()
+        .map(|(parent, member)| edit::remove(parent, member))
+        .collect();
+    missing.push(edit::without(Kind::Usage));
+    let nulls = parents.map(|(parent, member)| null_member(parent, member));
     let both = |value: Value| {
-        Behaviour::healthy()
-            .edit(edit::replace(input, value.clone()))
-            .edit(edit::replace(output, value))
+        let numbers = places.tokens.iter();
+        each(
+            numbers
+                .map(|place| edit::replace(place, value.clone()))
+                .collect(),
+        )
     };
     let mut variants = vec![
-        variant("missing", missing),
-        variant(
-            "null",
-            Behaviour::healthy()
-                .edit(edit::replace("/usage", Value::Null))
-                .edit(edit::replace("/message/usage", Value::Null)),
-        ),
+        variant("missing", each(missing)),
+        variant("null", each(nulls.collect())),
         variant("negative", both(json!(-5))),
         variant("absurd", both(json!(1_000_000_000))),
         variant("text", both(json!("12"))),
     ];
-    match dialect {
-        Dialect::OpenAi => {
-            variants.push(variant(
-                "total_is_not_the_sum",
-                Behaviour::healthy().edit(edit::replace("/usage/total_tokens", json!(3))),
-            ));
-            variants.push(variant(
-                "twice",
-                Behaviour::healthy().edit(edit::twice(Kind::Usage)),
-            ));
-        }
-        Dialect::Anthropic => variants.push(variant(
-            "twice",
-            Behaviour::healthy().edit(edit::twice(Kind::Finish)),
-        )),
+    if !places.total.is_empty() {
+        let sums = places.total.iter();
+        let wrong = each(sums.map(|place| edit::replace(place, json!(3))).collect());
+        variants.push(variant("total_is_not_the_sum", wrong));
     }
+    variants.push(variant("twice", each(vec![edit::twice(places.usage_in)])));
     variants
+}
+
+/// `null` where usage would be told; where there was none, none appears.
+fn null_member(parent: &'static str, member: &'static str) -> Edit {
+    Edit::new(move |draft: &mut Draft| {
+        for document in draft.documents() {
+            if let Some(found) = document
+                .pointer_mut(parent)
+                .and_then(|found| found.get_mut(member))
+            {
+                *found = Value::Null;
+            }
+        }
+    })
 }

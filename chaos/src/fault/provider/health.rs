@@ -5,14 +5,23 @@ use std::time::Duration;
 use crate::fault::{Variant, variant};
 use crate::mock::{Behaviour, Dialect, Form, Healthy, Weather, edit};
 
-/// 529 with the overloaded type.
+/// Overloaded, as the dialect says it: 529 with the overloaded type, or 503.
 #[must_use]
 pub fn p08(dialect: Dialect) -> Behaviour {
-    Behaviour::status(529).json(&dialect.error_body(
-        "overloaded_error",
-        Some("overloaded"),
-        "Overloaded",
-    ))
+    match dialect {
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => {
+            dialect.error_of(529, "overloaded_error", Some("overloaded"), "Overloaded")
+        }
+        Dialect::Gemini => dialect.error(503, "The model is overloaded. Please try again later."),
+    }
+}
+
+/// What the form of [`p08`] is called.
+pub(super) fn overloaded_name(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => "529",
+        Dialect::Gemini => "overloaded",
+    }
 }
 
 pub(super) fn p09(_: Dialect) -> Vec<Variant> {
@@ -56,14 +65,15 @@ pub fn p20(delay: Duration) -> Behaviour {
     Behaviour::healthy().delayed(delay)
 }
 
-/// The head at once, `: ping` every so often, content only after `until`.
+/// The head at once, an event without content every so often, content only after `until`.
 #[must_use]
-pub fn p21(every: Duration, until: Duration) -> Behaviour {
+pub fn p21(dialect: Dialect, every: Duration, until: Duration) -> Behaviour {
+    let ping = dialect.ping();
     Behaviour::from(Healthy {
         form: Form::Stream,
         ..Healthy::default()
     })
-    .edit(edit::pings(every, until, b": ping\n\n"))
+    .edit(edit::pings(every, until, ping))
 }
 
 /// All times of a usual provider, this many times over.

@@ -5,19 +5,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::fault::{Variant, variant};
-use crate::http1;
+use crate::http1::{self, Fields};
 use crate::mock::{Behaviour, Dialect, short_duration};
 
 fn limited(dialect: Dialect) -> Behaviour {
     let kind = match dialect {
-        Dialect::OpenAi => "rate_limit_exceeded",
+        Dialect::OpenAi | Dialect::Responses => "rate_limit_exceeded",
+        Dialect::Gemini => return dialect.error(429, "rate limit reached"),
         Dialect::Anthropic => "rate_limit_error",
     };
-    Behaviour::status(429).json(&dialect.error_body(
-        kind,
-        Some("rate_limit_exceeded"),
-        "rate limit reached",
-    ))
+    dialect.error_of(429, kind, Some("rate_limit_exceeded"), "rate limit reached")
 }
 
 /// 429 with `retry-after` in whole seconds.
@@ -56,19 +53,43 @@ pub(super) fn p04(dialect: Dialect) -> Vec<Variant> {
     ]
 }
 
-/// A healthy answer that says how much is left.
-pub(in crate::fault) fn remaining(dialect: Dialect, left: u64, reset: Duration) -> Behaviour {
-    let healthy = Behaviour::healthy();
+/// What says how much is left, told now; `None` where the dialect tells no limits.
+pub(in crate::fault) fn remaining_fields(
+    dialect: Dialect,
+    left: u64,
+    reset: Duration,
+) -> Option<Fields> {
+    let field = |name: &str, value: String| (name.to_owned(), value);
     match dialect {
-        Dialect::OpenAi => healthy
-            .header("x-ratelimit-remaining-requests", left.to_string())
-            .header("x-ratelimit-reset-requests", short_duration(reset)),
-        Dialect::Anthropic => Behaviour::choose(move |_| {
-            Behaviour::healthy()
-                .header("anthropic-ratelimit-requests-remaining", left.to_string())
-                .header("anthropic-ratelimit-requests-reset", at(reset))
-        }),
+        Dialect::OpenAi | Dialect::Responses => Some(vec![
+            field("x-ratelimit-remaining-requests", left.to_string()),
+            field("x-ratelimit-reset-requests", short_duration(reset)),
+        ]),
+        Dialect::Anthropic => Some(vec![
+            field("anthropic-ratelimit-requests-remaining", left.to_string()),
+            field("anthropic-ratelimit-requests-reset", at(reset)),
+        ]),
+        Dialect::Gemini => None,
     }
+}
+
+/// A healthy answer that says how much is left; `None` where the dialect tells no limits.
+pub(in crate::fault) fn remaining(
+    dialect: Dialect,
+    left: u64,
+    reset: Duration,
+) -> Option<Behaviour> {
+    remaining_fields(dialect, left, reset)?;
+    Some(Behaviour::choose(move |_| {
+        let fields = remaining_fields(dialect, left, reset).unwrap_or_default();
+        healthy_with(fields)
+    }))
+}
+
+/// A healthy answer with these fields.
+pub(in crate::fault) fn healthy_with(fields: Fields) -> Behaviour {
+    let put = |healthy: Behaviour, (name, value): (String, String)| healthy.header(&name, value);
+    fields.into_iter().fold(Behaviour::healthy(), put)
 }
 
 /// The moment that long from now; to be called when the request comes.
@@ -78,15 +99,18 @@ fn at(wait: Duration) -> String {
     )
 }
 
-/// 200 with no tokens left until `reset`.
+/// 200 with no tokens left until `reset`; `None` where the dialect tells no limits.
 #[must_use]
-pub fn p05(dialect: Dialect, reset: Duration) -> Behaviour {
+pub fn p05(dialect: Dialect, reset: Duration) -> Option<Behaviour> {
     match dialect {
-        Dialect::OpenAi => Behaviour::healthy()
-            .header("x-ratelimit-limit-tokens", "30000")
-            .header("x-ratelimit-remaining-tokens", "0")
-            .header("x-ratelimit-reset-tokens", short_duration(reset)),
-        Dialect::Anthropic => p06_of("tokens", reset),
+        Dialect::OpenAi | Dialect::Responses => Some(
+            Behaviour::healthy()
+                .header("x-ratelimit-limit-tokens", "30000")
+                .header("x-ratelimit-remaining-tokens", "0")
+                .header("x-ratelimit-reset-tokens", short_duration(reset)),
+        ),
+        Dialect::Anthropic => Some(p06_of("tokens", reset)),
+        Dialect::Gemini => None,
     }
 }
 
@@ -101,7 +125,7 @@ fn p06_of(what: &'static str, reset: Duration) -> Behaviour {
 
 pub(super) fn p06(dialect: Dialect) -> Vec<Variant> {
     match dialect {
-        Dialect::OpenAi => Vec::new(),
+        Dialect::OpenAi | Dialect::Responses | Dialect::Gemini => Vec::new(),
         Dialect::Anthropic => vec![
             variant(
                 "output_tokens",

@@ -10,9 +10,9 @@ use std::time::Duration;
 pub use content::p28;
 use content::{LOGIN, p13, p14, p15, p17, p23, p24, p25, p29};
 use framing::{p18, p19, p31, p32, p33};
-use health::p09;
+use health::{overloaded_name, p09};
 pub use health::{p08, p10, p11, p12, p20, p21, p22, p27, p34};
-pub(super) use limits::remaining;
+pub(super) use limits::{healthy_with, remaining, remaining_fields};
 pub use limits::{p01, p03, p05};
 use limits::{p02, p04, p06, p07};
 
@@ -36,13 +36,16 @@ pub(super) const ROWS: &[Row] = &[
     ),
     answer("P04", "absurd pushback", p04),
     answer("P05", "limits told on 200", |dialect| {
-        vec![variant("tokens", p05(dialect, Duration::from_secs(360)))]
+        let told = p05(dialect, Duration::from_secs(360));
+        told.map(|told| variant("tokens", told))
+            .into_iter()
+            .collect()
     }),
     answer("P06", "Anthropic's limits told on 200", p06),
     answer("P07", "limit in the body only", p07),
     answer("P08", "overloaded", |dialect| {
         vec![
-            variant("529", p08(dialect)),
+            variant(overloaded_name(dialect), p08(dialect)),
             variant("503", Behaviour::status(503)),
         ]
     }),
@@ -74,11 +77,9 @@ pub(super) const ROWS: &[Row] = &[
     answer("P20", "slow head", |_| {
         vec![variant("45s", p20(Duration::from_secs(45)))]
     }),
-    answer("P21", "pings only", |_| {
-        vec![variant(
-            "60s",
-            p21(Duration::from_secs(5), Duration::from_secs(60)),
-        )]
+    answer("P21", "pings only", |dialect| {
+        let (every, until) = (Duration::from_secs(5), Duration::from_secs(60));
+        vec![variant("60s", p21(dialect, every, until))]
     }),
     answer("P22", "brown-out", |_| vec![variant("ten_times", p22(10))]),
     answer("P23", "model gone", p23),
@@ -92,8 +93,12 @@ pub(super) const ROWS: &[Row] = &[
     answer("P27", "poison request", |dialect| {
         vec![variant("marker", p27(dialect, "[[poison]]"))]
     }),
-    answer("P28", "model swapped", |_| {
-        vec![variant("other", p28("another-model"))]
+    answer("P28", "model swapped", |dialect| {
+        let swapped = p28(dialect, "another-model");
+        swapped
+            .map(|swapped| variant("other", swapped))
+            .into_iter()
+            .collect()
     }),
     answer("P29", "usage wrong", p29),
     answer("P30", "redirect", |_| {

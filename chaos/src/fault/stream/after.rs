@@ -5,12 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::before::stream;
+use super::before::{last_kind, stream};
 use crate::fault::{Variant, variant};
 use crate::http1::chunk;
 use crate::mock::{
-    Behaviour, Calls, Dialect, Draft, Edit, Ending, Event, Form, Healthy, Kind, Part, Payload,
-    Step, Weather, Words, edit, head,
+    Behaviour, Calls, Dialect, Draft, Edit, Ending, Event, Form, Framing, Healthy, Kind, Part,
+    Payload, Step, Weather, Words, edit, head, sample_bytes, sample_events,
 };
 
 /// A hundred words, a millisecond apart: long enough to be cut in the middle.
@@ -54,7 +54,7 @@ pub fn s10(content: usize) -> Behaviour {
 }
 
 pub(super) fn s11(dialect: Dialect) -> Vec<Variant> {
-    let inserted = |event: String| {
+    let inserted = |event: Bytes| {
         long()
             .edit(edit::cut_after(20, Ending::Whole))
             .edit(edit::append(event))
@@ -69,9 +69,24 @@ pub(super) fn s11(dialect: Dialect) -> Vec<Variant> {
             inserted(dialect.error_event("server_error", "the server had an error")),
         ),
     ];
-    if dialect == Dialect::OpenAi {
-        let finish = edit::replace("/choices/0/finish_reason", json!("error"));
-        variants.push(variant("finish_reason", long().edit(finish)));
+    match dialect {
+        Dialect::OpenAi => {
+            let finish = edit::replace("/choices/0/finish_reason", json!("error"));
+            variants.push(variant("finish_reason", long().edit(finish)));
+        }
+        Dialect::Responses => {
+            let framed = |name: &str, data: &Value| {
+                inserted(Framing::Sse.wrap(Some(name), data.to_string().as_bytes()))
+            };
+            let flat = json!({"type": "error", "code": "server_error", "message": "the server had an error",
+                "param": null, "sequence_number": 24});
+            let failed = json!({"type": "response.failed", "sequence_number": 24, "response": {"id": "resp_failed",
+                "object": "response", "status": "failed", "output": [], "usage": null,
+                "error": {"code": "server_error", "message": "the server had an error"}}});
+            variants.push(variant("flat", framed("error", &flat)));
+            variants.push(variant("failed", framed("response.failed", &failed)));
+        }
+        Dialect::Anthropic | Dialect::Gemini => {}
     }
     variants
 }
@@ -82,10 +97,20 @@ pub fn s12(content: usize, bytes: &'static [u8]) -> Behaviour {
     long().edit(edit::replace_content(content, bytes))
 }
 
+/// The fiftieth content event with a broken payload in a good frame, and whatever can be wrong with the frame.
+pub(super) fn s12_forms(dialect: Dialect) -> Vec<Variant> {
+    let broken = |bytes: Bytes| long().edit(edit::replace_content(50, bytes));
+    let framing = dialect.framing();
+    vec![
+        variant("json", broken(framing.wrap(None, br#"{"choices":[{"del"#))),
+        variant("utf8", broken(framing.wrap(None, b"{\"x\":\"\xC3\x28\"}"))),
+    ]
+}
+
 pub(super) fn s13(dialect: Dialect) -> Vec<Variant> {
-    let index = match dialect {
-        Dialect::OpenAi => "/choices/0/index",
-        Dialect::Anthropic => "/index",
+    let doubled = variant("doubled", stream().edit(edit::double_content(5)));
+    let Some(index) = dialect.places().index else {
+        return vec![doubled];
     };
     let from_nowhere = Edit::new(move |draft: &mut Draft| {
         let Some(events) = draft.events() else { return };
@@ -102,146 +127,114 @@ pub(super) fn s13(dialect: Dialect) -> Vec<Variant> {
             *found = json!(7);
         }
     });
-    vec![
-        variant("doubled", stream().edit(edit::double_content(5))),
-        variant("index_from_nowhere", stream().edit(from_nowhere)),
-    ]
+    let from_nowhere = variant("index_from_nowhere", stream().edit(from_nowhere));
+    vec![doubled, from_nowhere]
 }
 
 pub(super) fn s14(dialect: Dialect) -> Vec<Variant> {
-    let late = match dialect {
-        Dialect::OpenAi => {
-            "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\" late\"},\"finish_reason\":null}]}\n\n"
-        }
-        Dialect::Anthropic => {
-            "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" late\"}}\n\n"
-        }
-    };
-    let usage = match dialect {
-        Dialect::OpenAi => Kind::Usage,
-        Dialect::Anthropic => Kind::Finish,
-    };
-    vec![
+    let late = sample_bytes(dialect, Some(" late"), Kind::Content);
+    let last = last_kind(dialect);
+    let mut variants = vec![
         variant(
             "no_terminal",
             stream()
-                .edit(edit::without(Kind::Terminal))
+                .edit(edit::without(last))
                 .edit(edit::ending(Ending::Fin)),
         ),
-        variant(
-            "no_terminal_clean",
-            stream().edit(edit::without(Kind::Terminal)),
-        ),
-        variant("no_finish", stream().edit(edit::without(Kind::Finish))),
-        variant("finish_twice", stream().edit(edit::twice(Kind::Finish))),
-        variant("usage_twice", stream().edit(edit::twice(usage))),
+        variant("no_terminal_clean", stream().edit(edit::without(last))),
         variant("after_terminal", stream().edit(edit::append(late))),
-    ]
-}
-
-pub(super) fn s16(dialect: Dialect) -> Vec<Variant> {
-    let each = |change: fn(&[u8]) -> Vec<u8>| stream().edit(edit::rewrite(change));
-    let mut variants = vec![
-        variant("cr", each(|event| swap(event, b"\n", b"\r"))),
-        variant("crlf", each(|event| swap(event, b"\n", b"\r\n"))),
-        variant(
-            "no_space",
-            each(|event| swap(&swap(event, b"data: ", b"data:"), b"event: ", b"event:")),
-        ),
-        variant(
-            "multi_line",
-            each(|event| swap(event, b",\"", b",\ndata: \"")),
-        ),
-        variant("bom", stream().edit(edit::prepend(&b"\xEF\xBB\xBF"[..]))),
-        variant(
-            "id_and_retry",
-            each(|event| [b"id: 1\nretry: 10\n", event].concat()),
-        ),
-        variant(
-            "comments",
-            each(|event| [b": PROCESSING\n\n", event].concat()),
-        ),
     ];
-    let ping = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
-    variants.push(match dialect {
-        Dialect::OpenAi => {
-            let filter = "data: {\"id\":\"\",\"object\":\"\",\"created\":0,\"model\":\"\",\"choices\":[],\"prompt_filter_results\":[{\"prompt_index\":0}]}\n\n";
-            variant("no_choices", stream().edit(edit::prepend(filter)))
+    let twice = |kind: Kind| stream().edit(edit::twice(kind));
+    match dialect {
+        Dialect::OpenAi | Dialect::Anthropic => variants.extend([
+            variant("no_finish", stream().edit(edit::without(Kind::Finish))),
+            variant("finish_twice", twice(Kind::Finish)),
+            variant("usage_twice", twice(dialect.places().usage_in)),
+        ]),
+        Dialect::Responses | Dialect::Gemini => {
+            variants.push(variant("terminal_twice", twice(last)));
         }
-        Dialect::Anthropic => variant("pings", stream().edit(edit::insert_after(0, ping)).edit(edit::insert_after(3, ping))),
-    });
+    }
     variants
 }
 
-/// Every `needle` becomes `with`.
-fn swap(event: &[u8], needle: &[u8], with: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(event.len());
-    let mut rest = event;
-    while let Some(place) = memchr::memmem::find(rest, needle) {
-        let (front, back) = rest.split_at(place);
-        out.extend_from_slice(front);
-        out.extend_from_slice(with);
-        rest = back.get(needle.len()..).unwrap_or_default();
-    }
-    out.extend_from_slice(rest);
-    out
-}
-
-/// One tool call that says it is finished while the second half of its arguments never came.
-pub(super) fn s17(dialect: Dialect) -> Behaviour {
+/// A tool call that says it is finished while the second half of its arguments never came.
+pub(super) fn s17(dialect: Dialect) -> Vec<Variant> {
     let calling = Healthy {
         form: Form::Stream,
         calls: Calls::Exactly(1),
         ..Healthy::default()
     };
-    let last_fragment = match dialect {
-        Dialect::OpenAi => 3,
-        Dialect::Anthropic => 2,
+    let cut = |last_fragment: usize| {
+        let lost = edit::without_content(last_fragment);
+        Behaviour::from(calling.clone()).edit(lost)
     };
-    Behaviour::from(calling).edit(Edit::new(move |draft: &mut Draft| {
-        let at = draft
-            .behind_content(last_fragment)
-            .and_then(|behind| behind.checked_sub(1));
-        if let (Some(at), Some(events)) = (at, draft.events()) {
-            events.remove(at);
+    let halved = match dialect {
+        Dialect::OpenAi => cut(3),
+        Dialect::Anthropic => cut(2),
+        Dialect::Responses => cut(2).edit(half_repeated()),
+        // Calls come whole; a broken one is told by its reason.
+        Dialect::Gemini => return vec![variant("malformed", malformed_call())],
+    };
+    vec![variant("arguments", halved)]
+}
+
+/// Nothing but the reason why a call never came.
+fn malformed_call() -> Behaviour {
+    stream()
+        .edit(edit::without(Kind::Content))
+        .edit(edit::replace(
+            "/candidates/0/finishReason",
+            json!("MALFORMED_FUNCTION_CALL"),
+        ))
+}
+
+/// What the closing events of a Responses stream repeat is cut to what the deltas said.
+fn half_repeated() -> Edit {
+    Edit::new(|draft: &mut Draft| {
+        let documents = draft.documents();
+        let delta = documents.iter().find_map(|data| {
+            let is_delta = data.get("type")? == "response.function_call_arguments.delta";
+            is_delta.then(|| data.get("delta").cloned()).flatten()
+        });
+        let Some(half) = delta else { return };
+        for document in documents {
+            for place in [
+                "/arguments",
+                "/item/arguments",
+                "/response/output/0/arguments",
+            ] {
+                let whole = document.pointer_mut(place);
+                if let Some(whole) = whole.filter(|whole| **whole != json!("")) {
+                    *whole = half.clone();
+                }
+            }
         }
-    }))
+    })
 }
 
 /// The same content event this many times a second (in bursts, each millisecond or more), without end.
 #[must_use]
 pub fn s18(dialect: Dialect, per_second: u32) -> Behaviour {
-    let event = match dialect {
-        Dialect::OpenAi => Event::json(Kind::Content, None, openai_delta("again and again ")),
-        Dialect::Anthropic => Event::json(
-            Kind::Content,
-            Some("content_block_delta"),
-            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "again and again "}}),
-        ),
-    };
-    let repeated: Bytes = chunk(&event.render());
+    let repeats = "again and again ";
+    let event = sample_bytes(dialect, Some(repeats), Kind::Content);
+    let repeated: Bytes = chunk(&event);
     let per_burst = per_second.div_ceil(1000).max(1);
     let gap = Duration::from_secs(1).saturating_mul(per_burst) / per_second.max(1);
-    let opening = match dialect {
-        Dialect::OpenAi => Vec::new(),
-        Dialect::Anthropic => vec![
-            json!({"type": "message_start", "message": {"id": "msg_run", "type": "message", "role": "assistant", "model": "mock-model",
-                "content": [], "stop_reason": null, "stop_sequence": null, "usage": {"input_tokens": 1, "output_tokens": 1}}}),
-            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
-        ],
-    };
+    let events = sample_events(dialect, Some(repeats)).into_iter();
+    let opening = events.take_while(|event| event.kind != Kind::Content);
     let fields = vec![
-        ("content-type".to_owned(), "text/event-stream".to_owned()),
+        (
+            "content-type".to_owned(),
+            dialect.framing().content_type().to_owned(),
+        ),
         ("transfer-encoding".to_owned(), "chunked".to_owned()),
     ];
     let mut steps = vec![Step::Send {
         bytes: head(200, &fields),
         part: Part::Head,
     }];
-    steps.extend(opening.into_iter().map(|data| {
-        let name = data.get("type").and_then(Value::as_str).unwrap_or_default();
-        Step::raw(chunk(format!("event: {name}\ndata: {data}\n\n").as_bytes()))
-    }));
+    steps.extend(opening.map(|event| Step::raw(chunk(&event.render()))));
     steps.push(Step::Repeat {
         bytes: repeated,
         per_burst,
@@ -251,15 +244,12 @@ pub fn s18(dialect: Dialect, per_second: u32) -> Behaviour {
     Behaviour::steps(steps)
 }
 
-fn openai_delta(text: &str) -> Value {
-    json!({"id": "chatcmpl-run", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "mock-model",
-        "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]})
-}
-
 /// Three choices, of which the last never finishes.
 pub(super) fn s19(dialect: Dialect) -> Vec<Variant> {
-    if dialect == Dialect::Anthropic {
-        return Vec::new();
+    match dialect {
+        Dialect::OpenAi => {}
+        Dialect::Gemini => return s19_gemini(),
+        Dialect::Anthropic | Dialect::Responses => return Vec::new(),
     }
     let three = Healthy {
         form: Form::Stream,
@@ -272,6 +262,20 @@ pub(super) fn s19(dialect: Dialect) -> Vec<Variant> {
             events.remove(last);
         }
     });
+    vec![variant(
+        "one_of_three",
+        Behaviour::from(three).edit(unfinished),
+    )]
+}
+
+/// All candidates end in one chunk, so the last loses its reason there.
+fn s19_gemini() -> Vec<Variant> {
+    let three = Healthy {
+        form: Form::Stream,
+        choices: Some(3),
+        ..Healthy::default()
+    };
+    let unfinished = edit::remove("/candidates/2", "finishReason");
     vec![variant(
         "one_of_three",
         Behaviour::from(three).edit(unfinished),

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::fault::{Variant, p08, variant};
-use crate::mock::{Behaviour, Dialect, Ending, Event, Form, Healthy, Kind, Weather, edit};
+use crate::mock::{
+    Behaviour, Dialect, Ending, Event, Form, Healthy, Kind, Weather, edit, sample_bytes,
+};
 
 pub(super) fn stream() -> Behaviour {
     Healthy {
@@ -14,11 +18,13 @@ pub(super) fn stream() -> Behaviour {
 }
 
 pub(super) fn s01(dialect: Dialect) -> Vec<Variant> {
-    let only = |event: String| stream().edit(edit::only(vec![Event::raw(Kind::Noise, event)]));
+    let only = |event: Bytes| stream().edit(edit::only(vec![Event::raw(Kind::Noise, event)]));
     let limited = match dialect {
-        Dialect::OpenAi => "rate_limit_exceeded",
+        Dialect::OpenAi | Dialect::Responses => "rate_limit_exceeded",
         Dialect::Anthropic => "rate_limit_error",
+        Dialect::Gemini => "RESOURCE_EXHAUSTED",
     };
+    let data_only = r#"{"error":{"message":"Provider returned error","code":502}}"#;
     vec![
         variant(
             "overloaded",
@@ -30,10 +36,7 @@ pub(super) fn s01(dialect: Dialect) -> Vec<Variant> {
         ),
         variant(
             "data_only",
-            only(
-                "data: {\"error\":{\"message\":\"Provider returned error\",\"code\":502}}\n\n"
-                    .to_owned(),
-            ),
+            only(dialect.framing().wrap(None, data_only.as_bytes())),
         ),
     ]
 }
@@ -44,11 +47,16 @@ pub fn s02() -> Behaviour {
     stream().edit(edit::cut_after(0, Ending::Hold))
 }
 
+/// The kind of event that ends a stream for good.
+pub(super) fn last_kind(dialect: Dialect) -> Kind {
+    match dialect {
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => Kind::Terminal,
+        Dialect::Gemini => Kind::Finish,
+    }
+}
+
 pub(super) fn s03(dialect: Dialect) -> Vec<Variant> {
-    let terminal = match dialect {
-        Dialect::OpenAi => "data: [DONE]\n\n",
-        Dialect::Anthropic => "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
-    };
+    let terminal = sample_bytes(dialect, None, last_kind(dialect));
     vec![
         variant(
             "fin_after_head",
@@ -67,6 +75,13 @@ pub(super) fn s03(dialect: Dialect) -> Vec<Variant> {
             stream().edit(edit::only_head(Ending::Reset)),
         ),
     ]
+}
+
+/// Half of the first event's payload, well framed.
+pub(super) fn s04(dialect: Dialect) -> Vec<Variant> {
+    let half = dialect.framing().wrap(None, b"{\"choi");
+    let only = edit::only(vec![Event::raw(Kind::Content, half)]);
+    vec![variant("half", stream().edit(only))]
 }
 
 /// The error of an overloaded provider, this late; the other racer is healthy.

@@ -2,16 +2,18 @@
 
 mod after;
 mod before;
+mod grammar;
 
 use std::time::Duration;
 
-use after::{long, s11, s13, s14, s16, s17, s19, said};
+use after::{long, s11, s12_forms, s13, s14, s17, s19, said};
 pub use after::{s08, s09, s10, s12, s18, s21};
-use before::{s01, s03, stream};
+use before::{s01, s03, s04, stream};
 pub use before::{s02, s05, s06};
+use grammar::s16;
 
 use super::{Row, answer, variant};
-use crate::mock::{Ending, Event, Kind, edit};
+use crate::mock::{Ending, edit};
 
 pub(super) const ROWS: &[Row] = &[
     answer("S01", "error as the first event", s01),
@@ -19,15 +21,7 @@ pub(super) const ROWS: &[Row] = &[
         vec![variant("role", s02())]
     }),
     answer("S03", "empty end", s03),
-    answer("S04", "first chunk broken", |_| {
-        vec![variant(
-            "half",
-            stream().edit(edit::only(vec![Event::raw(
-                Kind::Content,
-                "data: {\"choi\n\n",
-            )])),
-        )]
-    }),
+    answer("S04", "first chunk broken", s04),
     answer("S05", "a racer dies before its content", |dialect| {
         vec![variant("100ms", s05(dialect, Duration::from_millis(100)))]
     }),
@@ -56,12 +50,7 @@ pub(super) const ROWS: &[Row] = &[
         ]
     }),
     answer("S11", "error in the middle", s11),
-    answer("S12", "bad chunk in the middle", |_| {
-        vec![
-            variant("json", s12(50, b"data: {\"choices\":[{\"del\n\n")),
-            variant("utf8", s12(50, b"data: {\"x\":\"\xC3\x28\"}\n\n")),
-        ]
-    }),
+    answer("S12", "bad chunk in the middle", s12_forms),
     answer("S13", "duplicate, disorder", s13),
     answer("S14", "variants of the end", s14),
     answer("S15", "lingering after the terminal event", |_| {
@@ -74,9 +63,7 @@ pub(super) const ROWS: &[Row] = &[
         ]
     }),
     answer("S16", "grammar and events without content", s16),
-    answer("S17", "tool call cut", |dialect| {
-        vec![variant("arguments", s17(dialect))]
-    }),
+    answer("S17", "tool call cut", s17),
     answer("S18", "firehose, runaway", |dialect| {
         vec![
             variant("firehose", s18(dialect, 10_000)),

@@ -142,19 +142,15 @@ async fn k08_tokens_are_short_lived_slow_or_refused() {
 
 #[tokio::test]
 async fn k10_the_limit_shrinks_with_the_second_answer() {
-    let mock = showing("K10", OpenAi).await;
-    assert_eq!(
-        ask(&mock)
-            .await
-            .unwrap()
-            .header("x-ratelimit-limit-requests"),
-        Some("500")
-    );
-    assert_eq!(
-        ask(&mock)
-            .await
-            .unwrap()
-            .header("x-ratelimit-limit-requests"),
-        Some("50")
-    );
+    let fields = [
+        (OpenAi, "x-ratelimit-limit-requests"),
+        (Anthropic, "anthropic-ratelimit-requests-limit"),
+        (Dialect::Responses, "x-ratelimit-limit-requests"),
+    ];
+    for (dialect, field) in fields {
+        let mock = showing("K10", dialect).await;
+        for limit in ["500", "50"] {
+            assert_eq!(ask(&mock).await.unwrap().header(field), Some(limit));
+        }
+    }
 }

@@ -131,7 +131,7 @@ fn every_row_of_the_four_sections_is_in_the_table_once() {
 #[test]
 fn every_variant_is_found_by_its_name_and_names_are_distinct() {
     for row in rows() {
-        for dialect in BOTH {
+        for dialect in Dialect::ALL {
             let names: Vec<&str> = variants(row.number, dialect)
                 .iter()
                 .map(|variant| variant.name)
@@ -150,7 +150,7 @@ fn every_variant_is_found_by_its_name_and_names_are_distinct() {
                 row.number
             );
         }
-        let somewhere = BOTH
+        let somewhere = Dialect::ALL
             .iter()
             .any(|dialect| !variants(row.number, *dialect).is_empty());
         assert!(

@@ -366,7 +366,11 @@ async fn p21_pings_come_first_and_content_much_later() {
     let mock = MockProvider::start(MockOptions::default()).await.unwrap();
     // The head is early however slow the weather is.
     mock.weather(crate::mock::Weather::default().first_content(Duration::from_millis(400)));
-    mock.set(p21(Duration::from_millis(40), Duration::from_millis(210)));
+    mock.set(p21(
+        OpenAi,
+        Duration::from_millis(40),
+        Duration::from_millis(210),
+    ));
     let stream = stream_of(&mock).await;
     assert_eq!(stream.comments, ["ping"; 5]);
     assert!(

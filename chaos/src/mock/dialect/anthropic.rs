@@ -7,6 +7,20 @@ use serde_json::{Value, json};
 use super::super::asked::Asked;
 use super::super::draft::{Body, Document, Draft, Event, Kind};
 use super::super::plan::{Plan, halves};
+use super::places::{Blank, Places};
+
+pub(super) const PLACES: Places = Places {
+    usage: &[("", "usage"), ("/message", "usage")],
+    tokens: &["/usage/input_tokens", "/usage/output_tokens"],
+    total: &[],
+    usage_in: Kind::Finish,
+    index: Some("/index"),
+    model: &["/model", "/message/model"],
+    blanks: &[
+        Blank::new("no_content", "/content", "[]"),
+        Blank::new("null_content", "/content", "null"),
+    ],
+};
 
 pub(super) fn sample_request(prompt: &str, stream: bool) -> Value {
     json!({"model": "mock-model", "max_tokens": 1024, "stream": stream,

@@ -1,40 +1,95 @@
 //! The provider formats a mock speaks: healthy answers and errors, each in its dialect.
 
 mod anthropic;
+mod embeddings;
+pub(super) mod gemini;
 mod openai;
+mod places;
+mod responses;
+#[cfg(test)]
+mod tests;
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use serde_json::Value;
+
+pub(crate) use places::Places;
 
 use super::asked::Asked;
 use super::behaviour::Behaviour;
-use super::draft::Draft;
+use super::draft::{Body, Document, Draft};
+use super::framing::Framing;
+use super::log::Reported;
 use super::plan::Plan;
+use super::wish::Wish;
 
 /// A provider's wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Dialect {
+    /// Chat completions.
     #[default]
     OpenAi,
+    /// Messages.
     Anthropic,
+    /// `OpenAI`'s `/v1/responses`.
+    Responses,
+    /// `generateContent`, with the model in the path.
+    Gemini,
 }
 
+/// What it is called, and where it is spoken.
 impl Dialect {
-    /// `openai` or `anthropic`.
+    pub const ALL: [Self; 4] = [Self::OpenAi, Self::Anthropic, Self::Responses, Self::Gemini];
+
+    /// As the command line, scenarios and the gateway's configuration write it.
     #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        match name {
-            "openai" => Some(Self::OpenAi),
-            "anthropic" => Some(Self::Anthropic),
-            _ => None,
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Responses => "openai-responses",
+            Self::Gemini => "gemini",
         }
     }
 
-    /// Where generations are posted to, below the base URL's host.
+    /// The dialect of that name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dialect| dialect.name() == name)
+    }
+
+    /// Where whole generations are posted to, below the base URL's host.
     #[must_use]
     pub fn path(self) -> &'static str {
+        self.path_of(false)
+    }
+
+    /// Where generations are posted to, whole or streamed: some dialects have a path for each.
+    #[must_use]
+    pub fn path_of(self, stream: bool) -> &'static str {
+        match (self, stream) {
+            (Self::OpenAi, _) => "/v1/chat/completions",
+            (Self::Anthropic, _) => "/v1/messages",
+            (Self::Responses, _) => "/v1/responses",
+            (Self::Gemini, false) => "/v1beta/models/mock-model:generateContent",
+            (Self::Gemini, true) => "/v1beta/models/mock-model:streamGenerateContent?alt=sse",
+        }
+    }
+
+    /// The path an SDK has in its base URL.
+    pub(super) fn base_path(self) -> &'static str {
         match self {
-            Self::OpenAi => "/v1/chat/completions",
-            Self::Anthropic => "/v1/messages",
+            Self::OpenAi | Self::Responses => "/v1",
+            Self::Anthropic | Self::Gemini => "",
+        }
+    }
+
+    /// How the events of its streams lie in the body.
+    #[must_use]
+    pub fn framing(self) -> Framing {
+        match self {
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini => Framing::Sse,
         }
     }
 
@@ -44,6 +99,8 @@ impl Dialect {
         match self {
             Self::OpenAi => openai::sample_request(prompt, stream),
             Self::Anthropic => anthropic::sample_request(prompt, stream),
+            Self::Responses => responses::sample_request(prompt, stream),
+            Self::Gemini => gemini::sample_request(prompt),
         }
     }
 
@@ -52,7 +109,8 @@ impl Dialect {
     pub fn sample_headers(self, key: &str) -> Vec<(String, String)> {
         let pair = |name: &str, value: String| (name.to_owned(), value);
         match self {
-            Self::OpenAi => vec![pair("authorization", format!("Bearer {key}"))],
+            Self::OpenAi | Self::Responses => vec![pair("authorization", format!("Bearer {key}"))],
+            Self::Gemini => vec![pair("x-goog-api-key", key.to_owned())],
             Self::Anthropic => {
                 vec![
                     pair("x-api-key", key.to_owned()),
@@ -62,72 +120,196 @@ impl Dialect {
         }
     }
 
-    /// The body of an error. `kind` is the type, `code` only exists in `OpenAI`'s.
-    #[must_use]
-    pub fn error_body(self, kind: &str, code: Option<&str>, message: &str) -> Value {
-        match self {
-            Self::OpenAi => openai::error_body(kind, code, message),
-            Self::Anthropic => anthropic::error_body(kind, message),
-        }
-    }
-
-    /// An error answer with the type (and code) this dialect uses for the status.
-    #[must_use]
-    pub fn error(self, status: u16, message: &str) -> Behaviour {
-        let (kind, code) = match self {
-            Self::OpenAi => openai::error_kind(status),
-            Self::Anthropic => (anthropic::error_kind(status), None),
-        };
-        Behaviour::status(status).json(&self.error_body(kind, code, message))
-    }
-
-    /// The error as an event of a stream that has already begun.
-    #[must_use]
-    pub fn error_event(self, kind: &str, message: &str) -> String {
-        let body = self.error_body(kind, Some(kind), message);
-        match self {
-            Self::OpenAi => format!("data: {body}\n\n"),
-            Self::Anthropic => format!("event: error\ndata: {body}\n\n"),
-        }
-    }
-
     /// Joins the text of an answer's documents: one JSON body, or the data of each stream event.
     #[must_use]
     pub fn text_of(self, documents: &[Value]) -> String {
         let piece = |document: &Value| match self {
             Self::OpenAi => openai::text_of(document),
             Self::Anthropic => anthropic::text_of(document),
+            Self::Responses => responses::text_of(document),
+            Self::Gemini => gemini::text_of(document),
         };
         documents.iter().map(piece).collect()
     }
 
+    /// Where faults find the parts of its answers.
+    pub(crate) fn places(self) -> &'static Places {
+        match self {
+            Self::OpenAi => &openai::PLACES,
+            Self::Anthropic => &anthropic::PLACES,
+            Self::Responses => &responses::PLACES,
+            Self::Gemini => &gemini::PLACES,
+        }
+    }
+}
+
+/// Its errors.
+impl Dialect {
+    /// The body of an error. `kind` is the type, `code` only exists in `OpenAI`'s.
+    #[must_use]
+    pub fn error_body(self, kind: &str, code: Option<&str>, message: &str) -> Value {
+        match self {
+            Self::OpenAi | Self::Responses => openai::error_body(kind, code, message),
+            Self::Anthropic => anthropic::error_body(kind, message),
+            Self::Gemini => gemini::error_body(kind, message),
+        }
+    }
+
+    /// An error answer of this kind, with the fields that go with it.
+    #[must_use]
+    pub fn error_of(self, status: u16, kind: &str, code: Option<&str>, message: &str) -> Behaviour {
+        Behaviour::status(status).json(&self.error_body(kind, code, message))
+    }
+
+    /// An error answer with the type (and code) this dialect uses for the status.
+    #[must_use]
+    pub fn error(self, status: u16, message: &str) -> Behaviour {
+        let (kind, code) = match self {
+            Self::OpenAi | Self::Responses => openai::error_kind(status),
+            Self::Anthropic => (anthropic::error_kind(status), None),
+            Self::Gemini => (gemini::error_kind(status), None),
+        };
+        self.error_of(status, kind, code, message)
+    }
+
+    /// What is answered to a key it does not know.
+    #[must_use]
+    pub fn wrong_key(self, message: &str) -> Behaviour {
+        match self {
+            Self::OpenAi | Self::Anthropic | Self::Responses => self.error(401, message),
+            Self::Gemini => Behaviour::status(400).json(&gemini::wrong_key(message)),
+        }
+    }
+
+    /// What is answered to a request without any key; `None` where the answer is that of a wrong one.
+    fn missing_key(self) -> Option<Behaviour> {
+        match self {
+            Self::OpenAi | Self::Anthropic | Self::Responses => None,
+            Self::Gemini => Some(self.error(
+                403,
+                "Method doesn't allow unregistered callers (callers without established identity).",
+            )),
+        }
+    }
+
+    /// What is answered beyond the limit, with the wait where this dialect tells it.
+    pub(super) fn limited(self, message: &str, wait: Duration) -> Behaviour {
+        match self {
+            Self::OpenAi | Self::Anthropic | Self::Responses => {
+                let seconds = wait.as_secs_f64().ceil();
+                let limited = self.error(429, message);
+                limited.header("retry-after", format!("{seconds}"))
+            }
+            Self::Gemini => Behaviour::status(429).json(&gemini::retry_info(message, wait)),
+        }
+    }
+
+    /// Bytes between two events that say the provider is still there, and nothing else.
+    #[must_use]
+    pub fn ping(self) -> Bytes {
+        match self {
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini => {
+                Bytes::from_static(b": ping\n\n")
+            }
+        }
+    }
+
+    /// The error as an event of a stream that has already begun.
+    #[must_use]
+    pub fn error_event(self, kind: &str, message: &str) -> Bytes {
+        let body = |code| self.error_body(kind, code, message).to_string();
+        match self {
+            Self::OpenAi => Framing::Sse.wrap(None, body(Some(kind)).as_bytes()),
+            Self::Anthropic => Framing::Sse.wrap(Some("error"), body(None).as_bytes()),
+            Self::Responses => {
+                let event = responses::error_event(kind, Some(kind), message);
+                Framing::Sse.wrap(Some("error"), event.to_string().as_bytes())
+            }
+            Self::Gemini => Framing::Sse.wrap(None, body(None).as_bytes()),
+        }
+    }
+}
+
+/// What the mock asks it.
+impl Dialect {
     pub(super) fn is_generation(self, path: &str) -> bool {
         match self {
             Self::OpenAi => path.ends_with("/chat/completions"),
             Self::Anthropic => path.ends_with("/messages"),
+            Self::Responses => path.ends_with("/responses"),
+            Self::Gemini => {
+                path.ends_with(":generateContent") || path.ends_with(":streamGenerateContent")
+            }
+        }
+    }
+
+    pub(super) fn is_embedding(self, path: &str) -> bool {
+        embeddings::is_path(self, path)
+    }
+
+    pub(super) fn is_models(self, path: &str) -> bool {
+        match self {
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini => {
+                path.ends_with("/models")
+            }
+        }
+    }
+
+    pub(super) fn models(self, names: &[String]) -> Value {
+        match self {
+            Self::OpenAi | Self::Responses => openai::models(names),
+            Self::Anthropic => anthropic::models(names),
+            Self::Gemini => gemini::models(names),
+        }
+    }
+
+    pub(super) fn wish(self, asked: &Asked) -> Wish {
+        match self {
+            Self::OpenAi | Self::Anthropic => Wish::of_chat(&asked.json),
+            Self::Responses => responses::wish(asked),
+            Self::Gemini => gemini::wish(asked),
         }
     }
 
     /// What a real provider would refuse in this request.
     pub(super) fn refuse(self, asked: &Asked) -> Option<Behaviour> {
-        let complaint = match self {
-            Self::OpenAi => openai::complaint(asked),
-            Self::Anthropic => anthropic::complaint(asked),
+        if asked.key().is_none()
+            && let Some(refusal) = self.missing_key()
+        {
+            return Some(refusal);
+        }
+        let complaint = if self.is_embedding(asked.bare_path()) {
+            embeddings::complaint(asked)
+        } else {
+            match self {
+                Self::OpenAi => openai::complaint(asked),
+                Self::Anthropic => anthropic::complaint(asked),
+                Self::Responses => responses::complaint(asked),
+                Self::Gemini => gemini::complaint(asked),
+            }
         };
         complaint.map(|complaint| self.error(400, &complaint))
-    }
-
-    pub(super) fn models(self, names: &[String]) -> Value {
-        match self {
-            Self::OpenAi => openai::models(names),
-            Self::Anthropic => anthropic::models(names),
-        }
     }
 
     pub(super) fn draft(self, plan: &Plan) -> Draft {
         match self {
             Self::OpenAi => openai::draft(plan),
             Self::Anthropic => anthropic::draft(plan),
+            Self::Responses => responses::draft(plan),
+            Self::Gemini => gemini::draft(plan),
         }
+    }
+
+    /// The healthy answer to a request for embeddings; it comes when a whole generation would.
+    pub(super) fn embeddings(self, asked: &Asked, plan: &Plan) -> (Draft, Reported) {
+        let (answer, input) = embeddings::answer(asked);
+        let fields = vec![("content-type".to_owned(), "application/json".to_owned())];
+        let body = Body::Document(Document::Json(answer));
+        let draft = Draft::healthy(
+            fields,
+            body,
+            plan.waits.head.saturating_add(plan.waits.first),
+        );
+        (draft, Reported { input, output: 0 })
     }
 }

@@ -5,6 +5,21 @@ use serde_json::{Value, json};
 use super::super::asked::Asked;
 use super::super::draft::{Body, Document, Draft, Event, Kind};
 use super::super::plan::{Plan, halves};
+use super::places::{Blank, Places};
+
+pub(super) const PLACES: Places = Places {
+    usage: &[("", "usage")],
+    tokens: &["/usage/prompt_tokens", "/usage/completion_tokens"],
+    total: &["/usage/total_tokens"],
+    usage_in: Kind::Usage,
+    index: Some("/choices/0/index"),
+    model: &["/model"],
+    blanks: &[
+        Blank::new("no_choices", "/choices", "[]"),
+        Blank::new("no_message", "/choices/0/message", "null"),
+        Blank::new("no_content", "/choices/0/message/content", "null"),
+    ],
+};
 
 pub(super) fn sample_request(prompt: &str, stream: bool) -> Value {
     json!({"model": "mock-model", "stream": stream, "messages": [{"role": "user", "content": prompt}]})
