@@ -30,7 +30,9 @@ impl Meter {
     pub fn of(usage: &Usage) -> Self {
         let mut input = usage.input.0;
         let audio_in = take(&mut input, usage.audio_input.0);
-        let cache_write_5m = take(&mut input, usage.cache_write.0);
+        let hour = usage.cache_write_hour.0.min(usage.cache_write.0);
+        let cache_write_1h = take(&mut input, hour);
+        let cache_write_5m = take(&mut input, usage.cache_write.0 - hour);
         let cached_input = take(&mut input, usage.cached_input.0);
         let mut output = usage.output.0;
         let audio_out = take(&mut output, usage.audio_output.0);
@@ -39,7 +41,7 @@ impl Meter {
             input,
             cached_input,
             cache_write_5m,
-            cache_write_1h: 0,
+            cache_write_1h,
             output,
             reasoning,
             audio_in,
@@ -102,14 +104,15 @@ mod tests {
     proptest! {
         #[test]
         fn a18_no_detail_makes_tokens_appear_or_vanish(
-            input: u64, output: u64, details: [u64; 5],
+            input: u64, output: u64, details: [u64; 6],
         ) {
-            let [cached, write, reasoning, audio_in, audio_out] = details;
+            let [cached, write, hour, reasoning, audio_in, audio_out] = details;
             let meter = Meter::of(&Usage {
                 input: Tokens(input),
                 output: Tokens(output),
                 cached_input: Tokens(cached),
                 cache_write: Tokens(write),
+                cache_write_hour: Tokens(hour),
                 reasoning: Tokens(reasoning),
                 audio_input: Tokens(audio_in),
                 audio_output: Tokens(audio_out),

@@ -52,10 +52,7 @@ pub fn provider(name: &str, mock: &MockProvider) -> String {
 
 /// What a configuration calls the dialect of a mock.
 pub fn name_of(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::OpenAi => "openai",
-        Dialect::Anthropic => "anthropic",
-    }
+    dialect.name()
 }
 
 pub fn provider_with(name: &str, mock: &MockProvider, keys: &[&str]) -> String {
