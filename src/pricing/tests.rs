@@ -163,6 +163,22 @@ mod embedded {
     }
 
     #[test]
+    fn every_model_of_a_preset_is_in_the_embedded_registry() {
+        let registry = Registry::embedded().unwrap();
+        let presets: toml::Table = include_str!("../../config/providers.toml").parse().unwrap();
+        let mut missing = Vec::new();
+        for (provider, preset) in &presets {
+            let models = preset.get("models").and_then(toml::Value::as_array);
+            for name in models.into_iter().flatten().filter_map(toml::Value::as_str) {
+                if registry.find(provider, name).is_none() {
+                    missing.push(format!("{provider}/{name}"));
+                }
+            }
+        }
+        assert_eq!(missing, [""; 0], "a preset without a price is refused");
+    }
+
+    #[test]
     fn every_retired_model_of_the_embedded_registry_has_somewhere_to_go() {
         let registry = Registry::embedded().unwrap();
         let end_of_time = day("9999-12-31");
