@@ -159,7 +159,7 @@ async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, operation: Operation
         Err(failure) => Err(failure),
     };
     match answered {
-        Ok((Served::Whole { body, told }, _)) => reply::whole(body, id, &told),
+        Ok((Served::Whole { body, told }, _)) => reply::whole(speaks, body, id, &told),
         Ok((Served::Stream { stream, told }, guard)) => {
             let speaker = reply::Speaker {
                 id,

@@ -90,7 +90,12 @@ fn answer(
         )
     });
     match pick(pools.into_iter().map(model).collect()) {
-        Some(value) => reply::whole(value.to_string().into(), id, &Told::default()),
+        Some(value) => reply::whole(
+            Dialect::Openai,
+            value.to_string().into(),
+            id,
+            &Told::default(),
+        ),
         None => {
             let told = Failure::new(
                 FailureKind::ModelNotFound,

@@ -38,7 +38,7 @@ pub(super) fn failure(speaks: Dialect, failure: &Failure, id: RequestId, told: &
         StatusCode::from_u16(failure.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    common(headers, id, told);
+    common(headers, speaks, id, told);
     let advice = match failure.kind.advice() {
         Advice::Retry => "true",
         Advice::GiveUp => "false",
@@ -52,8 +52,12 @@ pub(super) fn failure(speaks: Dialect, failure: &Failure, id: RequestId, told: &
     response
 }
 
-fn common(headers: &mut HeaderMap, id: RequestId, told: &Told) {
+fn common(headers: &mut HeaderMap, speaks: Dialect, id: RequestId, told: &Told) {
     if let Ok(value) = HeaderValue::from_str(id.text().as_str()) {
+        if speaks == Dialect::Anthropic {
+            // Where its SDKs look for it.
+            headers.insert(HeaderName::from_static("request-id"), value.clone());
+        }
         headers.insert(REQUEST_ID, value);
     }
     headers.insert(ATTEMPTS, HeaderValue::from(told.attempts));
@@ -83,11 +87,11 @@ fn common(headers: &mut HeaderMap, id: RequestId, told: &Told) {
     }
 }
 
-pub(super) fn whole(body: Bytes, id: RequestId, told: &Told) -> Response {
+pub(super) fn whole(speaks: Dialect, body: Bytes, id: RequestId, told: &Told) -> Response {
     let mut response = Response::new(Body::from(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    common(headers, id, told);
+    common(headers, speaks, id, told);
     response
 }
 
@@ -131,7 +135,7 @@ pub(super) fn stream(
         HeaderName::from_static("x-accel-buffering"),
         HeaderValue::from_static("no"),
     );
-    common(headers, id, told);
+    common(headers, speaks, id, told);
     response
 }
 
