@@ -18,7 +18,7 @@ pub(super) fn is_path(dialect: Dialect, path: &str) -> bool {
     match dialect {
         Dialect::OpenAi | Dialect::Responses => path.ends_with("/embeddings"),
         Dialect::Gemini => path.ends_with(":embedContent") || path.ends_with(":batchEmbedContents"),
-        Dialect::Anthropic => false,
+        Dialect::Anthropic | Dialect::Bedrock => false,
     }
 }
 
@@ -33,7 +33,7 @@ pub(super) fn complaint(asked: &Asked) -> Option<String> {
     let found = match asked.dialect {
         Dialect::OpenAi | Dialect::Responses => openai_inputs(&asked.json),
         Dialect::Gemini => gemini_inputs(asked),
-        Dialect::Anthropic => None,
+        Dialect::Anthropic | Dialect::Bedrock => None,
     };
     match found {
         None => Some("the input is neither a text nor a list of texts".to_owned()),
@@ -53,7 +53,7 @@ pub(super) fn answer(asked: &Asked) -> (Value, u64) {
     match asked.dialect {
         Dialect::OpenAi | Dialect::Responses => openai(asked),
         Dialect::Gemini => gemini(asked),
-        Dialect::Anthropic => (Value::Null, 0),
+        Dialect::Anthropic | Dialect::Bedrock => (Value::Null, 0),
     }
 }
 
