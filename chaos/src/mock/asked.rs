@@ -46,6 +46,7 @@ impl Asked {
         let signed = self.header("authorization").and_then(bedrock::access_key);
         let key = match self.dialect {
             Dialect::Bedrock => signed.or(bearer),
+            Dialect::Cohere => bearer,
             Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => bearer
                 .or_else(|| self.header("x-api-key"))
                 .or_else(|| self.header("api-key")),
@@ -61,7 +62,7 @@ impl Asked {
     #[must_use]
     pub fn model(&self) -> Option<&str> {
         match self.dialect {
-            Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => {
+            Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses | Dialect::Cohere => {
                 self.json.get("model").and_then(Value::as_str)
             }
             Dialect::Gemini => gemini::model(self.bare_path()),
@@ -73,7 +74,7 @@ impl Asked {
     #[must_use]
     pub fn streams(&self) -> bool {
         match self.dialect {
-            Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => {
+            Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses | Dialect::Cohere => {
                 self.json.get("stream") == Some(&Value::Bool(true))
             }
             Dialect::Gemini => self.bare_path().ends_with(":streamGenerateContent"),

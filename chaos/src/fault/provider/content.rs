@@ -127,6 +127,10 @@ pub(super) fn p24(dialect: Dialect) -> Vec<Variant> {
     let own = match dialect {
         Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => None,
         Dialect::Bedrock => Some(dialect.error(400, "Input is too long for requested model.")),
+        Dialect::Cohere => Some(dialect.error(
+            400,
+            "too many tokens: size limit exceeded by 2001 tokens. Try using shorter or fewer inputs.",
+        )),
         Dialect::Gemini => Some(dialect.error(
             400,
             "The input token count (1048577) exceeds the maximum number of tokens allowed (1048576).",
@@ -161,6 +165,7 @@ pub(super) fn p25(dialect: Dialect) -> Vec<Variant> {
         Dialect::Responses => p25_responses(refused),
         Dialect::Gemini => p25_gemini(),
         Dialect::Bedrock => p25_bedrock(refused),
+        Dialect::Cohere => p25_cohere(refused),
         Dialect::OpenAi => {
             let silent = Healthy {
                 words: Words::Given(Vec::new()),
@@ -193,6 +198,13 @@ pub(super) fn p25(dialect: Dialect) -> Vec<Variant> {
             vec![refused, variant("refusal", refusal)]
         }
     }
+}
+
+fn p25_cohere(refused: Variant) -> Vec<Variant> {
+    let toxic = Behaviour::healthy()
+        .edit(edit::replace("/finish_reason", json!("ERROR_TOXIC")))
+        .edit(edit::replace("/delta/finish_reason", json!("ERROR_TOXIC")));
+    vec![refused, variant("toxic", toxic)]
 }
 
 fn p25_bedrock(refused: Variant) -> Vec<Variant> {

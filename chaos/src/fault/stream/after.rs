@@ -96,6 +96,12 @@ pub(super) fn s11(dialect: Dialect) -> Vec<Variant> {
             ));
             variants.push(variant("error_frame", inserted(failed)));
         }
+        Dialect::Cohere => {
+            let reason =
+                |reason: &str| long().edit(edit::replace("/delta/finish_reason", json!(reason)));
+            variants.push(variant("finish_reason", reason("ERROR")));
+            variants.push(variant("timeout", reason("TIMEOUT")));
+        }
         Dialect::Anthropic | Dialect::Gemini => {}
     }
     variants
@@ -185,7 +191,7 @@ pub(super) fn s14(dialect: Dialect) -> Vec<Variant> {
             variant("finish_twice", twice(Kind::Finish)),
             variant("usage_twice", twice(dialect.places().usage_in)),
         ]),
-        Dialect::Responses | Dialect::Gemini => {
+        Dialect::Responses | Dialect::Gemini | Dialect::Cohere => {
             variants.push(variant("terminal_twice", twice(last)));
         }
         Dialect::Bedrock => variants.extend([
@@ -210,7 +216,7 @@ pub(super) fn s17(dialect: Dialect) -> Vec<Variant> {
     };
     let halved = match dialect {
         Dialect::OpenAi => cut(3),
-        Dialect::Anthropic | Dialect::Bedrock => cut(2),
+        Dialect::Anthropic | Dialect::Bedrock | Dialect::Cohere => cut(2),
         Dialect::Responses => cut(2).edit(half_repeated()),
         // Calls come whole; a broken one is told by its reason.
         Dialect::Gemini => return vec![variant("malformed", malformed_call())],
@@ -288,7 +294,9 @@ pub(super) fn s19(dialect: Dialect) -> Vec<Variant> {
     match dialect {
         Dialect::OpenAi => {}
         Dialect::Gemini => return s19_gemini(),
-        Dialect::Anthropic | Dialect::Responses | Dialect::Bedrock => return Vec::new(),
+        Dialect::Anthropic | Dialect::Responses | Dialect::Bedrock | Dialect::Cohere => {
+            return Vec::new();
+        }
     }
     let three = Healthy {
         form: Form::Stream,

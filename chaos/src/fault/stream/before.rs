@@ -25,6 +25,8 @@ pub(super) fn s01(dialect: Dialect) -> Vec<Variant> {
         Dialect::Anthropic => "rate_limit_error",
         Dialect::Gemini => "RESOURCE_EXHAUSTED",
         Dialect::Bedrock => "ThrottlingException",
+        // Its errors have no kind.
+        Dialect::Cohere => "",
     };
     let data_only = r#"{"error":{"message":"Provider returned error","code":502}}"#;
     vec![
@@ -53,7 +55,7 @@ pub fn s02() -> Behaviour {
 pub(super) fn last_kind(dialect: Dialect) -> Kind {
     match dialect {
         Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => Kind::Terminal,
-        Dialect::Gemini | Dialect::Bedrock => Kind::Finish,
+        Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere => Kind::Finish,
     }
 }
 

@@ -38,6 +38,25 @@ pub(super) fn s16(dialect: Dialect) -> Vec<Variant> {
             "usage_before_the_reason",
             stream().edit(usage_first()),
         )),
+        Dialect::Cohere => {
+            let citation = "event: citation-start\ndata: {\"type\":\"citation-start\",\"index\":0,\"delta\":{\"message\":{\"citations\":{\"start\":0,\"end\":1,\"text\":\"x\",\"sources\":[]}}}}\n\n";
+            let unnamed = each(|event| match memchr::memchr(b'\n', event) {
+                Some(line) => event
+                    .get(line.saturating_add(1)..)
+                    .unwrap_or_default()
+                    .to_vec(),
+                None => event.to_vec(),
+            });
+            variants.push(variant(
+                "citations",
+                stream().edit(edit::insert_after(3, citation)),
+            ));
+            variants.push(variant("no_event_names", unnamed));
+            variants.push(variant(
+                "done",
+                stream().edit(edit::append("data: [DONE]\n\n")),
+            ));
+        }
         Dialect::Gemini => {
             let usage_only = "data: {\"usageMetadata\":{\"promptTokenCount\":1,\"totalTokenCount\":1},\"modelVersion\":\"mock-model\"}\n\n";
             variants.push(variant(

@@ -2,6 +2,7 @@
 
 mod anthropic;
 pub(super) mod bedrock;
+mod cohere;
 mod embeddings;
 pub(super) mod gemini;
 mod openai;
@@ -39,16 +40,19 @@ pub enum Dialect {
     Gemini,
     /// AWS's Converse, streamed in binary frames.
     Bedrock,
+    /// Chat, version 2.
+    Cohere,
 }
 
 /// What it is called, and where it is spoken.
 impl Dialect {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::OpenAi,
         Self::Anthropic,
         Self::Responses,
         Self::Gemini,
         Self::Bedrock,
+        Self::Cohere,
     ];
 
     /// As the command line, scenarios and the gateway's configuration write it.
@@ -60,6 +64,7 @@ impl Dialect {
             Self::Responses => "openai-responses",
             Self::Gemini => "gemini",
             Self::Bedrock => "bedrock",
+            Self::Cohere => "cohere",
         }
     }
 
@@ -83,6 +88,7 @@ impl Dialect {
             (Self::Anthropic, _) => "/v1/messages",
             (Self::Responses, _) => "/v1/responses",
             (Self::Gemini, false) => "/v1beta/models/mock-model:generateContent",
+            (Self::Cohere, _) => "/v2/chat",
             (Self::Bedrock, false) => "/model/mock-model/converse",
             (Self::Bedrock, true) => "/model/mock-model/converse-stream",
             (Self::Gemini, true) => "/v1beta/models/mock-model:streamGenerateContent?alt=sse",
@@ -93,7 +99,7 @@ impl Dialect {
     pub(super) fn base_path(self) -> &'static str {
         match self {
             Self::OpenAi | Self::Responses => "/v1",
-            Self::Anthropic | Self::Gemini | Self::Bedrock => "",
+            Self::Anthropic | Self::Gemini | Self::Bedrock | Self::Cohere => "",
         }
     }
 
@@ -101,7 +107,9 @@ impl Dialect {
     #[must_use]
     pub fn framing(self) -> Framing {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini => Framing::Sse,
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini | Self::Cohere => {
+                Framing::Sse
+            }
             Self::Bedrock => Framing::EventStream,
         }
     }
@@ -115,6 +123,7 @@ impl Dialect {
             Self::Responses => responses::sample_request(prompt, stream),
             Self::Gemini => gemini::sample_request(prompt),
             Self::Bedrock => bedrock::sample_request(prompt),
+            Self::Cohere => cohere::sample_request(prompt, stream),
         }
     }
 
@@ -123,7 +132,9 @@ impl Dialect {
     pub fn sample_headers(self, key: &str) -> Vec<(String, String)> {
         let pair = |name: &str, value: String| (name.to_owned(), value);
         match self {
-            Self::OpenAi | Self::Responses => vec![pair("authorization", format!("Bearer {key}"))],
+            Self::OpenAi | Self::Responses | Self::Cohere => {
+                vec![pair("authorization", format!("Bearer {key}"))]
+            }
             Self::Gemini => vec![pair("x-goog-api-key", key.to_owned())],
             Self::Bedrock => bedrock::sample_headers(key),
             Self::Anthropic => {
@@ -144,6 +155,7 @@ impl Dialect {
             Self::Responses => responses::text_of(document),
             Self::Gemini => gemini::text_of(document),
             Self::Bedrock => bedrock::text_of(document),
+            Self::Cohere => cohere::text_of(document),
         };
         documents.iter().map(piece).collect()
     }
@@ -156,6 +168,7 @@ impl Dialect {
             Self::Responses => &responses::PLACES,
             Self::Gemini => &gemini::PLACES,
             Self::Bedrock => &bedrock::PLACES,
+            Self::Cohere => &cohere::PLACES,
         }
     }
 }
@@ -170,6 +183,7 @@ impl Dialect {
             Self::Anthropic => anthropic::error_body(kind, message),
             Self::Gemini => gemini::error_body(kind, message),
             Self::Bedrock => serde_json::json!({"message": message}),
+            Self::Cohere => cohere::error_body(message),
         }
     }
 
@@ -177,7 +191,7 @@ impl Dialect {
     #[must_use]
     pub fn error_of(self, status: u16, kind: &str, code: Option<&str>, message: &str) -> Behaviour {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini => {
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini | Self::Cohere => {
                 Behaviour::status(status).json(&self.error_body(kind, code, message))
             }
             Self::Bedrock => bedrock::error(status, kind, message),
@@ -192,6 +206,7 @@ impl Dialect {
             Self::Anthropic => (anthropic::error_kind(status), None),
             Self::Gemini => (gemini::error_kind(status), None),
             Self::Bedrock => (bedrock::error_kind(status), None),
+            Self::Cohere => ("", None),
         };
         self.error_of(status, kind, code, message)
     }
@@ -200,7 +215,9 @@ impl Dialect {
     #[must_use]
     pub fn wrong_key(self, message: &str) -> Behaviour {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses => self.error(401, message),
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Cohere => {
+                self.error(401, message)
+            }
             Self::Gemini => Behaviour::status(400).json(&gemini::wrong_key(message)),
             Self::Bedrock => self.error_of(403, "UnrecognizedClientException", None, message),
         }
@@ -211,6 +228,7 @@ impl Dialect {
         match self {
             Self::OpenAi | Self::Anthropic | Self::Responses => None,
             Self::Bedrock => Some(self.error(403, "Missing Authentication Token")),
+            Self::Cohere => Some(self.error(401, "no api key supplied")),
             Self::Gemini => Some(self.error(
                 403,
                 "Method doesn't allow unregistered callers (callers without established identity).",
@@ -221,7 +239,7 @@ impl Dialect {
     /// What is answered beyond the limit, with the wait where this dialect tells it.
     pub(super) fn limited(self, message: &str, wait: Duration) -> Behaviour {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses => {
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Cohere => {
                 let seconds = wait.as_secs_f64().ceil();
                 let limited = self.error(429, message);
                 limited.header("retry-after", format!("{seconds}"))
@@ -235,7 +253,7 @@ impl Dialect {
     #[must_use]
     pub fn ping(self) -> Bytes {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini => {
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini | Self::Cohere => {
                 Bytes::from_static(b": ping\n\n")
             }
             // It has none; what is unheard of has to be passed over all the same.
@@ -256,6 +274,10 @@ impl Dialect {
             }
             Self::Gemini => Framing::Sse.wrap(None, body(None).as_bytes()),
             Self::Bedrock => bedrock::exception_frame(kind, message),
+            Self::Cohere => {
+                let event = cohere::error_event(message).to_string();
+                Framing::Sse.wrap(Some("message-end"), event.as_bytes())
+            }
         }
     }
 }
@@ -267,6 +289,7 @@ impl Dialect {
             Self::OpenAi => path.ends_with("/chat/completions"),
             Self::Anthropic => path.ends_with("/messages"),
             Self::Responses => path.ends_with("/responses"),
+            Self::Cohere => path.ends_with("/chat"),
             Self::Bedrock => path.ends_with("/converse") || path.ends_with("/converse-stream"),
             Self::Gemini => {
                 path.ends_with(":generateContent") || path.ends_with(":streamGenerateContent")
@@ -280,7 +303,7 @@ impl Dialect {
 
     pub(super) fn is_models(self, path: &str) -> bool {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini => {
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini | Self::Cohere => {
                 path.ends_with("/models")
             }
             // Another host tells them.
@@ -294,6 +317,7 @@ impl Dialect {
             Self::Anthropic => anthropic::models(names),
             Self::Gemini => gemini::models(names),
             Self::Bedrock => Value::Null,
+            Self::Cohere => cohere::models(names),
         }
     }
 
@@ -303,6 +327,7 @@ impl Dialect {
             Self::Responses => responses::wish(asked),
             Self::Gemini => gemini::wish(asked),
             Self::Bedrock => bedrock::wish(asked),
+            Self::Cohere => cohere::wish(asked),
         }
     }
 
@@ -322,6 +347,7 @@ impl Dialect {
                 Self::Responses => responses::complaint(asked),
                 Self::Gemini => gemini::complaint(asked),
                 Self::Bedrock => bedrock::complaint(asked),
+                Self::Cohere => cohere::complaint(asked),
             }
         };
         complaint.map(|complaint| self.error(400, &complaint))
@@ -334,6 +360,7 @@ impl Dialect {
             Self::Responses => responses::draft(plan),
             Self::Gemini => gemini::draft(plan),
             Self::Bedrock => bedrock::draft(plan),
+            Self::Cohere => cohere::draft(plan),
         }
     }
 

@@ -23,7 +23,7 @@ async fn events_come_in_the_documented_order_in_sound_frames() {
     assert_eq!(seen.content_type, "application/vnd.amazon.eventstream");
     let reported = mock.last().unwrap().reported.unwrap();
     let usage = json!({"inputTokens": reported.input, "outputTokens": 10, "totalTokens": reported.input + 10});
-    assert_eq!(seen.at("/usage"), [usage.clone()]);
+    assert_eq!(seen.at("/usage"), [usage]);
     assert_eq!(seen.at("/stopReason"), [json!("end_turn")]);
     let unary = ask(&mock, &Bedrock.sample_request("hi", false)).await;
     assert!(unary.header("x-amzn-requestid").is_some());
@@ -144,12 +144,19 @@ async fn a_limit_and_a_forced_tool_are_obeyed() {
     }
 }
 
+/// One turn of one block.
+fn turn(role: &str, block: Value) -> Value {
+    json!({"role": role, "content": [block]})
+}
+
+fn said(role: &str) -> Value {
+    turn(role, json!({"text": "x"}))
+}
+
 #[tokio::test]
 async fn what_the_real_one_refuses_is_refused() {
     let mock = start(Bedrock).await;
     let plain = || Bedrock.sample_request("hi", false);
-    let turn = |role: &str, block: Value| json!({"role": role, "content": [block]});
-    let said = |role: &str| turn(role, json!({"text": "x"}));
     let call = turn(
         "assistant",
         json!({"toolUse": {"toolUseId": "t1", "name": "time", "input": {}}}),

@@ -6,6 +6,7 @@
 )]
 
 mod bedrock;
+mod cohere;
 mod every;
 mod gemini;
 mod responses;
