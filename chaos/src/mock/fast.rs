@@ -167,9 +167,9 @@ fn measure(inbox: &[u8]) -> io::Result<Option<Request>> {
     let httparse::Status::Complete(head) = status else {
         return Ok(None);
     };
-    let by_path = parsed
-        .path
-        .is_some_and(|path| path.contains(":streamGenerateContent"));
+    let by_path = parsed.path.is_some_and(|path| {
+        path.contains(":streamGenerateContent") || path.ends_with("/converse-stream")
+    });
     let named = |name: &str| {
         parsed
             .headers
