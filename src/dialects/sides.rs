@@ -104,6 +104,7 @@ pub fn keep_alive(dialect: Dialect) -> Option<Bytes> {
 #[derive(Debug)]
 pub enum Decoder {
     Openai(openai::EventDecoder),
+    Completions(openai::CompletionDecoder),
     Anthropic(anthropic::EventDecoder),
     Responses(responses::EventDecoder),
     Gemini(gemini::EventDecoder),
@@ -126,6 +127,7 @@ impl Decoder {
     ) -> Result<(), StreamFault> {
         match self {
             Self::Openai(decoder) => decoder.event(event, events),
+            Self::Completions(decoder) => decoder.event(event, events),
             Self::Anthropic(decoder) => decoder.event(event, events),
             Self::Responses(decoder) => decoder.event(event, events),
             Self::Gemini(decoder) => decoder.event(event, events),
@@ -135,7 +137,7 @@ impl Decoder {
     /// The body has ended: what that means where the protocol has no terminal event.
     pub(super) fn ends(&mut self, events: &mut Vec<ChatEvent>) {
         match self {
-            Self::Openai(_) | Self::Anthropic(_) | Self::Responses(_) => {}
+            Self::Openai(_) | Self::Completions(_) | Self::Anthropic(_) | Self::Responses(_) => {}
             Self::Gemini(decoder) => decoder.ends(events),
         }
     }

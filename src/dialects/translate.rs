@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::sse::{Event, Framer};
-use super::{AnswerFault, Decoder, Encoder, Relay, UpstreamError};
+use super::{AnswerFault, Decoder, Encoder, Relay, UpstreamError, openai};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Part, StopReason};
 use crate::domain::{Dialect, Failure, StreamEnd, StreamFacts, StreamFault};
 
@@ -19,10 +19,10 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(provider: Dialect, request_id: &str) -> Self {
+    fn new(decoder: Decoder) -> Self {
         Self {
             framer: Framer::default(),
-            decoder: Decoder::of(provider, request_id),
+            decoder,
             facts: StreamFacts::default(),
             events: Vec::new(),
             last_call: None,
@@ -115,7 +115,7 @@ pub struct TranslateRelay {
 impl TranslateRelay {
     pub fn new(provider: Dialect, encoder: Encoder, request_id: &str) -> Self {
         Self {
-            reader: Reader::new(provider, request_id),
+            reader: Reader::new(Decoder::of(provider, request_id)),
             encoder,
         }
     }
@@ -179,7 +179,15 @@ pub struct MirrorRelay {
 impl MirrorRelay {
     pub fn new(dialect: Dialect, encoder: Encoder, request_id: &str) -> Self {
         Self {
-            reader: Reader::new(dialect, request_id),
+            reader: Reader::new(Decoder::of(dialect, request_id)),
+            encoder,
+        }
+    }
+
+    /// A text continued, which exists in one form only.
+    pub fn completions(encoder: Encoder) -> Self {
+        Self {
+            reader: Reader::new(Decoder::Completions(openai::CompletionDecoder::default())),
             encoder,
         }
     }

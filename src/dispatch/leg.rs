@@ -289,6 +289,7 @@ impl Dispatch {
             key: &target.key_name,
             model: leg.lease.model().as_str(),
             mode: request.shape.mode,
+            operation: request.operation,
             fields: if passes { &request.passed } else { &[] },
             body,
         };

@@ -7,7 +7,7 @@ use http::Uri;
 
 use super::error::{AttemptError, BuildError};
 use crate::config::ProviderSettings;
-use crate::domain::{AttemptOutcome, Dialect, Mode};
+use crate::domain::{AttemptOutcome, Dialect, Mode, Operation};
 
 /// The address of generations.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub(super) struct Address {
     /// Of a provider with one path for all models, that path; else what stands before the model.
     base: Uri,
     named: bool,
+    /// What stands before the paths of other operations.
+    root: String,
 }
 
 impl Address {
@@ -25,17 +27,21 @@ impl Address {
             Dialect::Anthropic => ("messages", false),
             Dialect::Gemini => ("models", true),
         };
-        let base = endpoint(provider, path)
-            .parse()
-            .map_err(|error: http::uri::InvalidUri| BuildError::Address(error.to_string()))?;
-        Ok(Self { base, named })
+        let bad = |error: http::uri::InvalidUri| BuildError::Address(error.to_string());
+        let base = endpoint(provider, path).parse().map_err(bad)?;
+        let root: Uri = provider.base_url.parse().map_err(bad)?;
+        let root = root.path().trim_end_matches('/').to_owned();
+        Ok(Self { base, named, root })
     }
 
     pub(super) fn base(&self) -> &Uri {
         &self.base
     }
 
-    pub(super) fn path(&self, model: &str, mode: Mode) -> Cow<'_, str> {
+    pub(super) fn path(&self, model: &str, mode: Mode, operation: Operation) -> Cow<'_, str> {
+        if operation != Operation::Chat {
+            return Cow::Owned(format!("{}/{}", self.root, operation.path()));
+        }
         let path = self.base.path_and_query().map_or("/", |path| path.as_str());
         if !self.named {
             return Cow::Borrowed(path);
@@ -51,12 +57,17 @@ impl Address {
         Cow::Owned(named)
     }
 
-    pub(super) fn uri(&self, model: &str, mode: Mode) -> Result<Uri, AttemptError> {
-        if !self.named {
+    pub(super) fn uri(
+        &self,
+        model: &str,
+        mode: Mode,
+        operation: Operation,
+    ) -> Result<Uri, AttemptError> {
+        if !self.named && operation == Operation::Chat {
             return Ok(self.base.clone());
         }
         let mut parts = self.base.clone().into_parts();
-        parts.path_and_query = self.path(model, mode).parse().ok();
+        parts.path_and_query = self.path(model, mode, operation).parse().ok();
         Uri::from_parts(parts).map_err(|_| AttemptError::of(AttemptOutcome::Rejected))
     }
 }
@@ -99,6 +110,7 @@ mod tests {
         Address {
             base: Uri::from_static(base),
             named: true,
+            root: "/v1beta".to_owned(),
         }
     }
 
@@ -106,15 +118,17 @@ mod tests {
     fn a_model_in_an_address_is_a_name_and_nothing_else() {
         let at = address("https://host/v1beta/models");
         assert_eq!(
-            at.path("gemini-2.5-pro", Mode::Whole),
+            at.path("gemini-2.5-pro", Mode::Whole, Operation::Chat),
             "/v1beta/models/gemini-2.5-pro:generateContent"
         );
         assert_eq!(
-            at.path("../../x?y=1#z", Mode::Stream),
+            at.path("../../x?y=1#z", Mode::Stream, Operation::Chat),
             "/v1beta/models/..%2F..%2Fx%3Fy%3D1%23z:streamGenerateContent?alt=sse"
         );
         assert_eq!(
-            at.uri("a b", Mode::Whole).unwrap().to_string(),
+            at.uri("a b", Mode::Whole, Operation::Chat)
+                .unwrap()
+                .to_string(),
             "https://host/v1beta/models/a%20b:generateContent"
         );
     }

@@ -20,7 +20,7 @@ use super::line::LineError;
 use super::names::SystemResolver;
 use super::pool::{Pool, Shared, StreamPlace, Way};
 use crate::config::{KeySettings, ProviderSettings, TimeoutSettings};
-use crate::domain::{AttemptOutcome, Dialect, KeyName, Mode};
+use crate::domain::{AttemptOutcome, Dialect, KeyName, Mode, Operation};
 
 pub struct ProviderOptions<'a> {
     pub provider: &'a ProviderSettings,
@@ -33,6 +33,7 @@ pub struct Call<'a> {
     /// As the provider calls it: some name it in the address.
     pub model: &'a str,
     pub mode: Mode,
+    pub operation: Operation,
     /// The client's own fields that go along.
     pub fields: &'a [(HeaderName, HeaderValue)],
     pub body: Rope,
@@ -156,7 +157,7 @@ impl ProviderClient {
     ) -> Result<Reply, Unanswered> {
         match way {
             Way::Line(line) => {
-                let path = self.address.path(call.model, call.mode);
+                let path = self.address.path(call.model, call.mode, call.operation);
                 let head = head.written(&path, call.fields, call.body.len());
                 match line
                     .exchange(head, &call.body, self.write_idle, &self.pool)
@@ -220,7 +221,7 @@ impl ProviderClient {
         let (upload, progress) = Upload::of(call.body.clone());
         let mut request = Request::new(upload);
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.address.uri(call.model, call.mode)?;
+        *request.uri_mut() = self.address.uri(call.model, call.mode, call.operation)?;
         *request.headers_mut() = head.clone();
         let fields = request.headers_mut();
         for (name, value) in call.fields {

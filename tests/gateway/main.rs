@@ -18,6 +18,7 @@ mod failover;
 mod frame;
 mod h2_mock;
 mod journal;
+mod operations;
 mod overload;
 mod process;
 mod races;
