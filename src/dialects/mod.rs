@@ -10,6 +10,7 @@ pub mod json;
 pub mod openai;
 mod refuse;
 pub mod responses;
+mod sequence;
 mod sides;
 pub mod sse;
 mod translate;

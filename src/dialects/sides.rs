@@ -134,6 +134,14 @@ impl Decoder {
         }
     }
 
+    /// Whether the last event only said again what was said before (fault S13).
+    pub(super) fn is_repeated(&self) -> bool {
+        match self {
+            Self::Responses(decoder) => decoder.is_repeated(),
+            Self::Openai(_) | Self::Completions(_) | Self::Anthropic(_) | Self::Gemini(_) => false,
+        }
+    }
+
     /// The body has ended: what that means where the protocol has no terminal event.
     pub(super) fn ends(&mut self, events: &mut Vec<ChatEvent>) {
         match self {

@@ -200,7 +200,7 @@ impl Relay for MirrorRelay {
         while let Some(event) = self.reader.next()? {
             let over = self.reader.facts.terminal;
             self.reader.read(&event)?;
-            if !over {
+            if !over && !self.reader.decoder.is_repeated() {
                 out.extend_from_slice(&event.raw);
             }
         }

@@ -18,7 +18,7 @@ use super::error::{AttemptError, BuildError, sort};
 use super::fields::Fields;
 use super::line::LineError;
 use super::names::SystemResolver;
-use super::pool::{Pool, Shared, StreamPlace, Way};
+use super::pool::{PING_EVERY, Pool, Shared, StreamPlace, Way};
 use crate::config::{KeySettings, ProviderSettings, TimeoutSettings};
 use crate::domain::{AttemptOutcome, Dialect, KeyName, Mode, Operation};
 
@@ -91,6 +91,14 @@ impl From<AttemptError> for Unanswered {
 
 impl ProviderClient {
     pub fn new(options: &ProviderOptions<'_>) -> Result<Self, BuildError> {
+        Self::pinging(options, PING_EVERY)
+    }
+
+    /// `ping_every`: how often an HTTP/2 peer has to show that it is there.
+    pub(super) fn pinging(
+        options: &ProviderOptions<'_>,
+        ping_every: Duration,
+    ) -> Result<Self, BuildError> {
         let provider = options.provider;
         let address = Address::of(provider)?;
         let place = Place::of(address.base())
@@ -114,7 +122,7 @@ impl ProviderClient {
             tls_config: Arc::new(tls_config(provider)?),
         });
         Ok(Self {
-            pool: Pool::new(connector),
+            pool: Pool::new(connector, ping_every),
             address,
             write_idle: options.timeouts.write_idle,
             heads,
@@ -268,6 +276,10 @@ fn line_head(uri: &Uri, fields: &HeaderMap) -> Bytes {
 
 /// What an HTTP/2 failure before the answer's head means.
 fn unanswered(error: &hyper::Error) -> Unanswered {
+    // It answers no ping: whether it heard the request is not known, so that is not said again for free.
+    if error.is_timeout() {
+        return sort(error).into();
+    }
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         if let Some(error) = error.downcast_ref::<h2::Error>() {

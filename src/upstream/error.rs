@@ -78,6 +78,10 @@ pub(super) fn sort(error: &(dyn Error + 'static)) -> AttemptError {
     let mut here: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = here {
         if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            // No ping was answered (fault N13).
+            if error.is_timeout() {
+                return AttemptError::of(AttemptOutcome::GapTimeout);
+            }
             if error.is_parse_too_large() {
                 return AttemptError::of(AttemptOutcome::TooLarge);
             }

@@ -19,6 +19,8 @@ mod names;
 mod pool;
 mod probe;
 mod pushback;
+#[cfg(test)]
+mod vanished;
 mod wire;
 
 pub use address::is_public;
