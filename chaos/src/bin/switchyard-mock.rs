@@ -10,7 +10,7 @@ use switchyard_chaos::mock::{Behaviour, Dialect, Fast, MockOptions, MockProvider
 const USAGE: &str = "\
 usage: switchyard-mock [options]
   --dialect NAME               the wire format (openai): openai, anthropic, openai-responses,
-                               gemini, bedrock, cohere
+                               gemini, bedrock, cohere, ollama
   --port N                     on the loopback; 0 takes a free one (0)
   --name LETTERS               begins every canary word (c)
   --tokens N                   words in an answer (10)

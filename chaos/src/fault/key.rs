@@ -88,6 +88,10 @@ fn k03(dialect: Dialect) -> Vec<Variant> {
             "Your request exceeds the quota of tokens per day for this account.",
             "ServiceQuotaExceededException",
         ),
+        Dialect::Ollama => (
+            "you have reached your usage limit, please upgrade to continue",
+            "",
+        ),
         Dialect::Cohere => (
             "You are past the per month request limit for this model, please wait and try again later.",
             "",
@@ -102,7 +106,8 @@ fn k03(dialect: Dialect) -> Vec<Variant> {
         | Dialect::Anthropic
         | Dialect::Responses
         | Dialect::Gemini
-        | Dialect::Cohere => 429,
+        | Dialect::Cohere
+        | Dialect::Ollama => 429,
         Dialect::Bedrock => 400,
     };
     vec![
@@ -118,9 +123,11 @@ fn k03(dialect: Dialect) -> Vec<Variant> {
 fn k04(dialect: Dialect) -> Vec<Variant> {
     let kind = match dialect {
         Dialect::OpenAi | Dialect::Responses => "invalid_request_error",
-        Dialect::Anthropic | Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere => {
-            "permission_error"
-        }
+        Dialect::Anthropic
+        | Dialect::Gemini
+        | Dialect::Bedrock
+        | Dialect::Cohere
+        | Dialect::Ollama => "permission_error",
     };
     let text = match dialect {
         Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => {
@@ -128,7 +135,7 @@ fn k04(dialect: Dialect) -> Vec<Variant> {
         }
         Dialect::Gemini => "Permission denied: Consumer 'api_key:redacted' has been suspended.",
         Dialect::Bedrock => "Your account is currently blocked. Contact AWS Support.",
-        Dialect::Cohere => "your account has been deactivated",
+        Dialect::Cohere | Dialect::Ollama => "your account has been deactivated",
     };
     let suspended = dialect.error_of(403, kind, Some("account_deactivated"), text);
     vec![variant("403", suspended)]
@@ -137,7 +144,11 @@ fn k04(dialect: Dialect) -> Vec<Variant> {
 /// What the form of K01 is called: the status, where it tells.
 fn wrong_key_name(dialect: Dialect) -> &'static str {
     match dialect {
-        Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses | Dialect::Cohere => "401",
+        Dialect::OpenAi
+        | Dialect::Anthropic
+        | Dialect::Responses
+        | Dialect::Cohere
+        | Dialect::Ollama => "401",
         Dialect::Gemini => "400",
         Dialect::Bedrock => "403",
     }
@@ -171,7 +182,7 @@ fn k10(dialect: Dialect) -> Option<Behaviour> {
     let name = match dialect {
         Dialect::OpenAi | Dialect::Responses => "x-ratelimit-limit-requests",
         Dialect::Anthropic => "anthropic-ratelimit-requests-limit",
-        Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere => return None,
+        Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama => return None,
     };
     Some(Behaviour::choose(move |asked| {
         let limit = if asked.number == 1 { "500" } else { "50" };

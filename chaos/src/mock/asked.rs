@@ -46,7 +46,7 @@ impl Asked {
         let signed = self.header("authorization").and_then(bedrock::access_key);
         let key = match self.dialect {
             Dialect::Bedrock => signed.or(bearer),
-            Dialect::Cohere => bearer,
+            Dialect::Cohere | Dialect::Ollama => bearer,
             Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => bearer
                 .or_else(|| self.header("x-api-key"))
                 .or_else(|| self.header("api-key")),
@@ -62,9 +62,11 @@ impl Asked {
     #[must_use]
     pub fn model(&self) -> Option<&str> {
         match self.dialect {
-            Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses | Dialect::Cohere => {
-                self.json.get("model").and_then(Value::as_str)
-            }
+            Dialect::OpenAi
+            | Dialect::Anthropic
+            | Dialect::Responses
+            | Dialect::Cohere
+            | Dialect::Ollama => self.json.get("model").and_then(Value::as_str),
             Dialect::Gemini => gemini::model(self.bare_path()),
             Dialect::Bedrock => bedrock::model(self.bare_path()),
         }
@@ -79,6 +81,8 @@ impl Asked {
             }
             Dialect::Gemini => self.bare_path().ends_with(":streamGenerateContent"),
             Dialect::Bedrock => self.bare_path().ends_with("/converse-stream"),
+            // It streams unless told otherwise.
+            Dialect::Ollama => self.json.get("stream") != Some(&Value::Bool(false)),
         }
     }
 

@@ -12,6 +12,8 @@ pub enum Framing {
     Sse,
     /// AWS's binary frames, with checksums.
     EventStream,
+    /// One JSON object a line; an event has no name of its own.
+    Lines,
 }
 
 impl Framing {
@@ -21,6 +23,7 @@ impl Framing {
         match self {
             Self::Sse => "text/event-stream",
             Self::EventStream => "application/vnd.amazon.eventstream",
+            Self::Lines => "application/x-ndjson",
         }
     }
 
@@ -38,6 +41,7 @@ impl Framing {
                 event.extend_from_slice(b"\n\n");
                 event.into()
             }
+            Self::Lines => [payload, b"\n"].concat().into(),
             Self::EventStream => {
                 let named = name.map(|name| (":event-type", name));
                 let headers: Vec<(&str, &str)> = named

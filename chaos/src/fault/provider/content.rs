@@ -127,6 +127,10 @@ pub(super) fn p24(dialect: Dialect) -> Vec<Variant> {
     let own = match dialect {
         Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => None,
         Dialect::Bedrock => Some(dialect.error(400, "Input is too long for requested model.")),
+        Dialect::Ollama => Some(dialect.error(
+            400,
+            "the input length exceeds the context length",
+        )),
         Dialect::Cohere => Some(dialect.error(
             400,
             "too many tokens: size limit exceeded by 2001 tokens. Try using shorter or fewer inputs.",
@@ -166,6 +170,8 @@ pub(super) fn p25(dialect: Dialect) -> Vec<Variant> {
         Dialect::Gemini => p25_gemini(),
         Dialect::Bedrock => p25_bedrock(refused),
         Dialect::Cohere => p25_cohere(refused),
+        // It runs what it is given; there is no filter.
+        Dialect::Ollama => Vec::new(),
         Dialect::OpenAi => {
             let silent = Healthy {
                 words: Words::Given(Vec::new()),

@@ -11,7 +11,9 @@ use crate::mock::{Behaviour, Dialect, short_duration};
 fn limited(dialect: Dialect) -> Behaviour {
     let kind = match dialect {
         Dialect::OpenAi | Dialect::Responses => "rate_limit_exceeded",
-        Dialect::Gemini | Dialect::Cohere => return dialect.error(429, "rate limit reached"),
+        Dialect::Gemini | Dialect::Cohere | Dialect::Ollama => {
+            return dialect.error(429, "rate limit reached");
+        }
         Dialect::Bedrock => {
             return dialect.error(429, "Too many requests, please wait before trying again.");
         }
@@ -72,7 +74,7 @@ pub(in crate::fault) fn remaining_fields(
             field("anthropic-ratelimit-requests-remaining", left.to_string()),
             field("anthropic-ratelimit-requests-reset", at(reset)),
         ]),
-        Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere => None,
+        Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama => None,
     }
 }
 
@@ -113,7 +115,7 @@ pub fn p05(dialect: Dialect, reset: Duration) -> Option<Behaviour> {
                 .header("x-ratelimit-reset-tokens", short_duration(reset)),
         ),
         Dialect::Anthropic => Some(p06_of("tokens", reset)),
-        Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere => None,
+        Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama => None,
     }
 }
 
@@ -132,7 +134,8 @@ pub(super) fn p06(dialect: Dialect) -> Vec<Variant> {
         | Dialect::Responses
         | Dialect::Gemini
         | Dialect::Bedrock
-        | Dialect::Cohere => Vec::new(),
+        | Dialect::Cohere
+        | Dialect::Ollama => Vec::new(),
         Dialect::Anthropic => vec![
             variant(
                 "output_tokens",
@@ -152,7 +155,7 @@ pub(super) fn p07(dialect: Dialect) -> Vec<Variant> {
             p07_details(dialect)
         }
         // Their errors are a text and nothing else.
-        Dialect::Bedrock | Dialect::Cohere => vec![variant(
+        Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama => vec![variant(
             "words",
             dialect.error(429, "Too many requests. Please try again in 45.8s."),
         )],

@@ -102,7 +102,7 @@ pub(super) fn s11(dialect: Dialect) -> Vec<Variant> {
             variants.push(variant("finish_reason", reason("ERROR")));
             variants.push(variant("timeout", reason("TIMEOUT")));
         }
-        Dialect::Anthropic | Dialect::Gemini => {}
+        Dialect::Anthropic | Dialect::Gemini | Dialect::Ollama => {}
     }
     variants
 }
@@ -128,6 +128,11 @@ pub(super) fn s12_forms(dialect: Dialect) -> Vec<Variant> {
     ];
     match dialect.framing() {
         Framing::Sse => {}
+        // A line that never ends runs into the next, so two words are lost.
+        Framing::Lines => variants.push(variant(
+            "no_line_end",
+            broken(Bytes::from_static(b"{\"message\":")),
+        )),
         Framing::EventStream => {
             let content = sample_bytes(dialect, Some("lost "), Kind::Content);
             let flipped = |from_end: usize| {
@@ -191,7 +196,7 @@ pub(super) fn s14(dialect: Dialect) -> Vec<Variant> {
             variant("finish_twice", twice(Kind::Finish)),
             variant("usage_twice", twice(dialect.places().usage_in)),
         ]),
-        Dialect::Responses | Dialect::Gemini | Dialect::Cohere => {
+        Dialect::Responses | Dialect::Gemini | Dialect::Cohere | Dialect::Ollama => {
             variants.push(variant("terminal_twice", twice(last)));
         }
         Dialect::Bedrock => variants.extend([
@@ -220,6 +225,8 @@ pub(super) fn s17(dialect: Dialect) -> Vec<Variant> {
         Dialect::Responses => cut(2).edit(half_repeated()),
         // Calls come whole; a broken one is told by its reason.
         Dialect::Gemini => return vec![variant("malformed", malformed_call())],
+        // Calls come whole here too, and nothing tells of a broken one.
+        Dialect::Ollama => return Vec::new(),
     };
     vec![variant("arguments", halved)]
 }
@@ -294,9 +301,11 @@ pub(super) fn s19(dialect: Dialect) -> Vec<Variant> {
     match dialect {
         Dialect::OpenAi => {}
         Dialect::Gemini => return s19_gemini(),
-        Dialect::Anthropic | Dialect::Responses | Dialect::Bedrock | Dialect::Cohere => {
-            return Vec::new();
-        }
+        Dialect::Anthropic
+        | Dialect::Responses
+        | Dialect::Bedrock
+        | Dialect::Cohere
+        | Dialect::Ollama => return Vec::new(),
     }
     let three = Healthy {
         form: Form::Stream,

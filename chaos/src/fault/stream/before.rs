@@ -26,7 +26,7 @@ pub(super) fn s01(dialect: Dialect) -> Vec<Variant> {
         Dialect::Gemini => "RESOURCE_EXHAUSTED",
         Dialect::Bedrock => "ThrottlingException",
         // Its errors have no kind.
-        Dialect::Cohere => "",
+        Dialect::Cohere | Dialect::Ollama => "",
     };
     let data_only = r#"{"error":{"message":"Provider returned error","code":502}}"#;
     vec![
@@ -55,7 +55,7 @@ pub fn s02() -> Behaviour {
 pub(super) fn last_kind(dialect: Dialect) -> Kind {
     match dialect {
         Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => Kind::Terminal,
-        Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere => Kind::Finish,
+        Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama => Kind::Finish,
     }
 }
 

@@ -12,6 +12,7 @@ pub(super) fn s16(dialect: Dialect) -> Vec<Variant> {
     let mut variants = match dialect.framing() {
         Framing::Sse => sse(),
         Framing::EventStream => event_stream(),
+        Framing::Lines => lines(),
     };
     let ping = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
     match dialect {
@@ -57,6 +58,7 @@ pub(super) fn s16(dialect: Dialect) -> Vec<Variant> {
                 stream().edit(edit::append("data: [DONE]\n\n")),
             ));
         }
+        Dialect::Ollama => variants.push(variant("unended_last_line", stream().edit(unended()))),
         Dialect::Gemini => {
             let usage_only = "data: {\"usageMetadata\":{\"promptTokenCount\":1,\"totalTokenCount\":1},\"modelVersion\":\"mock-model\"}\n\n";
             variants.push(variant(
@@ -94,6 +96,26 @@ fn sse() -> Vec<Variant> {
             each(|event| [b": PROCESSING\n\n", event].concat()),
         ),
     ]
+}
+
+/// Other ends of lines, and lines without an object.
+fn lines() -> Vec<Variant> {
+    vec![
+        variant("crlf", each(|line| swap(line, b"\n", b"\r\n"))),
+        variant("blank_lines", each(|line| [b"\n", line].concat())),
+        variant("spaces", each(|line| [b" \t", line].concat())),
+    ]
+}
+
+/// The body's end is the last line's.
+fn unended() -> Edit {
+    Edit::new(|draft: &mut Draft| {
+        if let Some(last) = draft.events().and_then(|events| events.last_mut()) {
+            let line = last.render();
+            let bare = line.strip_suffix(b"\n").unwrap_or(&line);
+            last.payload = Payload::Raw(Bytes::copy_from_slice(bare));
+        }
+    })
 }
 
 /// Headers of every type, a filler in the payload, events nobody knows.

@@ -19,7 +19,7 @@ pub(super) fn is_path(dialect: Dialect, path: &str) -> bool {
         Dialect::OpenAi | Dialect::Responses => path.ends_with("/embeddings"),
         Dialect::Gemini => path.ends_with(":embedContent") || path.ends_with(":batchEmbedContents"),
         Dialect::Cohere => path.ends_with("/embed"),
-        Dialect::Anthropic | Dialect::Bedrock => false,
+        Dialect::Anthropic | Dialect::Bedrock | Dialect::Ollama => false,
     }
 }
 
@@ -40,7 +40,7 @@ pub(super) fn complaint(asked: &Asked) -> Option<String> {
             }
             cohere_inputs(&asked.json)
         }
-        Dialect::Anthropic | Dialect::Bedrock => None,
+        Dialect::Anthropic | Dialect::Bedrock | Dialect::Ollama => None,
     };
     match found {
         None => Some("the input is neither a text nor a list of texts".to_owned()),
@@ -61,7 +61,7 @@ pub(super) fn answer(asked: &Asked) -> (Value, u64) {
         Dialect::OpenAi | Dialect::Responses => openai(asked),
         Dialect::Gemini => gemini(asked),
         Dialect::Cohere => cohere(asked),
-        Dialect::Anthropic | Dialect::Bedrock => (Value::Null, 0),
+        Dialect::Anthropic | Dialect::Bedrock | Dialect::Ollama => (Value::Null, 0),
     }
 }
 

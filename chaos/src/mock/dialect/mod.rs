@@ -5,6 +5,7 @@ pub(super) mod bedrock;
 mod cohere;
 mod embeddings;
 pub(super) mod gemini;
+mod ollama;
 mod openai;
 mod places;
 mod responses;
@@ -42,17 +43,20 @@ pub enum Dialect {
     Bedrock,
     /// Chat, version 2.
     Cohere,
+    /// `/api/chat`, streamed in lines.
+    Ollama,
 }
 
 /// What it is called, and where it is spoken.
 impl Dialect {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::OpenAi,
         Self::Anthropic,
         Self::Responses,
         Self::Gemini,
         Self::Bedrock,
         Self::Cohere,
+        Self::Ollama,
     ];
 
     /// As the command line, scenarios and the gateway's configuration write it.
@@ -65,6 +69,7 @@ impl Dialect {
             Self::Gemini => "gemini",
             Self::Bedrock => "bedrock",
             Self::Cohere => "cohere",
+            Self::Ollama => "ollama",
         }
     }
 
@@ -89,6 +94,7 @@ impl Dialect {
             (Self::Responses, _) => "/v1/responses",
             (Self::Gemini, false) => "/v1beta/models/mock-model:generateContent",
             (Self::Cohere, _) => "/v2/chat",
+            (Self::Ollama, _) => "/api/chat",
             (Self::Bedrock, false) => "/model/mock-model/converse",
             (Self::Bedrock, true) => "/model/mock-model/converse-stream",
             (Self::Gemini, true) => "/v1beta/models/mock-model:streamGenerateContent?alt=sse",
@@ -99,7 +105,7 @@ impl Dialect {
     pub(super) fn base_path(self) -> &'static str {
         match self {
             Self::OpenAi | Self::Responses => "/v1",
-            Self::Anthropic | Self::Gemini | Self::Bedrock | Self::Cohere => "",
+            Self::Anthropic | Self::Gemini | Self::Bedrock | Self::Cohere | Self::Ollama => "",
         }
     }
 
@@ -111,6 +117,7 @@ impl Dialect {
                 Framing::Sse
             }
             Self::Bedrock => Framing::EventStream,
+            Self::Ollama => Framing::Lines,
         }
     }
 
@@ -124,6 +131,7 @@ impl Dialect {
             Self::Gemini => gemini::sample_request(prompt),
             Self::Bedrock => bedrock::sample_request(prompt),
             Self::Cohere => cohere::sample_request(prompt, stream),
+            Self::Ollama => ollama::sample_request(prompt, stream),
         }
     }
 
@@ -132,7 +140,7 @@ impl Dialect {
     pub fn sample_headers(self, key: &str) -> Vec<(String, String)> {
         let pair = |name: &str, value: String| (name.to_owned(), value);
         match self {
-            Self::OpenAi | Self::Responses | Self::Cohere => {
+            Self::OpenAi | Self::Responses | Self::Cohere | Self::Ollama => {
                 vec![pair("authorization", format!("Bearer {key}"))]
             }
             Self::Gemini => vec![pair("x-goog-api-key", key.to_owned())],
@@ -156,6 +164,7 @@ impl Dialect {
             Self::Gemini => gemini::text_of(document),
             Self::Bedrock => bedrock::text_of(document),
             Self::Cohere => cohere::text_of(document),
+            Self::Ollama => ollama::text_of(document),
         };
         documents.iter().map(piece).collect()
     }
@@ -169,6 +178,7 @@ impl Dialect {
             Self::Gemini => &gemini::PLACES,
             Self::Bedrock => &bedrock::PLACES,
             Self::Cohere => &cohere::PLACES,
+            Self::Ollama => &ollama::PLACES,
         }
     }
 }
@@ -184,6 +194,7 @@ impl Dialect {
             Self::Gemini => gemini::error_body(kind, message),
             Self::Bedrock => serde_json::json!({"message": message}),
             Self::Cohere => cohere::error_body(message),
+            Self::Ollama => serde_json::json!({"error": message}),
         }
     }
 
@@ -191,9 +202,12 @@ impl Dialect {
     #[must_use]
     pub fn error_of(self, status: u16, kind: &str, code: Option<&str>, message: &str) -> Behaviour {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini | Self::Cohere => {
-                Behaviour::status(status).json(&self.error_body(kind, code, message))
-            }
+            Self::OpenAi
+            | Self::Anthropic
+            | Self::Responses
+            | Self::Gemini
+            | Self::Cohere
+            | Self::Ollama => Behaviour::status(status).json(&self.error_body(kind, code, message)),
             Self::Bedrock => bedrock::error(status, kind, message),
         }
     }
@@ -206,7 +220,7 @@ impl Dialect {
             Self::Anthropic => (anthropic::error_kind(status), None),
             Self::Gemini => (gemini::error_kind(status), None),
             Self::Bedrock => (bedrock::error_kind(status), None),
-            Self::Cohere => ("", None),
+            Self::Cohere | Self::Ollama => ("", None),
         };
         self.error_of(status, kind, code, message)
     }
@@ -215,7 +229,7 @@ impl Dialect {
     #[must_use]
     pub fn wrong_key(self, message: &str) -> Behaviour {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Cohere => {
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Cohere | Self::Ollama => {
                 self.error(401, message)
             }
             Self::Gemini => Behaviour::status(400).json(&gemini::wrong_key(message)),
@@ -226,7 +240,7 @@ impl Dialect {
     /// What is answered to a request without any key; `None` where the answer is that of a wrong one.
     fn missing_key(self) -> Option<Behaviour> {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses => None,
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Ollama => None,
             Self::Bedrock => Some(self.error(403, "Missing Authentication Token")),
             Self::Cohere => Some(self.error(401, "no api key supplied")),
             Self::Gemini => Some(self.error(
@@ -245,7 +259,7 @@ impl Dialect {
                 limited.header("retry-after", format!("{seconds}"))
             }
             Self::Gemini => Behaviour::status(429).json(&gemini::retry_info(message, wait)),
-            Self::Bedrock => self.error(429, message),
+            Self::Bedrock | Self::Ollama => self.error(429, message),
         }
     }
 
@@ -258,6 +272,10 @@ impl Dialect {
             }
             // It has none; what is unheard of has to be passed over all the same.
             Self::Bedrock => Framing::EventStream.wrap(Some("ping"), b"{}"),
+            // Nor has this; an empty content is the nearest.
+            Self::Ollama => Bytes::from_static(
+                b"{\"model\":\"mock-model\",\"created_at\":\"2026-01-01T00:00:00Z\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":false}\n",
+            ),
         }
     }
 
@@ -274,6 +292,7 @@ impl Dialect {
             }
             Self::Gemini => Framing::Sse.wrap(None, body(None).as_bytes()),
             Self::Bedrock => bedrock::exception_frame(kind, message),
+            Self::Ollama => Framing::Lines.wrap(None, body(None).as_bytes()),
             Self::Cohere => {
                 let event = cohere::error_event(message).to_string();
                 Framing::Sse.wrap(Some("message-end"), event.as_bytes())
@@ -301,6 +320,7 @@ impl Dialect {
             Self::Anthropic => path.ends_with("/messages"),
             Self::Responses => path.ends_with("/responses"),
             Self::Cohere => path.ends_with("/chat"),
+            Self::Ollama => path.ends_with("/api/chat"),
             Self::Bedrock => path.ends_with("/converse") || path.ends_with("/converse-stream"),
             Self::Gemini => {
                 path.ends_with(":generateContent") || path.ends_with(":streamGenerateContent")
@@ -319,6 +339,7 @@ impl Dialect {
             }
             // Another host tells them.
             Self::Bedrock => false,
+            Self::Ollama => path.ends_with("/api/tags"),
         }
     }
 
@@ -329,6 +350,7 @@ impl Dialect {
             Self::Gemini => gemini::models(names),
             Self::Bedrock => Value::Null,
             Self::Cohere => cohere::models(names),
+            Self::Ollama => ollama::models(names),
         }
     }
 
@@ -339,6 +361,7 @@ impl Dialect {
             Self::Gemini => gemini::wish(asked),
             Self::Bedrock => bedrock::wish(asked),
             Self::Cohere => cohere::wish(asked),
+            Self::Ollama => ollama::wish(asked),
         }
     }
 
@@ -359,6 +382,7 @@ impl Dialect {
                 Self::Gemini => gemini::complaint(asked),
                 Self::Bedrock => bedrock::complaint(asked),
                 Self::Cohere => cohere::complaint(asked),
+                Self::Ollama => ollama::complaint(asked),
             }
         };
         complaint.map(|complaint| self.error(400, &complaint))
@@ -372,6 +396,7 @@ impl Dialect {
             Self::Gemini => gemini::draft(plan),
             Self::Bedrock => bedrock::draft(plan),
             Self::Cohere => cohere::draft(plan),
+            Self::Ollama => ollama::draft(plan),
         }
     }
 

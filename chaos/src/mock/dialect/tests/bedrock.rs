@@ -211,12 +211,22 @@ async fn what_the_real_one_refuses_is_refused() {
             "{named}: {status} {said}"
         );
     }
-    let answered = with(
-        of(json!([said("user"), call, result])),
-        "toolConfig",
-        tools(),
+}
+
+#[tokio::test]
+async fn after_a_tools_result_come_words() {
+    let mock = start(Bedrock).await;
+    let call = turn(
+        "assistant",
+        json!({"toolUse": {"toolUseId": "t1", "name": "time", "input": {}}}),
     );
-    let answer = ask(&mock, &answered).await.json();
+    let result = turn(
+        "user",
+        json!({"toolResult": {"toolUseId": "t1", "content": [{"text": "7"}]}}),
+    );
+    let turns = json!([turn("user", json!({"text": "[[tools]]"})), call, result]);
+    let body = with(Bedrock.sample_request("", false), "messages", turns);
+    let answer = ask(&mock, &with(body, "toolConfig", tools())).await.json();
     assert!(canary::verify(&Bedrock.text_of(&[answer])).is_ok());
 }
 

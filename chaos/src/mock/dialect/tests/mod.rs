@@ -9,6 +9,7 @@ mod bedrock;
 mod cohere;
 mod every;
 mod gemini;
+mod ollama;
 mod responses;
 
 use std::time::Duration;
@@ -123,6 +124,13 @@ async fn ask_stream(mock: &MockProvider, body: &Value) -> Seen {
                 (event.event.clone(), event.data.clone().into_bytes())
             };
             stream.events.iter().map(pair).collect()
+        }
+        Framing::Lines => {
+            let lines = stream.raw.as_ref().split(|byte: &u8| *byte == b'\n');
+            let lines = lines.map(|line| (String::new(), line.to_vec()));
+            lines
+                .filter(|(_, line)| !line.trim_ascii().is_empty())
+                .collect()
         }
         Framing::EventStream => {
             let (frames, rest) = event_stream::frames(&stream.raw);
