@@ -262,7 +262,10 @@ fn peek_with(
     if !has_messages {
         return Err(RequestError::at(
             content,
-            format!("{content:?} is missing or empty; there is nothing to answer"),
+            match operation {
+                None => format!("{content:?} is missing; send at least one message"),
+                Some(_) => format!("{content:?} is missing or empty; there is nothing to do"),
+            },
         ));
     }
     peek.spans.ours = ours
