@@ -179,6 +179,9 @@ mod tests {
     #[test]
     fn every_listed_fault_can_be_asked_for() {
         for dialect in Dialect::ALL {
+            let wanted = parse(words(&format!("--dialect {}", dialect.name()))).unwrap();
+            assert_eq!(wanted.options.dialect, dialect);
+            assert!(USAGE.contains(dialect.name()), "{dialect:?}");
             let lines = list(dialect);
             assert!(lines.lines().count() > 90, "{dialect:?}");
             for line in lines.lines() {

@@ -163,7 +163,7 @@ async fn what_the_real_one_refuses_is_refused() {
     );
     let result = turn(
         "user",
-        json!({"toolResult": {"toolUseId": "t1", "content": [{"text": "7"}]}}),
+        json!({"toolResult": {"toolUseId": "t1", "content": [{"text": "[[tools]]"}]}}),
     );
     let of = |turns: Value| with(plain(), "messages", turns);
     let wrong = [
@@ -222,7 +222,7 @@ async fn after_a_tools_result_come_words() {
     );
     let result = turn(
         "user",
-        json!({"toolResult": {"toolUseId": "t1", "content": [{"text": "7"}]}}),
+        json!({"toolResult": {"toolUseId": "t1", "content": [{"text": "[[tools]]"}]}}),
     );
     let turns = json!([turn("user", json!({"text": "[[tools]]"})), call, result]);
     let body = with(Bedrock.sample_request("", false), "messages", turns);

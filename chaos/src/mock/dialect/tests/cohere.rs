@@ -106,7 +106,7 @@ async fn what_the_real_one_refuses_is_refused() {
     let mock = start(Cohere).await;
     let plain = || Cohere.sample_request("hi", false);
     let call = json!({"role": "assistant", "tool_calls": [{"id": "t1", "type": "function", "function": {"name": "time", "arguments": "{}"}}]});
-    let result = json!({"role": "tool", "tool_call_id": "t1", "content": "7"});
+    let result = json!({"role": "tool", "tool_call_id": "t1", "content": "[[tools]]"});
     let user = json!({"role": "user", "content": "x"});
     let wrong = [
         (with(plain(), "n", json!(2)), "unknown field: n"),

@@ -21,7 +21,7 @@ use crate::canary;
 use crate::client::{Answer, BodyEnd, Client, ConnectOptions};
 use crate::fault;
 use crate::mock::event_stream;
-use crate::mock::{Behaviour, Framing, MockOptions, MockProvider};
+use crate::mock::{Framing, MockOptions, MockProvider};
 
 /// Long enough for anything the loopback still has to bring.
 const QUIET: Duration = Duration::from_millis(250);

@@ -173,3 +173,14 @@ async fn s11_s12_s16_errors_and_broken_lines() {
         "there is one choice"
     );
 }
+
+#[tokio::test]
+async fn after_a_tools_result_come_words() {
+    let mock = start(Ollama).await;
+    let turns = json!([{"role": "user", "content": "[[tools]]"},
+        {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "time", "arguments": {}}}]},
+        {"role": "tool", "tool_name": "time", "content": "[[tools]]"}]);
+    let body = with(Ollama.sample_request("", false), "messages", turns);
+    let answer = ask(&mock, &with(body, "tools", tools())).await.json();
+    assert!(canary::verify(&Ollama.text_of(&[answer])).is_ok());
+}
