@@ -114,6 +114,7 @@ impl ProviderClient {
             dns: options.timeouts.dns,
             allow_private_address: provider.allow_private_address,
             resolver: Arc::new(SystemResolver),
+            proxy: provider.egress.clone(),
             tls_config: Arc::new(tls_config(provider)?),
         });
         Ok(Self {

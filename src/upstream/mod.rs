@@ -9,6 +9,7 @@ mod address;
 mod body;
 mod client;
 mod connect;
+mod egress;
 mod error;
 mod fields;
 mod headers;

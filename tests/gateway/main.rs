@@ -13,6 +13,7 @@ mod answers;
 mod attacks;
 mod clients;
 mod config;
+mod egress;
 mod failover;
 mod frame;
 mod h2_mock;
