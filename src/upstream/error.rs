@@ -112,7 +112,7 @@ pub(super) fn sort(error: &(dyn Error + 'static)) -> AttemptError {
     let mut here: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = here {
         if let Some(error) = error.downcast_ref::<hyper::Error>() {
-            // No ping was answered (fault N13).
+            // No ping was answered (fault N13); whether the request was heard is not known.
             if error.is_timeout() {
                 return AttemptError::of(AttemptOutcome::GapTimeout);
             }
