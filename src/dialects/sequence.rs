@@ -106,6 +106,17 @@ mod tests {
     }
 
     #[test]
+    fn s13_a_number_from_too_far_back_to_be_compared_is_a_fault() {
+        let mut sequence = Sequence::default();
+        for number in 0..=REMEMBERED as u64 {
+            sequence.arrives(Some(number), b"a").unwrap();
+        }
+        assert_eq!(sequence.arrives(Some(1), b"a"), Ok(Arrival::Again));
+        // Where its digest was is another event's by now, though of the same text.
+        assert!(sequence.arrives(Some(0), b"a").is_err());
+    }
+
+    #[test]
     fn s13_a_stream_that_begins_in_its_middle_is_a_fault() {
         for (first, good) in [(0, true), (1, true), (2, false), (u64::MAX, false)] {
             let arrived = Sequence::default().arrives(Some(first), b"a");

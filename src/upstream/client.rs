@@ -119,6 +119,7 @@ impl ProviderClient {
             dns: options.timeouts.dns,
             allow_private_address: provider.allow_private_address,
             resolver: Arc::new(SystemResolver),
+            proxy: provider.egress.clone(),
             tls_config: Arc::new(tls_config(provider)?),
         });
         Ok(Self {
@@ -276,10 +277,6 @@ fn line_head(uri: &Uri, fields: &HeaderMap) -> Bytes {
 
 /// What an HTTP/2 failure before the answer's head means.
 fn unanswered(error: &hyper::Error) -> Unanswered {
-    // It answers no ping: whether it heard the request is not known, so that is not said again for free.
-    if error.is_timeout() {
-        return sort(error).into();
-    }
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         if let Some(error) = error.downcast_ref::<h2::Error>() {

@@ -10,6 +10,7 @@ mod at;
 mod body;
 mod client;
 mod connect;
+mod egress;
 mod error;
 mod fields;
 mod headers;

@@ -82,29 +82,38 @@ impl Peer {
 
     fn client(&self) -> ProviderClient {
         let provider = ProviderSettings {
-            name: ProviderName::from("a"),
-            dialect: Dialect::Openai,
-            base_url: format!("https://{}/v1", self.address),
-            keys: vec![KeySettings {
-                name: KeyName::from("k"),
-                secret: Secret::new("sk-canary".to_owned()),
-                fingerprint: [0; 8],
-                limits: KeyLimits::default(),
-                models: None,
-            }],
-            models: Vec::new(),
-            reasoning_models: Vec::new(),
-            allow_private_address: true,
             ca_pem: Some(Arc::clone(&self.certificate)),
-            h2: true,
-            max_in_flight: 10,
-            default_max_output: Tokens(16),
+            ..provider(format!("https://{}/v1", self.address))
         };
         let options = ProviderOptions {
             provider: &provider,
             timeouts: &TimeoutSettings::default(),
         };
         ProviderClient::pinging(&options, PING_EVERY).unwrap()
+    }
+}
+
+/// A provider at this address, with one key.
+pub(super) fn provider(base_url: String) -> ProviderSettings {
+    ProviderSettings {
+        name: ProviderName::from("a"),
+        dialect: Dialect::Openai,
+        base_url,
+        keys: vec![KeySettings {
+            name: KeyName::from("k"),
+            secret: Secret::new("sk-canary".to_owned()),
+            fingerprint: [0; 8],
+            limits: KeyLimits::default(),
+            models: None,
+        }],
+        models: Vec::new(),
+        reasoning_models: Vec::new(),
+        allow_private_address: true,
+        ca_pem: None,
+        egress: None,
+        h2: true,
+        max_in_flight: 10,
+        default_max_output: Tokens(16),
     }
 }
 
@@ -215,6 +224,7 @@ async fn n13_the_kernel_probes_a_dialled_connection_and_gives_up_what_is_never_a
         dns: SOON,
         allow_private_address: true,
         resolver: Arc::new(SystemResolver),
+        proxy: None,
         tls_config: Arc::new(tls_config),
     });
     let Link::Plain(stream) = connector.connect().await.unwrap() else {

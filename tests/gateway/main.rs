@@ -14,6 +14,7 @@ mod attacks;
 mod clients;
 mod config;
 mod dialects;
+mod egress;
 mod failover;
 mod frame;
 mod h2_mock;

@@ -78,6 +78,7 @@ fn connector(resolver: &Arc<FakeResolver>, port: u16) -> Connector {
         dns: Duration::from_secs(2),
         allow_private_address: true,
         resolver: Arc::clone(resolver) as Arc<dyn Resolve>,
+        proxy: None,
         tls_config: Arc::new(tls_config),
     })
 }
