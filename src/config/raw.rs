@@ -17,6 +17,7 @@ pub(super) struct RawConfig {
     pub(super) failover: RawFailover,
     pub(super) journal: RawJournal,
     pub(super) logs: RawLogs,
+    pub(super) registry: RawRegistry,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -313,6 +314,13 @@ impl Default for RawLogs {
             level: "info".to_owned(),
         }
     }
+}
+
+/// What is known of models.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRegistry {
+    pub(super) file: String,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, Serialize)]

@@ -12,6 +12,7 @@ use super::raw::{
     RawClient, RawConfig, RawJournalMode, RawKey, RawKeyForm, RawLogFormat, RawOnFailure, RawPool,
     RawPromptClass, RawProvider, RawRace, RawTarget, RawTargetForm,
 };
+use super::registry;
 use super::secret::{Environment, Secret, resolve};
 use super::settings::{
     AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings, JournalMode,
@@ -41,7 +42,12 @@ impl Judge<'static> {
 }
 
 impl Judge<'_> {
-    fn wrong(&mut self, path: impl Into<String>, what: impl Into<String>, cure: impl Into<String>) {
+    pub(super) fn wrong(
+        &mut self,
+        path: impl Into<String>,
+        what: impl Into<String>,
+        cure: impl Into<String>,
+    ) {
         self.mistakes.push(Mistake::new(path, what, cure));
     }
 
@@ -124,13 +130,17 @@ pub(super) fn settings(
         .filter_map(|(name, provider)| self::provider(&mut judge, name, provider))
         .map(|provider| Arc::new(behind(&egress, provider)))
         .collect();
-    let pools = pools(&mut judge, &raw.pools, &providers);
+    let models = registry::models(&mut judge, Some(&raw.registry.file));
+    let mut pools = pools(&mut judge, &raw.pools, &providers);
+    registry::fill_in(&mut pools, &models);
     let mut settings = Settings {
         version: 0,
         timeouts: timeouts(&mut judge, raw),
         failover: failover(&mut judge, raw),
         journal: journal(&mut judge, raw),
         logs: logs(raw),
+        notices: registry::notices(&pools, &models),
+        models,
         listen,
         admin,
         clients,
@@ -161,6 +171,7 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
         }
         context.update(provider.ca_pem.as_deref().unwrap_or_default());
     }
+    context.update(settings.models.own_text().as_bytes());
     for client in &settings.clients {
         context.update(&client.key.fingerprint());
     }

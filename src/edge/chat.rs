@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use http::header::WARNING;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request as HttpRequest};
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use super::auth::{AuthFault, Client};
 use super::connection::ConnectionControl;
 use super::{Edge, body, reply};
-use crate::actors::{Estimate, Published, Refusal, RefusalKind};
+use crate::actors::{Estimate, Published, Refusal, RefusalKind, Route};
 use crate::dialects::openai::{ChatPeek, peek_addressed, peek_named, peek_operation};
 use crate::dispatch::{Prompt, RaceMark, Request, Served, Told, refused};
 use crate::domain::{
@@ -175,21 +176,18 @@ async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, asked: Asked) -> Res
             };
             read_and_serve(&edge, admission, &parts, body)
                 .await
-                .map(|served| (served, guard))
+                .map(|(served, notice)| (served, notice, guard))
         }
         Err(failure) => Err(failure),
     };
     match answered {
-        Ok((Served::Whole { body, told }, _)) => reply::whole(speaks, body, id, &told),
-        Ok((Served::Stream { stream, told }, guard)) => {
-            let speaker = reply::Speaker {
-                id,
-                speaks,
-                control,
-            };
-            reply::stream(stream, speaker, &told, Some(guard))
+        Ok((served, notice, guard)) => {
+            let mut response = told(served, speaks, id, (control, guard));
+            if let Some(notice) = notice {
+                response.headers_mut().insert(WARNING, notice);
+            }
+            response
         }
-        Ok((Served::Failed { failure, told }, _)) => reply::failure(speaks, &failure, id, &told),
         Err(failure) => {
             edge.news.metrics.rejected(failure.kind.code());
             // What is left of an unread body must not be taken for the next request.
@@ -204,6 +202,26 @@ async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, asked: Asked) -> Res
             }
             reply::failure(speaks, &failure, id, &Told::default())
         }
+    }
+}
+
+fn told(
+    served: Served,
+    speaks: Dialect,
+    id: RequestId,
+    (control, guard): (Option<ConnectionControl>, InFlight),
+) -> Response {
+    match served {
+        Served::Whole { body, told } => reply::whole(speaks, body, id, &told),
+        Served::Stream { stream, told } => {
+            let speaker = reply::Speaker {
+                id,
+                speaks,
+                control,
+            };
+            reply::stream(stream, speaker, &told, Some(guard))
+        }
+        Served::Failed { failure, told } => reply::failure(speaks, &failure, id, &told),
     }
 }
 
@@ -297,7 +315,7 @@ async fn read_and_serve(
     admission: Admission,
     parts: &Parts,
     body: Body,
-) -> Result<Served, Failure> {
+) -> Result<(Served, Notice), Failure> {
     let usual = admission.published.settings.listen.max_body_bytes;
     let most = if edge.overload() >= Overload::Scarce {
         usual.min(body::SMALL)
@@ -318,9 +336,13 @@ async fn read_and_serve(
             failure
         }
     })?;
-    let request = facts(admission, &parts.headers, prompt)?;
-    Ok(edge.dispatch.serve(Arc::new(request)).await)
+    let (request, notice) = facts(admission, &parts.headers, prompt)?;
+    let served = edge.dispatch.serve(Arc::new(request)).await;
+    Ok((served, notice))
 }
+
+/// What a client should know of the model it asked for.
+type Notice = Option<HeaderValue>;
 
 fn peeked(asked: Asked, body: &[u8]) -> Result<ChatPeek, Failure> {
     let Asked {
@@ -350,7 +372,11 @@ fn peeked(asked: Asked, body: &[u8]) -> Result<ChatPeek, Failure> {
 }
 
 /// Turns head and body into the request that dispatch tells its story about.
-fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Request, Failure> {
+fn facts(
+    admission: Admission,
+    headers: &HeaderMap,
+    prompt: Prompt,
+) -> Result<(Request, Notice), Failure> {
     let (speaks, operation) = (admission.asked.speaks, admission.asked.operation);
     let peek = peeked(admission.asked, prompt.bytes())?;
     let unknown = || {
@@ -362,12 +388,11 @@ fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Re
             &shown(&peek.model),
         )
     };
-    let route = admission
-        .published
-        .routes
-        .find(&peek.model)
-        .cloned()
-        .ok_or_else(unknown)?;
+    let Found {
+        route,
+        successor,
+        notice,
+    } = found(&admission.published, &peek.model).ok_or_else(unknown)?;
     let allowed = route
         .chain
         .first()
@@ -384,7 +409,7 @@ fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Re
     };
     let longest = admission.published.settings.timeouts.request;
     let wished = wished_timeout(headers, &peek);
-    Ok(Request {
+    let request = Request {
         id: admission.id,
         arrived: admission.arrived,
         deadline: admission.arrived + wished.map_or(longest, |wished| wished.min(longest)),
@@ -399,7 +424,7 @@ fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Re
         } else {
             race_mark(headers)
         },
-        asked: Arc::from(peek.model.as_str()),
+        asked: Arc::from(successor.as_ref().unwrap_or(&peek.model).as_str()),
         shape: Shape {
             class: PromptClass::of(estimate.input),
             mode,
@@ -409,6 +434,42 @@ fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Re
         peek,
         published: admission.published,
         route,
+    };
+    Ok((request, notice))
+}
+
+struct Found {
+    route: Arc<Route>,
+    /// The name it is served by, when that is another than the one asked for.
+    successor: Option<String>,
+    notice: Notice,
+}
+
+/// Where a model is, and what to say of it. One that has ended is its successor, if that is served (row D6).
+fn found(published: &Published, asked: &str) -> Option<Found> {
+    let settings = &published.settings;
+    if let Some(route) = published.routes.find(asked) {
+        let pool = route.chain.first().map(|pool| &pool.name);
+        let notice = pool.and_then(|pool| settings.notices.get(pool));
+        let notice = notice.and_then(|text| HeaderValue::from_str(text).ok());
+        return Some(Found {
+            route: Arc::clone(route),
+            successor: None,
+            notice,
+        });
+    }
+    settings.providers.iter().find_map(|provider| {
+        let bare = asked.strip_prefix(provider.name.as_str());
+        let bare = bare
+            .and_then(|rest| rest.strip_prefix('/'))
+            .unwrap_or(asked);
+        let (successor, warning) = settings.models.successor(provider.name.as_str(), bare)?;
+        let route = published.routes.find(&successor)?;
+        Some(Found {
+            route: Arc::clone(route),
+            successor: Some(successor),
+            notice: HeaderValue::from_str(&warning).ok(),
+        })
     })
 }
 
