@@ -66,6 +66,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             }],
             models: Vec::new(),
             reasoning_models: Vec::new(),
+            responses: false,
             allow_private_address: true,
             ca_pem: None,
             egress: None,

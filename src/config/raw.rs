@@ -101,6 +101,7 @@ pub(super) struct RawProvider {
     pub(super) keys: Vec<RawKeyForm>,
     pub(super) models: Option<Vec<String>>,
     pub(super) reasoning_models: Option<Vec<String>>,
+    pub(super) responses: Option<bool>,
     pub(super) allow_private_address: Option<bool>,
     pub(super) ca_file: Option<String>,
     pub(super) h2: Option<bool>,

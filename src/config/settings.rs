@@ -127,6 +127,8 @@ pub struct ProviderSettings {
     pub models: Vec<ModelName>,
     /// Patterns of models that think silently for minutes.
     pub reasoning_models: Vec<String>,
+    /// It speaks OpenAI's responses beside its own dialect: clients who do are passed on as they are.
+    pub responses: bool,
     pub allow_private_address: bool,
     pub ca_pem: Option<Arc<[u8]>>,
     pub h2: bool,

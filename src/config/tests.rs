@@ -278,6 +278,7 @@ fn the_example_file_holds_every_option_with_its_default() {
         "keys",
         "models",
         "reasoning_models",
+        "responses",
         "allow_private_address",
         "ca_file",
         "h2",

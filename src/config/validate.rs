@@ -339,6 +339,7 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
             .map(|model| ModelName::from(model.as_str()))
             .collect(),
         reasoning_models: raw.reasoning_models.clone().unwrap_or_default(),
+        responses: raw.responses.unwrap_or(false),
         allow_private_address: raw.allow_private_address.unwrap_or(false),
         ca_pem,
         // Decided by `behind`.

@@ -109,6 +109,18 @@ pub(super) async fn messages(
     serve(edge, request, Asked::plain(Dialect::Anthropic)).await
 }
 
+/// How long a prompt is: asked of a provider that counts, else estimated and said to be.
+pub(super) async fn count_tokens(
+    State(edge): State<Arc<Edge>>,
+    request: HttpRequest<Body>,
+) -> Response {
+    let asked = Asked {
+        operation: Operation::CountTokens,
+        ..Asked::plain(Dialect::Anthropic)
+    };
+    serve(edge, request, asked).await
+}
+
 pub(super) async fn responses(
     State(edge): State<Arc<Edge>>,
     request: HttpRequest<Body>,
@@ -337,8 +349,34 @@ async fn read_and_serve(
         }
     })?;
     let (request, notice) = facts(admission, &parts.headers, prompt)?;
+    if request.operation == Operation::CountTokens && !is_counted(&request) {
+        return Ok((estimated(&request), notice));
+    }
     let served = edge.dispatch.serve(Arc::new(request)).await;
     Ok((served, notice))
+}
+
+/// Whether the first pool has a provider that counts tokens.
+fn is_counted(request: &Request) -> bool {
+    let providers = &request.published.settings.providers;
+    let pool = request.route.chain.first();
+    let targets = pool.map(|pool| pool.settings.targets.as_slice());
+    targets.unwrap_or_default().iter().any(|target| {
+        let provider = providers.iter().find(|known| known.name == target.provider);
+        provider.is_some_and(|provider| provider.dialect == Dialect::Anthropic)
+    })
+}
+
+fn estimated(request: &Request) -> Served {
+    let count = serde_json::json!({"input_tokens": request.estimate.input.0});
+    let name = HeaderName::from_static("x-switchyard-estimated");
+    Served::Whole {
+        body: count.to_string().into(),
+        told: Told {
+            headers: vec![(name, HeaderValue::from_static("input_tokens"))],
+            ..Told::default()
+        },
+    }
 }
 
 /// What a client should know of the model it asked for.

@@ -39,6 +39,9 @@ impl Address {
     }
 
     pub(super) fn path(&self, model: &str, mode: Mode, operation: Operation) -> Cow<'_, str> {
+        if operation == Operation::CountTokens {
+            return Cow::Owned(format!("{}/count_tokens", self.base.path()));
+        }
         if operation != Operation::Chat {
             return Cow::Owned(format!("{}/{}", self.root, operation.path()));
         }
