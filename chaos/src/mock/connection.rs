@@ -51,6 +51,7 @@ impl Connection {
         let shared = Arc::clone(&self.shared);
         let _counted = Counted::new(&shared.open);
         if *shared.door.borrow() == Door::Silent {
+            shared.held.fetch_add(1, Ordering::Relaxed);
             return self.ignore().await;
         }
         if let Some(fast) = &shared.fast {
@@ -97,7 +98,10 @@ impl Connection {
         tokio::select! {
             biased;
             () = ordered(&mut self.resets) => Idle::Reset,
-            () = ordered(&mut self.idle_closes) => Idle::Close,
+            () = ordered(&mut self.idle_closes) => {
+                self.shared.idle_closed.fetch_add(1, Ordering::Relaxed);
+                Idle::Close
+            }
             head = intake::read_head(&mut self.stream, inbox) => match head {
                 Ok(head) => Idle::Request(head),
                 Err(NoRequest::Closed | NoRequest::Io(_)) => Idle::Over,
@@ -116,6 +120,7 @@ impl Connection {
     ) -> Ended {
         let shared = Arc::clone(&self.shared);
         if *shared.door.borrow() == Door::HeadOnly {
+            shared.held.fetch_add(1, Ordering::Relaxed);
             tokio::select! {
                 () = ordered(&mut self.resets) => return Ended::Reset,
                 () = hung_up(&self.stream) => return Ended::Left,

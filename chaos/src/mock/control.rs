@@ -1,6 +1,6 @@
 //! Which behaviour a request gets: rules first, then the script, then the default.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,6 +28,10 @@ pub(super) struct Control {
     pub(super) rules: Vec<(Predicate, Behaviour)>,
     /// `None`: every key is good. Otherwise a key is good when it is listed as `true`.
     pub(super) keys: Option<HashMap<String, bool>>,
+    /// Refused whatever `keys` says, and nobody else with them.
+    pub(super) refused: HashSet<String>,
+    /// How often a refused key was told so.
+    pub(super) refusals: u64,
     pub(super) limit: Option<RateLimit>,
     pub(super) windows: Windows,
 }
@@ -118,7 +122,11 @@ impl Control {
             .map(|(_, behaviour)| behaviour.clone())
     }
 
-    fn key_is_good(&self, asked: &Asked) -> bool {
+    fn key_is_good(&mut self, asked: &Asked) -> bool {
+        if asked.key().is_some_and(|key| self.refused.contains(key)) {
+            self.refusals = self.refusals.saturating_add(1);
+            return false;
+        }
         let Some(keys) = &self.keys else { return true };
         asked
             .key()

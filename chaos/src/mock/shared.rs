@@ -55,6 +55,10 @@ pub(super) struct Shared {
     pub(super) door: watch::Sender<Door>,
     pub(super) resets: watch::Sender<u64>,
     pub(super) idle_closes: watch::Sender<u64>,
+    /// Connections that an order found idle, and that were closed for it.
+    pub(super) idle_closed: AtomicU64,
+    /// Connections that met a silent or head-only door.
+    pub(super) held: AtomicU64,
 }
 
 impl Shared {
@@ -73,6 +77,8 @@ impl Shared {
             door: watch::Sender::new(Door::Open),
             resets: watch::Sender::new(0),
             idle_closes: watch::Sender::new(0),
+            idle_closed: AtomicU64::new(0),
+            held: AtomicU64::new(0),
         }
     }
 

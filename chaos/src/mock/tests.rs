@@ -501,6 +501,50 @@ async fn keys_can_be_accepted_and_revoked() {
 }
 
 #[tokio::test]
+async fn k01_a_refused_key_is_counted_and_the_others_stay_good() {
+    let mock = start(Dialect::OpenAi).await;
+    let body = Dialect::OpenAi.sample_request("hi", false);
+    let with = async |key: &str| {
+        let mut client = Client::connect(mock.address()).await.unwrap();
+        let fields = [("authorization".to_owned(), key.to_owned())];
+        client
+            .post_json("/v1/chat/completions", &fields, &body)
+            .await
+            .unwrap()
+            .status()
+    };
+    mock.refuse_key("sk-one");
+    assert_eq!(with("Bearer sk-one").await, 401);
+    assert_eq!(with("Bearer sk-two").await, 200);
+    assert_eq!(mock.keys_refused(), 1, "the good one is not counted");
+    mock.allow_key("sk-one");
+    assert_eq!(with("Bearer sk-one").await, 200);
+    assert_eq!(with("Bearer sk-two").await, 200);
+}
+
+#[tokio::test]
+async fn n08_only_idle_connections_are_counted_as_closed() {
+    let mock = start(Dialect::OpenAi).await;
+    mock.script(vec![
+        Behaviour::healthy(),
+        Behaviour::steps(vec![Step::Hold]),
+    ]);
+    let body = Dialect::OpenAi.sample_request("hi", false);
+    let mut idle = Client::connect(mock.address()).await.unwrap();
+    idle.post_json("/v1/chat/completions", &[], &body)
+        .await
+        .unwrap();
+    let mut busy = Client::connect(mock.address()).await.unwrap();
+    busy.send_json("/v1/chat/completions", &[], &body)
+        .await
+        .unwrap();
+    assert!(mock.wait_for(2, SOON).await);
+    mock.close_idle();
+    assert!(idle.closes_within(SOON).await);
+    assert_eq!(mock.idle_connections_closed(), 1);
+}
+
+#[tokio::test]
 async fn a_limit_is_counted_told_and_enforced() {
     let mock = start(Dialect::OpenAi).await;
     mock.limit(Some(RateLimit {
