@@ -33,6 +33,8 @@ pub(super) struct Connection {
     number: u64,
     resets: watch::Receiver<u64>,
     idle_closes: watch::Receiver<u64>,
+    /// The exchange whose fault shows only when the connection is used again or has been idle.
+    owes: Option<(u64, Arc<str>)>,
 }
 
 impl Connection {
@@ -44,6 +46,13 @@ impl Connection {
             number,
             resets: shared.resets.subscribe(),
             idle_closes: shared.idle_closes.subscribe(),
+            owes: None,
+        }
+    }
+
+    fn afterwards(&mut self) {
+        if let Some((number, label)) = self.owes.take() {
+            Recorder::again(&self.shared, number, label).acted();
         }
     }
 
@@ -107,7 +116,10 @@ impl Connection {
                 Err(NoRequest::Closed | NoRequest::Io(_)) => Idle::Over,
                 Err(NoRequest::Cut | NoRequest::Malformed(_)) => Idle::Broken,
             },
-            () = patience => Idle::Close,
+            () = patience => {
+                self.afterwards();
+                Idle::Close
+            }
         }
     }
 
@@ -138,6 +150,7 @@ impl Connection {
             After::KeepAlive | After::CloseIdle(_) => {}
             After::FinOnReuse | After::ResetOnReuse => {
                 shared.stale.fetch_add(1, Ordering::Relaxed);
+                self.afterwards();
                 return if *after == After::FinOnReuse {
                     Ended::Fin
                 } else {
@@ -157,12 +170,17 @@ impl Connection {
             body,
         });
         let _counted = Counted::new(&shared.in_flight);
-        let recorder = Recorder::begin(&shared, &asked);
+        let mut recorder = Recorder::begin(&shared, &asked);
         let Some(performance) = shared.consult(|control| control.decide(&asked)) else {
             return Ended::Reset;
         };
         recorder.performs(&performance);
         *after = performance.after;
+        self.owes = performance
+            .label
+            .clone()
+            .filter(|_| *after != After::KeepAlive)
+            .map(|label| (asked.number, label));
         Stage {
             stream: &mut self.stream,
             inbox,
