@@ -146,17 +146,8 @@ impl Connection {
             shared.bad_requests.fetch_add(1, Ordering::Relaxed);
             return Ended::Left;
         };
-        match *after {
-            After::KeepAlive | After::CloseIdle(_) => {}
-            After::FinOnReuse | After::ResetOnReuse => {
-                shared.stale.fetch_add(1, Ordering::Relaxed);
-                self.afterwards();
-                return if *after == After::FinOnReuse {
-                    Ended::Fin
-                } else {
-                    Ended::Reset
-                };
-            }
+        if let Some(ended) = self.done_for(*after) {
+            return ended;
         }
         let asked = Arc::new(Asked {
             number: shared.next_request(),
@@ -189,6 +180,18 @@ impl Connection {
         }
         .perform(&performance)
         .await
+    }
+
+    /// How the connection ends that an earlier answer left dead.
+    fn done_for(&mut self, after: After) -> Option<Ended> {
+        let ended = match after {
+            After::KeepAlive | After::CloseIdle(_) => return None,
+            After::FinOnReuse => Ended::Fin,
+            After::ResetOnReuse => Ended::Reset,
+        };
+        self.shared.stale.fetch_add(1, Ordering::Relaxed);
+        self.afterwards();
+        Some(ended)
     }
 
     async fn ignore(mut self) {

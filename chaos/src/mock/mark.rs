@@ -89,7 +89,11 @@ mod tests {
                 Step::Send { bytes, .. } => String::from_utf8_lossy(&bytes).into_owned(),
                 Step::Sleep(lasts) => lasts.as_millis().to_string(),
                 Step::Mark => "!".to_owned(),
-                other => format!("{other:?}"),
+                other @ (Step::Repeat { .. }
+                | Step::Slice(_)
+                | Step::Hold
+                | Step::Reset
+                | Step::Fin) => format!("{other:?}"),
             });
         words.collect::<Vec<_>>().join(" ")
     }
