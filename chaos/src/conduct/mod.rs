@@ -2,6 +2,7 @@
 
 mod at_gateway;
 mod at_mock;
+mod draw;
 mod faults;
 mod gateway;
 mod stretches;
