@@ -22,7 +22,7 @@ use crate::records::{self, Journal, Scrape};
 use crate::scenario::{Mock, PhaseName, Scenario, your_chain};
 use crate::workload::{self, Traffic};
 
-pub use faults::Done;
+pub use faults::{Act, Done};
 
 /// What is to be run, against what.
 #[derive(Debug, Clone)]
@@ -101,6 +101,8 @@ pub struct OwnRecords {
     pub audit: Result<(), String>,
     /// Secrets found where none may be: the file and the secret's name.
     pub leaks: Vec<(String, String)>,
+    /// What could not be read, and why: nothing is known of it.
+    pub unreadable: Vec<String>,
     /// It ended by itself when asked to.
     pub stopped: bool,
     pub starts: u32,
