@@ -1,5 +1,7 @@
 //! Carries out one scenario against one gateway and brings back the evidence: the four records and what was done.
 
+mod at_gateway;
+mod at_mock;
 mod faults;
 mod gateway;
 mod stretches;
@@ -158,7 +160,7 @@ pub async fn conduct(
     let scraping = tokio::spawn(gateway::scrape_on(world.gateway.clone(), epoch, stopped));
     let faults = faults::start(plan, &fleet, world.gateway.clone(), &world.doorway, epoch);
     while workloads.join_next().await.is_some() {}
-    let faults = faults.finished().await;
+    let (faults, _) = faults.finished().await;
     let history = listening.await.unwrap_or_default();
     let still_under_way = quiet(&fleet, plan.scenario.phases.quiesce.0).await;
     let phases = with_quiesce(phases(&plan.scenario), epoch.millis());

@@ -5,7 +5,7 @@ mod fleet;
 mod process;
 
 pub use fleet::{Fleet, Provider};
-pub use process::{GatewayProcess, ProcessError, signal};
+pub use process::{GatewayProcess, ProcessError, is_stopped, signal};
 
 use std::net::SocketAddr;
 

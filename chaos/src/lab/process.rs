@@ -122,6 +122,13 @@ impl GatewayProcess {
         &self.folder
     }
 
+    /// Whether it lives; one that ended by itself does not.
+    pub fn is_running(&mut self) -> bool {
+        self.child
+            .as_mut()
+            .is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_none()))
+    }
+
     /// SIGKILL, and the remains are taken away.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -170,6 +177,15 @@ pub fn signal(pid: u32, name: &str) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// Whether a process stands still after SIGSTOP; `None` where the system does not tell.
+#[must_use]
+pub fn is_stopped(pid: u32) -> Option<bool> {
+    let told = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may hold spaces and brackets; the state follows the last bracket.
+    let state = told.rsplit_once(')')?.1.trim_start().chars().next()?;
+    Some(state == 'T')
 }
 
 /// The addresses written by `--announce`.

@@ -35,7 +35,7 @@ pub struct Exchange {
     pub left: Option<(Duration, Leaving)>,
     /// The behaviour was carried out to its end, even if that end was a reset.
     pub finished: bool,
-    /// The label of the behaviour it met, see [`super::Behaviour::labelled`].
+    /// The label of the behaviour it met, once that showed; see [`super::Behaviour::labelled`].
     pub fault: Option<Arc<str>>,
     /// `None` for anything but a healthy answer.
     pub reported: Option<Reported>,

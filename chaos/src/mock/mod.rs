@@ -25,6 +25,7 @@ mod fast;
 mod intake;
 mod listener;
 mod log;
+mod mark;
 mod options;
 mod plan;
 mod provider;

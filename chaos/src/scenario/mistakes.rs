@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use super::{Expectation, Fault, Measure, Scenario, Shape, VERSION};
-use crate::fault;
+use crate::fault::{self, Key};
 
 /// Why a scenario cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +46,9 @@ pub fn parse(of: &str, text: &str) -> Result<Scenario, BadScenario> {
     }
 }
 
-fn mistakes(scenario: &Scenario) -> Vec<String> {
+/// What cannot be, with its place and its cure; to be asked again when a scenario's times were changed.
+#[must_use]
+pub fn mistakes(scenario: &Scenario) -> Vec<String> {
     let mut found = Vec::new();
     if scenario.version != VERSION {
         found.push(format!(
@@ -139,13 +142,82 @@ fn fault(scenario: &Scenario, fault: &Fault, place: &str, found: &mut Vec<String
     if let Err(why) = fault::made(&fault.fault, &terms(fault)) {
         found.push(format!("{place}: {why}"));
     }
-    if !(0.0..=1.0).contains(&fault.share) {
-        found.push(format!("{place}: share lies between 0 and 1"));
+    if !(0.0..=1.0).contains(&fault.share) || fault.share == 0.0 {
+        found.push(format!("{place}: share lies above 0 and at most at 1"));
     }
+    if let Some(taken) = fault::keys(&fault.fault) {
+        keys(fault, taken, &place, found);
+    }
+    times(scenario, fault, &place, found);
+    if scenario.mocks.is_empty() {
+        return;
+    }
+    for on in &fault.on {
+        if on != "*" && !scenario.mocks.iter().any(|mock| mock.name == *on) {
+            found.push(format!("{place}: there is no mock {on:?}"));
+        }
+    }
+}
+
+/// A key that does nothing would let a scenario claim what never happens.
+fn keys(fault: &Fault, taken: &[Key], place: &str, found: &mut Vec<String>) {
+    let takes = |key: Key| taken.contains(&key);
+    let timed = takes(Key::Time) || takes(Key::Again);
+    for (key, is_said, is_taken) in [
+        (Key::On, !fault.on.is_empty(), takes(Key::On)),
+        (Key::Share, fault.share < 1.0, takes(Key::Share)),
+        (Key::Number, fault.number.is_some(), takes(Key::Number)),
+        (Key::Time, fault.time.is_some(), timed),
+        (Key::Actor, fault.actor.is_some(), takes(Key::Actor)),
+    ] {
+        if is_said && !is_taken {
+            let mut known: Vec<&str> = taken.iter().map(|key| key.label()).collect();
+            known.extend(["at", "for", "shape", "period"]);
+            found.push(format!(
+                "{place}: {} does nothing here; this fault takes {}",
+                key.label(),
+                known.join(", ")
+            ));
+        }
+    }
+    if takes(Key::On) && fault.on.is_empty() {
+        found.push(format!(
+            "{place}: on names the mocks it is made at, [\"*\"] all of them"
+        ));
+    }
+    if fault.shape == Shape::Ramp && !takes(Key::Share) {
+        found.push(format!(
+            "{place}: shape = \"ramp\" grows a share of requests, and this fault has none"
+        ));
+    }
+    let again = fault.time.filter(|_| takes(Key::Again));
+    if again.is_some_and(|again| again.0 < SHORTEST) {
+        found.push(format!(
+            "{place}: time, after which it happens again, is at least {} ms",
+            SHORTEST.as_millis()
+        ));
+    }
+}
+
+/// What comes again sooner never lets anything be in between.
+const SHORTEST: Duration = Duration::from_millis(50);
+
+fn times(scenario: &Scenario, fault: &Fault, place: &str, found: &mut Vec<String>) {
     let repeats = matches!(fault.shape, Shape::Flap | Shape::Random);
     if repeats != fault.period.is_some() {
         found.push(format!(
             "{place}: period goes with shape = \"flap\" or \"random\", and they with it"
+        ));
+    }
+    if fault.period.is_some_and(|period| period.0 < SHORTEST) {
+        found.push(format!(
+            "{place}: period is at least {} ms",
+            SHORTEST.as_millis()
+        ));
+    }
+    if fault.lasts.is_some_and(|lasts| lasts.0.is_zero()) {
+        found.push(format!(
+            "{place}: for = \"0s\" is no time for a fault to act"
         ));
     }
     let faults = scenario.phases.faults;
@@ -155,14 +227,6 @@ fn fault(scenario: &Scenario, fault: &Fault, place: &str, found: &mut Vec<String
             fault.at.millis(),
             faults.millis()
         ));
-    }
-    if scenario.mocks.is_empty() {
-        return;
-    }
-    for on in &fault.on {
-        if on != "*" && !scenario.mocks.iter().any(|mock| mock.name == *on) {
-            found.push(format!("{place}: there is no mock {on:?}"));
-        }
     }
 }
 

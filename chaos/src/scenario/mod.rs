@@ -39,7 +39,7 @@ use crate::workload::Abuse;
 
 pub use chain::your_chain;
 pub(crate) use mistakes::terms;
-pub use mistakes::{BadScenario, parse};
+pub use mistakes::{BadScenario, mistakes, parse};
 pub use packs::{Pack, find, packs};
 
 pub use span::Span;
@@ -267,7 +267,7 @@ pub struct Fault {
     pub period: Option<Span>,
     /// What the primitives take: a status, a number of chunks or bytes, a factor.
     pub number: Option<u64>,
-    /// What the primitives take: a time.
+    /// What the primitives take: a time, or after what time it happens again.
     pub time: Option<Span>,
     /// `panic`, `kill_actor`: the actor's path in the tree.
     pub actor: Option<String>,

@@ -16,6 +16,71 @@ fn every_scenario_that_ships_is_right_and_has_its_name() {
     assert!(find("nothing-of-that-name").is_none());
 }
 
+/// The mistakes of a fault with these lines.
+fn told(fault: &str) -> String {
+    match parse("x", &format!("{GOOD}[[fault]]\n{fault}")) {
+        Ok(_) => String::new(),
+        Err(bad) => bad.to_string(),
+    }
+}
+
+#[test]
+fn a_key_that_does_nothing_is_refused_with_those_that_do() {
+    for (fault, said) in [
+        (
+            "fault = \"kill\"\non = [\"alpha\"]",
+            "on does nothing here; this fault takes time",
+        ),
+        (
+            "fault = \"tcp_refuse\"\non = [\"*\"]\nshare = 0.5",
+            "share does nothing",
+        ),
+        (
+            "fault = \"tcp_refuse\"\non = [\"*\"]\nnumber = 5",
+            "number does nothing",
+        ),
+        (
+            "fault = \"P10\"\non = [\"*\"]\ntime = \"1s\"",
+            "time does nothing",
+        ),
+        (
+            "fault = \"N03\"\non = [\"*\"]\nshape = \"ramp\"",
+            "grows a share",
+        ),
+        (
+            "fault = \"hang\"\non = [\"*\"]\nactor = \"root\"",
+            "actor does nothing",
+        ),
+        ("fault = \"P10\"", "on names the mocks"),
+        ("fault = \"tcp_silent\"", "on names the mocks"),
+        ("fault = \"kill\"\ntime = \"0s\"", "at least 50 ms"),
+        ("fault = \"kill\"\nfor = \"0s\"", "no time for a fault"),
+        (
+            "fault = \"P10\"\non = [\"*\"]\nshare = 0.0",
+            "share lies above 0",
+        ),
+        (
+            "fault = \"P10\"\non = [\"*\"]\nshape = \"flap\"\nperiod = \"1ms\"",
+            "period is at least",
+        ),
+    ] {
+        let told = told(fault);
+        assert!(
+            told.contains(said),
+            "{fault}\n{told:?} does not say {said:?}"
+        );
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+    assert_eq!(
+        told("fault = \"cut\"\non = [\"*\"]\nnumber = 3\nshare = 0.5"),
+        ""
+    );
+    assert_eq!(
+        told("fault = \"panic\"\nactor = \"root/router\"\ntime = \"50ms\""),
+        ""
+    );
+}
+
 const GOOD: &str =
     "version = 1\nname = \"x\"\nabout = \"y\"\n[[workload]]\nname = \"w\"\nper_second = 1\n";
 
