@@ -65,6 +65,8 @@ pub struct Told {
     pub attempts: Option<u32>,
     pub retry_after: bool,
     pub ended: Ended,
+    /// An error event was followed by the mark of a whole stream.
+    pub done_after_error: bool,
     /// What the text proves; `None` when there was none.
     pub text: Option<Result<Origin, Broken>>,
     /// A secret that was found in the answer, by its name.
@@ -87,6 +89,7 @@ impl Told {
             attempts: None,
             retry_after: false,
             ended: Ended::Unanswered("unsent"),
+            done_after_error: false,
             text: None,
             leaked: None,
         }

@@ -104,6 +104,8 @@ pub struct OwnRecords {
     pub audit: Result<(), String>,
     /// Secrets found where none may be: the file and the secret's name.
     pub leaks: Vec<(String, String)>,
+    /// What could not be read, and why: nothing is known of it.
+    pub unreadable: Vec<String>,
     /// It ended by itself when asked to.
     pub stopped: bool,
     pub starts: u32,

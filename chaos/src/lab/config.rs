@@ -185,6 +185,10 @@ pub fn enclose(config: &mut Table, folder: &Path) -> Result<(), ConfigError> {
         "path".into(),
         folder.join("journal").display().to_string().into(),
     );
+    // Without a journal nothing could be proven of what it must hold.
+    if journal.get("mode").and_then(Value::as_str) == Some("off") {
+        journal.insert("mode".into(), "fast".into());
+    }
     config.insert("journal".into(), journal.into());
     let Some(Value::Table(providers)) = config.get_mut("providers") else {
         return Ok(());

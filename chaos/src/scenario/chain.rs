@@ -91,6 +91,7 @@ fn expectation(phase: PhaseName, at_most: f64) -> Expectation {
         what: Measure::Errors,
         phase,
         of: None,
+        during: None,
         after: Span::default(),
         at_most: Some(at_most),
         at_least: None,

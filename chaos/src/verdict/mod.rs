@@ -23,7 +23,7 @@ pub(crate) use index::Index;
 #[must_use]
 pub fn judge(plan: &Plan, evidence: &Evidence) -> Run {
     let scenario = &plan.scenario;
-    let index = Index::of(evidence);
+    let index = Index::of(evidence, scenario);
     let faults = lanes(evidence);
     let notes: Vec<String> = inactive(&faults)
         .into_iter()
@@ -37,11 +37,7 @@ pub fn judge(plan: &Plan, evidence: &Evidence) -> Run {
     let expectations: Vec<Finding> = scenario
         .expectations
         .iter()
-        .filter_map(|wanted| {
-            guarded(wanted.what.label(), || {
-                Some(expect::judge(wanted, scenario, &index))
-            })
-        })
+        .filter_map(|wanted| guarded(wanted.what.label(), || Some(expect::judge(wanted, &index))))
         .map(|finding| in_doubt(finding, doubt.as_deref()))
         .collect();
     let all = invariants

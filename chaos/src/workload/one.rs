@@ -178,7 +178,10 @@ impl Ask {
         let mut error = None;
         loop {
             match reader.next().await {
-                Ok(Some(event)) if event.data == "[DONE]" => terminal = true,
+                Ok(Some(event)) if event.data == "[DONE]" => {
+                    terminal = true;
+                    self.told.done_after_error |= error.is_some();
+                }
                 Ok(Some(event)) => {
                     let document: Value = serde_json::from_str(&event.data).unwrap_or_default();
                     if event.event == "error" || document.get("error").is_some_and(|e| !e.is_null())
