@@ -577,5 +577,5 @@ async fn a_kill_excuses_nothing_that_was_over_before_it() {
     honest.caught("bill", |estimated_though_told| {
         outcome(estimated_though_told, &id).estimated = true;
     });
-    honest.caught("metrics_agree", |uncounted| *counted(uncounted) *= 0.5);
+    honest.caught("metrics_agree", |uncounted| *counted(uncounted) -= 1.0);
 }

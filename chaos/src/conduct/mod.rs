@@ -22,7 +22,7 @@ use crate::lab::config::{self, ADMIN_KEY, CLIENT_KEY, ConfigError, Facts};
 use crate::lab::{Door, Doorway, Epoch, Fleet, GatewayProcess, ProcessError, interrupted};
 use crate::mock::Exchange;
 use crate::records::{self, Journal, Scrape};
-use crate::scenario::{Mock, PhaseName, Scenario, your_chain};
+use crate::scenario::{MOCKS, Mock, PhaseName, Scenario, your_chain};
 use crate::workload::{self, Traffic};
 
 pub use faults::{Act, Done};
@@ -429,9 +429,7 @@ fn written(binary: &Path, folder: &Path, config: &toml::Table) -> Result<Facts, 
 #[must_use]
 pub fn mocks(scenario: &Scenario) -> Vec<Mock> {
     if scenario.mocks.is_empty() {
-        ["alpha", "beta", "gamma"]
-            .map(|name| Mock::plain(name, "openai"))
-            .into()
+        MOCKS.map(|name| Mock::plain(name, "openai")).into()
     } else {
         scenario.mocks.clone()
     }

@@ -39,10 +39,13 @@ use crate::workload::Abuse;
 
 pub use chain::your_chain;
 pub(crate) use mistakes::terms;
-pub use mistakes::{BadScenario, mistakes, parse};
+pub use mistakes::{BadScenario, check, parse, parse_for};
 pub use packs::{Pack, find, packs};
 
 pub use span::Span;
+
+/// The mocks of a scenario that names none.
+pub const MOCKS: [&str; 3] = ["alpha", "beta", "gamma"];
 
 /// The version of the form; a later one will be refused by name.
 pub const VERSION: u32 = 1;
