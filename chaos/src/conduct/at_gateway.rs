@@ -10,11 +10,11 @@ use tokio::time::sleep;
 
 use super::ADMIN;
 use super::faults::{Deeds, Times};
+use super::gateway::look;
 use crate::client::{Client, ConnectOptions};
 use crate::fault::ToGateway;
 use crate::lab::config::write;
 use crate::lab::{Doorway, GatewayProcess, is_stopped, signal};
-use crate::records::{Scrape, scrape};
 
 /// A configuration that was written is noticed by a watch; so long is waited for the last one.
 const NOTICED: Duration = Duration::from_secs(3);
@@ -145,12 +145,7 @@ impl Harm {
     }
 
     async fn reloads(&self, broken: bool) -> Option<u64> {
-        let admin = self.gateway.lock().await.admin;
-        let samples = scrape(admin, ADMIN).await?;
-        let scrape = Scrape {
-            samples,
-            ..Scrape::default()
-        };
+        let scrape = look(&self.gateway, self.times.epoch).await?;
         let count = |result| scrape.sum("switchyard_config_reload_total", &[("result", result)]);
         let counted = if broken {
             count("rejected")

@@ -11,13 +11,12 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-use super::ADMIN;
 use super::faults::{Deeds, Times};
+use super::gateway::look;
 use crate::fault::Made;
 use crate::lab::config::key_of;
 use crate::lab::{Fleet, GatewayProcess, Provider};
 use crate::mock::Door;
-use crate::records::{Scrape, scrape};
 
 /// Connections that were reset are gone after this at the latest.
 const GONE: Duration = Duration::from_millis(250);
@@ -93,12 +92,7 @@ impl AtMock {
 
     /// How many connects to this mock failed, as the gateway counts them.
     async fn failed_connects(&self) -> Option<u64> {
-        let admin = self.gateway.as_ref()?.lock().await.admin;
-        let samples = scrape(admin, ADMIN).await?;
-        let scrape = Scrape {
-            samples,
-            ..Scrape::default()
-        };
+        let scrape = look(self.gateway.as_ref()?, self.times.epoch).await?;
         let labels = [("provider", self.name.as_str()), ("outcome", "connect")];
         Some(scrape.sum("switchyard_attempts_total", &labels) as u64)
     }

@@ -14,6 +14,7 @@ use tokio::time::sleep_until;
 
 use super::at_gateway::{self, Harm};
 use super::at_mock::{self, AtMock};
+use super::draw::{Lot, Visits};
 use super::stretches::Pace;
 use super::{Plan, phases};
 use crate::fault::{self, Made};
@@ -132,13 +133,12 @@ impl Active {
         }
     }
 
-    fn applies(&self, asked: &Asked) -> bool {
+    fn applies(&self, asked: &Asked, lot: Lot) -> bool {
         let share = self.share * self.pace.strength(asked.at);
         if share <= 0.0 || self.streams_only && !asked.streams() {
             return false;
         }
-        let seed = self.seed ^ asked.number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        fastrand::Rng::with_seed(seed).f64() < share
+        lot.draw(self.seed) < share
     }
 }
 
@@ -271,11 +271,13 @@ impl Setup<'_> {
 
 /// The last fault of the scenario that applies wins.
 fn decided_by_clock(active: Vec<(String, Active)>) -> Behaviour {
+    let visits = Visits::new();
     Behaviour::choose(move |asked| {
+        let lot = visits.lot(&asked.body, asked.number);
         active
             .iter()
             .rev()
-            .find(|(_, one)| one.applies(asked))
+            .find(|(_, one)| one.applies(asked, lot))
             .map_or_else(Behaviour::healthy, |(_, one)| one.bad.clone())
     })
 }

@@ -1,5 +1,6 @@
 //! The gateway under test, looked at while it runs and taken apart at the end.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{ADMIN, OwnRecords, process_of};
-use crate::lab::config::{ADMIN_KEY, CLIENT_KEY};
+use crate::client::{Client, ConnectOptions};
+use crate::lab::config::{ADMIN_KEY, CLIENT_KEY, ConfigError, Facts};
 use crate::lab::{Epoch, GatewayProcess};
 use crate::records::{Journal, Scrape, audit, parse, scrape_text, secrets_in, secrets_of};
 use crate::workload::PROMPT_MARK;
@@ -57,6 +59,22 @@ pub(super) async fn look(gateway: &Mutex<GatewayProcess>, epoch: Epoch) -> Optio
         memory,
         descriptors,
     })
+}
+
+/// What the running gateway says of its configuration.
+pub(super) async fn known_to(admin: SocketAddr) -> Result<Facts, ConfigError> {
+    let cannot = |why: &str| ConfigError::Untold(why.to_owned());
+    let options = ConnectOptions {
+        patience: Duration::from_secs(5),
+        ..ConnectOptions::default()
+    };
+    let fields = [("authorization".to_owned(), format!("Bearer {ADMIN}"))];
+    let asked = async {
+        let mut client = Client::connect_with(admin, options).await?;
+        client.get("/admin/config", &fields).await
+    };
+    let answer = asked.await.map_err(|error| cannot(&error.to_string()))?;
+    serde_json::from_slice(&answer.body).map_err(|error| cannot(&error.to_string()))
 }
 
 /// Stops the gateway and reads what it leaves behind.

@@ -2,6 +2,7 @@
 
 mod at_gateway;
 mod at_mock;
+mod draw;
 mod faults;
 mod gateway;
 mod rehearse;
@@ -15,11 +16,11 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::history::Told;
 use crate::lab::config::{self, ADMIN_KEY, CLIENT_KEY, ConfigError, Facts};
-use crate::lab::{Door, Doorway, Epoch, Fleet, GatewayProcess, ProcessError};
+use crate::lab::{Door, Doorway, Epoch, Fleet, GatewayProcess, ProcessError, interrupted};
 use crate::mock::Exchange;
 use crate::records::{self, Journal, Scrape};
 use crate::scenario::{MOCKS, Mock, PhaseName, Scenario, your_chain};
@@ -80,6 +81,9 @@ pub enum CannotRun {
     Folder { path: String, why: std::io::Error },
     #[error("the scenario does not fit the configuration: {0}")]
     Misfit(String),
+    /// What was started has been ended, and the run's folder is gone.
+    #[error("interrupted by {0}")]
+    Interrupted(&'static str),
 }
 
 /// What is going on, for whoever looks.
@@ -142,16 +146,41 @@ pub fn phases(scenario: &Scenario) -> Vec<(PhaseName, u64, u64)> {
     .collect()
 }
 
-/// Carries a plan out.
+/// Carries a plan out. A signal to end ends it early: nothing that it started is left behind.
 ///
 /// # Errors
-/// When the world for it cannot be built; what happens afterwards is evidence.
+/// When the world for it cannot be built, or the harness is told to end; what happens otherwise is evidence.
 pub async fn conduct(
     plan: &Plan,
     folder: &Path,
     progress: &watch::Sender<Progress>,
 ) -> Result<Evidence, CannotRun> {
+    let (tell, started) = watch::channel(None);
+    let signal = tokio::select! {
+        biased;
+        signal = interrupted() => signal,
+        evidence = carried_out(plan, folder, progress, &tell) => return evidence,
+    };
+    let gateway: Option<Arc<Mutex<GatewayProcess>>> = started.borrow().clone();
+    if let Some(gateway) = gateway {
+        // Whoever holds it is being ended as well; the guard sees to the process should that take long.
+        if let Ok(mut gateway) = timeout(Duration::from_secs(3), gateway.lock()).await {
+            gateway.kill();
+        }
+    }
+    // A folder that stays is a nuisance, no more.
+    let _ = std::fs::remove_dir_all(folder);
+    Err(CannotRun::Interrupted(signal))
+}
+
+async fn carried_out(
+    plan: &Plan,
+    folder: &Path,
+    progress: &watch::Sender<Progress>,
+    started: &watch::Sender<Option<Arc<Mutex<GatewayProcess>>>>,
+) -> Result<Evidence, CannotRun> {
     let mut world = World::build(plan, folder).await?;
+    started.send_replace(world.gateway.clone());
     if let Some(between) = plan.between {
         world
             .doorway
@@ -344,6 +373,7 @@ impl World {
             .collect();
         config::point(config, &urls);
         let facts = written(binary, folder, config)?;
+        facts.only_mocks(&fleet)?;
         fits(&plan.scenario, &fleet)?;
         let model = facts
             .pools
@@ -351,6 +381,8 @@ impl World {
             .map(|pool| pool.name.clone())
             .ok_or_else(|| CannotRun::Misfit("it has no pools".to_owned()))?;
         let gateway = GatewayProcess::start(binary, folder).await?;
+        // Asked again of the process itself: what it serves by need not be what it checked.
+        gateway::known_to(gateway.admin).await?.only_mocks(&fleet)?;
         let door = Door {
             address: gateway.address,
             path: "/v1".to_owned(),

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde::Deserialize;
+
+use crate::lab::enclosed;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub struct Tokens {
@@ -155,7 +156,7 @@ pub(super) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 /// # Errors
 /// When the tool cannot be run.
 pub fn audit(binary: &Path, folder: &Path) -> io::Result<Result<(), String>> {
-    let told = Command::new(binary)
+    let told = enclosed(binary, folder)
         .args(["audit", "verify"])
         .arg(folder)
         .output()?;

@@ -20,7 +20,7 @@ use crate::lab::{Doorway, Epoch};
 use crate::scenario::{PhaseName, Phases, Workload};
 
 pub use abuse::Abuse;
-pub(crate) use one::PROMPT_MARK;
+pub(crate) use one::{PROMPT_MARK, mark_of};
 
 /// What all requests of a run share.
 #[derive(Debug, Clone)]

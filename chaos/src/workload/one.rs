@@ -262,6 +262,16 @@ fn prompt(bytes: usize, place: usize, number: u64) -> String {
 /// Begins every prompt; found in a log or a record, it proves a leak.
 pub(crate) const PROMPT_MARK: &str = "chaos-prompt-canary";
 
+/// Whose request a body carries: the workload's place and the request's number there.
+pub(crate) fn mark_of(body: &[u8]) -> Option<(usize, u64)> {
+    let at = memchr::memmem::find(body, PROMPT_MARK.as_bytes())?;
+    let rest = body.get(at.checked_add(PROMPT_MARK.len())?..)?;
+    let end = rest.iter().take(64).position(|byte| *byte == b':')?;
+    let text = std::str::from_utf8(rest.get(..end)?).ok()?.trim();
+    let (place, number) = text.split_once('.')?;
+    Some((place.parse().ok()?, number.parse().ok()?))
+}
+
 fn unanswered(error: &ClientError) -> Ended {
     Ended::Unanswered(match error {
         ClientError::Connect(_) => "connect",
