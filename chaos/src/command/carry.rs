@@ -11,6 +11,7 @@ use super::live::{draw, drawn};
 use super::run::CANNOT;
 use super::{complain, say};
 use crate::conduct::{self, Plan, Progress, Subject, rehearse};
+use crate::lab::was_interrupted;
 use crate::report::{
     Origin, Report, Run, SCHEMA, Verdict, check_folder, command_of, of_run, total, write,
 };
@@ -42,7 +43,12 @@ pub(super) async fn carry_out(all: Vec<Planned>, folder: &Path, quiet: bool) -> 
     for (place, planned) in all.into_iter().enumerate() {
         let heading = format!("[{}/{count}] {}", place + 1, planned.plan.scenario.name);
         let shown = !quiet && std::io::stderr().is_terminal();
-        let run = match one(&planned.plan, &heading, shown).await {
+        let run = match was_interrupted() {
+            // The report is still owed to whoever told it to end.
+            Some(signal) => Err(format!("interrupted by {signal}")),
+            None => one(&planned.plan, &heading, shown).await,
+        };
+        let run = match run {
             Ok(run) => run,
             Err(why) => {
                 complain(&format!("{heading}: {why}"));
