@@ -5,6 +5,7 @@ mod at_mock;
 mod draw;
 mod faults;
 mod gateway;
+mod rehearse;
 mod stretches;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use crate::scenario::{MOCKS, Mock, PhaseName, Scenario, your_chain};
 use crate::workload::{self, Traffic};
 
 pub use faults::{Act, Done};
+pub use rehearse::{providers, rehearse};
 
 /// What is to be run, against what.
 #[derive(Debug, Clone)]
@@ -53,6 +55,17 @@ pub enum Subject {
         door: Door,
         ports: Vec<u16>,
     },
+}
+
+impl Subject {
+    /// What reports call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Binary { .. } => "switchyard",
+            Self::Url { name, .. } => name,
+        }
+    }
 }
 
 /// Why a scenario could not be run at all.
