@@ -121,3 +121,127 @@ impl AtMock {
 async fn is_refused(address: std::net::SocketAddr) -> bool {
     tokio::net::TcpStream::connect(address).await.is_err()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::stretches::Pace;
+    use super::*;
+    use crate::client::Client;
+    use crate::lab::Epoch;
+    use crate::mock::{Behaviour, Dialect, Step};
+    use crate::scenario::{Mock, Shape};
+
+    /// A mock and a fault that is on from now for so long.
+    async fn at(millis: u64) -> AtMock {
+        let mut fleet = Fleet::default();
+        let mock = Mock::plain("alpha", "openai");
+        fleet.add(&mock, Dialect::OpenAi, 1, 0).await.unwrap();
+        let pace = Pace {
+            shape: Shape::Step,
+            from: Duration::ZERO,
+            to: Duration::from_millis(millis),
+            period: Duration::from_secs(1),
+            seed: 1,
+        };
+        AtMock {
+            fleet: Arc::new(fleet),
+            name: "alpha".to_owned(),
+            gateway: None,
+            times: Times {
+                pace,
+                epoch: Epoch::now(),
+            },
+        }
+    }
+
+    impl AtMock {
+        fn mock(&self) -> &crate::mock::MockProvider {
+            &self.fleet.providers["alpha"].mock
+        }
+
+        async fn client(&self) -> Client {
+            let mut client = Client::connect(self.mock().address()).await.unwrap();
+            client.patience(Duration::from_secs(2));
+            client
+        }
+
+        /// Asks with a key, and tells the status if one comes.
+        async fn ask(&self, key: &str) -> Option<u16> {
+            let fields = [("authorization".to_owned(), format!("Bearer {key}"))];
+            let body = Dialect::OpenAi.sample_request("hi", false);
+            let mut client = Client::connect(self.mock().address()).await.ok()?;
+            client.patience(Duration::from_secs(1));
+            let sent = client.post_json("/v1/chat/completions", &fields, &body);
+            sent.await.ok().map(|answer| answer.status())
+        }
+    }
+
+    #[tokio::test]
+    async fn n03_a_shut_door_that_nobody_met_is_not_seen() {
+        for door in [Door::Refusing, Door::Silent, Door::HeadOnly] {
+            let at = at(150).await;
+            let deeds = make(&Made::Door(door), &at).await;
+            assert_eq!((deeds.seen, deeds.acts), (0, Vec::new()), "{door:?}");
+            assert_eq!(at.ask("k").await, Some(200), "open again after {door:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn n03_a_shut_door_cuts_warm_connections_and_is_seen_by_it() {
+        for door in [Door::Refusing, Door::Silent, Door::HeadOnly] {
+            let at = at(300).await;
+            at.mock().set(Behaviour::steps(vec![Step::Hold]));
+            let mut warm = at.client().await;
+            let body = Dialect::OpenAi.sample_request("hi", true);
+            warm.send_json("/v1/chat/completions", &[], &body)
+                .await
+                .unwrap();
+            assert!(at.mock().wait_for(1, Duration::from_secs(5)).await);
+            let deeds = make(&Made::Door(door), &at).await;
+            assert!(deeds.seen > 0, "{door:?}");
+            assert_eq!(deeds.acts.len(), 1, "{door:?}");
+            warm.patience(Duration::from_secs(2));
+            let cut = warm.closes_within(Duration::from_secs(2)).await;
+            assert!(cut, "{door:?} left a warm connection alive");
+        }
+    }
+
+    #[tokio::test]
+    async fn n04_a_silent_door_is_seen_by_whoever_meets_the_silence() {
+        let at = at(300).await;
+        let met = async {
+            sleep(Duration::from_millis(100)).await;
+            at.ask("k").await
+        };
+        let (deeds, met) = tokio::join!(make(&Made::Door(Door::Silent), &at), met);
+        assert_eq!((deeds.seen, met), (1, None));
+    }
+
+    #[tokio::test]
+    async fn k01_a_revoked_key_is_seen_only_by_requests_that_bear_it() {
+        let asked = async |key: &str| {
+            let at = at(300).await;
+            let met = async {
+                sleep(Duration::from_millis(100)).await;
+                at.ask(key).await
+            };
+            let (deeds, met) = tokio::join!(make(&Made::RevokeKey, &at), met);
+            assert_eq!(at.ask(&key_of("alpha")).await, Some(200), "good again");
+            (deeds.seen, met)
+        };
+        assert_eq!(asked(&key_of("alpha")).await, (1, Some(401)));
+        assert_eq!(asked("sk-of-somebody-else").await, (0, Some(200)));
+    }
+
+    #[tokio::test]
+    async fn n08_closing_the_idle_is_seen_only_where_one_was_idle() {
+        let alone = at(150).await;
+        assert_eq!(make(&Made::CloseIdle, &alone).await.seen, 0);
+        let with_one = at(800).await;
+        let mut idle = with_one.client().await;
+        let body = Dialect::OpenAi.sample_request("hi", false);
+        let sent = idle.post_json("/v1/chat/completions", &[], &body).await;
+        assert_eq!(sent.unwrap().status(), 200);
+        assert_eq!(make(&Made::CloseIdle, &with_one).await.seen, 1);
+    }
+}

@@ -310,7 +310,7 @@ fn done(place: usize, fault: &Fault, fleet: &Fleet, window: (u64, u64)) -> Done 
 /// When a fault is on, on the run's own clock.
 #[derive(Clone, Copy)]
 pub(super) struct Times {
-    pace: Pace,
+    pub(super) pace: Pace,
     pub(super) epoch: Epoch,
 }
 
