@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::process::Command;
 
 use switchyard_chaos::client::{BodyEnd, Client};
-use switchyard_chaos::conduct::{Between, Evidence, Plan, Progress, Subject, conduct};
+use switchyard_chaos::conduct::{Between, Evidence, Plan, Progress, Subject, conduct, rehearse};
 use switchyard_chaos::history::{Ended, Told};
 use switchyard_chaos::mock::Exchange;
 use switchyard_chaos::records::{Journal, Outcome, Sample, Scrape};
@@ -84,6 +84,7 @@ async fn evidence(scenario: &str, between: Option<Between>) -> (Plan, Evidence) 
         },
         between,
     };
+    rehearse(&plan).await.unwrap();
     let folder = Folder::new();
     let (tell, _) = watch::channel(Progress::default());
     let evidence = conduct(&plan, &folder.0, &tell).await.unwrap();

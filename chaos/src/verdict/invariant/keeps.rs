@@ -69,11 +69,9 @@ fn last_life<'a>(index: &Index<'a>) -> Option<Life<'a>> {
     let scrapes = &evidence.scrapes;
     let last = scrapes.last()?;
     let mine = index.life(last.at_ms)?;
-    // A look while the process starts would see one that has not grown to its usual size.
-    let served = index.kills.last().map_or(0, |kill| kill.served);
     let mut looks: Vec<&Scrape> = scrapes
         .iter()
-        .filter(|one| index.life(one.at_ms) == Some(mine) && one.at_ms >= served)
+        .filter(|one| index.life(one.at_ms) == Some(mine))
         .collect();
     let (_, control_ends) = index.phase(PhaseName::Control);
     if let Some(at) = looks.iter().rposition(|one| one.at_ms <= control_ends) {
