@@ -23,6 +23,10 @@ pub enum Ended {
     Unanswered(&'static str),
     /// The client left of its own will.
     Left,
+    /// An abusive client was refused as it must be: the status, or `closed`.
+    Repelled(String),
+    /// An abusive client got what nobody like it may get.
+    Indulged(String),
 }
 
 impl Ended {
@@ -37,12 +41,14 @@ impl Ended {
             Self::Silent => "silent".to_owned(),
             Self::Unanswered(why) => (*why).to_owned(),
             Self::Left => "left".to_owned(),
+            Self::Repelled(how) => format!("repelled_{how}"),
+            Self::Indulged(how) => how.clone(),
         }
     }
 
     #[must_use]
     pub fn is_failure(&self) -> bool {
-        !matches!(self, Self::Whole | Self::Left)
+        !matches!(self, Self::Whole | Self::Left | Self::Repelled(_))
     }
 }
 

@@ -112,6 +112,20 @@ impl<'a> SseReader<'a> {
         &self.raw
     }
 
+    /// Reads what comes next without looking for events; the end, once it has come.
+    ///
+    /// # Errors
+    /// As [`SseReader::next`].
+    pub async fn read_more(&mut self) -> Result<Option<BodyEnd>, ClientError> {
+        match self.client.read_piece(&mut self.decoder).await? {
+            Ok(piece) => {
+                self.raw.extend_from_slice(&piece);
+                Ok(None)
+            }
+            Err(end) => Ok(Some(*self.end.insert(end))),
+        }
+    }
+
     /// Reads to the end without looking for events.
     ///
     /// # Errors

@@ -96,6 +96,8 @@ fn agree(told: &Told, outcomes: &[Outcome]) -> bool {
         | Ended::Unanswered(_) => !outcomes.iter().any(ok),
         // It may have been whole for the gateway before the leaving was noticed.
         Ended::Left => true,
+        // Abuse is judged by what its client and the providers saw.
+        Ended::Repelled(_) | Ended::Indulged(_) => true,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What must hold whatever happens.
 
 mod accounts;
+mod attack;
 mod keeps;
 mod numbers;
 mod privacy;
@@ -31,6 +32,7 @@ pub(super) const ALL: &[Invariant] = &[
     row("journal_complete", accounts::journal_complete),
     row("bill", accounts::bill),
     row("no_secret", privacy::no_secret),
+    row("only_clients", attack::only_clients),
     row("metrics_agree", numbers::metrics_agree),
     row("told_right", numbers::told_right),
     row("bounded", keeps::bounded),

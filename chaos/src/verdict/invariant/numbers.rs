@@ -225,6 +225,8 @@ fn is_advised(told: &Told) -> bool {
         | Ended::Reset
         | Ended::Silent
         | Ended::Unanswered(_)
-        | Ended::Left => true,
+        | Ended::Left
+        | Ended::Repelled(_)
+        | Ended::Indulged(_) => true,
     }
 }

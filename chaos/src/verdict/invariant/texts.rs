@@ -105,7 +105,12 @@ pub(super) fn honest_break(index: &Index<'_>) -> Option<Finding> {
         Ended::Silent => true,
         // Nobody may take what broke for whole (G2).
         Ended::ErrorEvent(_) => told.done_after_error,
-        Ended::Whole | Ended::Refused(_) | Ended::Unanswered(_) | Ended::Left => false,
+        Ended::Whole
+        | Ended::Refused(_)
+        | Ended::Unanswered(_)
+        | Ended::Left
+        | Ended::Repelled(_)
+        | Ended::Indulged(_) => false,
     };
     let wrong: Vec<&Told> = begun.iter().filter(just_stopped).copied().collect();
     Some(about(
