@@ -472,6 +472,15 @@ async fn lies_beside_the_journal_are_caught() {
     honest.caught("comes_to_rest", |work_for_nobody| {
         work_for_nobody.still_under_way = 3;
     });
+    let run = honest.with(|nobodys_request| {
+        let (mock, exchange) = nobodys_request.wire[0].clone();
+        let mut asked = (*exchange.asked).clone();
+        asked.body = "{\"messages\":[]}".into();
+        let asked = asked.into();
+        let invented = Exchange { asked, ..exchange };
+        nobodys_request.wire.push((mock, invented));
+    });
+    assert_eq!(failed(&run), ["metrics_agree", "only_clients"].into());
     // What was never seen is not known.
     let run = honest.with(|no_fault| {
         for (_, exchange) in &mut no_fault.wire {
