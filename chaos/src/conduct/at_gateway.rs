@@ -90,7 +90,7 @@ impl Harm {
             return;
         };
         let from = self.times.epoch.millis();
-        let stopped = signal(pid, "STOP") && is_stopped(pid).unwrap_or(true);
+        let stopped = signal(pid, "STOP") && stands_still(pid).await;
         self.times.off(off).await;
         let went_on = signal(pid, "CONT");
         let seen = u64::from(stopped && went_on);
@@ -154,6 +154,17 @@ impl Harm {
         };
         Some(counted as u64)
     }
+}
+
+/// A signal takes its time. Where the system does not tell, the signal is believed.
+async fn stands_still(pid: u32) -> bool {
+    for _ in 0..50 {
+        if is_stopped(pid).unwrap_or(true) {
+            return true;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    false
 }
 
 /// What stays broken would meet the next start.

@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{ADMIN, OwnRecords, process_of};
 use crate::client::{Client, ConnectOptions};
 use crate::lab::config::{ADMIN_KEY, CLIENT_KEY, ConfigError, Facts};
-use crate::lab::{Epoch, GatewayProcess};
+use crate::lab::{CANARY_MARK, Epoch, GatewayProcess};
 use crate::records::{Journal, Scrape, audit, parse, scrape_text, secrets_in, secrets_of};
 use crate::workload::PROMPT_MARK;
 
@@ -118,5 +118,17 @@ pub(super) async fn close(
         unreadable,
         stopped,
         starts: gateway.starts,
+    }
+}
+
+/// The words of answers are for clients alone.
+pub(super) fn find_answers(folder: &Path, own: &mut OwnRecords) {
+    let words = [("answer text", CANARY_MARK)];
+    for file in ["gateway.log", "journal"] {
+        // What cannot be read was told when it was read for the other secrets.
+        let found = secrets_in(&folder.join(file), &words).unwrap_or_default();
+        let leaks = found.into_iter();
+        own.leaks
+            .extend(leaks.map(|name| (file.to_owned(), name.to_owned())));
     }
 }

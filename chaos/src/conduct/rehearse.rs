@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CannotRun, Plan, Subject, enclosed, fits, mocks, written};
+use super::world::{enclosed, fits, mocks, written};
+use super::{CannotRun, Plan, Subject};
 use crate::lab::{Fleet, config};
 use crate::scenario::Mock;
 

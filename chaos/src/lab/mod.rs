@@ -7,7 +7,7 @@ mod interrupt;
 mod process;
 
 pub use enclosure::enclosed;
-pub use fleet::{Fleet, Provider};
+pub use fleet::{CANARY_MARK, Fleet, Provider};
 pub use interrupt::{interrupted, was_interrupted};
 pub use process::{GatewayProcess, ProcessError, is_stopped, signal};
 

@@ -261,6 +261,12 @@ impl MockProvider {
         self.shared.log.borrow().all().to_vec()
     }
 
+    /// How many exchanges the log has forgotten, because there were more than it keeps.
+    #[must_use]
+    pub fn log_lost(&self) -> u64 {
+        self.shared.log.borrow().lost()
+    }
+
     /// The last exchange logged.
     #[must_use]
     pub fn last(&self) -> Option<Exchange> {

@@ -822,6 +822,11 @@ async fn the_log_is_bounded_and_keeps_the_newest() {
     let log = mock.log();
     assert!(log.len() <= 8, "{}", log.len());
     assert_eq!(
+        mock.log_lost() + log.len() as u64,
+        30,
+        "what is gone is counted"
+    );
+    assert_eq!(
         (log.last().unwrap().asked.number, mock.requests()),
         (30, 30)
     );

@@ -35,6 +35,7 @@ pub fn judge(plan: &Plan, evidence: &Evidence) -> Run {
     let notes: Vec<String> = inactive(&unseen)
         .into_iter()
         .chain(noise(evidence))
+        .chain(evidence.notes.iter().cloned())
         .collect();
     let doubt = notes.first().cloned();
     let invariants: Vec<Finding> = invariant::ALL

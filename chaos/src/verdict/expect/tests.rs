@@ -51,6 +51,7 @@ impl World {
                 faults: Vec::new(),
                 own: None,
                 still_under_way: 0,
+                notes: Vec::new(),
             },
         };
         for number in 0..400 {
