@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::process::Command;
 
 use switchyard_chaos::client::{BodyEnd, Client};
-use switchyard_chaos::conduct::{Between, Evidence, Plan, Progress, Subject, conduct};
+use switchyard_chaos::conduct::{Between, Evidence, Plan, Progress, Subject, conduct, rehearse};
 use switchyard_chaos::history::{Ended, Told};
 use switchyard_chaos::mock::Exchange;
 use switchyard_chaos::records::{Journal, Outcome, Sample, Scrape};
@@ -84,6 +84,7 @@ async fn evidence(scenario: &str, between: Option<Between>) -> (Plan, Evidence) 
         },
         between,
     };
+    rehearse(&plan).await.unwrap();
     let folder = Folder::new();
     let (tell, _) = watch::channel(Progress::default());
     let evidence = conduct(&plan, &folder.0, &tell).await.unwrap();
@@ -471,6 +472,15 @@ async fn lies_beside_the_journal_are_caught() {
     honest.caught("comes_to_rest", |work_for_nobody| {
         work_for_nobody.still_under_way = 3;
     });
+    let run = honest.with(|nobodys_request| {
+        let (mock, exchange) = nobodys_request.wire[0].clone();
+        let mut asked = (*exchange.asked).clone();
+        asked.body = "{\"messages\":[]}".into();
+        let asked = asked.into();
+        let invented = Exchange { asked, ..exchange };
+        nobodys_request.wire.push((mock, invented));
+    });
+    assert_eq!(failed(&run), ["metrics_agree", "only_clients"].into());
     // What was never seen is not known.
     let run = honest.with(|no_fault| {
         for (_, exchange) in &mut no_fault.wire {

@@ -34,12 +34,19 @@ pub async fn rehearse(plan: &Plan) -> Result<(), CannotRun> {
         let added = fleet.add(mock, dialect, plan.seed, 0).await;
         added.map_err(CannotRun::Mock)?;
     }
-    if users.is_none() {
-        let mut own = config::own(&fleet);
-        config::lay(&mut own, &plan.scenario.gateway.config);
-        config::enclose(&mut own, &folder.0)?;
-        written(binary, &folder.0, &own)?;
-    }
+    let mut wanted = match users {
+        Some((config, _)) => config,
+        None => {
+            let mut own = config::own(&fleet);
+            config::lay(&mut own, &plan.scenario.gateway.config);
+            config::enclose(&mut own, &folder.0)?;
+            own
+        }
+    };
+    let providers = fleet.providers.iter();
+    let urls = providers.map(|(name, provider)| (name.clone(), provider.mock.base_url()));
+    config::point(&mut wanted, &urls.collect());
+    written(binary, &folder.0, &wanted)?;
     fits(&plan.scenario, &fleet)
 }
 

@@ -377,4 +377,21 @@ mod tests {
         assert!(!is_mock("beta", format!("http://127.0.0.1:{port}/v1")));
         assert!(Facts::default().only_mocks(&fleet).is_ok());
     }
+
+    #[test]
+    fn a_user_who_keeps_no_journal_is_judged_by_one_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |text: &str| {
+            let mut config: Table = text.parse().unwrap();
+            enclose(&mut config, folder.path()).unwrap();
+            let mode = config["journal"].get("mode").and_then(Value::as_str);
+            mode.map(str::to_owned)
+        };
+        assert_eq!(mode("[journal]\nmode = \"off\"").as_deref(), Some("fast"));
+        assert_eq!(
+            mode("[journal]\nmode = \"durable\"").as_deref(),
+            Some("durable")
+        );
+        assert_eq!(mode(""), None);
+    }
 }

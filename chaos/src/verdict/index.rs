@@ -127,10 +127,11 @@ impl<'a> Index<'a> {
         })
     }
 
-    /// Which life of the process a moment belongs to; `None` while it is dying.
+    /// Which life of the process a moment belongs to; `None` between its death and its next answer: what arrives
+    /// then may still be on its way from the one that is dead.
     pub(crate) fn life(&self, at_ms: u64) -> Option<usize> {
-        let dying = |kill: &&Kill| (kill.from..kill.until).contains(&at_ms);
-        if self.kills.iter().any(|kill| dying(&kill)) {
+        let mut kills = self.kills.iter();
+        if kills.any(|kill| (kill.from..kill.served).contains(&at_ms)) {
             return None;
         }
         Some(self.kills.iter().filter(|kill| kill.from <= at_ms).count())

@@ -9,6 +9,8 @@ mod expect;
 mod index;
 mod invariant;
 mod series;
+#[cfg(test)]
+mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

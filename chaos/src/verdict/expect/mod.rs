@@ -3,7 +3,7 @@
 mod measure;
 mod moments;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod window;
 
 use super::case::tell;

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use super::super::index::Index;
 use super::judge;
+use crate::canary::Origin;
 use crate::conduct::{Act, Done, Evidence};
 use crate::history::{Ended, Told};
 use crate::lab::Fleet;
-use crate::mock::{Asked, Dialect, Exchange};
+use crate::mock::{Asked, Dialect, Exchange, Reported};
+use crate::records::Scrape;
 use crate::report::{Finding, Verdict};
 use crate::scenario::{Expectation, Mock, PhaseName, Scenario, Shape, parse};
 
@@ -21,14 +23,14 @@ const PHASES: [(PhaseName, u64, u64); 4] = [
     (PhaseName::Quiesce, 20_000, 20_100),
 ];
 
-struct World {
-    scenario: Scenario,
-    evidence: Evidence,
+pub(in crate::verdict) struct World {
+    pub(in crate::verdict) scenario: Scenario,
+    pub(in crate::verdict) evidence: Evidence,
 }
 
 impl World {
     /// Twenty requests a second, each answered after 50 ms, by alpha and beta in turn.
-    async fn healthy() -> Self {
+    pub(in crate::verdict) async fn healthy() -> Self {
         let mut fleet = Fleet::default();
         for name in ["alpha", "beta"] {
             let mock = Mock::plain(name, "openai");
@@ -64,12 +66,17 @@ impl World {
         told.first_content_ms = Some(due + 50);
         told.end_ms = due + 50;
         told.ended = Ended::Whole;
-        self.evidence.history.push(told);
         let mock = if number.is_multiple_of(2) {
             "alpha"
         } else {
             "beta"
         };
+        told.text = Some(Ok(Origin {
+            mock: self.evidence.fleet.providers[mock].canary.clone(),
+            request: number,
+            words: 3,
+        }));
+        self.evidence.history.push(told);
         self.receive(mock, number, due + 1);
     }
 
@@ -96,12 +103,21 @@ impl World {
             left: None,
             finished: true,
             fault: None,
-            reported: None,
+            reported: Some(Reported {
+                input: 1,
+                output: 3,
+            }),
         };
         self.evidence.wire.push((mock.to_owned(), exchange));
     }
 
-    fn fault(&mut self, name: &str, on: &[&str], span: (u64, u64), acts: &[(u64, u64)]) {
+    pub(in crate::verdict) fn fault(
+        &mut self,
+        name: &str,
+        on: &[&str],
+        span: (u64, u64),
+        acts: &[(u64, u64)],
+    ) {
         self.evidence.faults.push(Done {
             name: name.to_owned(),
             shape: Shape::Step,
@@ -123,7 +139,7 @@ impl World {
     }
 
     /// Requests due in that stretch fail.
-    fn fail(&mut self, from: u64, to: u64) {
+    pub(in crate::verdict) fn fail(&mut self, from: u64, to: u64) {
         for told in &mut self.evidence.history {
             if (from..to).contains(&told.due_ms) {
                 told.ended = Ended::Refused("upstream_failed".to_owned());
@@ -133,7 +149,7 @@ impl World {
     }
 
     /// A mock receives nothing in that stretch.
-    fn leave(&mut self, mock: &str, from: u64, to: u64) {
+    pub(in crate::verdict) fn leave(&mut self, mock: &str, from: u64, to: u64) {
         self.evidence.wire.retain(|(name, exchange)| {
             let at = u64::try_from(exchange.asked.at.as_millis()).unwrap();
             name != mock || !(from..to).contains(&at)
@@ -296,4 +312,20 @@ async fn a_recovery_is_measured_from_the_end_of_the_fault_that_is_meant() {
     world.is(Pass, Some(0.0), whole);
     world.fail(14_000, 15_000);
     world.is(Pass, Some(1_000.0), whole);
+}
+
+#[tokio::test]
+async fn growth_is_not_measured_across_a_restart() {
+    let mut world = World::healthy().await;
+    world.evidence.scrapes = (0..400_u64)
+        .map(|step| Scrape {
+            at_ms: step * 50,
+            memory: Some(if step * 50 < 9_000 { 100 } else { 90 }),
+            ..Scrape::default()
+        })
+        .collect();
+    let growth = "what = \"growth\"\nat_most = 1.1";
+    world.is(Pass, Some(0.9), growth);
+    world.fault("kill", &[], (4_000, 14_000), &[(9_000, 9_300)]);
+    world.is(Unknown, None, growth);
 }

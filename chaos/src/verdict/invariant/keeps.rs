@@ -12,6 +12,8 @@ use crate::verdict::index::Index;
 const MEMORY_SLACK: f64 = (16 << 20) as f64;
 /// What a request may leave behind: its share of windows, histories and journal buffers.
 const MEMORY_PER_REQUEST: f64 = (4 << 10) as f64;
+/// What an allocator keeps of the pages that the most requests at once have used.
+const MEMORY_KEPT: f64 = (32 << 10) as f64;
 /// While a request is under way: its body in a few forms, 64 KiB of its answer, two sockets.
 const MEMORY_UNDER_WAY: f64 = (192 << 10) as f64;
 const DESCRIPTOR_SLACK: u64 = 16;
@@ -37,8 +39,8 @@ pub(super) fn bounded(index: &Index<'_>) -> Option<Finding> {
         return Some(found);
     };
     let requests = life.requests(index) as f64;
-    let limit = before + MEMORY_SLACK + requests * MEMORY_PER_REQUEST;
     let most = most_under_way(index, life.from());
+    let limit = before + MEMORY_SLACK + requests * MEMORY_PER_REQUEST + most as f64 * MEMORY_KEPT;
     let bodies = largest_prompt(index) as f64 * 4.0;
     let highest = limit + most as f64 * (MEMORY_UNDER_WAY + bodies);
     found.value = Some(after);
@@ -69,11 +71,9 @@ fn last_life<'a>(index: &Index<'a>) -> Option<Life<'a>> {
     let scrapes = &evidence.scrapes;
     let last = scrapes.last()?;
     let mine = index.life(last.at_ms)?;
-    // A look while the process starts would see one that has not grown to its usual size.
-    let served = index.kills.last().map_or(0, |kill| kill.served);
     let mut looks: Vec<&Scrape> = scrapes
         .iter()
-        .filter(|one| index.life(one.at_ms) == Some(mine) && one.at_ms >= served)
+        .filter(|one| index.life(one.at_ms) == Some(mine))
         .collect();
     let (_, control_ends) = index.phase(PhaseName::Control);
     if let Some(at) = looks.iter().rposition(|one| one.at_ms <= control_ends) {

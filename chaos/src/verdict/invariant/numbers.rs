@@ -129,8 +129,7 @@ impl Life<'_> {
         let Some(told) = of.and_then(|of| index.told(of)) else {
             return self.at_rest;
         };
-        let settled = self.at_rest || told.end_ms.saturating_add(SETTLED_MS) <= self.look.at_ms;
-        settled && !index.was_caught(told)
+        self.at_rest || told.end_ms.saturating_add(SETTLED_MS) <= self.look.at_ms
     }
 
     fn sent_again(&self, index: &Index<'_>) -> Option<Differs> {
