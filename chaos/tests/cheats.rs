@@ -475,6 +475,7 @@ async fn lies_beside_the_journal_are_caught() {
     let run = honest.with(|nobodys_request| {
         let (mock, exchange) = nobodys_request.wire[0].clone();
         let mut asked = (*exchange.asked).clone();
+        asked.number = 1_000_000;
         asked.body = "{\"messages\":[]}".into();
         let asked = asked.into();
         let invented = Exchange { asked, ..exchange };

@@ -12,8 +12,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use switchyard_chaos::command::{ChaosCommand, RunOptions, execute};
 use switchyard_chaos::conduct::{CannotRun, Plan, Progress, Subject, conduct};
 use switchyard_chaos::lab::is_stopped;
+use switchyard_chaos::report::{Report, Verdict};
 use switchyard_chaos::scenario::parse;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -97,4 +99,24 @@ async fn x16_a_signal_ends_the_gateway_even_when_it_stands_still_and_takes_the_f
     let begun = conduct(&plan, &next, &tell).await;
     assert!(matches!(begun, Err(CannotRun::Interrupted("SIGTERM"))));
     assert!(!next.exists());
+
+    // The report is owed all the same, with everything unknown.
+    let report = next.join("report");
+    let options = RunOptions {
+        what: vec!["one_down".to_owned()],
+        config: None,
+        seed: 1,
+        seeds: 2,
+        faults: None,
+        report: report.clone(),
+        quiet: true,
+    };
+    let code = execute(ChaosCommand::Run(options), &support::gateway()).await;
+    assert_eq!(code, 2);
+    let told: Report =
+        serde_json::from_slice(&fs::read(report.join("report.json")).unwrap()).unwrap();
+    let notes: Vec<_> = told.runs.iter().map(|run| run.notes.concat()).collect();
+    assert_eq!(notes, ["it could not be run: interrupted by SIGTERM"; 2]);
+    assert_eq!(told.verdict, Verdict::Unknown);
+    fs::remove_dir_all(next).unwrap();
 }

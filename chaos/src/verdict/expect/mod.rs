@@ -162,10 +162,13 @@ fn claim(wanted: &Expectation, limit: f64, most: bool) -> String {
     };
     let compare = if most { "≤" } else { "≥" };
     let when = match wanted.during {
-        Some(number) => format!("during fault {number}"),
-        None => format!("in {}", wanted.phase.label()),
+        Some(number) if wanted.what.is_awaited() => format!(" of fault {number}"),
+        Some(number) => format!(" during fault {number}"),
+        // A moment counts from its fault, in whatever phase it comes.
+        None if wanted.what.is_awaited() => String::new(),
+        None => format!(" in {}", wanted.phase.label()),
     };
-    format!("{what}{of} {when}{after} {compare} {limit}")
+    format!("{what}{of}{when}{after} {compare} {limit}")
 }
 
 /// The kinds of failure, most frequent first.
