@@ -99,9 +99,12 @@ async fn x16_a_signal_ends_the_gateway_even_when_it_stands_still_and_takes_the_f
     let begun = conduct(&plan, &next, &tell).await;
     assert!(matches!(begun, Err(CannotRun::Interrupted("SIGTERM"))));
     assert!(!next.exists());
+    a_report_is_owed_all_the_same(&next).await;
+}
 
-    // The report is owed all the same, with everything unknown.
-    let report = next.join("report");
+/// Everything in it is unknown.
+async fn a_report_is_owed_all_the_same(folder: &Path) {
+    let report = folder.join("report");
     let options = RunOptions {
         what: vec!["one_down".to_owned()],
         config: None,
@@ -118,5 +121,5 @@ async fn x16_a_signal_ends_the_gateway_even_when_it_stands_still_and_takes_the_f
     let notes: Vec<_> = told.runs.iter().map(|run| run.notes.concat()).collect();
     assert_eq!(notes, ["it could not be run: interrupted by SIGTERM"; 2]);
     assert_eq!(told.verdict, Verdict::Unknown);
-    fs::remove_dir_all(next).unwrap();
+    fs::remove_dir_all(folder).unwrap();
 }
