@@ -17,6 +17,11 @@ pub(super) async fn replay(options: &ReplayOptions, binary: &Path) -> u8 {
         Ok(report) => report,
         Err(why) => return cannot(&why),
     };
+    if is_its_folder(&options.report, &options.from) {
+        return cannot(
+            "the report of the replay would take its place; name another folder with --report",
+        );
+    }
     let wanted = |run: &&Run| options.all || run.verdict != Verdict::Pass;
     let runs: Vec<&Run> = report.runs.iter().filter(wanted).collect();
     if report.runs.is_empty() {
@@ -33,6 +38,13 @@ pub(super) async fn replay(options: &ReplayOptions, binary: &Path) -> u8 {
             cannot(&why)
         }
     }
+}
+
+fn is_its_folder(folder: &Path, report: &Path) -> bool {
+    let whole = |path: &Path| path.canonicalize().ok();
+    let of = report.canonicalize().ok();
+    let of = of.as_deref().and_then(Path::parent);
+    of.is_some() && whole(folder).as_deref() == of
 }
 
 fn read(path: &Path) -> Result<Report, String> {
@@ -194,5 +206,18 @@ mod tests {
             assert_eq!(replay(&options, Path::new("gateway")).await, CANNOT);
             assert!(!options.report.exists());
         }
+    }
+
+    #[test]
+    fn a_replay_does_not_write_where_it_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let from = folder.path().join("report.json");
+        std::fs::write(&from, "{}").unwrap();
+        assert!(is_its_folder(folder.path(), &from));
+        assert!(is_its_folder(&folder.path().join("."), &from));
+        let other = folder.path().join("again");
+        assert!(!is_its_folder(&other, &from));
+        std::fs::create_dir(&other).unwrap();
+        assert!(!is_its_folder(&other, &from));
     }
 }

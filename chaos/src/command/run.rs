@@ -66,9 +66,14 @@ impl Asked<'_> {
     }
 
     pub(super) fn origin(&self, word: &str) -> Origin {
+        let asked = if word.ends_with(".toml") {
+            from_anywhere(Path::new(word))
+        } else {
+            word.to_owned()
+        };
         Origin {
-            asked: word.to_owned(),
-            config: self.config.as_ref().map(|path| path.display().to_string()),
+            asked,
+            config: self.config.as_deref().map(from_anywhere),
             faults: self.faults.clone(),
             other: None,
         }
@@ -142,6 +147,12 @@ impl Asked<'_> {
             )),
         }
     }
+}
+
+/// A path that is right in whatever folder it is read.
+fn from_anywhere(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.display().to_string()
 }
 
 pub(super) async fn compare(options: &CompareOptions, binary: &Path) -> u8 {
@@ -254,5 +265,93 @@ impl Other {
             needs_key: self.door.key != NO_KEY,
             ports: ports.to_vec(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> RunOptions {
+        RunOptions {
+            what: vec!["one_down".to_owned()],
+            config: None,
+            seed: 5,
+            seeds: 2,
+            faults: Some("9s".to_owned()),
+            report: PathBuf::from("report"),
+            quiet: true,
+        }
+    }
+
+    fn refused(options: &RunOptions) -> String {
+        planned(options, Path::new("gateway")).err().unwrap()
+    }
+
+    #[test]
+    fn each_seed_is_a_plan_of_its_own_that_says_what_it_was_made_from() {
+        let plans = planned(&options(), Path::new("gateway")).unwrap();
+        let told: Vec<_> = plans
+            .iter()
+            .map(|planned| {
+                (
+                    planned.plan.seed,
+                    planned.plan.scenario.phases.faults.millis(),
+                )
+            })
+            .collect();
+        assert_eq!(told, [(5, 9_000), (6, 9_000)]);
+        assert_eq!(plans[0].origin.asked, "one_down");
+        assert_eq!(plans[0].origin.faults.as_deref(), Some("9s"));
+    }
+
+    #[test]
+    fn what_would_run_nothing_or_prove_nothing_is_refused() {
+        let none = RunOptions {
+            seeds: 0,
+            ..options()
+        };
+        assert!(refused(&none).contains("--seeds 0"));
+        for (faults, said) in [
+            ("0s", "beyond the faults phase of 0 ms"),
+            ("soon", "a length is"),
+        ] {
+            let short = RunOptions {
+                faults: Some(faults.to_owned()),
+                ..options()
+            };
+            let why = refused(&short);
+            assert!(why.contains(said), "{why}");
+        }
+        let chain = RunOptions {
+            what: vec!["your-chain".to_owned()],
+            ..options()
+        };
+        assert!(refused(&chain).contains("needs --config"));
+    }
+
+    #[test]
+    fn a_file_is_remembered_by_a_path_that_holds_everywhere() {
+        let asked = Asked {
+            config: Some(PathBuf::from("own.toml")),
+            faults: None,
+            binary: Path::new("gateway"),
+        };
+        let origin = asked.origin("mine.toml");
+        for path in [origin.asked, origin.config.unwrap()] {
+            assert!(Path::new(&path).is_absolute(), "{path}");
+        }
+        assert_eq!(asked.origin("smoke").asked, "smoke");
+    }
+
+    #[test]
+    fn another_gateways_key_is_not_told_again() {
+        for with in ["rival=https://x/v1=sk-secret", "rival=nonsense=sk-secret"] {
+            let why = Other::parse(with).err().unwrap();
+            assert!(!why.contains("sk-secret"), "{why}");
+        }
+        let other = Other::parse("rival=http://127.0.0.1:4000/v1=sk-secret").unwrap();
+        let said = serde_json::to_string(&other.said(&[9101])).unwrap();
+        assert!(said.contains("\"needs_key\":true") && !said.contains("sk-secret"));
     }
 }
