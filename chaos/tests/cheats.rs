@@ -270,11 +270,9 @@ async fn a_stream_that_just_stops_is_caught() {
     }
     let run = cheating(between).await;
     // Its own control phase breaks as well, and a client error is one.
-    // For the gateway itself all was well: its journal tells another end than the client saw.
-    assert_eq!(
-        failed(&run),
-        ["accounted_once", "error_count", "honest_break"].into()
-    );
+    // For the gateway itself all was well: its journal and metrics tell another end than the client saw.
+    let by = "accounted_once error_count honest_break metrics_agree";
+    assert_eq!(failed(&run), by.split(' ').collect());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -331,10 +329,11 @@ impl Honest {
         run
     }
 
+    /// By exactly these checkers, named with spaces in between.
     #[track_caller]
     fn caught(&mut self, by: &str, lie: impl FnOnce(&mut Evidence)) {
         let run = self.with(lie);
-        assert_eq!(failed(&run), [by].into(), "{run:#?}");
+        assert_eq!(failed(&run), by.split(' ').collect(), "{run:#?}");
     }
 
     /// The first whole answer of the control phase, a stream or not.
@@ -361,13 +360,20 @@ fn outcome<'a>(evidence: &'a mut Evidence, id: &str) -> &'a mut Outcome {
         .unwrap()
 }
 
-/// The counter of attempts at beta that went well, as it was read last.
-fn counted(evidence: &mut Evidence) -> &mut f64 {
+/// What went well, attempts at beta and requests, as it was counted last.
+const COUNTERS: [(&str, &str, &str, &str); 2] = [
+    ("switchyard_attempts_total", "outcome", "provider", "beta"),
+    ("switchyard_requests_total", "kind", "pool", "chat"),
+];
+
+fn counted<'a>(
+    evidence: &'a mut Evidence,
+    (name, how, label, value): (&str, &str, &str, &str),
+) -> &'a mut f64 {
     let last = evidence.scrapes.last_mut().unwrap();
     let is_it = |sample: &&mut Sample| {
-        let label = |name: &str| sample.labels.get(name).map(String::as_str);
-        sample.name == "switchyard_attempts_total"
-            && (label("provider"), label("outcome")) == (Some("beta"), Some("ok"))
+        let of = |name: &str| sample.labels.get(name).map(String::as_str);
+        sample.name == name && (of(how), of(label)) == (Some("ok"), Some(value))
     };
     &mut last.samples.iter_mut().find(is_it).unwrap().value
 }
@@ -387,11 +393,14 @@ async fn lies_in_the_journal_are_caught() {
     honest.caught("accounted_once", |failed_though_whole| {
         outcome(failed_though_whole, &id).how = "failed".to_owned();
     });
-    honest.caught("accounted_once", |ok_though_the_client_read_an_error| {
-        let told = &mut ok_though_the_client_read_an_error.history[place];
-        told.ended = Ended::Refused("upstream_failed".to_owned());
-        told.status = Some(502);
-    });
+    honest.caught(
+        "accounted_once metrics_agree",
+        |ok_though_the_client_read_an_error| {
+            let told = &mut ok_though_the_client_read_an_error.history[place];
+            told.ended = Ended::Refused("upstream_failed".to_owned());
+            told.status = Some(502);
+        },
+    );
     honest.caught("journal_complete", |hidden_attempt| {
         let attempts = &mut journal(hidden_attempt).attempts;
         attempts.retain(|attempt| attempt.request != id);
@@ -430,13 +439,13 @@ async fn lies_beside_the_journal_are_caught() {
             miscounted.history[whole].attempts = said;
         });
     }
-    honest.caught("told_right", |sent_away_for_how_long| {
+    honest.caught("metrics_agree told_right", |sent_away_for_how_long| {
         let told = &mut sent_away_for_how_long.history[whole];
         told.ended = Ended::Refused("rate_limit_exceeded".to_owned());
         told.status = Some(429);
         outcome(sent_away_for_how_long, &whole_id).how = "failed".to_owned();
     });
-    honest.caught("honest_break", |done_after_an_error| {
+    honest.caught("honest_break metrics_agree", |done_after_an_error| {
         let told = &mut done_after_an_error.history[stream];
         told.ended = Ended::ErrorEvent("upstream_reset".to_owned());
         told.done_after_error = true;
@@ -449,10 +458,13 @@ async fn lies_beside_the_journal_are_caught() {
     honest.caught("no_secret", |key_in_the_metrics| {
         key_in_the_metrics.scrapes[1].leaks.push("a client key");
     });
-    honest.caught("metrics_agree", |uncounted| *counted(uncounted) -= 1.0);
-    honest.caught("metrics_agree", |counted_twice| {
-        *counted(counted_twice) += 1.0
-    });
+    for counter in COUNTERS {
+        for lie in [-1.0, 1.0] {
+            honest.caught("metrics_agree", |miscounted| {
+                *counted(miscounted, counter) += lie;
+            });
+        }
+    }
     for bytes in [4_u64 << 30, 64 << 20] {
         honest.caught("bounded", |a_leak| {
             let last = a_leak.scrapes.last_mut().unwrap();
@@ -588,5 +600,9 @@ async fn a_kill_excuses_nothing_that_was_over_before_it() {
     honest.caught("bill", |estimated_though_told| {
         outcome(estimated_though_told, &id).estimated = true;
     });
-    honest.caught("metrics_agree", |uncounted| *counted(uncounted) -= 1.0);
+    for counter in COUNTERS {
+        honest.caught("metrics_agree", |uncounted| {
+            *counted(uncounted, counter) -= 1.0;
+        });
+    }
 }

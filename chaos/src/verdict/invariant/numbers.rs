@@ -20,7 +20,7 @@ pub(super) fn metrics_agree(index: &Index<'_>) -> Option<Finding> {
     own(index)?;
     let mut found = finding(
         "metrics_agree",
-        "the attempts in the metrics are those on the wire, in each life of the process",
+        "the metrics count the attempts on the wire and the answers that clients read, in each life of the process",
         index.seen.len(),
     );
     let lives = looked_at(index);
@@ -32,7 +32,8 @@ pub(super) fn metrics_agree(index: &Index<'_>) -> Option<Finding> {
     for life in &lives {
         let names = index.evidence.fleet.providers.keys();
         let wrong = names.filter_map(|name| life.attempts(index, name));
-        for wrong in wrong.chain(life.sent_again(index)) {
+        let others = [life.sent_again(index), life.answers(index)];
+        for wrong in wrong.chain(others.into_iter().flatten()) {
             found.verdict = Verdict::Fail;
             found.value = Some(wrong.counted);
             found.limit = Some(wrong.wire);
@@ -130,6 +131,35 @@ impl Life<'_> {
             return self.at_rest;
         };
         self.at_rest || told.end_ms.saturating_add(SETTLED_MS) <= self.look.at_ms
+    }
+
+    /// Requests that went well: those whose clients read them to their end, and perhaps those whose clients left.
+    fn answers(&self, index: &Index<'_>) -> Option<Differs> {
+        if !self.at_rest {
+            return None;
+        }
+        let (mut sure, mut most) = (0_u32, 0_u32);
+        for told in &index.evidence.history {
+            let life = index.life(told.due_ms);
+            let whole = told.ended == Ended::Whole;
+            if life == Some(self.number) && whole {
+                sure = sure.saturating_add(1);
+            }
+            let may_be = life.is_none_or(|life| life == self.number);
+            if may_be && (whole || told.ended == Ended::Left) {
+                most = most.saturating_add(1);
+            }
+        }
+        let (sure, most) = (f64::from(sure), f64::from(most));
+        let counted = self
+            .look
+            .sum("switchyard_requests_total", &[("kind", "ok")]);
+        let wire = if counted < sure { sure } else { most };
+        (counted < sure || counted > most).then(|| Differs {
+            counted,
+            wire,
+            why: format!("clients read {wire} whole answers, the metrics count {counted}"),
+        })
     }
 
     fn sent_again(&self, index: &Index<'_>) -> Option<Differs> {
