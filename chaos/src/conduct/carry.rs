@@ -181,3 +181,24 @@ async fn listen(
     }
     history
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_crashed_in_the_harness_is_counted_and_noted() {
+        let mut workloads = JoinSet::new();
+        workloads.spawn(async { 2 });
+        workloads.spawn(async { panic!("a workload crashes") });
+        assert_eq!(joined(&mut workloads).await, 3);
+        let mut notes = Vec::new();
+        let whole = tokio::spawn(async { vec![7] }).await;
+        assert_eq!(kept(whole, "it", &mut notes), [7]);
+        assert_eq!(notes, Vec::<String>::new());
+        let crashed = tokio::spawn(async { panic!("a listener crashes") }).await;
+        let crashed: Result<String, JoinError> = crashed;
+        assert_eq!(kept(crashed, "it", &mut notes), "");
+        assert!(notes[0].starts_with("it is lost"), "{notes:?}");
+    }
+}

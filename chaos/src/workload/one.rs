@@ -353,6 +353,79 @@ mod tests {
         assert_eq!(watch.found, Some("a provider's key"));
     }
 
+    /// What a client of a gateway that says just this, and then nothing, is told to have seen.
+    async fn told_by(said: &'static str, workload: &Workload) -> Told {
+        use std::sync::Arc;
+
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        use crate::lab::Doorway;
+        use crate::scenario::Phases;
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let door = Door {
+            address: listener.local_addr().unwrap(),
+            path: "/v1".to_owned(),
+            key: "sk".to_owned(),
+        };
+        let gateway = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await;
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+            stream
+                .write_all(format!("{head}{said}").as_bytes())
+                .await
+                .unwrap();
+            std::future::pending::<()>().await;
+        });
+        let traffic = Traffic {
+            door: Arc::new(Doorway::new(door)),
+            epoch: Epoch::now(),
+            seed: 1,
+            phases: Phases::default(),
+            model: "chat".to_owned(),
+        };
+        let told = Ask::draw(0, 0, workload, &traffic, Instant::now())
+            .make()
+            .await;
+        gateway.abort();
+        told
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_found_in_what_a_client_read_before_it_left() {
+        let span = crate::scenario::Span(Duration::from_millis(300));
+        let leaver = Workload {
+            stream: true,
+            leave_share: 1.0,
+            leave_between: [span, span],
+            ..Workload::named("leavers")
+        };
+        let said = "25\r\n: sk-chaos-provider-alpha-0123456789\n\r\n";
+        let told = told_by(said, &leaver).await;
+        assert_eq!(
+            (told.ended, told.leaked),
+            (Ended::Left, Some("a provider's key"))
+        );
+        let told = told_by("9\r\n: hello\n\n\r\n", &leaver).await;
+        assert_eq!((told.ended, told.leaked), (Ended::Left, None));
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_found_in_a_stream_that_broke() {
+        let stays = Workload {
+            stream: true,
+            ..Workload::named("stays")
+        };
+        let said = "25\r\n: sk-chaos-provider-alpha-0123456789\n\r\nno chunk at all\r\n";
+        let told = told_by(said, &stays).await;
+        assert_eq!(
+            (told.ended, told.leaked),
+            (Ended::Cut, Some("a provider's key"))
+        );
+    }
+
     #[test]
     fn a_prompt_says_whose_it_is() {
         assert_eq!(mark_of(prompt(200, 3, 17).as_bytes()), Some((3, 17)));
