@@ -94,4 +94,15 @@ mod tests {
         );
         assert!(secrets_of(b"nothing", &secrets).is_empty());
     }
+
+    #[test]
+    fn every_file_of_a_folder_is_looked_into_and_none_is_passed_over_in_silence() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("1"), "{\"kind\":\"intent\"}").unwrap();
+        assert_eq!(secrets_in(folder.path(), &[]).unwrap(), [""; 0]);
+        let told = format!("{{\"text\":\"{}\"}}", canary::word("aa", 3, 1));
+        fs::write(folder.path().join("2"), told).unwrap();
+        assert_eq!(secrets_in(folder.path(), &[]).unwrap(), [COMPLETION]);
+        assert!(secrets_in(&folder.path().join("3"), &[]).is_err());
+    }
 }
