@@ -86,24 +86,24 @@ impl<'a> SseReader<'a> {
     /// When the body's framing is malformed.
     pub async fn next(&mut self) -> Result<Option<SseEvent>, ClientError> {
         loop {
-            if let Some((event, data)) = self.lines.next_event(&mut self.comments) {
-                return Ok(Some(SseEvent {
-                    at: self.client.since_sent(),
-                    event,
-                    data,
-                }));
+            if let Some(event) = self.ready() {
+                return Ok(Some(event));
             }
             if self.end.is_some() {
                 return Ok(None);
             }
-            match self.client.read_piece(&mut self.decoder).await? {
-                Ok(piece) => {
-                    self.raw.extend_from_slice(&piece);
-                    self.lines.push(&piece);
-                }
-                Err(end) => self.end = Some(end),
-            }
+            self.read_more().await?;
         }
+    }
+
+    /// The next event of those that have come already.
+    pub fn ready(&mut self) -> Option<SseEvent> {
+        let (event, data) = self.lines.next_event(&mut self.comments)?;
+        Some(SseEvent {
+            at: self.client.since_sent(),
+            event,
+            data,
+        })
     }
 
     /// The body so far, byte for byte.
@@ -112,7 +112,7 @@ impl<'a> SseReader<'a> {
         &self.raw
     }
 
-    /// Reads what comes next without looking for events; the end, once it has come.
+    /// Reads what comes next, be it an event or less; the end, once it has come. See [`SseReader::ready`].
     ///
     /// # Errors
     /// As [`SseReader::next`].
@@ -120,6 +120,7 @@ impl<'a> SseReader<'a> {
         match self.client.read_piece(&mut self.decoder).await? {
             Ok(piece) => {
                 self.raw.extend_from_slice(&piece);
+                self.lines.push(&piece);
                 Ok(None)
             }
             Err(end) => Ok(Some(*self.end.insert(end))),

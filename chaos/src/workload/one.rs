@@ -192,34 +192,33 @@ impl Ask {
         let mut text = String::new();
         let mut terminal = false;
         let mut error = None;
-        loop {
-            let next = reader.next().await;
-            // Here, because whoever leaves does not come to the end.
+        while reader.end().is_none() {
+            let more = reader.read_more().await;
+            // Piece by piece, because whoever leaves does not come to the end.
             self.watch.body(reader.raw());
-            match next {
-                Ok(Some(event)) if event.data == "[DONE]" => {
+            while let Some(event) = reader.ready() {
+                if event.data == "[DONE]" {
                     terminal = true;
                     self.told.done_after_error |= error.is_some();
+                    continue;
                 }
-                Ok(Some(event)) => {
-                    let document: Value = serde_json::from_str(&event.data).unwrap_or_default();
-                    if event.event == "error" || document.get("error").is_some_and(|e| !e.is_null())
-                    {
-                        error = Some(code_of(&document));
-                    }
-                    let piece = document
-                        .pointer("/choices/0/delta/content")
-                        .and_then(Value::as_str)
-                        .unwrap_or_default();
-                    if !piece.is_empty() {
-                        self.told
-                            .first_content_ms
-                            .get_or_insert_with(|| self.epoch.millis());
-                        text.push_str(piece);
-                    }
+                let document: Value = serde_json::from_str(&event.data).unwrap_or_default();
+                if event.event == "error" || document.get("error").is_some_and(|e| !e.is_null()) {
+                    error = Some(code_of(&document));
                 }
-                Ok(None) => break,
-                Err(_) => return self.read(&text, Ended::Cut),
+                let piece = document
+                    .pointer("/choices/0/delta/content")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                if !piece.is_empty() {
+                    self.told
+                        .first_content_ms
+                        .get_or_insert_with(|| self.epoch.millis());
+                    text.push_str(piece);
+                }
+            }
+            if more.is_err() {
+                return self.read(&text, Ended::Cut);
             }
         }
         let ended = match (error, terminal, reader.end()) {
