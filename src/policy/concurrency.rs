@@ -13,6 +13,8 @@ use crate::domain::Moment;
 const LEAST: u32 = 4;
 const START: u32 = 64;
 const DECREASE_EVERY: Duration = Duration::from_secs(1);
+/// Beyond the limit one is let in this often.
+const TRICKLE_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 pub struct AdaptiveLimit {
@@ -20,6 +22,7 @@ pub struct AdaptiveLimit {
     limit: AtomicU32,
     most: u32,
     lowered_at: AtomicU64,
+    trickled_at: AtomicU64,
 }
 
 impl AdaptiveLimit {
@@ -29,11 +32,27 @@ impl AdaptiveLimit {
             limit: AtomicU32::new(START.min(most) * 16),
             most,
             lowered_at: AtomicU64::new(0),
+            trickled_at: AtomicU64::new(0),
         }
     }
 
     pub fn limit(&self) -> u32 {
         (self.limit.load(Ordering::Relaxed) / 16).max(1)
+    }
+
+    /// Whether one more may go beyond the limit.
+    ///
+    /// # Why
+    /// Requests that hung while the endpoint was ill hold their places until their own time is up, minutes
+    /// perhaps. The endpoint may be well by then, and nobody would find out (fault O07).
+    pub fn may_trickle(&self, in_flight: u32, now: Moment) -> bool {
+        let last = self.trickled_at.load(Ordering::Relaxed);
+        in_flight < self.most
+            && now.since(Moment(last)) >= TRICKLE_EVERY
+            && self
+                .trickled_at
+                .compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// An attempt began to answer while `in_flight` were under way.
@@ -91,6 +110,33 @@ mod tests {
             limit.overloaded(limit.limit(), now);
         }
         assert_eq!(limit.limit(), LEAST);
+    }
+
+    #[test]
+    fn o07_an_endpoint_that_is_well_again_is_found_out_beside_those_that_still_hang() {
+        let limit = AdaptiveLimit::new(1_000);
+        let mut now = Moment::from_secs(10);
+        for _ in 0..20 {
+            now = now.after(Duration::from_secs(1));
+            limit.overloaded(8, now);
+        }
+        let hung = 8;
+        assert!(limit.limit() < hung);
+        let mut let_in = 0;
+        for _ in 0..800 {
+            now = now.after(Duration::from_millis(10));
+            if limit.may_trickle(hung, now) {
+                let_in += 1;
+                limit.completed(hung + 1);
+            }
+        }
+        assert!((30..=33).contains(&let_in), "four a second: {let_in}");
+        assert!(limit.limit() > hung, "{} after 8 s", limit.limit());
+        let full = AdaptiveLimit::new(8);
+        assert!(
+            !full.may_trickle(8, now),
+            "what the operator allows stays the most"
+        );
     }
 
     #[test]

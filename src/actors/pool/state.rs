@@ -525,8 +525,14 @@ fn endpoint_gate(
     if let Some(left) = endpoint.disabled.left(now) {
         return Err(Removed::ModelDisabled(left));
     }
-    if endpoint.in_flight.load(Ordering::Relaxed) >= endpoint.limit.limit() {
-        return Err(Removed::EndpointBusy);
+    let in_flight = endpoint.in_flight.load(Ordering::Relaxed);
+    if in_flight >= endpoint.limit.limit() {
+        let goes_beyond = wish.purpose == Purpose::Attempt
+            && matches!(endpoint.breaker(), BreakerState::Passing { .. })
+            && endpoint.limit.may_trickle(in_flight, now);
+        if !goes_beyond {
+            return Err(Removed::EndpointBusy);
+        }
     }
     match endpoint.breaker() {
         BreakerState::Passing { .. } => Ok(None),
