@@ -1,8 +1,8 @@
 //! Golden cases: wire and domain side by side. `UPDATE_GOLDEN=1` rewrites them; the diff is the review.
 //!
 //! `<dialect>/<case>/request.json` is decoded to `domain.json` and encoded for a provider of every other
-//! dialect; `answer.json` is decoded to `domain.json` and encoded for a client of every other; `stream.sse` is
-//! relayed to a client of every other, and to one of its own as it came.
+//! dialect; `answer.json` is decoded to `domain.json` and encoded for a client of every other; `stream.sse` (or
+//! `.ndjson`) is relayed to a client of every other, and to one of its own as it came.
 //! `canonical/<case>/request.json`, which no OpenAI client could have sent, is encoded to `openai.json`.
 //!
 //! Every openai request is also encoded back, and what comes out is what went in. Where it is not,
@@ -26,7 +26,7 @@ use switchyard::dialects::{
     decode_request as decode_dialect, encode_answer, encode_request as encode_dialect,
 };
 use switchyard::domain::chat::ChatRequest;
-use switchyard::domain::{Dialect, Tokens};
+use switchyard::domain::{ClientDialect, Dialect, Tokens};
 
 fn cases(dialect: &str, input: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -63,17 +63,38 @@ fn pretty(value: &Value) -> String {
 }
 
 /// The dialects' folders and file names.
-const NAMES: [(Dialect, &str); 4] = [
+const CLIENTS: [(ClientDialect, &str); 4] = [
+    (ClientDialect::Openai, "openai"),
+    (ClientDialect::Anthropic, "anthropic"),
+    (ClientDialect::Responses, "responses"),
+    (ClientDialect::Gemini, "gemini"),
+];
+const PROVIDERS: [(Dialect, &str); 5] = [
     (Dialect::Openai, "openai"),
     (Dialect::Anthropic, "anthropic"),
     (Dialect::Responses, "responses"),
     (Dialect::Gemini, "gemini"),
+    (Dialect::Ollama, "ollama"),
 ];
 
-fn others(own: Dialect) -> impl Iterator<Item = (Dialect, &'static str)> {
-    NAMES
+fn other_providers(client: ClientDialect) -> impl Iterator<Item = (Dialect, &'static str)> {
+    PROVIDERS
         .into_iter()
-        .filter(move |(dialect, _)| *dialect != own)
+        .filter(move |(provider, _)| *provider != client.dialect())
+}
+
+fn other_clients(provider: Dialect) -> impl Iterator<Item = (ClientDialect, &'static str)> {
+    CLIENTS
+        .into_iter()
+        .filter(move |(client, _)| provider != client.dialect())
+}
+
+/// A stream's file, by how this dialect is framed.
+fn stream_file(provider: Dialect) -> &'static str {
+    match provider {
+        Dialect::Openai | Dialect::Anthropic | Dialect::Responses | Dialect::Gemini => "stream.sse",
+        Dialect::Ollama => "stream.ndjson",
+    }
 }
 
 fn terms() -> AnswerTerms {
@@ -88,7 +109,7 @@ fn terms() -> AnswerTerms {
 
 #[test]
 fn requests_decode_and_cross_to_every_provider() {
-    for (client, name) in NAMES {
+    for (client, name) in CLIENTS {
         for case in cases(name, "request.json") {
             let body = fs::read(case.join("request.json")).unwrap();
             let domain = match decode_dialect(client, &body) {
@@ -104,7 +125,7 @@ fn requests_decode_and_cross_to_every_provider() {
                 "domain.json",
                 &pretty(&serde_json::to_value(&domain).unwrap()),
             );
-            for (provider, name) in others(client) {
+            for (provider, name) in other_providers(client) {
                 let crossed = encode_dialect(provider, &domain, "model-test", Tokens(4_096));
                 same(&case, &format!("{name}.json"), &pretty(&crossing(crossed)));
             }
@@ -214,7 +235,7 @@ fn canonical_requests_cross_to_openai() {
 
 #[test]
 fn answers_decode_and_cross_to_every_client() {
-    for (provider, name) in NAMES {
+    for (provider, name) in PROVIDERS {
         for case in cases(name, "answer.json") {
             let body = fs::read(case.join("answer.json")).unwrap();
             let answer = match decode_answer(provider, &body, "sy-golden") {
@@ -229,7 +250,7 @@ fn answers_decode_and_cross_to_every_client() {
                 "domain.json",
                 &pretty(&serde_json::to_value(&answer).unwrap()),
             );
-            for (client, name) in others(provider) {
+            for (client, name) in other_clients(provider) {
                 let encoded = encode_answer(client, &answer, &terms());
                 let encoded: Value = serde_json::from_slice(&encoded).unwrap();
                 same(&case, &format!("{name}.json"), &pretty(&encoded));
@@ -239,11 +260,11 @@ fn answers_decode_and_cross_to_every_client() {
 }
 
 /// What a client of that dialect reads of a provider's stream, whatever way it was cut.
-fn relayed(provider: Dialect, client: Dialect, stream: &Bytes, case: &Path) -> String {
+fn relayed(provider: Dialect, client: ClientDialect, stream: &Bytes, case: &Path) -> String {
     let relay = || -> Box<dyn Relay> {
         let encoder = Encoder::of(client, &terms());
-        if provider == client {
-            Box::new(MirrorRelay::new(provider, encoder, "sy-golden"))
+        if provider == client.dialect() {
+            Box::new(MirrorRelay::new(client, encoder, "sy-golden"))
         } else {
             Box::new(TranslateRelay::new(provider, encoder, "sy-golden"))
         }
@@ -272,15 +293,20 @@ fn relayed(provider: Dialect, client: Dialect, stream: &Bytes, case: &Path) -> S
 
 #[test]
 fn streams_cross_to_every_client_whole_or_say_why_not() {
-    for (provider, name) in NAMES {
-        for case in cases(name, "stream.sse") {
-            let stream = Bytes::from(fs::read(case.join("stream.sse")).unwrap());
-            for (client, name) in others(provider) {
+    for (provider, name) in PROVIDERS {
+        let file = stream_file(provider);
+        for case in cases(name, file) {
+            let stream = Bytes::from(fs::read(case.join(file)).unwrap());
+            for (client, name) in other_clients(provider) {
                 let seen = relayed(provider, client, &stream, &case);
                 same(&case, &format!("{name}.sse"), &seen);
             }
-            if provider != Dialect::Openai {
-                let mirrored = relayed(provider, provider, &stream, &case);
+            let own = CLIENTS
+                .into_iter()
+                .find(|(client, _)| client.dialect() == provider);
+            let mirrors = own.filter(|(client, _)| *client != ClientDialect::Openai);
+            if let Some((client, _)) = mirrors {
+                let mirrored = relayed(provider, client, &stream, &case);
                 let (text, ended) = mirrored.rsplit_once(": ended ").unwrap();
                 if ended.starts_with("Ok(Clean") {
                     assert_eq!(text.as_bytes(), &stream[..], "{}", case.display());

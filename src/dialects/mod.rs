@@ -5,8 +5,11 @@
 
 pub mod anthropic;
 mod fields;
+mod framing;
 pub mod gemini;
 pub mod json;
+mod lines;
+pub mod ollama;
 pub mod openai;
 mod refuse;
 pub mod responses;

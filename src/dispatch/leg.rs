@@ -284,7 +284,7 @@ impl Dispatch {
             .of(&target.provider.name)
             .ok_or(Failed::plain(AttemptOutcome::Connect))?;
         let request = translation.request;
-        let passes = request.speaks == translation.dialect;
+        let passes = translation.is_plain();
         let call = Call {
             key: &target.key_name,
             model: leg.lease.model().as_str(),
@@ -383,7 +383,12 @@ enum Form {
 
 fn form(fields: &Fields) -> Form {
     let named = fields.text("content-type").unwrap_or_default();
-    if named.starts_with("text/event-stream") {
+    let streams = [
+        "text/event-stream",
+        "application/x-ndjson",
+        "application/vnd.amazon.eventstream",
+    ];
+    if streams.iter().any(|stream| named.starts_with(stream)) {
         Form::EventStream
     } else if named.starts_with("text/html") {
         Form::Page

@@ -14,7 +14,7 @@ use crate::dialects::{
     encode_answer, encode_request, stream_from_answer,
 };
 use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
-use crate::domain::{AttemptOutcome, Dialect, FailureKind, StreamFacts};
+use crate::domain::{AttemptOutcome, ClientDialect, Dialect, FailureKind, StreamFacts};
 use crate::upstream::Rope;
 
 /// What to send, and what could not be said.
@@ -50,8 +50,8 @@ impl From<DialectError> for AttemptFailure {
 
 impl Translation<'_> {
     /// Both sides speak the same: bytes are passed on, not built anew.
-    fn is_plain(&self) -> bool {
-        self.dialect == self.request.speaks
+    pub(super) fn is_plain(&self) -> bool {
+        self.dialect == self.request.speaks.dialect()
     }
 
     /// The request as this target's provider wants it.
@@ -65,10 +65,10 @@ impl Translation<'_> {
                 model: lease.model().as_str(),
                 ask_usage: self.dialect == Dialect::Openai,
             };
-            let body = match self.dialect {
+            let body = match self.request.speaks {
                 // The model stands in the address.
-                Dialect::Gemini => [body].into_iter().collect(),
-                Dialect::Openai | Dialect::Anthropic | Dialect::Responses => {
+                ClientDialect::Gemini => [body].into_iter().collect(),
+                ClientDialect::Openai | ClientDialect::Anthropic | ClientDialect::Responses => {
                     let pieces = splice_request(&body, &self.request.peek, &edit);
                     pieces.into_iter().collect()
                 }
@@ -95,13 +95,16 @@ impl Translation<'_> {
     pub(super) fn relay(&self) -> Box<dyn Relay> {
         let peek = &self.request.peek;
         let id = self.request.id.text();
-        match (self.is_plain(), self.dialect) {
-            (true, Dialect::Openai) => Box::new(SpliceRelay::new(
+        match (self.is_plain(), self.request.speaks) {
+            (true, ClientDialect::Openai) => Box::new(SpliceRelay::new(
                 peek.choices,
                 peek.include_usage != Some(true),
             )),
-            (true, dialect) => Box::new(MirrorRelay::new(dialect, self.encoder(), id.as_str())),
-            (false, dialect) => Box::new(TranslateRelay::new(dialect, self.encoder(), id.as_str())),
+            (true, speaks) => Box::new(MirrorRelay::new(speaks, self.encoder(), id.as_str())),
+            (false, _) => {
+                let encoder = self.encoder();
+                Box::new(TranslateRelay::new(self.dialect, encoder, id.as_str()))
+            }
         }
     }
 
@@ -111,7 +114,7 @@ impl Translation<'_> {
 
     fn terms(&self) -> AnswerTerms {
         let request = self.request;
-        let echoed = request.speaks == Dialect::Responses && !self.is_plain();
+        let echoed = request.speaks == ClientDialect::Responses && !self.is_plain();
         AnswerTerms {
             request_id: request.id.text().as_str().to_owned(),
             asked: request.asked.to_string(),

@@ -18,7 +18,7 @@ use crate::actors::{Estimate, Published, Refusal, RefusalKind};
 use crate::dialects::openai::{ChatPeek, peek_addressed, peek_named};
 use crate::dispatch::{Prompt, RaceMark, Request, Served, Told, refused};
 use crate::domain::{
-    Dialect, Failure, FailureKind, Lane, Mode, PromptClass, RequestId, Shape, Tokens,
+    ClientDialect, Failure, FailureKind, Lane, Mode, PromptClass, RequestId, Shape, Tokens,
 };
 use crate::policy::overload::Overload;
 
@@ -41,7 +41,7 @@ impl Drop for InFlight {
 
 /// What a path asks for.
 struct Operation {
-    speaks: Dialect,
+    speaks: ClientDialect,
     named: Named,
 }
 
@@ -58,7 +58,7 @@ enum Named {
 }
 
 impl Operation {
-    fn plain(speaks: Dialect) -> Self {
+    fn plain(speaks: ClientDialect) -> Self {
         Self {
             speaks,
             named: Named::InBody,
@@ -70,7 +70,7 @@ pub(super) async fn completions(
     State(edge): State<Arc<Edge>>,
     request: HttpRequest<Body>,
 ) -> Response {
-    serve(edge, request, Operation::plain(Dialect::Openai)).await
+    serve(edge, request, Operation::plain(ClientDialect::Openai)).await
 }
 
 /// Azure's form names the model in the path.
@@ -80,7 +80,7 @@ pub(super) async fn deployment_completions(
     request: HttpRequest<Body>,
 ) -> Response {
     let named = Named::InPath(model);
-    let speaks = Dialect::Openai;
+    let speaks = ClientDialect::Openai;
     serve(edge, request, Operation { speaks, named }).await
 }
 
@@ -88,14 +88,14 @@ pub(super) async fn messages(
     State(edge): State<Arc<Edge>>,
     request: HttpRequest<Body>,
 ) -> Response {
-    serve(edge, request, Operation::plain(Dialect::Anthropic)).await
+    serve(edge, request, Operation::plain(ClientDialect::Anthropic)).await
 }
 
 pub(super) async fn responses(
     State(edge): State<Arc<Edge>>,
     request: HttpRequest<Body>,
 ) -> Response {
-    serve(edge, request, Operation::plain(Dialect::Responses)).await
+    serve(edge, request, Operation::plain(ClientDialect::Responses)).await
 }
 
 /// Google's form: `models/<model>:<operation>`.
@@ -104,7 +104,7 @@ pub(super) async fn generate(
     Path(call): Path<String>,
     request: HttpRequest<Body>,
 ) -> Response {
-    let speaks = Dialect::Gemini;
+    let speaks = ClientDialect::Gemini;
     let (model, operation) = call.rsplit_once(':').unwrap_or((&call, ""));
     let stream = match operation {
         "generateContent" => false,
@@ -380,10 +380,10 @@ fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Re
 
 /// What of a client's header a provider of the same dialect gets to see: only what asks for features of that
 /// dialect, never keys, cookies or addresses.
-fn passed(headers: &HeaderMap, speaks: Dialect) -> Vec<(HeaderName, HeaderValue)> {
+fn passed(headers: &HeaderMap, speaks: ClientDialect) -> Vec<(HeaderName, HeaderValue)> {
     let names: &[&'static str] = match speaks {
-        Dialect::Anthropic => &["anthropic-beta"],
-        Dialect::Openai | Dialect::Responses | Dialect::Gemini => &[],
+        ClientDialect::Anthropic => &["anthropic-beta"],
+        ClientDialect::Openai | ClientDialect::Responses | ClientDialect::Gemini => &[],
     };
     let mut passed = Vec::new();
     for name in names {

@@ -14,49 +14,68 @@ use crate::domain::{AttemptOutcome, Dialect, Mode};
 pub(super) struct Address {
     /// Of a provider with one path for all models, that path; else what stands before the model.
     base: Uri,
-    named: bool,
+    /// What stands behind the model; `None` where the path does not name it.
+    behind: Option<Behind>,
+}
+
+/// What stands behind a model's name in a path.
+#[derive(Clone, Debug)]
+struct Behind {
+    whole: Cow<'static, str>,
+    stream: Cow<'static, str>,
 }
 
 impl Address {
     pub(super) fn of(provider: &ProviderSettings) -> Result<Self, BuildError> {
-        let (path, named) = match provider.dialect {
-            Dialect::Openai => ("chat/completions", false),
-            Dialect::Responses => ("responses", false),
-            Dialect::Anthropic => ("messages", false),
-            Dialect::Gemini => ("models", true),
+        let (path, behind) = match provider.dialect {
+            Dialect::Openai => ("chat/completions", None),
+            Dialect::Responses => ("responses", None),
+            Dialect::Anthropic => ("messages", None),
+            Dialect::Gemini => {
+                let behind = Behind {
+                    whole: Cow::Borrowed(":generateContent"),
+                    stream: Cow::Borrowed(":streamGenerateContent?alt=sse"),
+                };
+                ("models", Some(behind))
+            }
+            Dialect::Ollama => ("chat", None),
         };
         let base = endpoint(provider, path)
             .parse()
             .map_err(|error: http::uri::InvalidUri| BuildError::Address(error.to_string()))?;
-        Ok(Self { base, named })
+        Ok(Self { base, behind })
     }
 
     pub(super) fn base(&self) -> &Uri {
         &self.base
     }
 
-    pub(super) fn path(&self, model: &str, mode: Mode) -> Cow<'_, str> {
+    pub(super) fn path(&self, model: &str, mode: Mode) -> Result<Cow<'_, str>, AttemptError> {
         let path = self.base.path_and_query().map_or("/", |path| path.as_str());
-        if !self.named {
-            return Cow::Borrowed(path);
+        let Some(behind) = &self.behind else {
+            return Ok(Cow::Borrowed(path));
+        };
+        // As a segment of its own it would lead up the tree, escaped or not.
+        if model.bytes().all(|byte| byte == b'.') {
+            return Err(AttemptError::of(AttemptOutcome::Rejected));
         }
-        let mut named = String::with_capacity(path.len() + model.len() + 32);
+        let mut named = String::with_capacity(path.len() + model.len() + 64);
         named.push_str(path);
         named.push('/');
         escape(model, &mut named);
         named.push_str(match mode {
-            Mode::Whole => ":generateContent",
-            Mode::Stream => ":streamGenerateContent?alt=sse",
+            Mode::Whole => &behind.whole,
+            Mode::Stream => &behind.stream,
         });
-        Cow::Owned(named)
+        Ok(Cow::Owned(named))
     }
 
     pub(super) fn uri(&self, model: &str, mode: Mode) -> Result<Uri, AttemptError> {
-        if !self.named {
+        if self.behind.is_none() {
             return Ok(self.base.clone());
         }
         let mut parts = self.base.clone().into_parts();
-        parts.path_and_query = self.path(model, mode).parse().ok();
+        parts.path_and_query = self.path(model, mode)?.parse().ok();
         Uri::from_parts(parts).map_err(|_| AttemptError::of(AttemptOutcome::Rejected))
     }
 }
@@ -74,7 +93,7 @@ fn escape(name: &str, out: &mut String) {
 }
 
 /// The address of an operation. Some SDKs write the base without its version, others with it.
-pub(super) fn endpoint(provider: &ProviderSettings, path: &str) -> String {
+fn endpoint(provider: &ProviderSettings, path: &str) -> String {
     let base = &provider.base_url;
     let versioned = |version: &str| {
         if base.contains("/v1") {
@@ -88,7 +107,21 @@ pub(super) fn endpoint(provider: &ProviderSettings, path: &str) -> String {
         Dialect::Anthropic if base.ends_with("/v1") => format!("{base}/{path}"),
         Dialect::Anthropic => format!("{base}/v1/{path}"),
         Dialect::Gemini => versioned("v1beta"),
+        Dialect::Ollama => {
+            // Its OpenAI-like form, which most know it by, lies beside its own.
+            let base = base.trim_end_matches("/v1").trim_end_matches("/api");
+            format!("{base}/api/{path}")
+        }
     }
+}
+
+/// Where a provider lists its models, which costs nothing and needs a good key.
+pub(super) fn models(provider: &ProviderSettings) -> String {
+    let path = match provider.dialect {
+        Dialect::Openai | Dialect::Responses | Dialect::Anthropic | Dialect::Gemini => "models",
+        Dialect::Ollama => "tags",
+    };
+    endpoint(provider, path)
 }
 
 #[cfg(test)]
@@ -98,24 +131,32 @@ mod tests {
     fn address(base: &'static str) -> Address {
         Address {
             base: Uri::from_static(base),
-            named: true,
+            behind: Some(Behind {
+                whole: Cow::Borrowed(":generateContent"),
+                stream: Cow::Borrowed(":streamGenerateContent?alt=sse"),
+            }),
         }
     }
 
     #[test]
     fn a_model_in_an_address_is_a_name_and_nothing_else() {
         let at = address("https://host/v1beta/models");
+        let path = |model: &str, mode| at.path(model, mode).map(Cow::into_owned);
         assert_eq!(
-            at.path("gemini-2.5-pro", Mode::Whole),
+            path("gemini-2.5-pro", Mode::Whole).unwrap(),
             "/v1beta/models/gemini-2.5-pro:generateContent"
         );
         assert_eq!(
-            at.path("../../x?y=1#z", Mode::Stream),
+            path("../../x?y=1#z", Mode::Stream).unwrap(),
             "/v1beta/models/..%2F..%2Fx%3Fy%3D1%23z:streamGenerateContent?alt=sse"
         );
         assert_eq!(
             at.uri("a b", Mode::Whole).unwrap().to_string(),
             "https://host/v1beta/models/a%20b:generateContent"
         );
+        for up in ["", ".", ".."] {
+            assert!(path(up, Mode::Whole).is_err(), "{up:?}");
+            assert!(at.uri(up, Mode::Stream).is_err(), "{up:?}");
+        }
     }
 }

@@ -156,7 +156,7 @@ impl ProviderClient {
     ) -> Result<Reply, Unanswered> {
         match way {
             Way::Line(line) => {
-                let path = self.address.path(call.model, call.mode);
+                let path = self.address.path(call.model, call.mode)?;
                 let head = head.written(&path, call.fields, call.body.len());
                 match line
                     .exchange(head, &call.body, self.write_idle, &self.pool)
@@ -296,7 +296,7 @@ fn head(provider: &ProviderSettings, key: &KeySettings) -> Result<HeaderMap, Bui
         Ok(value)
     };
     match provider.dialect {
-        Dialect::Openai | Dialect::Responses => {
+        Dialect::Openai | Dialect::Responses | Dialect::Ollama => {
             head.insert(
                 AUTHORIZATION,
                 secret(format!("Bearer {}", key.secret.expose()))?,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::at::endpoint;
+use super::at;
 use super::client::tls_config;
 use super::error::BuildError;
 use crate::config::{KeySettings, ProviderSettings};
@@ -36,7 +36,7 @@ impl Prober {
             .map_err(|error| BuildError::Tls(error.to_string()))?;
         Ok(Self {
             client,
-            url: endpoint(provider, "models"),
+            url: at::models(provider),
             dialect: provider.dialect,
         })
     }
@@ -44,7 +44,9 @@ impl Prober {
     pub async fn probe(&self, key: &KeySettings) -> ProbeResult {
         let request = self.client.get(&self.url);
         let request = match self.dialect {
-            Dialect::Openai | Dialect::Responses => request.bearer_auth(key.secret.expose()),
+            Dialect::Openai | Dialect::Responses | Dialect::Ollama => {
+                request.bearer_auth(key.secret.expose())
+            }
             Dialect::Anthropic => request
                 .header("x-api-key", key.secret.expose())
                 .header("anthropic-version", "2023-06-01"),
