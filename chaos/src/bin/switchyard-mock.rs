@@ -10,7 +10,7 @@ use switchyard_chaos::mock::{Behaviour, Dialect, Fast, MockOptions, MockProvider
 const USAGE: &str = "\
 usage: switchyard-mock [options]
   --dialect NAME               the wire format (openai): openai, anthropic, openai-responses,
-                               gemini
+                               gemini, bedrock, cohere, ollama
   --port N                     on the loopback; 0 takes a free one (0)
   --name LETTERS               begins every canary word (c)
   --tokens N                   words in an answer (10)
@@ -179,6 +179,9 @@ mod tests {
     #[test]
     fn every_listed_fault_can_be_asked_for() {
         for dialect in Dialect::ALL {
+            let wanted = parse(words(&format!("--dialect {}", dialect.name()))).unwrap();
+            assert_eq!(wanted.options.dialect, dialect);
+            assert!(USAGE.contains(dialect.name()), "{dialect:?}");
             let lines = list(dialect);
             assert!(lines.lines().count() > 90, "{dialect:?}");
             for line in lines.lines() {

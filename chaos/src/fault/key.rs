@@ -84,15 +84,36 @@ fn k03(dialect: Dialect) -> Vec<Variant> {
             "You exceeded your current quota, please check your plan and billing details. For more information on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits.",
             "RESOURCE_EXHAUSTED",
         ),
+        Dialect::Bedrock => (
+            "Your request exceeds the quota of tokens per day for this account.",
+            "ServiceQuotaExceededException",
+        ),
+        Dialect::Ollama => (
+            "you have reached your usage limit, please upgrade to continue",
+            "",
+        ),
+        Dialect::Cohere => (
+            "You are past the per month request limit for this model, please wait and try again later.",
+            "",
+        ),
         Dialect::Anthropic => (
             "Your credit balance is too low to access the API.",
             "rate_limit_error",
         ),
     };
+    let status = match dialect {
+        Dialect::OpenAi
+        | Dialect::Anthropic
+        | Dialect::Responses
+        | Dialect::Gemini
+        | Dialect::Cohere
+        | Dialect::Ollama => 429,
+        Dialect::Bedrock => 400,
+    };
     vec![
         variant(
             "insufficient_quota",
-            dialect.error_of(429, kind, Some("insufficient_quota"), quota),
+            dialect.error_of(status, kind, Some("insufficient_quota"), quota),
         ),
         variant("402", dialect.error(402, "insufficient credits")),
         variant("usage_limits", dialect.error(400, &limits)),
@@ -102,13 +123,19 @@ fn k03(dialect: Dialect) -> Vec<Variant> {
 fn k04(dialect: Dialect) -> Vec<Variant> {
     let kind = match dialect {
         Dialect::OpenAi | Dialect::Responses => "invalid_request_error",
-        Dialect::Anthropic | Dialect::Gemini => "permission_error",
+        Dialect::Anthropic
+        | Dialect::Gemini
+        | Dialect::Bedrock
+        | Dialect::Cohere
+        | Dialect::Ollama => "permission_error",
     };
     let text = match dialect {
         Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => {
             "your account has been deactivated (account_deactivated)"
         }
         Dialect::Gemini => "Permission denied: Consumer 'api_key:redacted' has been suspended.",
+        Dialect::Bedrock => "Your account is currently blocked. Contact AWS Support.",
+        Dialect::Cohere | Dialect::Ollama => "your account has been deactivated",
     };
     let suspended = dialect.error_of(403, kind, Some("account_deactivated"), text);
     vec![variant("403", suspended)]
@@ -117,8 +144,13 @@ fn k04(dialect: Dialect) -> Vec<Variant> {
 /// What the form of K01 is called: the status, where it tells.
 fn wrong_key_name(dialect: Dialect) -> &'static str {
     match dialect {
-        Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => "401",
+        Dialect::OpenAi
+        | Dialect::Anthropic
+        | Dialect::Responses
+        | Dialect::Cohere
+        | Dialect::Ollama => "401",
         Dialect::Gemini => "400",
+        Dialect::Bedrock => "403",
     }
 }
 
@@ -150,7 +182,7 @@ fn k10(dialect: Dialect) -> Option<Behaviour> {
     let name = match dialect {
         Dialect::OpenAi | Dialect::Responses => "x-ratelimit-limit-requests",
         Dialect::Anthropic => "anthropic-ratelimit-requests-limit",
-        Dialect::Gemini => return None,
+        Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama => return None,
     };
     Some(Behaviour::choose(move |asked| {
         let limit = if asked.number == 1 { "500" } else { "50" };

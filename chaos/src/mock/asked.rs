@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::dialect::{Dialect, gemini};
+use super::dialect::{Dialect, bedrock, gemini};
 use crate::http1::{self, Fields};
 
 /// One request as the mock received it.
@@ -43,7 +43,10 @@ impl Asked {
         let bearer = self
             .header("authorization")
             .and_then(|value| value.strip_prefix("Bearer "));
+        let signed = self.header("authorization").and_then(bedrock::access_key);
         let key = match self.dialect {
+            Dialect::Bedrock => signed.or(bearer),
+            Dialect::Cohere | Dialect::Ollama => bearer,
             Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => bearer
                 .or_else(|| self.header("x-api-key"))
                 .or_else(|| self.header("api-key")),
@@ -55,14 +58,17 @@ impl Asked {
         key.map(str::trim)
     }
 
-    /// The model asked for.
+    /// The model asked for; one in the path is encoded as it stands there.
     #[must_use]
     pub fn model(&self) -> Option<&str> {
         match self.dialect {
-            Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => {
-                self.json.get("model").and_then(Value::as_str)
-            }
+            Dialect::OpenAi
+            | Dialect::Anthropic
+            | Dialect::Responses
+            | Dialect::Cohere
+            | Dialect::Ollama => self.json.get("model").and_then(Value::as_str),
             Dialect::Gemini => gemini::model(self.bare_path()),
+            Dialect::Bedrock => bedrock::model(self.bare_path()),
         }
     }
 
@@ -70,10 +76,13 @@ impl Asked {
     #[must_use]
     pub fn streams(&self) -> bool {
         match self.dialect {
-            Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => {
+            Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses | Dialect::Cohere => {
                 self.json.get("stream") == Some(&Value::Bool(true))
             }
             Dialect::Gemini => self.bare_path().ends_with(":streamGenerateContent"),
+            Dialect::Bedrock => self.bare_path().ends_with("/converse-stream"),
+            // It streams unless told otherwise.
+            Dialect::Ollama => self.json.get("stream") != Some(&Value::Bool(false)),
         }
     }
 

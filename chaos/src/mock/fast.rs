@@ -53,11 +53,23 @@ pub(super) struct FastAnswers {
     unary: Bytes,
     /// One write each.
     stream: Vec<Bytes>,
-    wants_stream: [memmem::Finder<'static>; 2],
+    /// What in a body decides between the two.
+    marks: [memmem::Finder<'static>; 2],
+    /// A body with a mark wants a stream; otherwise one without.
+    mark_is_stream: bool,
 }
 
 impl FastAnswers {
     pub(super) fn new(fast: Fast, dialect: Dialect, name: &str) -> Self {
+        let (by_default, marks) = match dialect {
+            Dialect::OpenAi
+            | Dialect::Anthropic
+            | Dialect::Responses
+            | Dialect::Gemini
+            | Dialect::Bedrock
+            | Dialect::Cohere => (Form::Unary, ["\"stream\":true", "\"stream\": true"]),
+            Dialect::Ollama => (Form::Stream, ["\"stream\":false", "\"stream\": false"]),
+        };
         let unary = wire(fast, dialect, name, Form::Unary).concat().into();
         let mut stream = wire(fast, dialect, name, Form::Stream);
         let first = if fast.gap.is_zero() {
@@ -73,10 +85,8 @@ impl FastAnswers {
             gap: fast.gap,
             unary,
             stream,
-            wants_stream: [
-                memmem::Finder::new("\"stream\":true"),
-                memmem::Finder::new("\"stream\": true"),
-            ],
+            marks: marks.map(memmem::Finder::new),
+            mark_is_stream: by_default == Form::Unary,
         }
     }
 
@@ -135,8 +145,8 @@ impl FastAnswers {
                 let request = inbox.split_to(whole);
                 let body = request.get(head..).unwrap_or_default();
                 let by_body = || {
-                    let mut finders = self.wants_stream.iter();
-                    finders.any(|finder| finder.find(body).is_some())
+                    let found = self.marks.iter().any(|mark| mark.find(body).is_some());
+                    found == self.mark_is_stream
                 };
                 return Ok(Some(by_path || by_body()));
             }
@@ -167,9 +177,9 @@ fn measure(inbox: &[u8]) -> io::Result<Option<Request>> {
     let httparse::Status::Complete(head) = status else {
         return Ok(None);
     };
-    let by_path = parsed
-        .path
-        .is_some_and(|path| path.contains(":streamGenerateContent"));
+    let by_path = parsed.path.is_some_and(|path| {
+        path.contains(":streamGenerateContent") || path.ends_with("/converse-stream")
+    });
     let named = |name: &str| {
         parsed
             .headers

@@ -2,12 +2,18 @@
 
 use bytes::Bytes;
 
+use super::event_stream;
+
 /// How the events of a stream lie in its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Framing {
     /// `event:` and `data:` lines and a blank one.
     #[default]
     Sse,
+    /// AWS's binary frames, with checksums.
+    EventStream,
+    /// One JSON object a line; an event has no name of its own.
+    Lines,
 }
 
 impl Framing {
@@ -16,6 +22,8 @@ impl Framing {
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Sse => "text/event-stream",
+            Self::EventStream => "application/vnd.amazon.eventstream",
+            Self::Lines => "application/x-ndjson",
         }
     }
 
@@ -33,6 +41,35 @@ impl Framing {
                 event.extend_from_slice(b"\n\n");
                 event.into()
             }
+            Self::Lines => [payload, b"\n"].concat().into(),
+            Self::EventStream => {
+                let named = name.map(|name| (":event-type", name));
+                let headers: Vec<(&str, &str)> = named
+                    .into_iter()
+                    .chain([
+                        (":content-type", "application/json"),
+                        (":message-type", "event"),
+                    ])
+                    .collect();
+                event_stream::frame(&headers, payload)
+            }
         }
+    }
+
+    /// An event-stream frame that is no event but an error outside the service's own list.
+    #[must_use]
+    pub fn error_frame(code: &str, message: &str) -> Bytes {
+        let headers = [
+            (":error-code", code),
+            (":error-message", message),
+            (":message-type", "error"),
+        ];
+        event_stream::frame(&headers, b"")
+    }
+
+    /// An event-stream frame whose known headers stand behind one of each type the format has.
+    #[must_use]
+    pub fn frame_of_every_type(name: &str, payload: &[u8]) -> Bytes {
+        event_stream::frame_of_every_type(name, payload)
     }
 }

@@ -87,7 +87,7 @@ impl Verdict {
                     reset_at(self.resets_in),
                 ),
             ],
-            Dialect::Gemini => Vec::new(),
+            Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama => Vec::new(),
         }
     }
 

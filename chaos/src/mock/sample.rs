@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::asked::Asked;
 use super::behaviour::{Form, Healthy, Words};
 use super::dialect::Dialect;
-use super::draft::{Body, Draft, Event, Kind};
+use super::draft::{Body, Draft, Event, Kind, Payload};
 use super::plan::Plan;
 use super::weather::Weather;
 
@@ -41,6 +41,17 @@ pub(crate) fn events(dialect: Dialect, text: Option<&str>) -> Vec<Event> {
         Body::Events(events) => events,
         Body::Document(_) => Vec::new(),
     }
+}
+
+/// A content event in every way but its payload.
+pub(crate) fn frame(dialect: Dialect, payload: &[u8]) -> Bytes {
+    let sample = events(dialect, Some("sample"));
+    let content = sample.iter().find(|event| event.kind == Kind::Content);
+    let name = match content.map(|event| &event.payload) {
+        Some(Payload::Json { event, .. }) => *event,
+        Some(Payload::Raw(_)) | None => None,
+    };
+    dialect.framing().wrap(name, payload)
 }
 
 /// The events of one kind in a stream that says `text`, as bytes.

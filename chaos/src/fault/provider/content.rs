@@ -117,7 +117,8 @@ pub(super) fn p23(dialect: Dialect) -> Vec<Variant> {
 
 pub(super) fn p24(dialect: Dialect) -> Vec<Variant> {
     let long = "This model's maximum context length is 128000 tokens, however your messages resulted in 130001 tokens";
-    let code = dialect.error_body(
+    let code = dialect.error_of(
+        400,
         "invalid_request_error",
         Some("context_length_exceeded"),
         long,
@@ -125,6 +126,15 @@ pub(super) fn p24(dialect: Dialect) -> Vec<Variant> {
     let validation = json!({"__type": "ValidationException", "message": "Input is too long for requested model."});
     let own = match dialect {
         Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => None,
+        Dialect::Bedrock => Some(dialect.error(400, "Input is too long for requested model.")),
+        Dialect::Ollama => Some(dialect.error(
+            400,
+            "the input length exceeds the context length",
+        )),
+        Dialect::Cohere => Some(dialect.error(
+            400,
+            "too many tokens: size limit exceeded by 2001 tokens. Try using shorter or fewer inputs.",
+        )),
         Dialect::Gemini => Some(dialect.error(
             400,
             "The input token count (1048577) exceeds the maximum number of tokens allowed (1048576).",
@@ -132,7 +142,7 @@ pub(super) fn p24(dialect: Dialect) -> Vec<Variant> {
     };
     let own = own.map(|own| variant("own_words", own));
     let others = [
-        variant("code", Behaviour::status(400).json(&code)),
+        variant("code", code),
         variant(
             "prompt_is_too_long",
             dialect.error(400, "prompt is too long: 205000 tokens > 200000 maximum"),
@@ -148,15 +158,20 @@ pub(super) fn p24(dialect: Dialect) -> Vec<Variant> {
 }
 
 pub(super) fn p25(dialect: Dialect) -> Vec<Variant> {
-    let body = dialect.error_body(
+    let body = dialect.error_of(
+        400,
         "invalid_request_error",
         Some("content_filter"),
         "the response was filtered",
     );
-    let refused = variant("400", Behaviour::status(400).json(&body));
+    let refused = variant("400", body);
     match dialect {
         Dialect::Responses => p25_responses(refused),
         Dialect::Gemini => p25_gemini(),
+        Dialect::Bedrock => p25_bedrock(refused),
+        Dialect::Cohere => p25_cohere(refused),
+        // It runs what it is given; there is no filter.
+        Dialect::Ollama => Vec::new(),
         Dialect::OpenAi => {
             let silent = Healthy {
                 words: Words::Given(Vec::new()),
@@ -189,6 +204,23 @@ pub(super) fn p25(dialect: Dialect) -> Vec<Variant> {
             vec![refused, variant("refusal", refusal)]
         }
     }
+}
+
+fn p25_cohere(refused: Variant) -> Vec<Variant> {
+    let toxic = Behaviour::healthy()
+        .edit(edit::replace("/finish_reason", json!("ERROR_TOXIC")))
+        .edit(edit::replace("/delta/finish_reason", json!("ERROR_TOXIC")));
+    vec![refused, variant("toxic", toxic)]
+}
+
+fn p25_bedrock(refused: Variant) -> Vec<Variant> {
+    let stopped =
+        |reason: &str| Behaviour::healthy().edit(edit::replace("/stopReason", json!(reason)));
+    vec![
+        refused,
+        variant("guardrail", stopped("guardrail_intervened")),
+        variant("filtered", stopped("content_filtered")),
+    ]
 }
 
 /// Cut by the filter, in every form of answer, and a prompt that gets no candidate at all.

@@ -12,7 +12,16 @@ pub fn p08(dialect: Dialect) -> Behaviour {
         Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => {
             dialect.error_of(529, "overloaded_error", Some("overloaded"), "Overloaded")
         }
+        Dialect::Ollama => dialect.error(
+            503,
+            "server busy, please try again.  maximum pending requests exceeded: overloaded",
+        ),
+        Dialect::Cohere => dialect.error(503, "service unavailable, the model is overloaded"),
         Dialect::Gemini => dialect.error(503, "The model is overloaded. Please try again later."),
+        Dialect::Bedrock => dialect.error(
+            503,
+            "The service is overloaded and unable to process your request.",
+        ),
     }
 }
 
@@ -20,7 +29,7 @@ pub fn p08(dialect: Dialect) -> Behaviour {
 pub(super) fn overloaded_name(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => "529",
-        Dialect::Gemini => "overloaded",
+        Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama => "overloaded",
     }
 }
 

@@ -11,7 +11,12 @@ use crate::mock::{Behaviour, Dialect, short_duration};
 fn limited(dialect: Dialect) -> Behaviour {
     let kind = match dialect {
         Dialect::OpenAi | Dialect::Responses => "rate_limit_exceeded",
-        Dialect::Gemini => return dialect.error(429, "rate limit reached"),
+        Dialect::Gemini | Dialect::Cohere | Dialect::Ollama => {
+            return dialect.error(429, "rate limit reached");
+        }
+        Dialect::Bedrock => {
+            return dialect.error(429, "Too many requests, please wait before trying again.");
+        }
         Dialect::Anthropic => "rate_limit_error",
     };
     dialect.error_of(429, kind, Some("rate_limit_exceeded"), "rate limit reached")
@@ -69,7 +74,7 @@ pub(in crate::fault) fn remaining_fields(
             field("anthropic-ratelimit-requests-remaining", left.to_string()),
             field("anthropic-ratelimit-requests-reset", at(reset)),
         ]),
-        Dialect::Gemini => None,
+        Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama => None,
     }
 }
 
@@ -110,7 +115,7 @@ pub fn p05(dialect: Dialect, reset: Duration) -> Option<Behaviour> {
                 .header("x-ratelimit-reset-tokens", short_duration(reset)),
         ),
         Dialect::Anthropic => Some(p06_of("tokens", reset)),
-        Dialect::Gemini => None,
+        Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama => None,
     }
 }
 
@@ -125,7 +130,12 @@ fn p06_of(what: &'static str, reset: Duration) -> Behaviour {
 
 pub(super) fn p06(dialect: Dialect) -> Vec<Variant> {
     match dialect {
-        Dialect::OpenAi | Dialect::Responses | Dialect::Gemini => Vec::new(),
+        Dialect::OpenAi
+        | Dialect::Responses
+        | Dialect::Gemini
+        | Dialect::Bedrock
+        | Dialect::Cohere
+        | Dialect::Ollama => Vec::new(),
         Dialect::Anthropic => vec![
             variant(
                 "output_tokens",
@@ -140,6 +150,19 @@ pub(super) fn p06(dialect: Dialect) -> Vec<Variant> {
 }
 
 pub(super) fn p07(dialect: Dialect) -> Vec<Variant> {
+    match dialect {
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses | Dialect::Gemini => {
+            p07_details(dialect)
+        }
+        // Their errors are a text and nothing else.
+        Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama => vec![variant(
+            "words",
+            dialect.error(429, "Too many requests. Please try again in 45.8s."),
+        )],
+    }
+}
+
+fn p07_details(dialect: Dialect) -> Vec<Variant> {
     let with = |detail: Value| {
         let mut body = dialect.error_body(
             "rate_limit_error",

@@ -10,7 +10,7 @@ use crate::fault::{Variant, variant};
 use crate::http1::chunk;
 use crate::mock::{
     Behaviour, Calls, Dialect, Draft, Edit, Ending, Event, Form, Framing, Healthy, Kind, Part,
-    Payload, Step, Weather, Words, edit, head, sample_bytes, sample_events,
+    Payload, Step, Weather, Words, edit, head, sample_bytes, sample_events, sample_frame,
 };
 
 /// A hundred words, a millisecond apart: long enough to be cut in the middle.
@@ -86,7 +86,23 @@ pub(super) fn s11(dialect: Dialect) -> Vec<Variant> {
             variants.push(variant("flat", framed("error", &flat)));
             variants.push(variant("failed", framed("response.failed", &failed)));
         }
-        Dialect::Anthropic | Dialect::Gemini => {}
+        Dialect::Bedrock => {
+            let exception = |kind: &str| inserted(dialect.error_event(kind, "try again later"));
+            let failed = Framing::error_frame("internalFailure", "try again later");
+            variants.push(variant("throttled", exception("ThrottlingException")));
+            variants.push(variant(
+                "model_stream",
+                exception("ModelStreamErrorException"),
+            ));
+            variants.push(variant("error_frame", inserted(failed)));
+        }
+        Dialect::Cohere => {
+            let reason =
+                |reason: &str| long().edit(edit::replace("/delta/finish_reason", json!(reason)));
+            variants.push(variant("finish_reason", reason("ERROR")));
+            variants.push(variant("timeout", reason("TIMEOUT")));
+        }
+        Dialect::Anthropic | Dialect::Gemini | Dialect::Ollama => {}
     }
     variants
 }
@@ -100,11 +116,40 @@ pub fn s12(content: usize, bytes: &'static [u8]) -> Behaviour {
 /// The fiftieth content event with a broken payload in a good frame, and whatever can be wrong with the frame.
 pub(super) fn s12_forms(dialect: Dialect) -> Vec<Variant> {
     let broken = |bytes: Bytes| long().edit(edit::replace_content(50, bytes));
-    let framing = dialect.framing();
-    vec![
-        variant("json", broken(framing.wrap(None, br#"{"choices":[{"del"#))),
-        variant("utf8", broken(framing.wrap(None, b"{\"x\":\"\xC3\x28\"}"))),
-    ]
+    let mut variants = vec![
+        variant(
+            "json",
+            broken(sample_frame(dialect, br#"{"choices":[{"del"#)),
+        ),
+        variant(
+            "utf8",
+            broken(sample_frame(dialect, b"{\"x\":\"\xC3\x28\"}")),
+        ),
+    ];
+    match dialect.framing() {
+        Framing::Sse => {}
+        // A line that never ends runs into the next, so two words are lost.
+        Framing::Lines => variants.push(variant(
+            "no_line_end",
+            broken(Bytes::from_static(b"{\"message\":")),
+        )),
+        Framing::EventStream => {
+            let content = sample_bytes(dialect, Some("lost "), Kind::Content);
+            let flipped = |from_end: usize| {
+                let mut frame = content.to_vec();
+                let at = frame.len().saturating_sub(from_end);
+                if let Some(byte) = frame.get_mut(at) {
+                    *byte ^= 1;
+                }
+                broken(frame.into())
+            };
+            variants.push(variant("checksum", flipped(1)));
+            variants.push(variant("payload", flipped(8)));
+            // The ninth byte begins the checksum of the lengths.
+            variants.push(variant("prelude", flipped(content.len().saturating_sub(8))));
+        }
+    }
+    variants
 }
 
 pub(super) fn s13(dialect: Dialect) -> Vec<Variant> {
@@ -151,9 +196,14 @@ pub(super) fn s14(dialect: Dialect) -> Vec<Variant> {
             variant("finish_twice", twice(Kind::Finish)),
             variant("usage_twice", twice(dialect.places().usage_in)),
         ]),
-        Dialect::Responses | Dialect::Gemini => {
+        Dialect::Responses | Dialect::Gemini | Dialect::Cohere | Dialect::Ollama => {
             variants.push(variant("terminal_twice", twice(last)));
         }
+        Dialect::Bedrock => variants.extend([
+            variant("terminal_twice", twice(last)),
+            variant("usage_twice", twice(Kind::Usage)),
+            variant("no_usage", stream().edit(edit::without(Kind::Usage))),
+        ]),
     }
     variants
 }
@@ -171,10 +221,12 @@ pub(super) fn s17(dialect: Dialect) -> Vec<Variant> {
     };
     let halved = match dialect {
         Dialect::OpenAi => cut(3),
-        Dialect::Anthropic => cut(2),
+        Dialect::Anthropic | Dialect::Bedrock | Dialect::Cohere => cut(2),
         Dialect::Responses => cut(2).edit(half_repeated()),
         // Calls come whole; a broken one is told by its reason.
         Dialect::Gemini => return vec![variant("malformed", malformed_call())],
+        // Calls come whole here too, and nothing tells of a broken one.
+        Dialect::Ollama => return Vec::new(),
     };
     vec![variant("arguments", halved)]
 }
@@ -249,7 +301,11 @@ pub(super) fn s19(dialect: Dialect) -> Vec<Variant> {
     match dialect {
         Dialect::OpenAi => {}
         Dialect::Gemini => return s19_gemini(),
-        Dialect::Anthropic | Dialect::Responses => return Vec::new(),
+        Dialect::Anthropic
+        | Dialect::Responses
+        | Dialect::Bedrock
+        | Dialect::Cohere
+        | Dialect::Ollama => return Vec::new(),
     }
     let three = Healthy {
         form: Form::Stream,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::fault::{Variant, p08, variant};
 use crate::mock::{
     Behaviour, Dialect, Ending, Event, Form, Healthy, Kind, Weather, edit, sample_bytes,
+    sample_frame,
 };
 
 pub(super) fn stream() -> Behaviour {
@@ -23,6 +24,9 @@ pub(super) fn s01(dialect: Dialect) -> Vec<Variant> {
         Dialect::OpenAi | Dialect::Responses => "rate_limit_exceeded",
         Dialect::Anthropic => "rate_limit_error",
         Dialect::Gemini => "RESOURCE_EXHAUSTED",
+        Dialect::Bedrock => "ThrottlingException",
+        // Its errors have no kind.
+        Dialect::Cohere | Dialect::Ollama => "",
     };
     let data_only = r#"{"error":{"message":"Provider returned error","code":502}}"#;
     vec![
@@ -51,7 +55,7 @@ pub fn s02() -> Behaviour {
 pub(super) fn last_kind(dialect: Dialect) -> Kind {
     match dialect {
         Dialect::OpenAi | Dialect::Anthropic | Dialect::Responses => Kind::Terminal,
-        Dialect::Gemini => Kind::Finish,
+        Dialect::Gemini | Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama => Kind::Finish,
     }
 }
 
@@ -79,7 +83,7 @@ pub(super) fn s03(dialect: Dialect) -> Vec<Variant> {
 
 /// Half of the first event's payload, well framed.
 pub(super) fn s04(dialect: Dialect) -> Vec<Variant> {
-    let half = dialect.framing().wrap(None, b"{\"choi");
+    let half = sample_frame(dialect, b"{\"choi");
     let only = edit::only(vec![Event::raw(Kind::Content, half)]);
     vec![variant("half", stream().edit(only))]
 }

@@ -18,7 +18,8 @@ pub(super) fn is_path(dialect: Dialect, path: &str) -> bool {
     match dialect {
         Dialect::OpenAi | Dialect::Responses => path.ends_with("/embeddings"),
         Dialect::Gemini => path.ends_with(":embedContent") || path.ends_with(":batchEmbedContents"),
-        Dialect::Anthropic => false,
+        Dialect::Cohere => path.ends_with("/embed"),
+        Dialect::Anthropic | Dialect::Bedrock | Dialect::Ollama => false,
     }
 }
 
@@ -33,7 +34,13 @@ pub(super) fn complaint(asked: &Asked) -> Option<String> {
     let found = match asked.dialect {
         Dialect::OpenAi | Dialect::Responses => openai_inputs(&asked.json),
         Dialect::Gemini => gemini_inputs(asked),
-        Dialect::Anthropic => None,
+        Dialect::Cohere => {
+            if let Some(complaint) = cohere_complaint(&asked.json) {
+                return Some(complaint);
+            }
+            cohere_inputs(&asked.json)
+        }
+        Dialect::Anthropic | Dialect::Bedrock | Dialect::Ollama => None,
     };
     match found {
         None => Some("the input is neither a text nor a list of texts".to_owned()),
@@ -53,7 +60,8 @@ pub(super) fn answer(asked: &Asked) -> (Value, u64) {
     match asked.dialect {
         Dialect::OpenAi | Dialect::Responses => openai(asked),
         Dialect::Gemini => gemini(asked),
-        Dialect::Anthropic => (Value::Null, 0),
+        Dialect::Cohere => cohere(asked),
+        Dialect::Anthropic | Dialect::Bedrock | Dialect::Ollama => (Value::Null, 0),
     }
 }
 
@@ -146,6 +154,55 @@ fn openai_inputs(request: &Value) -> Option<Vec<String>> {
         }
     });
     each.collect()
+}
+
+/// What the vectors are for; newer models want to know.
+const PURPOSES: [&str; 5] = [
+    "search_document",
+    "search_query",
+    "classification",
+    "clustering",
+    "image",
+];
+/// Texts in one of Cohere's requests.
+const MOST_OF_COHERE: usize = 96;
+
+fn cohere_complaint(request: &Value) -> Option<String> {
+    if !PURPOSES.contains(&text(request, "/input_type")) {
+        return Some("invalid request: input_type is required".to_owned());
+    }
+    let kinds = list(request, "/embedding_types");
+    if kinds.iter().any(|kind| kind != "float") {
+        return Some("this mock knows only the embedding type float".to_owned());
+    }
+    let many = list(request, "/texts").len() > MOST_OF_COHERE;
+    many.then(|| format!("invalid request: more than {MOST_OF_COHERE} texts"))
+}
+
+fn cohere(asked: &Asked) -> (Value, u64) {
+    let inputs = cohere_inputs(&asked.json).unwrap_or_default();
+    let tokens = tokens(&inputs);
+    let length = asked.json.get("output_dimension").and_then(Value::as_u64);
+    let vectors: Vec<Vec<f32>> = inputs.iter().map(|input| vector(input, length)).collect();
+    let answer = json!({"id": "embed-mock", "response_type": "embeddings_by_type", "texts": inputs,
+        "embeddings": {"float": vectors}, "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": tokens}}});
+    (answer, tokens)
+}
+
+/// `texts`, or the texts of `inputs`.
+fn cohere_inputs(request: &Value) -> Option<Vec<String>> {
+    if let Some(texts) = request.get("texts") {
+        let each = texts.as_array()?.iter();
+        return each.map(|one| one.as_str().map(str::to_owned)).collect();
+    }
+    let inputs = request.get("inputs")?.as_array()?.iter();
+    let said = |input: &Value| {
+        list(input, "/content")
+            .iter()
+            .map(|part| text(part, "/text"))
+            .collect()
+    };
+    Some(inputs.map(said).collect())
 }
 
 fn tokens(inputs: &[String]) -> u64 {

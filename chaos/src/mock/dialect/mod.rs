@@ -1,8 +1,11 @@
 //! The provider formats a mock speaks: healthy answers and errors, each in its dialect.
 
 mod anthropic;
+pub(super) mod bedrock;
+mod cohere;
 mod embeddings;
 pub(super) mod gemini;
+mod ollama;
 mod openai;
 mod places;
 mod responses;
@@ -36,11 +39,25 @@ pub enum Dialect {
     Responses,
     /// `generateContent`, with the model in the path.
     Gemini,
+    /// AWS's Converse, streamed in binary frames.
+    Bedrock,
+    /// Chat, version 2.
+    Cohere,
+    /// `/api/chat`, streamed in lines.
+    Ollama,
 }
 
 /// What it is called, and where it is spoken.
 impl Dialect {
-    pub const ALL: [Self; 4] = [Self::OpenAi, Self::Anthropic, Self::Responses, Self::Gemini];
+    pub const ALL: [Self; 7] = [
+        Self::OpenAi,
+        Self::Anthropic,
+        Self::Responses,
+        Self::Gemini,
+        Self::Bedrock,
+        Self::Cohere,
+        Self::Ollama,
+    ];
 
     /// As the command line, scenarios and the gateway's configuration write it.
     #[must_use]
@@ -50,6 +67,9 @@ impl Dialect {
             Self::Anthropic => "anthropic",
             Self::Responses => "openai-responses",
             Self::Gemini => "gemini",
+            Self::Bedrock => "bedrock",
+            Self::Cohere => "cohere",
+            Self::Ollama => "ollama",
         }
     }
 
@@ -73,6 +93,10 @@ impl Dialect {
             (Self::Anthropic, _) => "/v1/messages",
             (Self::Responses, _) => "/v1/responses",
             (Self::Gemini, false) => "/v1beta/models/mock-model:generateContent",
+            (Self::Cohere, _) => "/v2/chat",
+            (Self::Ollama, _) => "/api/chat",
+            (Self::Bedrock, false) => "/model/mock-model/converse",
+            (Self::Bedrock, true) => "/model/mock-model/converse-stream",
             (Self::Gemini, true) => "/v1beta/models/mock-model:streamGenerateContent?alt=sse",
         }
     }
@@ -81,7 +105,7 @@ impl Dialect {
     pub(super) fn base_path(self) -> &'static str {
         match self {
             Self::OpenAi | Self::Responses => "/v1",
-            Self::Anthropic | Self::Gemini => "",
+            Self::Anthropic | Self::Gemini | Self::Bedrock | Self::Cohere | Self::Ollama => "",
         }
     }
 
@@ -89,7 +113,11 @@ impl Dialect {
     #[must_use]
     pub fn framing(self) -> Framing {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini => Framing::Sse,
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini | Self::Cohere => {
+                Framing::Sse
+            }
+            Self::Bedrock => Framing::EventStream,
+            Self::Ollama => Framing::Lines,
         }
     }
 
@@ -101,6 +129,9 @@ impl Dialect {
             Self::Anthropic => anthropic::sample_request(prompt, stream),
             Self::Responses => responses::sample_request(prompt, stream),
             Self::Gemini => gemini::sample_request(prompt),
+            Self::Bedrock => bedrock::sample_request(prompt),
+            Self::Cohere => cohere::sample_request(prompt, stream),
+            Self::Ollama => ollama::sample_request(prompt, stream),
         }
     }
 
@@ -109,8 +140,11 @@ impl Dialect {
     pub fn sample_headers(self, key: &str) -> Vec<(String, String)> {
         let pair = |name: &str, value: String| (name.to_owned(), value);
         match self {
-            Self::OpenAi | Self::Responses => vec![pair("authorization", format!("Bearer {key}"))],
+            Self::OpenAi | Self::Responses | Self::Cohere | Self::Ollama => {
+                vec![pair("authorization", format!("Bearer {key}"))]
+            }
             Self::Gemini => vec![pair("x-goog-api-key", key.to_owned())],
+            Self::Bedrock => bedrock::sample_headers(key),
             Self::Anthropic => {
                 vec![
                     pair("x-api-key", key.to_owned()),
@@ -128,6 +162,9 @@ impl Dialect {
             Self::Anthropic => anthropic::text_of(document),
             Self::Responses => responses::text_of(document),
             Self::Gemini => gemini::text_of(document),
+            Self::Bedrock => bedrock::text_of(document),
+            Self::Cohere => cohere::text_of(document),
+            Self::Ollama => ollama::text_of(document),
         };
         documents.iter().map(piece).collect()
     }
@@ -139,6 +176,9 @@ impl Dialect {
             Self::Anthropic => &anthropic::PLACES,
             Self::Responses => &responses::PLACES,
             Self::Gemini => &gemini::PLACES,
+            Self::Bedrock => &bedrock::PLACES,
+            Self::Cohere => &cohere::PLACES,
+            Self::Ollama => &ollama::PLACES,
         }
     }
 }
@@ -152,13 +192,24 @@ impl Dialect {
             Self::OpenAi | Self::Responses => openai::error_body(kind, code, message),
             Self::Anthropic => anthropic::error_body(kind, message),
             Self::Gemini => gemini::error_body(kind, message),
+            Self::Bedrock => serde_json::json!({"message": message}),
+            Self::Cohere => cohere::error_body(message),
+            Self::Ollama => serde_json::json!({"error": message}),
         }
     }
 
     /// An error answer of this kind, with the fields that go with it.
     #[must_use]
     pub fn error_of(self, status: u16, kind: &str, code: Option<&str>, message: &str) -> Behaviour {
-        Behaviour::status(status).json(&self.error_body(kind, code, message))
+        match self {
+            Self::OpenAi
+            | Self::Anthropic
+            | Self::Responses
+            | Self::Gemini
+            | Self::Cohere
+            | Self::Ollama => Behaviour::status(status).json(&self.error_body(kind, code, message)),
+            Self::Bedrock => bedrock::error(status, kind, message),
+        }
     }
 
     /// An error answer with the type (and code) this dialect uses for the status.
@@ -168,6 +219,8 @@ impl Dialect {
             Self::OpenAi | Self::Responses => openai::error_kind(status),
             Self::Anthropic => (anthropic::error_kind(status), None),
             Self::Gemini => (gemini::error_kind(status), None),
+            Self::Bedrock => (bedrock::error_kind(status), None),
+            Self::Cohere | Self::Ollama => ("", None),
         };
         self.error_of(status, kind, code, message)
     }
@@ -176,15 +229,20 @@ impl Dialect {
     #[must_use]
     pub fn wrong_key(self, message: &str) -> Behaviour {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses => self.error(401, message),
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Cohere | Self::Ollama => {
+                self.error(401, message)
+            }
             Self::Gemini => Behaviour::status(400).json(&gemini::wrong_key(message)),
+            Self::Bedrock => self.error_of(403, "UnrecognizedClientException", None, message),
         }
     }
 
     /// What is answered to a request without any key; `None` where the answer is that of a wrong one.
     fn missing_key(self) -> Option<Behaviour> {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses => None,
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Ollama => None,
+            Self::Bedrock => Some(self.error(403, "Missing Authentication Token")),
+            Self::Cohere => Some(self.error(401, "no api key supplied")),
             Self::Gemini => Some(self.error(
                 403,
                 "Method doesn't allow unregistered callers (callers without established identity).",
@@ -195,12 +253,13 @@ impl Dialect {
     /// What is answered beyond the limit, with the wait where this dialect tells it.
     pub(super) fn limited(self, message: &str, wait: Duration) -> Behaviour {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses => {
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Cohere => {
                 let seconds = wait.as_secs_f64().ceil();
                 let limited = self.error(429, message);
                 limited.header("retry-after", format!("{seconds}"))
             }
             Self::Gemini => Behaviour::status(429).json(&gemini::retry_info(message, wait)),
+            Self::Bedrock | Self::Ollama => self.error(429, message),
         }
     }
 
@@ -208,9 +267,15 @@ impl Dialect {
     #[must_use]
     pub fn ping(self) -> Bytes {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini => {
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini | Self::Cohere => {
                 Bytes::from_static(b": ping\n\n")
             }
+            // It has none; what is unheard of has to be passed over all the same.
+            Self::Bedrock => Framing::EventStream.wrap(Some("ping"), b"{}"),
+            // Nor has this; an empty content is the nearest.
+            Self::Ollama => Bytes::from_static(
+                b"{\"model\":\"mock-model\",\"created_at\":\"2026-01-01T00:00:00Z\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":false}\n",
+            ),
         }
     }
 
@@ -226,6 +291,12 @@ impl Dialect {
                 Framing::Sse.wrap(Some("error"), event.to_string().as_bytes())
             }
             Self::Gemini => Framing::Sse.wrap(None, body(None).as_bytes()),
+            Self::Bedrock => bedrock::exception_frame(kind, message),
+            Self::Ollama => Framing::Lines.wrap(None, body(None).as_bytes()),
+            Self::Cohere => {
+                let event = cohere::error_event(message).to_string();
+                Framing::Sse.wrap(Some("message-end"), event.as_bytes())
+            }
         }
     }
 }
@@ -237,6 +308,9 @@ impl Dialect {
             Self::OpenAi => path.ends_with("/chat/completions"),
             Self::Anthropic => path.ends_with("/messages"),
             Self::Responses => path.ends_with("/responses"),
+            Self::Cohere => path.ends_with("/chat"),
+            Self::Ollama => path.ends_with("/api/chat"),
+            Self::Bedrock => path.ends_with("/converse") || path.ends_with("/converse-stream"),
             Self::Gemini => {
                 path.ends_with(":generateContent") || path.ends_with(":streamGenerateContent")
             }
@@ -249,9 +323,12 @@ impl Dialect {
 
     pub(super) fn is_models(self, path: &str) -> bool {
         match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini => {
+            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini | Self::Cohere => {
                 path.ends_with("/models")
             }
+            // Another host tells them.
+            Self::Bedrock => false,
+            Self::Ollama => path.ends_with("/api/tags"),
         }
     }
 
@@ -260,6 +337,9 @@ impl Dialect {
             Self::OpenAi | Self::Responses => openai::models(names),
             Self::Anthropic => anthropic::models(names),
             Self::Gemini => gemini::models(names),
+            Self::Bedrock => Value::Null,
+            Self::Cohere => cohere::models(names),
+            Self::Ollama => ollama::models(names),
         }
     }
 
@@ -268,6 +348,9 @@ impl Dialect {
             Self::OpenAi | Self::Anthropic => Wish::of_chat(&asked.json),
             Self::Responses => responses::wish(asked),
             Self::Gemini => gemini::wish(asked),
+            Self::Bedrock => bedrock::wish(asked),
+            Self::Cohere => cohere::wish(asked),
+            Self::Ollama => ollama::wish(asked),
         }
     }
 
@@ -286,6 +369,9 @@ impl Dialect {
                 Self::Anthropic => anthropic::complaint(asked),
                 Self::Responses => responses::complaint(asked),
                 Self::Gemini => gemini::complaint(asked),
+                Self::Bedrock => bedrock::complaint(asked),
+                Self::Cohere => cohere::complaint(asked),
+                Self::Ollama => ollama::complaint(asked),
             }
         };
         complaint.map(|complaint| self.error(400, &complaint))
@@ -297,6 +383,9 @@ impl Dialect {
             Self::Anthropic => anthropic::draft(plan),
             Self::Responses => responses::draft(plan),
             Self::Gemini => gemini::draft(plan),
+            Self::Bedrock => bedrock::draft(plan),
+            Self::Cohere => cohere::draft(plan),
+            Self::Ollama => ollama::draft(plan),
         }
     }
 

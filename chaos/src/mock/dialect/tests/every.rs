@@ -6,6 +6,7 @@ use super::*;
 fn every_dialect_is_found_by_its_name() {
     for dialect in Dialect::ALL {
         assert_eq!(Dialect::by_name(dialect.name()), Some(dialect));
+        assert_eq!(crate::lab::config::dialect(dialect.name()), dialect);
     }
     assert_eq!(Dialect::by_name("klingon"), None);
 }
@@ -279,10 +280,9 @@ async fn p28_another_model_is_named_wherever_a_model_is() {
 }
 
 #[tokio::test]
-async fn tool_calls_come_when_the_marker_asks_and_stop_after_a_result() {
+async fn without_tools_on_offer_the_marker_asks_for_nothing() {
     for dialect in Dialect::ALL {
         let mock = start(dialect).await;
-        mock.set(Behaviour::healthy());
         let plain = ask(&mock, &dialect.sample_request("[[tools:2]] please", false)).await;
         assert_eq!(plain.status(), 200);
         let words = canary::verify(&dialect.text_of(&[plain.json()]));

@@ -143,7 +143,7 @@ async fn calls_are_whole_parts_with_objects_as_arguments() {
     let turns = json!([
         {"role": "user", "parts": [{"text": "[[tools]]"}]},
         {"role": "model", "parts": [{"functionCall": {"name": "time", "args": {}}}]},
-        {"role": "user", "parts": [{"functionResponse": {"name": "time", "response": {"result": 7}}}]}]);
+        {"role": "user", "parts": [{"functionResponse": {"name": "time", "response": {"result": "[[tools]]"}}}]}]);
     let after = with(
         with(Gemini.sample_request("", false), "contents", turns),
         "tools",

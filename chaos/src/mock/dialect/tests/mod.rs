@@ -5,8 +5,11 @@
     reason = "helpers of tests may fail the test they serve"
 )]
 
+mod bedrock;
+mod cohere;
 mod every;
 mod gemini;
+mod ollama;
 mod responses;
 
 use std::time::Duration;
@@ -17,7 +20,8 @@ use super::Dialect;
 use crate::canary;
 use crate::client::{Answer, BodyEnd, Client, ConnectOptions};
 use crate::fault;
-use crate::mock::{Behaviour, Framing, MockOptions, MockProvider};
+use crate::mock::event_stream;
+use crate::mock::{Framing, MockOptions, MockProvider};
 
 /// Long enough for anything the loopback still has to bring.
 const QUIET: Duration = Duration::from_millis(250);
@@ -99,6 +103,13 @@ impl Seen {
     }
 }
 
+/// A frame by what its headers call it.
+fn named(frame: event_stream::Frame) -> (String, Vec<u8>) {
+    let mut headers = frame.headers.into_iter();
+    let name = headers.find(|(name, _)| name == ":event-type" || name == ":exception-type");
+    (name.unwrap_or_default().1, frame.payload)
+}
+
 async fn ask_stream(mock: &MockProvider, body: &Value) -> Seen {
     let dialect = mock.dialect();
     let mut client = connect(mock).await;
@@ -113,6 +124,22 @@ async fn ask_stream(mock: &MockProvider, body: &Value) -> Seen {
                 (event.event.clone(), event.data.clone().into_bytes())
             };
             stream.events.iter().map(pair).collect()
+        }
+        Framing::Lines => {
+            let lines = stream.raw.as_ref().split(|byte: &u8| *byte == b'\n');
+            let lines = lines.map(|line| (String::new(), line.to_vec()));
+            lines
+                .filter(|(_, line)| !line.trim_ascii().is_empty())
+                .collect()
+        }
+        Framing::EventStream => {
+            let (frames, rest) = event_stream::frames(&stream.raw);
+            assert!(rest.is_empty(), "a frame is cut");
+            frames
+                .into_iter()
+                .filter(|frame| frame.sound)
+                .map(named)
+                .collect()
         }
     };
     Seen {

@@ -162,7 +162,7 @@ async fn what_the_real_one_refuses_is_refused() {
     let mock = start(Responses).await;
     let plain = || Responses.sample_request("hi", false);
     let call = json!({"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"});
-    let output = json!({"type": "function_call_output", "call_id": "c1", "output": "7"});
+    let output = json!({"type": "function_call_output", "call_id": "c1", "output": "[[tools]]"});
     let wrong = [
         (with(plain(), "messages", json!([])), "messages"),
         (with(plain(), "max_tokens", json!(9)), "max_tokens"),
