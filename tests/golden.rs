@@ -69,12 +69,13 @@ const CLIENTS: [(ClientDialect, &str); 4] = [
     (ClientDialect::Responses, "responses"),
     (ClientDialect::Gemini, "gemini"),
 ];
-const PROVIDERS: [(Dialect, &str); 5] = [
+const PROVIDERS: [(Dialect, &str); 6] = [
     (Dialect::Openai, "openai"),
     (Dialect::Anthropic, "anthropic"),
     (Dialect::Responses, "responses"),
     (Dialect::Gemini, "gemini"),
     (Dialect::Ollama, "ollama"),
+    (Dialect::Cohere, "cohere"),
 ];
 
 fn other_providers(client: ClientDialect) -> impl Iterator<Item = (Dialect, &'static str)> {
@@ -92,7 +93,11 @@ fn other_clients(provider: Dialect) -> impl Iterator<Item = (ClientDialect, &'st
 /// A stream's file, by how this dialect is framed.
 fn stream_file(provider: Dialect) -> &'static str {
     match provider {
-        Dialect::Openai | Dialect::Anthropic | Dialect::Responses | Dialect::Gemini => "stream.sse",
+        Dialect::Openai
+        | Dialect::Anthropic
+        | Dialect::Responses
+        | Dialect::Gemini
+        | Dialect::Cohere => "stream.sse",
         Dialect::Ollama => "stream.ndjson",
     }
 }

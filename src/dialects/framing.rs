@@ -16,9 +16,11 @@ pub(super) enum Framing {
 impl Framing {
     pub(super) fn of(dialect: Dialect) -> Self {
         match dialect {
-            Dialect::Openai | Dialect::Anthropic | Dialect::Responses | Dialect::Gemini => {
-                Self::Sse(sse::Framer::default())
-            }
+            Dialect::Openai
+            | Dialect::Anthropic
+            | Dialect::Responses
+            | Dialect::Gemini
+            | Dialect::Cohere => Self::Sse(sse::Framer::default()),
             Dialect::Ollama => Self::Lines(lines::Framer::default()),
         }
     }

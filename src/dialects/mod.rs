@@ -4,6 +4,7 @@
 //! (`openai::peek_request`, `openai::SpliceRelay`); everything else goes through `domain::chat`.
 
 pub mod anthropic;
+pub mod cohere;
 mod fields;
 mod framing;
 pub mod gemini;

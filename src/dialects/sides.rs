@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::sse::Event;
 use super::{
-    AnswerFault, AnswerTerms, DialectError, Encoded, UpstreamError, anthropic, gemini, ollama,
-    openai, responses,
+    AnswerFault, AnswerTerms, DialectError, Encoded, UpstreamError, anthropic, cohere, gemini,
+    ollama, openai, responses,
 };
 use crate::domain::chat::{ChatAnswer, ChatEvent, ChatRequest};
 use crate::domain::{ClientDialect, Dialect, Failure, StreamFault, Tokens};
@@ -39,6 +39,7 @@ pub fn encode_request(
         Dialect::Responses => responses::encode_request(request, model),
         Dialect::Gemini => gemini::encode_request(request, model),
         Dialect::Ollama => ollama::encode_request(request, model),
+        Dialect::Cohere => cohere::encode_request(request, model),
     }
 }
 
@@ -56,6 +57,7 @@ pub fn decode_answer(
         Dialect::Responses => responses::decode_answer(body),
         Dialect::Gemini => gemini::decode_answer(body, request_id),
         Dialect::Ollama => ollama::decode_answer(body, request_id),
+        Dialect::Cohere => cohere::decode_answer(body),
     }
 }
 
@@ -78,6 +80,7 @@ pub fn decode_error(dialect: Dialect, status: u16, body: &[u8]) -> UpstreamError
         Dialect::Anthropic => anthropic::decode_error(status, body),
         Dialect::Gemini => gemini::decode_error(status, body),
         Dialect::Ollama => ollama::decode_error(status, body),
+        Dialect::Cohere => cohere::decode_error(status, body),
     }
 }
 
@@ -114,6 +117,7 @@ pub enum Decoder {
     Responses(responses::EventDecoder),
     Gemini(gemini::EventDecoder),
     Ollama(ollama::EventDecoder),
+    Cohere(cohere::EventDecoder),
 }
 
 impl Decoder {
@@ -124,6 +128,7 @@ impl Decoder {
             Dialect::Responses => Self::Responses(responses::EventDecoder::default()),
             Dialect::Gemini => Self::Gemini(gemini::EventDecoder::new(request_id)),
             Dialect::Ollama => Self::Ollama(ollama::EventDecoder::new(request_id)),
+            Dialect::Cohere => Self::Cohere(cohere::EventDecoder::default()),
         }
     }
 
@@ -138,13 +143,18 @@ impl Decoder {
             Self::Responses(decoder) => decoder.event(event, events),
             Self::Gemini(decoder) => decoder.event(event, events),
             Self::Ollama(decoder) => decoder.event(event, events),
+            Self::Cohere(decoder) => decoder.event(event, events),
         }
     }
 
     /// The body has ended: what that means where the protocol has no terminal event.
     pub(super) fn ends(&mut self, events: &mut Vec<ChatEvent>) {
         match self {
-            Self::Openai(_) | Self::Anthropic(_) | Self::Responses(_) | Self::Ollama(_) => {}
+            Self::Openai(_)
+            | Self::Anthropic(_)
+            | Self::Responses(_)
+            | Self::Ollama(_)
+            | Self::Cohere(_) => {}
             Self::Gemini(decoder) => decoder.ends(events),
         }
     }

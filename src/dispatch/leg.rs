@@ -418,7 +418,11 @@ async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<Won
         return Err(from_provider(error, wait));
     }
     let mut form = form(&fields);
-    if form == Form::Unsaid {
+    let streams = translation.request.shape.mode == Mode::Stream;
+    if streams && translation.is_in_lines() && matches!(form, Form::Json | Form::Unsaid) {
+        // Each event begins as a whole answer does, and a whole answer is an event.
+        form = Form::EventStream;
+    } else if form == Form::Unsaid {
         // Neither name was used: the body itself says what it is.
         let json = body
             .first_byte()

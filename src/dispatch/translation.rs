@@ -54,6 +54,11 @@ impl Translation<'_> {
         self.dialect == self.request.speaks.dialect()
     }
 
+    /// A stream of this provider looks like a whole answer at first.
+    pub(super) fn is_in_lines(&self) -> bool {
+        self.dialect == Dialect::Ollama
+    }
+
     /// The request as this target's provider wants it.
     pub(super) fn prepare(&self, lease: &Lease) -> Result<Prepared, AttemptFailure> {
         let body = self.request.body();

@@ -73,6 +73,8 @@ pub enum Dialect {
     Gemini,
     /// Ollama's own chat.
     Ollama,
+    /// Cohere's chat, second version.
+    Cohere,
 }
 
 /// A wire format that clients speak: providers speak all of these too, and others besides.
@@ -99,12 +101,13 @@ impl ClientDialect {
 }
 
 impl Dialect {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Openai,
         Self::Anthropic,
         Self::Responses,
         Self::Gemini,
         Self::Ollama,
+        Self::Cohere,
     ];
 
     pub fn by_label(label: &str) -> Option<Self> {
@@ -118,6 +121,7 @@ impl Dialect {
             Self::Responses => "openai-responses",
             Self::Gemini => "gemini",
             Self::Ollama => "ollama",
+            Self::Cohere => "cohere",
         }
     }
 }

@@ -38,7 +38,8 @@ impl Address {
                 };
                 ("models", Some(behind))
             }
-            Dialect::Ollama => ("chat", None),
+            Dialect::Ollama => ("api/chat", None),
+            Dialect::Cohere => ("v2/chat", None),
         };
         let base = endpoint(provider, path)
             .parse()
@@ -107,10 +108,15 @@ fn endpoint(provider: &ProviderSettings, path: &str) -> String {
         Dialect::Anthropic if base.ends_with("/v1") => format!("{base}/{path}"),
         Dialect::Anthropic => format!("{base}/v1/{path}"),
         Dialect::Gemini => versioned("v1beta"),
+        // Their OpenAI-like forms, which most know them by, lie beside their own.
         Dialect::Ollama => {
-            // Its OpenAI-like form, which most know it by, lies beside its own.
-            let base = base.trim_end_matches("/v1").trim_end_matches("/api");
-            format!("{base}/api/{path}")
+            let root = base.trim_end_matches("/v1").trim_end_matches("/api");
+            format!("{root}/{path}")
+        }
+        Dialect::Cohere => {
+            let root = base.trim_end_matches("/compatibility/v1");
+            let root = root.trim_end_matches("/v1").trim_end_matches("/v2");
+            format!("{root}/{path}")
         }
     }
 }
@@ -119,7 +125,8 @@ fn endpoint(provider: &ProviderSettings, path: &str) -> String {
 pub(super) fn models(provider: &ProviderSettings) -> String {
     let path = match provider.dialect {
         Dialect::Openai | Dialect::Responses | Dialect::Anthropic | Dialect::Gemini => "models",
-        Dialect::Ollama => "tags",
+        Dialect::Ollama => "api/tags",
+        Dialect::Cohere => "v1/models",
     };
     endpoint(provider, path)
 }

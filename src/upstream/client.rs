@@ -296,7 +296,7 @@ fn head(provider: &ProviderSettings, key: &KeySettings) -> Result<HeaderMap, Bui
         Ok(value)
     };
     match provider.dialect {
-        Dialect::Openai | Dialect::Responses | Dialect::Ollama => {
+        Dialect::Openai | Dialect::Responses | Dialect::Ollama | Dialect::Cohere => {
             head.insert(
                 AUTHORIZATION,
                 secret(format!("Bearer {}", key.secret.expose()))?,

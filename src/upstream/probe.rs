@@ -44,7 +44,7 @@ impl Prober {
     pub async fn probe(&self, key: &KeySettings) -> ProbeResult {
         let request = self.client.get(&self.url);
         let request = match self.dialect {
-            Dialect::Openai | Dialect::Responses | Dialect::Ollama => {
+            Dialect::Openai | Dialect::Responses | Dialect::Ollama | Dialect::Cohere => {
                 request.bearer_auth(key.secret.expose())
             }
             Dialect::Anthropic => request

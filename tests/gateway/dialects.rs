@@ -14,11 +14,20 @@ use switchyard_chaos::mock::{Behaviour, Dialect, MockProvider};
 
 use crate::frame::{Gateway, KEY, alone, mock_of, pair};
 
-const ALL: [Dialect; 4] = [
+const CLIENTS: [Dialect; 4] = [
     Dialect::OpenAi,
     Dialect::Anthropic,
     Dialect::Responses,
     Dialect::Gemini,
+];
+/// Providers speak what clients speak, and more.
+const PROVIDERS: [Dialect; 6] = [
+    Dialect::OpenAi,
+    Dialect::Anthropic,
+    Dialect::Responses,
+    Dialect::Gemini,
+    Dialect::Ollama,
+    Dialect::Cohere,
 ];
 
 /// Where a client of this dialect asks, and what.
@@ -122,10 +131,10 @@ fn told(mock: &MockProvider) -> (u64, u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_client_reads_every_providers_whole_answer() {
-    for provider in ALL {
+    for provider in PROVIDERS {
         let mock = mock_of(provider, "a").await;
         let gateway = alone(&mock, "").await;
-        for client in ALL {
+        for client in CLIENTS {
             let name = format!("{client:?} client, {provider:?} provider");
             let answer = ask(&gateway, client).await;
             assert_eq!(answer.status(), 200, "{name}: {}", answer.json());
@@ -141,10 +150,10 @@ async fn every_client_reads_every_providers_whole_answer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_client_reads_every_providers_stream() {
-    for provider in ALL {
+    for provider in PROVIDERS {
         let mock = mock_of(provider, "a").await;
         let gateway = alone(&mock, "").await;
-        for client in ALL {
+        for client in CLIENTS {
             let name = format!("{client:?} client, {provider:?} provider");
             let stream = stream(&gateway, client).await;
             assert!(is_whole(client, &stream), "{name}: {:?}", stream.raw);
@@ -157,9 +166,9 @@ async fn every_client_reads_every_providers_stream() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s09_s10_a_stream_that_breaks_says_so_in_every_dialect() {
-    for provider in ALL {
+    for provider in PROVIDERS {
         let mock = mock_of(provider, "a").await;
-        for client in ALL {
+        for client in CLIENTS {
             // A fresh one each time: the endpoint would be blocked soon.
             let gateway = alone(&mock, "").await;
             for bad in [fault::s09(3), fault::s10(3)] {
@@ -187,7 +196,7 @@ async fn a_provider_of_one_dialect_takes_over_from_one_of_another() {
     );
     a.set(Behaviour::status(500));
     let gateway = pair(&a, &b, "").await;
-    for client in ALL {
+    for client in CLIENTS {
         let answer = ask(&gateway, client).await;
         assert_eq!(answer.status(), 200, "{client:?}: {}", answer.json());
         let stream = stream(&gateway, client).await;
@@ -200,7 +209,7 @@ async fn a_provider_of_one_dialect_takes_over_from_one_of_another() {
 async fn g6_errors_are_told_in_the_clients_own_form() {
     let mock = mock_of(Dialect::OpenAi, "a").await;
     let gateway = alone(&mock, "").await;
-    for client in ALL {
+    for client in CLIENTS {
         let (path, body) = asked(client, false);
         let mut connection = Client::connect(gateway.address).await.unwrap();
         let refused = connection.post_json(&path, &[], &body).await.unwrap();
@@ -254,7 +263,7 @@ async fn what_both_sides_speak_is_passed_on_untouched() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_and_its_result_cross_every_pair() {
-    for provider in ALL {
+    for provider in PROVIDERS {
         let mock = mock_of(provider, "a").await;
         let gateway = alone(&mock, "").await;
         let body = json!({
