@@ -254,7 +254,7 @@ impl Lease {
                 ProbeEnd::Failed
             } else if matches!(
                 outcome,
-                AttemptOutcome::Cancelled | AttemptOutcome::Deadline
+                AttemptOutcome::Cancelled | AttemptOutcome::Deadline | AttemptOutcome::Egress
             ) {
                 ProbeEnd::Abandoned
             } else {

@@ -68,6 +68,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             reasoning_models: Vec::new(),
             allow_private_address: true,
             ca_pem: None,
+            egress: None,
             h2: true,
             max_in_flight: 100,
             default_max_output: Tokens(16),
@@ -147,6 +148,7 @@ fn wish(system: &System) -> Wish {
         tried: SmallVec::new(),
         meet_again: true,
         wider_than: None,
+        direct_only: false,
     }
 }
 

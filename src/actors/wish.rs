@@ -31,6 +31,8 @@ pub struct Wish {
     pub meet_again: bool,
     /// Only targets with a larger context window than this (fault P24).
     pub wider_than: Option<Tokens>,
+    /// Only targets that are reached without the egress proxy (fault N14).
+    pub direct_only: bool,
 }
 
 /// Whether a request would rather wait than be refused.
@@ -74,6 +76,8 @@ pub enum Again {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Removed {
     Tried,
+    /// It goes through the proxy that just failed.
+    BehindProxy,
     ContextTooSmall,
     /// The provider does not have the model.
     ModelDisabled(Duration),
@@ -91,6 +95,7 @@ impl Removed {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Tried => "already tried",
+            Self::BehindProxy => "behind the proxy that failed",
             Self::ContextTooSmall => "context window too small",
             Self::ModelDisabled(_) => "model disabled",
             Self::KeyRefused(_) => "key refused by the provider",
@@ -111,6 +116,7 @@ impl Removed {
             // Someone else's lease has to end; nobody knows when.
             Self::KeyBusy | Self::EndpointBusy => Some(Duration::from_millis(1)),
             Self::Tried
+            | Self::BehindProxy
             | Self::ContextTooSmall
             | Self::ModelDisabled(_)
             | Self::KeyRefused(_)
@@ -130,7 +136,7 @@ impl Removed {
             | Self::Cooling(wait)
             | Self::WindowFull(wait) => Some(wait),
             Self::KeyBusy | Self::EndpointBusy | Self::ProbeRunning => Some(Duration::from_secs(1)),
-            Self::Tried | Self::ContextTooSmall => None,
+            Self::Tried | Self::BehindProxy | Self::ContextTooSmall => None,
         }
     }
 }
@@ -243,7 +249,7 @@ impl Reasons {
 
 fn kind(removed: Removed) -> RefusalKind {
     match removed {
-        Removed::Tried => RefusalKind::Exhausted,
+        Removed::Tried | Removed::BehindProxy => RefusalKind::Exhausted,
         Removed::ContextTooSmall => RefusalKind::ContextTooSmall,
         Removed::ModelDisabled(_) => RefusalKind::ModelDisabled,
         Removed::KeyRefused(_) => RefusalKind::KeysRefused,

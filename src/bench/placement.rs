@@ -107,6 +107,7 @@ fn wish(system: &System) -> Wish {
         tried: SmallVec::new(),
         meet_again: true,
         wider_than: None,
+        direct_only: false,
     }
 }
 

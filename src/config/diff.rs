@@ -23,6 +23,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
             said.push(format!("{name} changed"));
         }
     };
+    section("egress", old.egress == new.egress);
     section("timeouts", old.timeouts == new.timeouts);
     section("failover", old.failover == new.failover);
     section("listen", old.listen == new.listen);

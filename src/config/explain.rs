@@ -48,6 +48,21 @@ fn explain_all(out: &mut String, settings: &Settings) {
         "off".to_owned()
     };
     line(out, "admin", &admin);
+    if let Some(proxy) = &settings.egress.proxy {
+        let password = match proxy.authorization {
+            Some(_) => "with a password",
+            None => "without a password",
+        };
+        let but = match settings.egress.no_proxy.as_slice() {
+            [] => String::new(),
+            some => format!("; not for {}", some.join(" ")),
+        };
+        line(
+            out,
+            "egress",
+            &format!("through {} ({password}){but}", proxy.authority()),
+        );
+    }
     let journal = match settings.journal.mode {
         JournalMode::Fast => "written before each send",
         JournalMode::Durable => "synced before each send",

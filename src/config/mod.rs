@@ -5,6 +5,7 @@
 //! folder that reads files or the environment.
 
 mod diff;
+mod egress;
 mod explain;
 mod load;
 mod mistakes;
@@ -22,7 +23,8 @@ pub use load::{Fingerprint, Source};
 pub use mistakes::{ConfigError, Mistake};
 pub use secret::Secret;
 pub use settings::{
-    AdminSettings, ClientSettings, FailoverSettings, HedgeSettings, JournalMode, JournalOnFailure,
-    JournalSettings, KeyLimits, KeySettings, ListenSettings, LogFormat, LogSettings, PoolOrigin,
-    PoolSettings, ProviderSettings, RaceMode, Settings, TargetSettings, TimeoutSettings,
+    AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings, JournalMode,
+    JournalOnFailure, JournalSettings, KeyLimits, KeySettings, ListenSettings, LogFormat,
+    LogSettings, PoolOrigin, PoolSettings, ProviderSettings, ProxySettings, RaceMode, Settings,
+    TargetSettings, TimeoutSettings,
 };

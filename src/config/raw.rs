@@ -12,6 +12,7 @@ pub(super) struct RawConfig {
     pub(super) clients: Vec<RawClient>,
     pub(super) providers: BTreeMap<String, RawProvider>,
     pub(super) pools: BTreeMap<String, RawPool>,
+    pub(super) egress: RawEgress,
     pub(super) timeouts: RawTimeouts,
     pub(super) failover: RawFailover,
     pub(super) journal: RawJournal,
@@ -104,6 +105,13 @@ pub(super) struct RawProvider {
     pub(super) h2: Option<bool>,
     pub(super) max_in_flight: Option<u32>,
     pub(super) default_max_output: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawEgress {
+    pub(super) proxy: Option<String>,
+    pub(super) no_proxy: Vec<String>,
 }
 
 /// A key is a reference alone, or a table with limits.

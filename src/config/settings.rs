@@ -19,6 +19,7 @@ pub struct Settings {
     pub listen: ListenSettings,
     pub admin: AdminSettings,
     pub clients: Vec<ClientSettings>,
+    pub egress: EgressSettings,
     pub providers: Vec<Arc<ProviderSettings>>,
     pub pools: Vec<Arc<PoolSettings>>,
     pub timeouts: TimeoutSettings,
@@ -82,6 +83,35 @@ fn allows(patterns: &[String], name: &str) -> bool {
         })
 }
 
+/// How providers are reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EgressSettings {
+    pub proxy: Option<Arc<ProxySettings>>,
+    /// Hosts, and with a dot in front ends of hosts, that are reached without it.
+    pub no_proxy: Vec<String>,
+}
+
+/// An HTTP proxy of the operator's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// Without the brackets of an IPv6 address.
+    pub host: String,
+    pub port: u16,
+    /// The value of `proxy-authorization`.
+    pub authorization: Option<Secret>,
+}
+
+impl ProxySettings {
+    /// As a URL has it.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProviderSettings {
     pub name: ProviderName,
@@ -94,6 +124,8 @@ pub struct ProviderSettings {
     pub allow_private_address: bool,
     pub ca_pem: Option<Arc<[u8]>>,
     pub h2: bool,
+    /// `None`: reached straight.
+    pub egress: Option<Arc<ProxySettings>>,
     pub max_in_flight: u32,
     /// What a dialect that must be told a limit is told when the client named none.
     pub default_max_output: Tokens,

@@ -256,6 +256,7 @@ fn the_example_file_holds_every_option_with_its_default() {
         (&example.journal, &example.logs),
         (&defaults.journal, &defaults.logs)
     );
+    assert_eq!(example.egress, defaults.egress);
     let schema = serde_json::to_value(RawConfig::default()).unwrap();
     for (section, options) in schema.as_object().unwrap() {
         assert!(text.contains(section), "{section} is not in the example");
@@ -334,4 +335,60 @@ proptest! {
     fn no_section_of_odd_values_panics(section in "(listen|admin|timeouts|failover|journal|logs|pools\\.a|providers\\.b)", key in "[a-z_]{1,20}", value in "(-?[0-9]{1,25}|true|\"[a-z:/]{0,20}\"|\\[\\]|\\{\\}|nan|inf|1e400)") {
         let _ = load(&format!("[{section}]\n{key} = {value}\n"));
     }
+}
+
+// --- the way out ---
+
+#[test]
+fn n14_a_password_for_the_proxy_is_a_reference_and_is_never_told() {
+    let inline = "[egress]\nproxy = \"http://user:hunter2@proxy:3128\"\n";
+    let told = mistakes(inline).join("\n");
+    assert!(
+        told.contains("egress.proxy") && told.contains("env:"),
+        "{told}"
+    );
+    assert!(!told.contains("hunter2"), "{told}");
+    let table = |url: &'static str| Table(HashMap::from([("EGRESS", url)]));
+    let text = "[egress]\nproxy = \"env:EGRESS\"\n";
+    let odd = settings_from_text(text, &table("https://user:hunter2@proxy:3128"));
+    let odd = odd.unwrap_err().mistakes;
+    assert_eq!(odd.len(), 1);
+    assert!(!odd[0].to_string().contains("hunter2"), "{}", odd[0]);
+    let old = settings_from_text(text, &table("http://user:hunter2@proxy:3128")).unwrap();
+    assert!(!format!("{old:?}").contains("hunter2"));
+    assert!(!format!("{old:?}").contains("dXNlcjpodW50ZXIy"));
+    assert!(!explain(&old, None).contains("hunter2"));
+    // A changed password is a new version, as a rotated key is.
+    let new = settings_from_text(text, &table("http://user:hunter3@proxy:3128")).unwrap();
+    assert_ne!(old.version, new.version);
+    assert!(
+        changes(&old, &new)
+            .iter()
+            .any(|said| said == "egress changed")
+    );
+}
+
+#[test]
+fn n14_only_providers_that_are_no_exception_go_through_the_proxy() {
+    let text = "[egress]\nproxy = \"http://proxy:3128\"\nno_proxy = [\".openai.com\"]\n";
+    let settings = load(&format!("{GOOD}{text}")).unwrap();
+    let through = |name: &str| {
+        let found = |provider: &&std::sync::Arc<ProviderSettings>| provider.name.as_str() == name;
+        let provider = settings.providers.iter().find(found).unwrap();
+        provider.egress.as_ref().map(|proxy| proxy.authority())
+    };
+    assert_eq!(through("openai"), None);
+    assert_eq!(through("anthropic").as_deref(), Some("proxy:3128"));
+    let told = mistakes("[egress]\nno_proxy = [\"http://a/\", \"b:80\"]\n").join("\n");
+    assert!(
+        told.contains("egress.no_proxy[0]") && told.contains("egress.no_proxy[1]"),
+        "{told}"
+    );
+    assert!(
+        load(GOOD)
+            .unwrap()
+            .providers
+            .iter()
+            .all(|provider| provider.egress.is_none())
+    );
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::egress;
 use super::mistakes::{ConfigError, Mistake};
 use super::raw::{
     RawClient, RawConfig, RawJournalMode, RawKey, RawKeyForm, RawLogFormat, RawOnFailure, RawPool,
@@ -13,9 +14,10 @@ use super::raw::{
 };
 use super::secret::{Environment, Secret, resolve};
 use super::settings::{
-    AdminSettings, ClientSettings, FailoverSettings, HedgeSettings, JournalMode, JournalOnFailure,
-    JournalSettings, KeyLimits, KeySettings, ListenSettings, LogFormat, LogSettings, PoolOrigin,
-    PoolSettings, ProviderSettings, RaceMode, Settings, TargetSettings, TimeoutSettings,
+    AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings, JournalMode,
+    JournalOnFailure, JournalSettings, KeyLimits, KeySettings, ListenSettings, LogFormat,
+    LogSettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode, Settings, TargetSettings,
+    TimeoutSettings,
 };
 use crate::domain::{KeyName, ModelName, PoolName, PromptClass, ProviderName, Score, Tokens};
 use crate::policy::chain::cycle;
@@ -115,11 +117,12 @@ pub(super) fn settings(
     let clients = clients(&mut judge, &raw.clients);
     let listen = listen(&mut judge, raw);
     let admin = admin(&mut judge, raw);
+    let egress = way_out(&mut judge, raw);
     let providers: Vec<_> = raw
         .providers
         .iter()
         .filter_map(|(name, provider)| self::provider(&mut judge, name, provider))
-        .map(Arc::new)
+        .map(|provider| Arc::new(behind(&egress, provider)))
         .collect();
     let pools = pools(&mut judge, &raw.pools, &providers);
     let mut settings = Settings {
@@ -131,6 +134,7 @@ pub(super) fn settings(
         listen,
         admin,
         clients,
+        egress,
         providers,
         pools,
         source,
@@ -159,6 +163,12 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
     }
     for client in &settings.clients {
         context.update(&client.key.fingerprint());
+    }
+    if let Some(proxy) = &settings.egress.proxy {
+        context.update(proxy.authority().as_bytes());
+        if let Some(authorization) = &proxy.authorization {
+            context.update(&authorization.fingerprint());
+        }
     }
     let digest = context.finish();
     digest
@@ -320,10 +330,53 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         reasoning_models: raw.reasoning_models.clone().unwrap_or_default(),
         allow_private_address: raw.allow_private_address.unwrap_or(false),
         ca_pem,
+        // Decided by `behind`.
+        egress: None,
         h2: raw.h2.unwrap_or(true),
         max_in_flight: raw.max_in_flight.unwrap_or(1_000).max(1),
         default_max_output: Tokens(raw.default_max_output.unwrap_or(4_096).max(1)),
     })
+}
+
+fn way_out(judge: &mut Judge<'_>, raw: &RawConfig) -> EgressSettings {
+    const PATH: &str = "egress.proxy";
+    let proxy = raw.egress.proxy.as_deref().and_then(|written| {
+        let is_reference = written.starts_with("env:") || written.starts_with("file:");
+        let read = if is_reference {
+            egress::proxy(judge.secret(PATH, written)?.expose())
+        } else if written.contains('@') {
+            Err((
+                "holds a user name or password, and secrets are not written into the configuration",
+                "put the whole address where a reference finds it: \"env:EGRESS_PROXY\"",
+            ))
+        } else {
+            egress::proxy(written)
+        };
+        read.map_err(|(what, cure)| judge.wrong(PATH, what, cure))
+            .ok()
+    });
+    for (index, entry) in raw.egress.no_proxy.iter().enumerate() {
+        if !egress::is_exception(entry) {
+            judge.wrong(
+                format!("egress.no_proxy[{index}]"),
+                format!("{entry:?} is no host"),
+                "write a host without port, or \".suffix\" for all hosts that end so",
+            );
+        }
+    }
+    EgressSettings {
+        proxy: proxy.map(Arc::new),
+        no_proxy: raw.egress.no_proxy.clone(),
+    }
+}
+
+/// The provider, with the way it is reached.
+fn behind(egress: &EgressSettings, provider: ProviderSettings) -> ProviderSettings {
+    let proxy = egress.proxy.clone();
+    ProviderSettings {
+        egress: proxy.filter(|_| !egress::is_direct(&provider.base_url, &egress.no_proxy)),
+        ..provider
+    }
 }
 
 /// The host a key may be sent to is decided here and nowhere else (attack A09).

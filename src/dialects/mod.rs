@@ -14,6 +14,7 @@ pub mod ollama;
 pub mod openai;
 mod refuse;
 pub mod responses;
+mod sequence;
 mod sides;
 pub mod sse;
 mod translate;

@@ -113,6 +113,7 @@ pub fn keep_alive(dialect: ClientDialect) -> Option<Bytes> {
 #[derive(Debug)]
 pub enum Decoder {
     Openai(openai::EventDecoder),
+    Completions(openai::CompletionDecoder),
     Anthropic(anthropic::EventDecoder),
     Responses(responses::EventDecoder),
     Gemini(gemini::EventDecoder),
@@ -139,6 +140,7 @@ impl Decoder {
     ) -> Result<(), StreamFault> {
         match self {
             Self::Openai(decoder) => decoder.event(event, events),
+            Self::Completions(decoder) => decoder.event(event, events),
             Self::Anthropic(decoder) => decoder.event(event, events),
             Self::Responses(decoder) => decoder.event(event, events),
             Self::Gemini(decoder) => decoder.event(event, events),
@@ -147,10 +149,24 @@ impl Decoder {
         }
     }
 
+    /// Whether the last event only said again what was said before (fault S13).
+    pub(super) fn is_repeated(&self) -> bool {
+        match self {
+            Self::Responses(decoder) => decoder.is_repeated(),
+            Self::Openai(_)
+            | Self::Completions(_)
+            | Self::Anthropic(_)
+            | Self::Gemini(_)
+            | Self::Ollama(_)
+            | Self::Cohere(_) => false,
+        }
+    }
+
     /// The body has ended: what that means where the protocol has no terminal event.
     pub(super) fn ends(&mut self, events: &mut Vec<ChatEvent>) {
         match self {
             Self::Openai(_)
+            | Self::Completions(_)
             | Self::Anthropic(_)
             | Self::Responses(_)
             | Self::Ollama(_)

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::framing::Framing;
 use super::json::scan_object;
 use super::sse::Event;
-use super::{AnswerFault, Decoder, Encoder, Relay, UpstreamError};
+use super::{AnswerFault, Decoder, Encoder, Relay, UpstreamError, openai};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Part, StopReason};
 use crate::domain::{ClientDialect, Dialect, Failure, StreamEnd, StreamFacts, StreamFault};
 
@@ -22,10 +22,14 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(provider: Dialect, request_id: &str) -> Self {
+    fn of(provider: Dialect, request_id: &str) -> Self {
+        Self::new(Framing::of(provider), Decoder::of(provider, request_id))
+    }
+
+    fn new(framing: Framing, decoder: Decoder) -> Self {
         Self {
-            framing: Framing::of(provider),
-            decoder: Decoder::of(provider, request_id),
+            framing,
+            decoder,
             facts: StreamFacts::default(),
             events: Vec::new(),
             last_call: None,
@@ -113,7 +117,7 @@ pub struct TranslateRelay {
 impl TranslateRelay {
     pub fn new(provider: Dialect, encoder: Encoder, request_id: &str) -> Self {
         Self {
-            reader: Reader::new(provider, request_id),
+            reader: Reader::of(provider, request_id),
             encoder,
         }
     }
@@ -176,7 +180,16 @@ pub struct MirrorRelay {
 impl MirrorRelay {
     pub fn new(dialect: ClientDialect, encoder: Encoder, request_id: &str) -> Self {
         Self {
-            reader: Reader::new(dialect.dialect(), request_id),
+            reader: Reader::of(dialect.dialect(), request_id),
+            encoder,
+        }
+    }
+
+    /// A text continued, which exists in one form only.
+    pub fn completions(encoder: Encoder) -> Self {
+        let decoder = Decoder::Completions(openai::CompletionDecoder::default());
+        Self {
+            reader: Reader::new(Framing::of(Dialect::Openai), decoder),
             encoder,
         }
     }
@@ -188,7 +201,7 @@ impl Relay for MirrorRelay {
         while let Some(event) = self.reader.framing.next_event()? {
             let over = self.reader.facts.terminal;
             self.reader.read(&event)?;
-            if !over {
+            if !over && !self.reader.decoder.is_repeated() {
                 out.extend_from_slice(&event.raw);
             }
         }

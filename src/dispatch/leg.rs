@@ -101,7 +101,9 @@ impl Failed {
 
 impl From<AttemptError> for Failed {
     fn from(error: AttemptError) -> Self {
-        Self::plain(error.outcome)
+        let mut failed = Self::plain(error.outcome);
+        failed.failure.avoid_proxy = error.avoid_proxy;
+        failed
     }
 }
 
@@ -138,6 +140,7 @@ fn from_provider(error: UpstreamError, wait: Option<Duration>) -> Failed {
             message: error.message,
             code: error.code,
             pushback: wait,
+            avoid_proxy: false,
         },
         told: FailedAttempt {
             outcome: error.outcome,
@@ -289,6 +292,7 @@ impl Dispatch {
             key: &target.key_name,
             model: leg.lease.model().as_str(),
             mode: request.shape.mode,
+            operation: request.operation,
             fields: if passes { &request.passed } else { &[] },
             body,
         };

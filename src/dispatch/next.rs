@@ -17,6 +17,8 @@ pub(crate) struct AttemptFailure {
     pub message: Option<String>,
     pub code: Option<String>,
     pub pushback: Option<Duration>,
+    /// Nothing that goes through the egress proxy will work now (fault N14).
+    pub avoid_proxy: bool,
 }
 
 impl AttemptFailure {
@@ -28,6 +30,7 @@ impl AttemptFailure {
             message: None,
             code: None,
             pushback: None,
+            avoid_proxy: false,
         }
     }
 }
@@ -46,6 +49,7 @@ pub(crate) fn final_kind(outcome: AttemptOutcome) -> FailureKind {
         | AttemptOutcome::Deadline => FailureKind::DeadlineExceeded,
         AttemptOutcome::TooLarge => FailureKind::UpstreamTooLarge,
         AttemptOutcome::Poison => FailureKind::UpstreamRejected,
+        AttemptOutcome::Egress => FailureKind::EgressProxy,
         AttemptOutcome::Ok
         | AttemptOutcome::ServerError
         | AttemptOutcome::BadBody
@@ -66,6 +70,7 @@ pub(crate) fn again(outcome: AttemptOutcome) -> Again {
         | AttemptOutcome::Rejected
         | AttemptOutcome::Poison
         | AttemptOutcome::Deadline
+        | AttemptOutcome::Egress
         | AttemptOutcome::TooLarge => Again::Never,
         AttemptOutcome::Throttled => Again::SameKeyLater,
         AttemptOutcome::Quota | AttemptOutcome::Auth => Again::OtherKey,
@@ -215,6 +220,9 @@ fn plain_words(outcome: AttemptOutcome) -> &'static str {
         AttemptOutcome::Connect => "the provider could not be reached",
         AttemptOutcome::Tls => "no secure connection to the provider was possible",
         AttemptOutcome::Dns => "the provider's name could not be resolved",
+        AttemptOutcome::Egress => {
+            "the gateway's own proxy on the way to the provider failed; ask its operator"
+        }
         AttemptOutcome::FirstContentTimeout => "the provider did not begin to answer in time",
         AttemptOutcome::GapTimeout => "the provider stopped answering",
         AttemptOutcome::Reset => "the provider cut the connection",

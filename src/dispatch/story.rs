@@ -255,7 +255,9 @@ impl Dispatch {
                     .iter()
                     .all(|pool| pool.cell.throttle.is_hopeless(now))
                 && failure.outcome.retry() == RetryRule::Elsewhere
-                && lost.leg.lease.target().pool.retries.try_spend(terms, now),
+                // No provider was reached, so going elsewhere amplifies nothing.
+                && (failure.outcome == AttemptOutcome::Egress
+                    || lost.leg.lease.target().pool.retries.try_spend(terms, now)),
             well_endpoints_failed: search.broken.iter().filter(|(_, well)| *well).count(),
         };
         match after_failure(failure, &circumstances) {
@@ -514,6 +516,8 @@ struct Search {
     deadline: crate::domain::Moment,
     tried: SmallVec<[Tried; 4]>,
     wider_than: Option<Tokens>,
+    /// The egress proxy is ill: only who is reached without it may still serve.
+    direct_only: bool,
     /// The whole chain has nobody new: who failed before may be met once more.
     meet_again: bool,
     /// The best reason to wait that a pool of the chain gave, and its step.
@@ -539,6 +543,7 @@ impl Search {
             deadline: clock.moment(request.deadline),
             tried: SmallVec::new(),
             wider_than: None,
+            direct_only: false,
             meet_again: alone,
             waitable: None,
             refusal: None,
@@ -571,6 +576,7 @@ impl Search {
             tried: self.tried.clone(),
             meet_again: self.meet_again,
             wider_than: self.wider_than,
+            direct_only: self.direct_only,
         }
     }
 
@@ -628,6 +634,7 @@ impl Search {
     fn met(&mut self, lost: &Lost, now: crate::domain::Moment) {
         let target = lost.leg.lease.target();
         let tried = address(target, lost.failure.outcome);
+        self.direct_only |= lost.failure.avoid_proxy;
         self.must_pause = self
             .tried
             .iter()

@@ -7,14 +7,16 @@ use super::next::AttemptFailure;
 use super::request::Request;
 use super::unix_now;
 use crate::actors::Lease;
-use crate::dialects::openai::{SpliceEdit, SpliceRelay, inspect_answer, splice_request};
+use crate::dialects::openai::{
+    SpliceEdit, SpliceRelay, inspect_answer, inspect_result, splice_request,
+};
 use crate::dialects::{
     AnswerFacts, AnswerFault, AnswerTerms, DialectError, Encoder, MirrorRelay, Relay,
     TranslateRelay, UpstreamError, answer_from_stream, decode_answer, decode_error, decode_request,
     encode_answer, encode_request, stream_from_answer,
 };
 use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
-use crate::domain::{AttemptOutcome, ClientDialect, Dialect, FailureKind, StreamFacts};
+use crate::domain::{AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, StreamFacts};
 use crate::upstream::Rope;
 
 /// What to send, and what could not be said.
@@ -59,16 +61,36 @@ impl Translation<'_> {
         self.dialect == Dialect::Ollama
     }
 
+    /// Whether the provider's address has the operations that exist in OpenAI's form only.
+    fn has_operations(&self) -> bool {
+        match self.dialect {
+            Dialect::Openai | Dialect::Responses => true,
+            Dialect::Anthropic | Dialect::Gemini | Dialect::Ollama | Dialect::Cohere => false,
+        }
+    }
+
     /// The request as this target's provider wants it.
     pub(super) fn prepare(&self, lease: &Lease) -> Result<Prepared, AttemptFailure> {
         let body = self.request.body();
+        let operation = self.request.operation;
+        if operation != Operation::Chat && !self.has_operations() {
+            let message = format!(
+                "the provider of this model is not asked for {} by this gateway; choose another model",
+                operation.path()
+            );
+            return Err(AttemptFailure::from(DialectError {
+                message,
+                param: Some("model".to_owned()),
+            }));
+        }
         // What another provider signed would be refused: such a conversation is built anew without it.
         let foreign = || memmem::find(&body, FOREIGN_SIGNATURE.as_bytes()).is_some();
-        let plain = self.is_plain() && (self.dialect == Dialect::Openai || !foreign());
+        let plain = operation != Operation::Chat
+            || self.is_plain() && (self.dialect == Dialect::Openai || !foreign());
         if plain {
             let edit = SpliceEdit {
                 model: lease.model().as_str(),
-                ask_usage: self.dialect == Dialect::Openai,
+                ask_usage: operation == Operation::Chat && self.dialect == Dialect::Openai,
             };
             let body = match self.request.speaks {
                 // The model stands in the address.
@@ -100,6 +122,9 @@ impl Translation<'_> {
     pub(super) fn relay(&self) -> Box<dyn Relay> {
         let peek = &self.request.peek;
         let id = self.request.id.text();
+        if self.request.operation != Operation::Chat {
+            return Box::new(MirrorRelay::completions(self.encoder()));
+        }
         match (self.is_plain(), self.request.speaks) {
             (true, ClientDialect::Openai) => Box::new(SpliceRelay::new(
                 peek.choices,
@@ -152,6 +177,10 @@ impl Translation<'_> {
 
     /// A whole answer that came whole.
     pub(super) fn whole(&self, body: Bytes) -> Result<Whole, AnswerFault> {
+        let operation = self.request.operation;
+        if operation != Operation::Chat {
+            return inspect_result(operation, &body).map(|facts| Whole { facts, body });
+        }
         match (self.is_plain(), self.dialect) {
             // The provider's own bytes, untouched.
             (true, Dialect::Openai) => inspect_answer(&body).map(|facts| Whole { facts, body }),
@@ -165,6 +194,11 @@ impl Translation<'_> {
 
     /// A whole answer that came as a stream (fault P17).
     pub(super) fn whole_from_stream(&self, body: &Bytes) -> Result<Whole, AnswerFault> {
+        if self.request.operation != Operation::Chat {
+            return Err(AnswerFault::Malformed(
+                "a stream came where none was asked for",
+            ));
+        }
         let id = self.request.id.text();
         self.encoded(&answer_from_stream(self.dialect, body, id.as_str())?)
     }
@@ -174,6 +208,11 @@ impl Translation<'_> {
         &self,
         body: &Bytes,
     ) -> Result<(BytesMut, StreamFacts), AnswerFault> {
+        if self.request.operation != Operation::Chat {
+            return Err(AnswerFault::Malformed(
+                "no stream came where one was asked for",
+            ));
+        }
         let answer = self.decode(body)?;
         let mut out = BytesMut::new();
         let facts = stream_from_answer(&answer, &mut self.encoder(), &mut out);

@@ -35,6 +35,8 @@ pub enum FailureKind {
     UpstreamFailed,
     UpstreamRejected,
     UpstreamTooLarge,
+    /// The gateway's own proxy on the way to the providers failed.
+    EgressProxy,
     DeadlineExceeded,
     // After the first content: only ever seen as an event inside a stream.
     UpstreamStalled,
@@ -75,6 +77,7 @@ impl FailureKind {
             Self::UpstreamFailed => (502, "upstream_failed", GiveUp),
             Self::UpstreamRejected => (502, "upstream_rejected", GiveUp),
             Self::UpstreamTooLarge => (502, "upstream_too_large", GiveUp),
+            Self::EgressProxy => (502, "egress_proxy", GiveUp),
             Self::Overloaded => (503, "overloaded", Retry),
             Self::NoTarget => (503, "no_target", Retry),
             Self::ProviderAuth => (503, "provider_auth", GiveUp),

@@ -17,4 +17,4 @@ pub use ids::{
 pub use outcome::{AttemptOutcome, Fault, RetryRule};
 pub use stream::{StreamEnd, StreamFacts, StreamFault};
 pub use units::{Moment, Score, Tokens, Usage};
-pub use wish::{Lane, Mode, PromptClass, Shape};
+pub use wish::{Lane, Mode, Operation, PromptClass, Shape};

@@ -24,6 +24,8 @@ pub enum AttemptOutcome {
     Connect,
     Tls,
     Dns,
+    /// The operator's own proxy on the way out failed; no provider was reached.
+    Egress,
     /// No content within the first-content limit.
     FirstContentTimeout,
     /// Content stopped for longer than the gap limit.
@@ -61,7 +63,7 @@ pub enum RetryRule {
 }
 
 impl AttemptOutcome {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Ok,
         Self::Throttled,
         Self::Quota,
@@ -74,6 +76,7 @@ impl AttemptOutcome {
         Self::Connect,
         Self::Tls,
         Self::Dns,
+        Self::Egress,
         Self::FirstContentTimeout,
         Self::GapTimeout,
         Self::Reset,
@@ -100,6 +103,8 @@ impl AttemptOutcome {
             Self::Connect => ("connect", Fault::Network, Elsewhere),
             Self::Tls => ("tls", Fault::Network, Elsewhere),
             Self::Dns => ("dns", Fault::Network, Elsewhere),
+            // Neither the provider's health nor the key's; whoever is reached without the proxy may serve.
+            Self::Egress => ("egress", Fault::Nobody, Elsewhere),
             Self::FirstContentTimeout => ("t_first", Fault::Provider, Elsewhere),
             Self::GapTimeout => ("t_idle", Fault::Provider, Elsewhere),
             Self::Reset => ("reset", Fault::Network, Elsewhere),
@@ -152,6 +157,7 @@ mod tests {
             AttemptOutcome::Rejected,
             AttemptOutcome::Cancelled,
             AttemptOutcome::Deadline,
+            AttemptOutcome::Egress,
             AttemptOutcome::Poison,
         ] {
             assert!(!nobody.counts_against_endpoint() && !nobody.counts_against_key());

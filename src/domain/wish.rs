@@ -34,6 +34,58 @@ impl Lane {
     }
 }
 
+/// What is asked of a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// A generation, in whichever dialect.
+    #[default]
+    Chat,
+    /// The generation of old, a text continued.
+    Completions,
+    Embeddings,
+    Moderations,
+    Rerank,
+    Images,
+}
+
+impl Operation {
+    /// Those that exist in one form only, and are passed on as they came.
+    pub const PASSED: [Self; 5] = [
+        Self::Completions,
+        Self::Embeddings,
+        Self::Moderations,
+        Self::Rerank,
+        Self::Images,
+    ];
+
+    /// Below the base of an address of OpenAI's form.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "chat/completions",
+            Self::Completions => "completions",
+            Self::Embeddings => "embeddings",
+            Self::Moderations => "moderations",
+            Self::Rerank => "rerank",
+            Self::Images => "images/generations",
+        }
+    }
+
+    /// What it must be given.
+    pub fn content(self) -> &'static str {
+        match self {
+            Self::Chat => "messages",
+            Self::Completions | Self::Images => "prompt",
+            Self::Embeddings | Self::Moderations => "input",
+            Self::Rerank => "query",
+        }
+    }
+
+    /// Whether the answer is words that cost as they come.
+    pub fn writes(self) -> bool {
+        matches!(self, Self::Chat | Self::Completions)
+    }
+}
+
 /// How large a prompt is. Latency is only comparable within a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PromptClass {

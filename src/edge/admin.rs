@@ -199,6 +199,7 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
             tried: SmallVec::new(),
             meet_again: true,
             wider_than: None,
+            direct_only: false,
         });
         let limit = Instant::now() + Duration::from_secs(1);
         let asked = edge

@@ -15,10 +15,11 @@ use super::auth::{AuthFault, Client};
 use super::connection::ConnectionControl;
 use super::{Edge, body, reply};
 use crate::actors::{Estimate, Published, Refusal, RefusalKind};
-use crate::dialects::openai::{ChatPeek, peek_addressed, peek_named};
+use crate::dialects::openai::{ChatPeek, peek_addressed, peek_named, peek_operation};
 use crate::dispatch::{Prompt, RaceMark, Request, Served, Told, refused};
 use crate::domain::{
-    ClientDialect, Failure, FailureKind, Lane, Mode, PromptClass, RequestId, Shape, Tokens,
+    ClientDialect, Failure, FailureKind, Lane, Mode, Operation, PromptClass, RequestId, Shape,
+    Tokens,
 };
 use crate::policy::overload::Overload;
 
@@ -40,7 +41,8 @@ impl Drop for InFlight {
 }
 
 /// What a path asks for.
-struct Operation {
+struct Asked {
+    operation: Operation,
     speaks: ClientDialect,
     named: Named,
 }
@@ -57,9 +59,10 @@ enum Named {
     },
 }
 
-impl Operation {
+impl Asked {
     fn plain(speaks: ClientDialect) -> Self {
         Self {
+            operation: Operation::Chat,
             speaks,
             named: Named::InBody,
         }
@@ -70,7 +73,7 @@ pub(super) async fn completions(
     State(edge): State<Arc<Edge>>,
     request: HttpRequest<Body>,
 ) -> Response {
-    serve(edge, request, Operation::plain(ClientDialect::Openai)).await
+    serve(edge, request, Asked::plain(ClientDialect::Openai)).await
 }
 
 /// Azure's form names the model in the path.
@@ -79,23 +82,38 @@ pub(super) async fn deployment_completions(
     Path(model): Path<String>,
     request: HttpRequest<Body>,
 ) -> Response {
-    let named = Named::InPath(model);
-    let speaks = ClientDialect::Openai;
-    serve(edge, request, Operation { speaks, named }).await
+    let asked = Asked {
+        named: Named::InPath(model),
+        ..Asked::plain(ClientDialect::Openai)
+    };
+    serve(edge, request, asked).await
+}
+
+/// Operations that exist in OpenAI's form only.
+pub(super) async fn operation(
+    edge: Arc<Edge>,
+    request: HttpRequest<Body>,
+    operation: Operation,
+) -> Response {
+    let asked = Asked {
+        operation,
+        ..Asked::plain(ClientDialect::Openai)
+    };
+    serve(edge, request, asked).await
 }
 
 pub(super) async fn messages(
     State(edge): State<Arc<Edge>>,
     request: HttpRequest<Body>,
 ) -> Response {
-    serve(edge, request, Operation::plain(ClientDialect::Anthropic)).await
+    serve(edge, request, Asked::plain(ClientDialect::Anthropic)).await
 }
 
 pub(super) async fn responses(
     State(edge): State<Arc<Edge>>,
     request: HttpRequest<Body>,
 ) -> Response {
-    serve(edge, request, Operation::plain(ClientDialect::Responses)).await
+    serve(edge, request, Asked::plain(ClientDialect::Responses)).await
 }
 
 /// Google's form: `models/<model>:<operation>`.
@@ -130,17 +148,21 @@ pub(super) async fn generate(
         model: model.trim_start_matches("models/").to_owned(),
         stream,
     };
-    serve(edge, request, Operation { speaks, named }).await
+    let asked = Asked {
+        named,
+        ..Asked::plain(speaks)
+    };
+    serve(edge, request, asked).await
 }
 
 fn asks_for_events(query: &str) -> bool {
     query.split('&').any(|pair| pair == "alt=sse")
 }
 
-async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, operation: Operation) -> Response {
+async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, asked: Asked) -> Response {
     let arrived = Instant::now();
     let id = reply::new_id();
-    let speaks = operation.speaks;
+    let speaks = asked.speaks;
     let (parts, body) = request.into_parts();
     let control = parts.extensions.get::<ConnectionControl>().cloned();
     let answered = match admit(&edge, &parts, control.as_ref()) {
@@ -150,7 +172,7 @@ async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, operation: Operation
                 arrived,
                 client,
                 published,
-                operation,
+                asked,
             };
             read_and_serve(&edge, admission, &parts, body)
                 .await
@@ -159,7 +181,7 @@ async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, operation: Operation
         Err(failure) => Err(failure),
     };
     match answered {
-        Ok((Served::Whole { body, told }, _)) => reply::whole(body, id, &told),
+        Ok((Served::Whole { body, told }, _)) => reply::whole(speaks, body, id, &told),
         Ok((Served::Stream { stream, told }, guard)) => {
             let speaker = reply::Speaker {
                 id,
@@ -192,7 +214,7 @@ struct Admission {
     arrived: Instant,
     client: Client,
     published: Arc<Published>,
-    operation: Operation,
+    asked: Asked,
 }
 
 /// Decides from the head alone whether a request comes in.
@@ -301,8 +323,15 @@ async fn read_and_serve(
     Ok(edge.dispatch.serve(Arc::new(request)).await)
 }
 
-fn peeked(operation: Operation, body: &[u8]) -> Result<ChatPeek, Failure> {
-    let Operation { speaks, named } = operation;
+fn peeked(asked: Asked, body: &[u8]) -> Result<ChatPeek, Failure> {
+    let Asked {
+        operation,
+        speaks,
+        named,
+    } = asked;
+    if operation != Operation::Chat {
+        return Ok(peek_operation(body, operation)?);
+    }
     Ok(match named {
         Named::InBody => peek_named(body, speaks)?,
         Named::InPath(model) => {
@@ -323,8 +352,8 @@ fn peeked(operation: Operation, body: &[u8]) -> Result<ChatPeek, Failure> {
 
 /// Turns head and body into the request that dispatch tells its story about.
 fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Request, Failure> {
-    let speaks = admission.operation.speaks;
-    let peek = peeked(admission.operation, prompt.bytes())?;
+    let (speaks, operation) = (admission.asked.speaks, admission.asked.operation);
+    let peek = peeked(admission.asked, prompt.bytes())?;
     let unknown = || {
         refused(
             &Refusal {
@@ -362,9 +391,15 @@ fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Re
         deadline: admission.arrived + wished.map_or(longest, |wished| wished.min(longest)),
         lane: wished_lane(headers, admission.client.lane),
         client: admission.client.name,
+        operation,
         speaks,
         passed: passed(headers, speaks),
-        race: race_mark(headers),
+        // A second picture would be paid for and thrown away.
+        race: if operation == Operation::Images {
+            RaceMark::Off
+        } else {
+            race_mark(headers)
+        },
         asked: Arc::from(peek.model.as_str()),
         shape: Shape {
             class: PromptClass::of(estimate.input),

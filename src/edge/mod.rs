@@ -19,12 +19,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 use axum::Router;
+use axum::extract::State;
 use axum::routing::{any, get, post};
 use tokio::sync::Semaphore;
 
 use crate::actors::{Clock, JournalDesk, News, Published, System};
 use crate::config::Settings;
 use crate::dispatch::Dispatch;
+use crate::domain::Operation;
 use crate::policy::overload::Overload;
 use crate::telemetry::Telemetry;
 
@@ -126,6 +128,13 @@ pub fn router(edge: &Arc<Edge>) -> Router {
                     .post(chat::generate)
                     .fallback(reply::wrong_method),
             );
+        for operation in Operation::PASSED {
+            let handler = move |State(edge), request| chat::operation(edge, request, operation);
+            router = router.route(
+                &format!("{prefix}/{}", operation.path()),
+                post(handler).fallback(reply::wrong_method),
+            );
+        }
     }
     router
         .route(

@@ -92,7 +92,12 @@ fn answer(
         )
     });
     match pick(pools.into_iter().map(model).collect()) {
-        Some(value) => reply::whole(value.to_string().into(), id, &Told::default()),
+        Some(value) => reply::whole(
+            ClientDialect::Openai,
+            value.to_string().into(),
+            id,
+            &Told::default(),
+        ),
         None => {
             let told = Failure::new(
                 FailureKind::ModelNotFound,

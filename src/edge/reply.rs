@@ -43,7 +43,7 @@ pub(super) fn failure(
         StatusCode::from_u16(failure.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    common(headers, id, told);
+    common(headers, speaks, id, told);
     let advice = match failure.kind.advice() {
         Advice::Retry => "true",
         Advice::GiveUp => "false",
@@ -57,8 +57,12 @@ pub(super) fn failure(
     response
 }
 
-fn common(headers: &mut HeaderMap, id: RequestId, told: &Told) {
+fn common(headers: &mut HeaderMap, speaks: ClientDialect, id: RequestId, told: &Told) {
     if let Ok(value) = HeaderValue::from_str(id.text().as_str()) {
+        if speaks == ClientDialect::Anthropic {
+            // Where its SDKs look for it.
+            headers.insert(HeaderName::from_static("request-id"), value.clone());
+        }
         headers.insert(REQUEST_ID, value);
     }
     headers.insert(ATTEMPTS, HeaderValue::from(told.attempts));
@@ -88,11 +92,11 @@ fn common(headers: &mut HeaderMap, id: RequestId, told: &Told) {
     }
 }
 
-pub(super) fn whole(body: Bytes, id: RequestId, told: &Told) -> Response {
+pub(super) fn whole(speaks: ClientDialect, body: Bytes, id: RequestId, told: &Told) -> Response {
     let mut response = Response::new(Body::from(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    common(headers, id, told);
+    common(headers, speaks, id, told);
     response
 }
 
@@ -136,7 +140,7 @@ pub(super) fn stream(
         HeaderName::from_static("x-accel-buffering"),
         HeaderValue::from_static("no"),
     );
-    common(headers, id, told);
+    common(headers, speaks, id, told);
     response
 }
 

@@ -27,6 +27,9 @@ pub struct Meter {
 impl Meter {
     /// One request with this usage. Details that claim more than their total holds are cut, the
     /// cheapest first: a provider's slip, or a lie, never makes a request cheaper than plain text.
+    ///
+    /// [`Usage`] does not say how long a cache write lives; all count as the shorter kind. Who knows
+    /// better moves them to `cache_write_1h`.
     pub fn of(usage: &Usage) -> Self {
         let mut input = usage.input.0;
         let audio_in = take(&mut input, usage.audio_input.0);

@@ -82,6 +82,7 @@ rows! {
     TELEMETRY_DROPPED = Counter "switchyard_telemetry_dropped" [] "Log lines dropped because the sink is slow";
     CONN_STALE = Counter "switchyard_conn_stale_total" [] "Free retries after a provider closed an idle connection";
     H2_GOAWAY = Counter "switchyard_h2_goaway_total" ["why"] "Requests said again for free because HTTP/2 refused them unheard";
+    EGRESS_FAIL = Counter "switchyard_egress_fail_total" ["why"] "Connections the egress proxy did not make, by what it did instead";
     OVERHEAD = Histogram "switchyard_overhead_seconds" ["pool"] "Time of a request that was not spent waiting for a provider";
     BUILD = Gauge "switchyard_build_info" ["version"] "Always 1";
     OPERATION = Histogram "gen_ai_client_operation_duration_seconds" ["gen_ai_operation_name", "gen_ai_request_model", "error_type"] "Duration of requests";
@@ -394,6 +395,11 @@ impl Default for GatewayMetrics {
 /// Counts a log line that the sink was too slow for.
 pub(super) fn log_line_dropped() {
     counter!(TELEMETRY_DROPPED).increment(1);
+}
+
+/// Counts a connection that failed at the egress proxy.
+pub fn egress_failed(why: &'static str) {
+    counter!(EGRESS_FAIL, "why" => why).increment(1);
 }
 
 /// Counts a label value that was folded into `other`.

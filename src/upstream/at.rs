@@ -7,7 +7,7 @@ use http::Uri;
 
 use super::error::{AttemptError, BuildError};
 use crate::config::ProviderSettings;
-use crate::domain::{AttemptOutcome, Dialect, Mode};
+use crate::domain::{AttemptOutcome, Dialect, Mode, Operation};
 
 /// The address of generations.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub(super) struct Address {
     base: Uri,
     /// What stands behind the model; `None` where the path does not name it.
     behind: Option<Behind>,
+    /// What stands before the paths of other operations.
+    root: String,
 }
 
 /// What stands behind a model's name in a path.
@@ -41,17 +43,26 @@ impl Address {
             Dialect::Ollama => ("api/chat", None),
             Dialect::Cohere => ("v2/chat", None),
         };
-        let base = endpoint(provider, path)
-            .parse()
-            .map_err(|error: http::uri::InvalidUri| BuildError::Address(error.to_string()))?;
-        Ok(Self { base, behind })
+        let bad = |error: http::uri::InvalidUri| BuildError::Address(error.to_string());
+        let base = endpoint(provider, path).parse().map_err(bad)?;
+        let root: Uri = provider.base_url.parse().map_err(bad)?;
+        let root = root.path().trim_end_matches('/').to_owned();
+        Ok(Self { base, behind, root })
     }
 
     pub(super) fn base(&self) -> &Uri {
         &self.base
     }
 
-    pub(super) fn path(&self, model: &str, mode: Mode) -> Result<Cow<'_, str>, AttemptError> {
+    pub(super) fn path(
+        &self,
+        model: &str,
+        mode: Mode,
+        operation: Operation,
+    ) -> Result<Cow<'_, str>, AttemptError> {
+        if operation != Operation::Chat {
+            return Ok(Cow::Owned(format!("{}/{}", self.root, operation.path())));
+        }
         let path = self.base.path_and_query().map_or("/", |path| path.as_str());
         let Some(behind) = &self.behind else {
             return Ok(Cow::Borrowed(path));
@@ -71,12 +82,17 @@ impl Address {
         Ok(Cow::Owned(named))
     }
 
-    pub(super) fn uri(&self, model: &str, mode: Mode) -> Result<Uri, AttemptError> {
-        if self.behind.is_none() {
+    pub(super) fn uri(
+        &self,
+        model: &str,
+        mode: Mode,
+        operation: Operation,
+    ) -> Result<Uri, AttemptError> {
+        if self.behind.is_none() && operation == Operation::Chat {
             return Ok(self.base.clone());
         }
         let mut parts = self.base.clone().into_parts();
-        parts.path_and_query = self.path(model, mode)?.parse().ok();
+        parts.path_and_query = self.path(model, mode, operation)?.parse().ok();
         Uri::from_parts(parts).map_err(|_| AttemptError::of(AttemptOutcome::Rejected))
     }
 }
@@ -142,13 +158,17 @@ mod tests {
                 whole: Cow::Borrowed(":generateContent"),
                 stream: Cow::Borrowed(":streamGenerateContent?alt=sse"),
             }),
+            root: "/v1beta".to_owned(),
         }
     }
 
     #[test]
     fn a_model_in_an_address_is_a_name_and_nothing_else() {
         let at = address("https://host/v1beta/models");
-        let path = |model: &str, mode| at.path(model, mode).map(Cow::into_owned);
+        let path = |model: &str, mode| {
+            let path = at.path(model, mode, Operation::Chat);
+            path.map(Cow::into_owned)
+        };
         assert_eq!(
             path("gemini-2.5-pro", Mode::Whole).unwrap(),
             "/v1beta/models/gemini-2.5-pro:generateContent"
@@ -158,12 +178,14 @@ mod tests {
             "/v1beta/models/..%2F..%2Fx%3Fy%3D1%23z:streamGenerateContent?alt=sse"
         );
         assert_eq!(
-            at.uri("a b", Mode::Whole).unwrap().to_string(),
+            at.uri("a b", Mode::Whole, Operation::Chat)
+                .unwrap()
+                .to_string(),
             "https://host/v1beta/models/a%20b:generateContent"
         );
         for up in ["", ".", ".."] {
             assert!(path(up, Mode::Whole).is_err(), "{up:?}");
-            assert!(at.uri(up, Mode::Stream).is_err(), "{up:?}");
+            assert!(at.uri(up, Mode::Stream, Operation::Chat).is_err(), "{up:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::error::{AttemptError, sort};
 use super::line::LineBody;
@@ -129,10 +129,15 @@ pub struct ReplyBody {
 #[derive(Debug)]
 enum Source {
     Line(LineBody),
-    Stream {
-        incoming: Incoming,
-        _place: StreamPlace,
-    },
+    Stream(StreamBody),
+}
+
+#[derive(Debug)]
+struct StreamBody {
+    incoming: Incoming,
+    /// Since when nothing has come; `None` while something is there.
+    silent_since: Option<Instant>,
+    place: StreamPlace,
 }
 
 impl ReplyBody {
@@ -145,10 +150,11 @@ impl ReplyBody {
 
     pub(super) fn from_stream(incoming: Incoming, place: StreamPlace) -> Self {
         Self {
-            source: Source::Stream {
+            source: Source::Stream(StreamBody {
                 incoming,
-                _place: place,
-            },
+                silent_since: None,
+                place,
+            }),
             peeked: None,
         }
     }
@@ -176,7 +182,7 @@ impl ReplyBody {
         }
         match &mut self.source {
             Source::Line(body) => body.poll_piece(cx),
-            Source::Stream { incoming, .. } => poll_stream(incoming, cx),
+            Source::Stream(body) => body.poll_piece(cx),
         }
     }
 
@@ -206,7 +212,7 @@ impl ReplyBody {
         };
         let expected = match &self.source {
             Source::Line(body) => body.known_rest(),
-            Source::Stream { incoming, .. } => incoming.size_hint().lower(),
+            Source::Stream(body) => body.incoming.size_hint().lower(),
         };
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
         if expected > limit {
@@ -233,22 +239,39 @@ impl ReplyBody {
     }
 }
 
-fn poll_stream(
-    incoming: &mut Incoming,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Bytes, AttemptError>>> {
-    loop {
-        return match Pin::new(&mut *incoming).poll_frame(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(body_error(&error)))),
-            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(piece) if piece.is_empty() => continue,
-                Ok(piece) => Poll::Ready(Some(Ok(piece))),
-                // Trailers mean nothing to us.
-                Err(_trailers) => continue,
-            },
-        };
+impl StreamBody {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, AttemptError>>> {
+        loop {
+            return match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Pending => {
+                    self.silent_since.get_or_insert_with(Instant::now);
+                    Poll::Pending
+                }
+                Poll::Ready(None) => Poll::Ready(None),
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fault(&error)))),
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(piece) if piece.is_empty() => continue,
+                    Ok(piece) => {
+                        self.silent_since = None;
+                        Poll::Ready(Some(Ok(piece)))
+                    }
+                    // Trailers mean nothing to us.
+                    Err(_trailers) => continue,
+                },
+            };
+        }
+    }
+
+    /// hyper does not tell a body that no ping was answered; that it was silent for so long before does.
+    fn fault(&self, error: &hyper::Error) -> AttemptError {
+        let fault = body_error(error);
+        let silent = self
+            .silent_since
+            .is_some_and(|since| since.elapsed() >= self.place.ping_every());
+        if silent && fault.outcome == AttemptOutcome::Reset {
+            return AttemptError::of(AttemptOutcome::GapTimeout);
+        }
+        fault
     }
 }
 

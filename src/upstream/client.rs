@@ -18,9 +18,9 @@ use super::error::{AttemptError, BuildError, sort};
 use super::fields::Fields;
 use super::line::LineError;
 use super::names::SystemResolver;
-use super::pool::{Pool, Shared, StreamPlace, Way};
+use super::pool::{PING_EVERY, Pool, Shared, StreamPlace, Way};
 use crate::config::{KeySettings, ProviderSettings, TimeoutSettings};
-use crate::domain::{AttemptOutcome, Dialect, KeyName, Mode};
+use crate::domain::{AttemptOutcome, Dialect, KeyName, Mode, Operation};
 
 pub struct ProviderOptions<'a> {
     pub provider: &'a ProviderSettings,
@@ -33,6 +33,7 @@ pub struct Call<'a> {
     /// As the provider calls it: some name it in the address.
     pub model: &'a str,
     pub mode: Mode,
+    pub operation: Operation,
     /// The client's own fields that go along.
     pub fields: &'a [(HeaderName, HeaderValue)],
     pub body: Rope,
@@ -90,6 +91,14 @@ impl From<AttemptError> for Unanswered {
 
 impl ProviderClient {
     pub fn new(options: &ProviderOptions<'_>) -> Result<Self, BuildError> {
+        Self::pinging(options, PING_EVERY)
+    }
+
+    /// `ping_every`: how often an HTTP/2 peer has to show that it is there.
+    pub(super) fn pinging(
+        options: &ProviderOptions<'_>,
+        ping_every: Duration,
+    ) -> Result<Self, BuildError> {
         let provider = options.provider;
         let address = Address::of(provider)?;
         let place = Place::of(address.base())
@@ -110,10 +119,11 @@ impl ProviderClient {
             dns: options.timeouts.dns,
             allow_private_address: provider.allow_private_address,
             resolver: Arc::new(SystemResolver),
+            proxy: provider.egress.clone(),
             tls_config: Arc::new(tls_config(provider)?),
         });
         Ok(Self {
-            pool: Pool::new(connector),
+            pool: Pool::new(connector, ping_every),
             address,
             write_idle: options.timeouts.write_idle,
             heads,
@@ -156,7 +166,7 @@ impl ProviderClient {
     ) -> Result<Reply, Unanswered> {
         match way {
             Way::Line(line) => {
-                let path = self.address.path(call.model, call.mode)?;
+                let path = self.address.path(call.model, call.mode, call.operation)?;
                 let head = head.written(&path, call.fields, call.body.len());
                 match line
                     .exchange(head, &call.body, self.write_idle, &self.pool)
@@ -220,7 +230,7 @@ impl ProviderClient {
         let (upload, progress) = Upload::of(call.body.clone());
         let mut request = Request::new(upload);
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.address.uri(call.model, call.mode)?;
+        *request.uri_mut() = self.address.uri(call.model, call.mode, call.operation)?;
         *request.headers_mut() = head.clone();
         let fields = request.headers_mut();
         for (name, value) in call.fields {

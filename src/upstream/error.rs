@@ -12,6 +12,8 @@ pub struct AttemptError {
     pub outcome: AttemptOutcome,
     /// A rule of safety ended it: a private address, a redirect, ambiguous framing.
     pub blocked: Option<&'static str>,
+    /// The egress proxy is ill: whatever else goes through it would fail as well (fault N14).
+    pub avoid_proxy: bool,
 }
 
 impl AttemptError {
@@ -19,6 +21,7 @@ impl AttemptError {
         Self {
             outcome,
             blocked: None,
+            avoid_proxy: false,
         }
     }
 
@@ -26,6 +29,7 @@ impl AttemptError {
         Self {
             outcome,
             blocked: Some(rule),
+            avoid_proxy: false,
         }
     }
 }
@@ -58,6 +62,32 @@ pub(super) enum ConnectFault {
     Certificate,
     #[error("TLS below 1.2")]
     TlsVersion,
+    #[error("the egress proxy failed")]
+    Egress(EgressFault),
+}
+
+/// How the egress proxy failed; the label is the metric's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EgressFault {
+    /// Its name or its address.
+    Unreachable,
+    /// It wants a password, or another one.
+    Auth,
+    /// What it said is no answer to CONNECT.
+    Answer,
+    /// It said nothing within the connect limit. That may be the provider's silence.
+    Late,
+}
+
+impl EgressFault {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Auth => "auth",
+            Self::Answer => "answer",
+            Self::Late => "late",
+        }
+    }
 }
 
 impl From<ConnectFault> for AttemptError {
@@ -69,6 +99,10 @@ impl From<ConnectFault> for AttemptError {
             ConnectFault::Tls => Self::of(AttemptOutcome::Tls),
             ConnectFault::Certificate => Self::blocked(AttemptOutcome::Tls, "certificate"),
             ConnectFault::TlsVersion => Self::blocked(AttemptOutcome::Tls, "tls_version"),
+            ConnectFault::Egress(fault) => Self {
+                avoid_proxy: fault != EgressFault::Late,
+                ..Self::of(AttemptOutcome::Egress)
+            },
         }
     }
 }
@@ -78,6 +112,10 @@ pub(super) fn sort(error: &(dyn Error + 'static)) -> AttemptError {
     let mut here: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = here {
         if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            // No ping was answered (fault N13); whether the request was heard is not known.
+            if error.is_timeout() {
+                return AttemptError::of(AttemptOutcome::GapTimeout);
+            }
             if error.is_parse_too_large() {
                 return AttemptError::of(AttemptOutcome::TooLarge);
             }

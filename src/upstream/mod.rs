@@ -10,6 +10,7 @@ mod at;
 mod body;
 mod client;
 mod connect;
+mod egress;
 mod error;
 mod fields;
 mod headers;
@@ -19,6 +20,8 @@ mod names;
 mod pool;
 mod probe;
 mod pushback;
+#[cfg(test)]
+mod vanished;
 mod wire;
 
 pub use address::is_public;

@@ -28,12 +28,13 @@ type Lock<T> = std::sync::Mutex<T>;
 const LONGEST_REST: Duration = Duration::from_secs(60);
 /// No connection is older, so that new addresses are found (fault N01).
 const OLDEST: Duration = Duration::from_secs(600);
-/// A peer that is gone without a word is noticed after this (fault N13).
-const PING_EVERY: Duration = Duration::from_secs(20);
+/// A peer that is gone without a word is noticed after twice this (fault N13).
+pub(super) const PING_EVERY: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 pub(super) struct Pool {
     connector: Connector,
+    ping_every: Duration,
     resting: Lock<Vec<Line>>,
     sweeping: AtomicBool,
     shared: Lock<Vec<Shared>>,
@@ -50,6 +51,7 @@ pub(super) struct Shared {
 #[derive(Debug)]
 struct SharedState {
     streams: AtomicUsize,
+    ping_every: Duration,
     /// It takes no new streams (fault N09).
     retired: AtomicBool,
     /// `None` once it has ended. Kept here because the limit on streams may change at any time, and only
@@ -86,6 +88,13 @@ impl SharedState {
 #[derive(Debug)]
 pub(super) struct StreamPlace(Arc<SharedState>);
 
+impl StreamPlace {
+    /// How often the peer of its connection has to show that it is there.
+    pub(super) fn ping_every(&self) -> Duration {
+        self.0.ping_every
+    }
+}
+
 impl Drop for StreamPlace {
     fn drop(&mut self) {
         self.0.streams.fetch_sub(1, Ordering::Relaxed);
@@ -119,9 +128,10 @@ pub(super) enum Way {
 }
 
 impl Pool {
-    pub(super) fn new(connector: Connector) -> Arc<Self> {
+    pub(super) fn new(connector: Connector, ping_every: Duration) -> Arc<Self> {
         Arc::new(Self {
             connector,
+            ping_every,
             resting: Lock::default(),
             sweeping: AtomicBool::new(false),
             shared: Lock::default(),
@@ -163,7 +173,7 @@ impl Pool {
         if let Some((shared, place)) = self.kept_shared() {
             return Ok(Way::Shared(shared, place));
         }
-        let shared = share(link, age).await?;
+        let shared = share(link, age, self.ping_every).await?;
         let place = shared
             .try_place()
             .ok_or(AttemptError::of(AttemptOutcome::Connect))?;
@@ -205,11 +215,11 @@ async fn sweep(pool: std::sync::Weak<Pool>) {
     }
 }
 
-async fn share(link: Link, age: Duration) -> Result<Shared, AttemptError> {
+async fn share(link: Link, age: Duration, ping_every: Duration) -> Result<Shared, AttemptError> {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .keep_alive_interval(Some(PING_EVERY))
-        .keep_alive_timeout(PING_EVERY)
+        .keep_alive_interval(Some(ping_every))
+        .keep_alive_timeout(ping_every)
         .adaptive_window(true)
         .max_header_list_size(u32::try_from(LARGEST_HEAD).unwrap_or(u32::MAX))
         .handshake(TokioIo::new(link))
@@ -217,6 +227,7 @@ async fn share(link: Link, age: Duration) -> Result<Shared, AttemptError> {
         .map_err(|_hyper| AttemptError::of(AttemptOutcome::Connect))?;
     let state = Arc::new(SharedState {
         streams: AtomicUsize::new(0),
+        ping_every,
         retired: AtomicBool::new(false),
         connection: Lock::new(Some(connection)),
     });

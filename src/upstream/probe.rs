@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use super::at;
 use super::client::tls_config;
 use super::error::BuildError;
-use crate::config::{KeySettings, ProviderSettings};
+use crate::config::{KeySettings, ProviderSettings, ProxySettings};
 use crate::domain::Dialect;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,13 +27,29 @@ pub struct Prober {
 
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// The proxy that attempts go through, for the control plane.
+fn proxy(egress: &ProxySettings) -> Result<reqwest::Proxy, BuildError> {
+    let address = format!("http://{}", egress.authority());
+    let proxy =
+        reqwest::Proxy::all(address).map_err(|error| BuildError::Address(error.to_string()))?;
+    let Some(authorization) = &egress.authorization else {
+        return Ok(proxy);
+    };
+    let mut value = HeaderValue::try_from(authorization.expose()).map_err(|_| BuildError::Key)?;
+    value.set_sensitive(true);
+    Ok(proxy.custom_http_auth(value))
+}
+
 impl Prober {
     pub fn new(provider: &ProviderSettings) -> Result<Self, BuildError> {
-        let client = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder().no_proxy();
+        if let Some(egress) = &provider.egress {
+            builder = builder.proxy(proxy(egress)?);
+        }
+        let client = builder
             .tls_backend_preconfigured(tls_config(provider)?)
             .redirect(reqwest::redirect::Policy::none())
             .timeout(LIMIT)
-            .no_proxy()
             .build()
             .map_err(|error| BuildError::Tls(error.to_string()))?;
         Ok(Self {

@@ -320,6 +320,41 @@ async fn n09_a_goaway_after_our_stream_lets_it_finish_and_takes_no_new_one() {
     assert_eq!(attempts(&gateway, &a, "ok").await, 2);
 }
 
+// --- a peer that is gone without a word ---
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n13_a_stream_whose_peer_falls_silent_ends_by_the_gap_limit_over_http1_and_http2() {
+    let authority = Authority::new();
+    let limit = "[timeouts]\ngap_ms = 400\ngap_floor_ms = 400\n";
+    let speaks_no_more = |asked: Asked| async move { asked.begin().await };
+    let a = SecureMock::h2(&authority, Window::Opens, speaks_no_more).await;
+    let over_h2 = alone(&a, &authority, limit).await;
+    let b = mock("b").await;
+    b.set(switchyard_chaos::fault::s08(3));
+    let config = format!(
+        "{}[pools.p]\ntargets = [\"b/m-b\"]\n{limit}",
+        provider("b", &b)
+    );
+    let over_h1 = Gateway::start(&config).await;
+    for gateway in [over_h2, over_h1] {
+        let begun = Instant::now();
+        let stream = timeout(SOON, gateway.stream("p")).await.unwrap();
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_millis(390), "{took:?}");
+        assert!(!stream.is_done());
+        let last = stream.events.last().unwrap();
+        assert!(last.data.contains("upstream_stalled"), "{last:?}");
+        let records = gateway.records().await;
+        assert!(
+            records
+                .iter()
+                .any(|record| record["kind"] == "attempt" && record["outcome"] == "t_idle"),
+            "{records:?}"
+        );
+    }
+    assert_eq!(a.seen().over_h2.load(Ordering::SeqCst), 1);
+}
+
 // --- refused streams ---
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -112,7 +112,9 @@ impl Control {
 
     /// Whether limits, scripts and faults are meant for this path.
     fn is_work(&self, path: &str) -> bool {
-        self.dialect.is_generation(path) || self.dialect.is_embedding(path)
+        self.dialect.is_generation(path)
+            || self.dialect.is_embedding(path)
+            || self.dialect.is_passed(path)
     }
 
     fn rule(&self, asked: &Asked) -> Option<Behaviour> {

@@ -558,6 +558,9 @@ fn key_room(target: &Target, wish: &Wish, look: Look) -> Result<Score, Removed> 
     {
         return Err(Removed::ContextTooSmall);
     }
+    if wish.direct_only && target.provider.egress.is_some() {
+        return Err(Removed::BehindProxy);
+    }
     let key_address = Arc::as_ptr(&target.key) as usize;
     let endpoint_address = Arc::as_ptr(&target.endpoint) as usize;
     if wish.tried.iter().any(|tried| {

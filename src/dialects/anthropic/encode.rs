@@ -311,6 +311,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         | FailureKind::UpstreamTruncated
         | FailureKind::UpstreamMalformed
         | FailureKind::UpstreamError
+        | FailureKind::EgressProxy
         | FailureKind::StreamLimit => "api_error",
     }
 }

@@ -306,6 +306,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         | FailureKind::UpstreamFailed
         | FailureKind::UpstreamRejected
         | FailureKind::UpstreamTooLarge
+        | FailureKind::EgressProxy
         | FailureKind::DeadlineExceeded
         | FailureKind::UpstreamStalled
         | FailureKind::UpstreamReset

@@ -8,6 +8,7 @@ mod encode_messages;
 mod encode_request;
 mod error;
 mod events;
+mod operations;
 mod peek;
 mod request;
 mod said;
@@ -19,7 +20,8 @@ pub use encode::{StreamEncoder, encode_answer, encode_error};
 pub use encode_request::encode_request;
 pub use error::decode_error;
 pub use events::EventDecoder;
-pub use peek::{ChatPeek, RequestError, peek_addressed, peek_named, peek_request};
+pub use operations::{CompletionDecoder, inspect_result};
+pub use peek::{ChatPeek, RequestError, peek_addressed, peek_named, peek_operation, peek_request};
 pub use request::decode_request;
 pub use splice::{SpliceEdit, splice_request};
 

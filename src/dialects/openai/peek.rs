@@ -8,7 +8,7 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 
 use crate::dialects::json::{JsonError, MemberSpan, members_of, scan_object};
-use crate::domain::{ClientDialect, Failure, FailureKind};
+use crate::domain::{ClientDialect, Failure, FailureKind, Operation};
 
 /// A request refused before any provider is asked: what, where, and the cure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +150,20 @@ pub fn peek_addressed(
     Ok(peek)
 }
 
+/// The facts of an operation that exists in OpenAI's form only.
+pub fn peek_operation(body: &[u8], operation: Operation) -> Result<ChatPeek, RequestError> {
+    let mut peek = peek_with(body, ClientDialect::Openai, Some(operation))?;
+    if !operation.writes() {
+        peek.max_output = Some(0);
+        peek.choices = 1;
+    }
+    named(peek)
+}
+
+fn peek_as(body: &[u8], dialect: ClientDialect) -> Result<ChatPeek, RequestError> {
+    peek_with(body, dialect, None)
+}
+
 /// Where a dialect keeps what is said, and what it must be.
 fn content_of(dialect: ClientDialect) -> &'static str {
     match dialect {
@@ -167,9 +181,14 @@ fn limit_of(dialect: ClientDialect) -> &'static str {
 }
 
 #[expect(clippy::too_many_lines, reason = "a table of fields")]
-fn peek_as(body: &[u8], dialect: ClientDialect) -> Result<ChatPeek, RequestError> {
+fn peek_with(
+    body: &[u8],
+    dialect: ClientDialect,
+    operation: Option<Operation>,
+) -> Result<ChatPeek, RequestError> {
     let members = scan_object(body)?;
-    let (content, limit) = (content_of(dialect), limit_of(dialect));
+    let limit = limit_of(dialect);
+    let content = operation.map_or_else(|| content_of(dialect), Operation::content);
     let mut peek = ChatPeek {
         model: String::new(),
         stream: false,
@@ -192,6 +211,10 @@ fn peek_as(body: &[u8], dialect: ClientDialect) -> Result<ChatPeek, RequestError
             "model" => {
                 peek.model = model(value)?;
                 peek.spans.model = member.value.clone();
+            }
+            // What an operation is given has many forms; its provider judges them.
+            key if key == content && operation.is_some() => {
+                has_messages = !matches!(value, b"" | b"null" | b"\"\"" | b"[]");
             }
             key if key == content => has_messages = said(content, value, dialect)?,
             "generationConfig" | "generation_config" if dialect == ClientDialect::Gemini => {
@@ -239,7 +262,10 @@ fn peek_as(body: &[u8], dialect: ClientDialect) -> Result<ChatPeek, RequestError
     if !has_messages {
         return Err(RequestError::at(
             content,
-            format!("{content:?} is missing; send at least one message"),
+            match operation {
+                None => format!("{content:?} is missing; send at least one message"),
+                Some(_) => format!("{content:?} is missing or empty; there is nothing to do"),
+            },
         ));
     }
     peek.spans.ours = ours

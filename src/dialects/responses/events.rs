@@ -6,6 +6,7 @@ use super::answer::{stop_of, thought, usage};
 use super::items::signature;
 use crate::dialects::AnswerFault;
 use crate::dialects::openai::outcome_of;
+use crate::dialects::sequence::{Arrival, Sequence};
 use crate::dialects::sse::Event;
 use crate::domain::StreamFault;
 use crate::domain::chat::ChatEvent;
@@ -22,8 +23,11 @@ struct Call {
 pub struct EventDecoder {
     /// Calls in the order they began; their place is their index.
     calls: Vec<Call>,
-    /// The last number seen (fault S13).
-    sequence: Option<u64>,
+    sequence: Sequence,
+    /// The places in the output that have begun.
+    items: Vec<u64>,
+    /// Whether the last event had been said before (fault S13).
+    repeated: bool,
     /// Whether the reasoning item under way has said anything.
     thought: bool,
     started: bool,
@@ -32,6 +36,10 @@ pub struct EventDecoder {
 const ODD: StreamFault = StreamFault::Malformed("an event does not fit the protocol");
 
 impl EventDecoder {
+    pub fn is_repeated(&self) -> bool {
+        self.repeated
+    }
+
     pub fn event(&mut self, event: &Event, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> {
         // Some readers expect chat's own end, so some servers write it.
         if event.data.is_empty() || &event.data[..] == b"[DONE]" {
@@ -39,7 +47,9 @@ impl EventDecoder {
         }
         let value: Value = serde_json::from_slice(&event.data)
             .map_err(|_| StreamFault::Malformed("an event is not JSON"))?;
-        if self.is_repeated(&value)? {
+        let number = value.get("sequence_number").and_then(Value::as_u64);
+        self.repeated = self.sequence.arrives(number, &event.data)? == Arrival::Again;
+        if self.repeated {
             return Ok(());
         }
         let kind = value.get("type").and_then(Value::as_str).ok_or(ODD)?;
@@ -52,6 +62,7 @@ impl EventDecoder {
                 self.start(value.get("response"), events);
             }
             "response.output_item.added" => self.item_begins(&value, events)?,
+            kind if kind.ends_with(".delta") && !self.is_known(&value) => return Err(ODD),
             "response.output_text.delta" => events.push(ChatEvent::Text {
                 text: text("delta"),
             }),
@@ -92,20 +103,10 @@ impl EventDecoder {
         Ok(())
     }
 
-    /// Exact duplicates are dropped by their number; a gap means that something was lost (fault S13).
-    fn is_repeated(&mut self, value: &Value) -> Result<bool, StreamFault> {
-        let Some(number) = value.get("sequence_number").and_then(Value::as_u64) else {
-            return Ok(false);
-        };
-        let expected = self.sequence.map_or(number, |last| last.saturating_add(1));
-        if number < expected {
-            return Ok(true);
-        }
-        if number > expected {
-            return Err(StreamFault::Malformed("an event of the stream is missing"));
-        }
-        self.sequence = Some(number);
-        Ok(false)
+    /// A piece of an item that never began belongs to nothing (fault S13).
+    fn is_known(&self, value: &Value) -> bool {
+        let index = value.get("output_index").and_then(Value::as_u64);
+        index.is_none_or(|index| self.items.contains(&index))
     }
 
     fn start(&mut self, response: Option<&Value>, events: &mut Vec<ChatEvent>) {
@@ -128,6 +129,9 @@ impl EventDecoder {
         events: &mut Vec<ChatEvent>,
     ) -> Result<(), StreamFault> {
         self.thought = false;
+        if let Some(index) = value.get("output_index").and_then(Value::as_u64) {
+            self.items.push(index);
+        }
         let item = value.get("item").ok_or(ODD)?;
         if item.get("type").and_then(Value::as_str) != Some("function_call") {
             return Ok(());

@@ -80,10 +80,6 @@ impl Names {
         }
     }
 
-    pub(super) fn host(&self) -> &str {
-        &self.host
-    }
-
     /// Where to dial now.
     pub(super) async fn addresses(&self) -> Result<Vec<IpAddr>, ConnectFault> {
         if let Ok(literal) = self.host.parse::<IpAddr>() {

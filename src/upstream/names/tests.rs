@@ -9,7 +9,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::upstream::connect::{Connector, ConnectorOptions, Link, Place};
-use crate::upstream::pool::{Pool, Way};
+use crate::upstream::pool::{PING_EVERY, Pool, Way};
 
 const ONE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
 const TWO: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -78,6 +78,7 @@ fn connector(resolver: &Arc<FakeResolver>, port: u16) -> Connector {
         dns: Duration::from_secs(2),
         allow_private_address: true,
         resolver: Arc::clone(resolver) as Arc<dyn Resolve>,
+        proxy: None,
         tls_config: Arc::new(tls_config),
     })
 }
@@ -218,7 +219,10 @@ async fn n01_a_dead_provider_does_not_hide_behind_a_dead_name_server() {
 async fn n01_no_connection_is_used_for_longer_than_ten_minutes() {
     let at_one = listen_on(ONE, 0).await;
     let resolver = FakeResolver::new(Says::Address(ONE));
-    let pool = Pool::new(connector(&resolver, at_one.local_addr().unwrap().port()));
+    let pool = Pool::new(
+        connector(&resolver, at_one.local_addr().unwrap().port()),
+        PING_EVERY,
+    );
     let mut ages = Vec::new();
     for _ in 0..8 {
         let Way::Line(mut line) = pool.open().await.unwrap() else {

@@ -1,0 +1,86 @@
+"""Google's official Python SDK against the gateway, whoever provides the model."""
+
+import os
+
+from google import genai
+from google.genai import errors, types
+
+base = os.environ["SWITCHYARD_BASE_URL"].removesuffix("/v1")
+
+
+def connect(key):
+    return genai.Client(api_key=key, http_options=types.HttpOptions(
+        base_url=base, retry_options=types.HttpRetryOptions(attempts=1)))
+
+
+client = connect(os.environ["SDK_TEST_KEY"])
+
+WEATHER = types.Tool(function_declarations=[types.FunctionDeclaration(
+    name="get_weather", description="The weather of a city",
+    parameters=types.Schema(type="OBJECT", properties={"city": types.Schema(type="STRING")}))])
+BY_HAND = types.AutomaticFunctionCallingConfig(disable=True)
+
+
+def check(what, truth):
+    if not truth:
+        raise SystemExit(f"google sdk: FAILED {what}")
+    print(f"  ok  {what}")
+
+
+def unary(model):
+    answer = client.models.generate_content(
+        model=model, contents="hello",
+        config=types.GenerateContentConfig(system_instruction="Be brief.", max_output_tokens=200))
+    check(f"{model}: text", bool(answer.text))
+    check(f"{model}: finish", answer.candidates[0].finish_reason == types.FinishReason.STOP)
+    usage = answer.usage_metadata
+    check(f"{model}: usage", usage.total_token_count == usage.prompt_token_count
+          + usage.candidates_token_count + (usage.thoughts_token_count or 0) > 0)
+
+
+def stream(model):
+    chunks = list(client.models.generate_content_stream(model=model, contents="hello"))
+    text = "".join(chunk.text or "" for chunk in chunks)
+    check(f"{model}: stream text", bool(text))
+    finishes = [c.candidates[0].finish_reason for c in chunks if c.candidates and c.candidates[0].finish_reason]
+    check(f"{model}: stream one finish", finishes == [types.FinishReason.STOP])
+    check(f"{model}: stream usage", chunks[-1].usage_metadata.candidates_token_count > 0)
+
+
+def tools(model):
+    config = types.GenerateContentConfig(tools=[WEATHER], automatic_function_calling=BY_HAND)
+    question = types.Content(role="user", parts=[types.Part(text="[[tools:2]] call the tool")])
+    asked = client.models.generate_content(model=model, contents=[question], config=config)
+    calls = asked.function_calls
+    check(f"{model}: two calls", len(calls) == 2 and all(call.name == "get_weather" for call in calls))
+    again = types.Content(role="user", parts=[types.Part(text="call the tool")])
+    results = types.Content(role="user", parts=[types.Part(function_response=types.FunctionResponse(
+        id=call.id, name=call.name, response={"result": "clear"})) for call in calls])
+    told = client.models.generate_content(
+        model=model, contents=[again, asked.candidates[0].content, results], config=config)
+    check(f"{model}: answer after results", bool(told.text))
+    streamed = []
+    for chunk in client.models.generate_content_stream(model=model, contents=[question], config=config):
+        streamed += chunk.function_calls or []
+    check(f"{model}: streamed calls", len(streamed) == 2 and all(isinstance(c.args, dict) for c in streamed))
+
+
+def refused(what, code, status, call):
+    try:
+        call()
+    except errors.APIError as seen:
+        check(what, (seen.code, seen.status) == (code, status))
+        return
+    raise SystemExit(f"google sdk: FAILED {what}: nothing was raised")
+
+
+for model in os.environ["SDK_TEST_MODELS"].split():
+    unary(model)
+    stream(model)
+    tools(model)
+
+refused("unknown model", 404, "NOT_FOUND", lambda: client.models.generate_content(
+    model="no-such-model", contents="hello"))
+wrong = connect("wrong")
+refused("wrong key", 401, "UNAUTHENTICATED", lambda: wrong.models.generate_content(
+    model="fast", contents="hello"))

@@ -1,0 +1,69 @@
+"""The responses of the official OpenAI Python SDK against the gateway, whoever provides the model."""
+
+import json
+import os
+
+import openai
+from openai import OpenAI
+
+client = OpenAI(base_url=os.environ["SWITCHYARD_BASE_URL"], api_key=os.environ["SDK_TEST_KEY"], max_retries=0)
+
+TOOLS = [{
+    "type": "function", "name": "get_weather", "description": "The weather of a city", "strict": False,
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}]
+
+
+def check(what, truth):
+    if not truth:
+        raise SystemExit(f"responses: FAILED {what}")
+    print(f"  ok  {what}")
+
+
+def unary(model):
+    answer = client.responses.create(model=model, instructions="Be brief.", input="hello")
+    check(f"{model}: text", bool(answer.output_text))
+    check(f"{model}: status", answer.status == "completed" and answer.error is None)
+    check(f"{model}: usage", answer.usage.total_tokens == answer.usage.input_tokens + answer.usage.output_tokens > 0)
+
+
+def stream(model):
+    with client.responses.stream(model=model, input="hello") as events:
+        seen = list(events)
+        final = events.get_final_response()
+    numbers = [event.sequence_number for event in seen if hasattr(event, "sequence_number")]
+    check(f"{model}: numbers without gaps", numbers == list(range(len(numbers))))
+    check(f"{model}: begins and ends", seen[0].type == "response.created" and seen[-1].type == "response.completed")
+    said = "".join(event.delta for event in seen if event.type == "response.output_text.delta")
+    check(f"{model}: deltas are the text", bool(said) and said == final.output_text)
+    check(f"{model}: stream usage", final.usage.output_tokens > 0)
+
+
+def tools(model):
+    asked = client.responses.create(model=model, input="[[tools:2]] call the tool", tools=TOOLS)
+    calls = [item for item in asked.output if item.type == "function_call"]
+    check(f"{model}: two calls", len(calls) == 2 and len({call.call_id for call in calls}) == 2)
+    check(f"{model}: arguments", all(isinstance(json.loads(call.arguments), dict) for call in calls))
+    history = [{"role": "user", "content": "call the tool"}]
+    history += [item.model_dump(exclude_none=True) for item in asked.output]
+    history += [{"type": "function_call_output", "call_id": call.call_id, "output": "clear"} for call in calls]
+    told = client.responses.create(model=model, input=history, tools=TOOLS)
+    check(f"{model}: answer after results", bool(told.output_text))
+    with client.responses.stream(model=model, input="[[tools:2]] call the tool", tools=TOOLS) as events:
+        for _ in events:
+            pass
+        final = events.get_final_response()
+    calls = [item for item in final.output if item.type == "function_call"]
+    check(f"{model}: streamed calls", len(calls) == 2 and all(json.loads(c.arguments) is not None for c in calls))
+
+
+for model in os.environ["SDK_TEST_MODELS"].split():
+    unary(model)
+    stream(model)
+    tools(model)
+
+try:
+    client.responses.create(model="fast", input="hello", previous_response_id="resp_none")
+    raise SystemExit("responses: FAILED unknown state: nothing was raised")
+except (openai.BadRequestError, openai.NotFoundError) as seen:
+    check("unknown state is refused", seen.param == "previous_response_id")
