@@ -2,7 +2,7 @@
 //!
 //! `<dialect>/<case>/request.json` is decoded to `domain.json` and encoded for a provider of every other
 //! dialect; `answer.json` is decoded to `domain.json` and encoded for a client of every other; `stream.sse` (or
-//! `.ndjson`) is relayed to a client of every other, and to one of its own as it came.
+//! `.ndjson`, or `.frames`: the events of binary frames by name, a line each) is relayed to a client of every other, and to one of its own as it came.
 //! `canonical/<case>/request.json`, which no OpenAI client could have sent, is encoded to `openai.json`.
 //!
 //! Every openai request is also encoded back, and what comes out is what went in. Where it is not,
@@ -69,13 +69,14 @@ const CLIENTS: [(ClientDialect, &str); 4] = [
     (ClientDialect::Responses, "responses"),
     (ClientDialect::Gemini, "gemini"),
 ];
-const PROVIDERS: [(Dialect, &str); 6] = [
+const PROVIDERS: [(Dialect, &str); 7] = [
     (Dialect::Openai, "openai"),
     (Dialect::Anthropic, "anthropic"),
     (Dialect::Responses, "responses"),
     (Dialect::Gemini, "gemini"),
     (Dialect::Ollama, "ollama"),
     (Dialect::Cohere, "cohere"),
+    (Dialect::Bedrock, "bedrock"),
 ];
 
 fn other_providers(client: ClientDialect) -> impl Iterator<Item = (Dialect, &'static str)> {
@@ -99,6 +100,7 @@ fn stream_file(provider: Dialect) -> &'static str {
         | Dialect::Gemini
         | Dialect::Cohere => "stream.sse",
         Dialect::Ollama => "stream.ndjson",
+        Dialect::Bedrock => "stream.frames",
     }
 }
 
@@ -264,6 +266,65 @@ fn answers_decode_and_cross_to_every_client() {
     }
 }
 
+/// The binary frames of `{"event": payload}` lines. An `exception:` is one, and of what is `cut:` half is there.
+fn framed(lines: &[u8]) -> Bytes {
+    let mut bytes = Vec::new();
+    for line in lines
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
+        let line: Value = serde_json::from_slice(line).unwrap();
+        for (name, payload) in line.as_object().unwrap() {
+            let (cut, name) = match name.strip_prefix("cut:") {
+                Some(name) => (true, name),
+                None => (false, name.as_str()),
+            };
+            let (kind, name) = match name.strip_prefix("exception:") {
+                Some(name) => ("exception", name),
+                None => ("event", name),
+            };
+            let mut frame = frame(kind, name, payload.to_string().as_bytes());
+            if cut {
+                frame.truncate(frame.len() / 2);
+            }
+            bytes.extend(frame);
+        }
+    }
+    bytes.into()
+}
+
+fn frame(kind: &str, name: &str, payload: &[u8]) -> Vec<u8> {
+    let mut headers = Vec::new();
+    for (header, value) in [
+        (format!(":{kind}-type"), name),
+        (":content-type".to_owned(), "application/json"),
+        (":message-type".to_owned(), kind),
+    ] {
+        headers.push(u8::try_from(header.len()).unwrap());
+        headers.extend(header.as_bytes());
+        headers.push(7);
+        headers.extend(u16::try_from(value.len()).unwrap().to_be_bytes());
+        headers.extend(value.as_bytes());
+    }
+    let length = u32::try_from(headers.len() + payload.len() + 16).unwrap();
+    let mut frame = length.to_be_bytes().to_vec();
+    frame.extend(u32::try_from(headers.len()).unwrap().to_be_bytes());
+    frame.extend(crc(&frame).to_be_bytes());
+    frame.extend(headers);
+    frame.extend(payload);
+    frame.extend(crc(&frame).to_be_bytes());
+    frame
+}
+
+/// CRC-32, bit by bit, as the standard describes it.
+fn crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & 0_u32.wrapping_sub(crc & 1))
+        })
+    })
+}
+
 /// What a client of that dialect reads of a provider's stream, whatever way it was cut.
 fn relayed(provider: Dialect, client: ClientDialect, stream: &Bytes, case: &Path) -> String {
     let relay = || -> Box<dyn Relay> {
@@ -301,7 +362,10 @@ fn streams_cross_to_every_client_whole_or_say_why_not() {
     for (provider, name) in PROVIDERS {
         let file = stream_file(provider);
         for case in cases(name, file) {
-            let stream = Bytes::from(fs::read(case.join(file)).unwrap());
+            let mut stream = Bytes::from(fs::read(case.join(file)).unwrap());
+            if provider == Dialect::Bedrock {
+                stream = framed(&stream);
+            }
             for (client, name) in other_clients(provider) {
                 let seen = relayed(provider, client, &stream, &case);
                 same(&case, &format!("{name}.sse"), &seen);

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::lines;
 use super::sse::{self, Event};
+use super::{frames, lines};
 use crate::domain::{Dialect, StreamFault};
 
 /// Cuts a body into events, whatever way the network cut the bytes.
@@ -11,6 +11,7 @@ use crate::domain::{Dialect, StreamFault};
 pub(super) enum Framing {
     Sse(sse::Framer),
     Lines(lines::Framer),
+    Frames(frames::Framer),
 }
 
 impl Framing {
@@ -22,6 +23,7 @@ impl Framing {
             | Dialect::Gemini
             | Dialect::Cohere => Self::Sse(sse::Framer::default()),
             Dialect::Ollama => Self::Lines(lines::Framer::default()),
+            Dialect::Bedrock => Self::Frames(frames::Framer::default()),
         }
     }
 
@@ -30,6 +32,10 @@ impl Framing {
         let pushed = match self {
             Self::Sse(framer) => framer.push(piece),
             Self::Lines(framer) => framer.push(piece),
+            Self::Frames(framer) => {
+                framer.push(piece);
+                Ok(())
+            }
         };
         pushed.map_err(|_| StreamFault::TooLarge)
     }
@@ -39,6 +45,7 @@ impl Framing {
         let next = match self {
             Self::Sse(framer) => framer.next_event(),
             Self::Lines(framer) => framer.next_event(),
+            Self::Frames(framer) => return framer.next_event(),
         };
         next.transpose().map_err(|_| StreamFault::TooLarge)
     }
@@ -48,6 +55,8 @@ impl Framing {
         match self {
             Self::Sse(framer) => framer.rest(),
             Self::Lines(framer) => framer.rest(),
+            // Half a frame is none: its checksum is missing.
+            Self::Frames(_) => None,
         }
     }
 }

@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::sse::Event;
 use super::{
-    AnswerFault, AnswerTerms, DialectError, Encoded, UpstreamError, anthropic, cohere, gemini,
-    ollama, openai, responses,
+    AnswerFault, AnswerTerms, DialectError, Encoded, UpstreamError, anthropic, bedrock, cohere,
+    gemini, ollama, openai, responses,
 };
 use crate::domain::chat::{ChatAnswer, ChatEvent, ChatRequest};
 use crate::domain::{ClientDialect, Dialect, Failure, StreamFault, Tokens};
@@ -40,6 +40,7 @@ pub fn encode_request(
         Dialect::Gemini => gemini::encode_request(request, model),
         Dialect::Ollama => ollama::encode_request(request, model),
         Dialect::Cohere => cohere::encode_request(request, model),
+        Dialect::Bedrock => bedrock::encode_request(request, model),
     }
 }
 
@@ -58,6 +59,7 @@ pub fn decode_answer(
         Dialect::Gemini => gemini::decode_answer(body, request_id),
         Dialect::Ollama => ollama::decode_answer(body, request_id),
         Dialect::Cohere => cohere::decode_answer(body),
+        Dialect::Bedrock => bedrock::decode_answer(body),
     }
 }
 
@@ -81,6 +83,7 @@ pub fn decode_error(dialect: Dialect, status: u16, body: &[u8]) -> UpstreamError
         Dialect::Gemini => gemini::decode_error(status, body),
         Dialect::Ollama => ollama::decode_error(status, body),
         Dialect::Cohere => cohere::decode_error(status, body),
+        Dialect::Bedrock => bedrock::decode_error(status, body),
     }
 }
 
@@ -119,6 +122,7 @@ pub enum Decoder {
     Gemini(gemini::EventDecoder),
     Ollama(ollama::EventDecoder),
     Cohere(cohere::EventDecoder),
+    Bedrock(bedrock::EventDecoder),
 }
 
 impl Decoder {
@@ -130,6 +134,7 @@ impl Decoder {
             Dialect::Gemini => Self::Gemini(gemini::EventDecoder::new(request_id)),
             Dialect::Ollama => Self::Ollama(ollama::EventDecoder::new(request_id)),
             Dialect::Cohere => Self::Cohere(cohere::EventDecoder::default()),
+            Dialect::Bedrock => Self::Bedrock(bedrock::EventDecoder::default()),
         }
     }
 
@@ -146,6 +151,7 @@ impl Decoder {
             Self::Gemini(decoder) => decoder.event(event, events),
             Self::Ollama(decoder) => decoder.event(event, events),
             Self::Cohere(decoder) => decoder.event(event, events),
+            Self::Bedrock(decoder) => decoder.event(event, events),
         }
     }
 
@@ -158,7 +164,8 @@ impl Decoder {
             | Self::Anthropic(_)
             | Self::Gemini(_)
             | Self::Ollama(_)
-            | Self::Cohere(_) => false,
+            | Self::Cohere(_)
+            | Self::Bedrock(_) => false,
         }
     }
 
@@ -170,7 +177,8 @@ impl Decoder {
             | Self::Anthropic(_)
             | Self::Responses(_)
             | Self::Ollama(_)
-            | Self::Cohere(_) => {}
+            | Self::Cohere(_)
+            | Self::Bedrock(_) => {}
             Self::Gemini(decoder) => decoder.ends(events),
         }
     }

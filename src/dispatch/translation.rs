@@ -65,7 +65,11 @@ impl Translation<'_> {
     fn has_operations(&self) -> bool {
         match self.dialect {
             Dialect::Openai | Dialect::Responses => true,
-            Dialect::Anthropic | Dialect::Gemini | Dialect::Ollama | Dialect::Cohere => false,
+            Dialect::Anthropic
+            | Dialect::Gemini
+            | Dialect::Ollama
+            | Dialect::Cohere
+            | Dialect::Bedrock => false,
         }
     }
 

@@ -75,6 +75,8 @@ pub enum Dialect {
     Ollama,
     /// Cohere's chat, second version.
     Cohere,
+    /// AWS Bedrock's Converse.
+    Bedrock,
 }
 
 /// A wire format that clients speak: providers speak all of these too, and others besides.
@@ -101,13 +103,14 @@ impl ClientDialect {
 }
 
 impl Dialect {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Openai,
         Self::Anthropic,
         Self::Responses,
         Self::Gemini,
         Self::Ollama,
         Self::Cohere,
+        Self::Bedrock,
     ];
 
     pub fn by_label(label: &str) -> Option<Self> {
@@ -122,6 +125,7 @@ impl Dialect {
             Self::Gemini => "gemini",
             Self::Ollama => "ollama",
             Self::Cohere => "cohere",
+            Self::Bedrock => "bedrock",
         }
     }
 }

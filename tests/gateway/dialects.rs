@@ -21,13 +21,14 @@ const CLIENTS: [Dialect; 4] = [
     Dialect::Gemini,
 ];
 /// Providers speak what clients speak, and more.
-const PROVIDERS: [Dialect; 6] = [
+const PROVIDERS: [Dialect; 7] = [
     Dialect::OpenAi,
     Dialect::Anthropic,
     Dialect::Responses,
     Dialect::Gemini,
     Dialect::Ollama,
     Dialect::Cohere,
+    Dialect::Bedrock,
 ];
 
 /// Where a client of this dialect asks, and what.

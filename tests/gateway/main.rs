@@ -25,6 +25,7 @@ mod process;
 mod races;
 mod ready;
 mod secure;
+mod signed;
 mod streams;
 mod supervision;
 mod tls_mock;

@@ -106,11 +106,12 @@ pub(super) fn ended(value: &Value, events: &mut Vec<ChatEvent>) -> Result<(), St
                 "the answer names no reason for its end",
             ));
         }
-        failed => {
+        // `ERROR`, `TIMEOUT` and whatever else is no end.
+        _ => {
             return Err(StreamFault::Reported {
                 outcome: AttemptOutcome::ServerError,
                 message: String::new(),
-                code: Some(failed.chars().take(64).collect()),
+                code: None,
             });
         }
     };
