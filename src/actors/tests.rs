@@ -43,6 +43,7 @@ impl KeyProbe for GoodKeys {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of settings")]
 fn settings(requests_per_minute: Option<u64>) -> Settings {
     use crate::config::{
         AuthSettings, KeyLimits, KeySettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode,
@@ -66,6 +67,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             }],
             models: Vec::new(),
             reasoning_models: Vec::new(),
+            responses: false,
             allow_private_address: true,
             ca_pem: None,
             egress: None,

@@ -44,12 +44,12 @@ impl Source {
             <[u8; 32]>::try_from(digest.as_ref()).ok()
         };
         let mut seen: Vec<_> = self.file.iter().map(content).collect();
-        seen.extend(self.secret_files().iter().map(content));
+        seen.extend(self.named_files().iter().map(content));
         Fingerprint(seen)
     }
 
-    /// Secret files named in the text, found without validating it: a rotated key is a change too.
-    fn secret_files(&self) -> Vec<PathBuf> {
+    /// Files named in the text, found without validating it: a rotated key or a new price is a change too.
+    fn named_files(&self) -> Vec<PathBuf> {
         let Some(text) = self
             .file
             .as_ref()
@@ -57,8 +57,11 @@ impl Source {
         else {
             return Vec::new();
         };
-        text.split("\"file:")
-            .skip(1)
+        let secrets = text.split("\"file:").skip(1);
+        let registry = text.split("[registry]").nth(1);
+        let registry = registry.and_then(|rest| rest.split("file").nth(1)?.split_once('"'));
+        secrets
+            .chain(registry.map(|(_, rest)| rest))
             .filter_map(|rest| rest.split('"').next())
             .take(256)
             .map(PathBuf::from)

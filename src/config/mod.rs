@@ -12,6 +12,7 @@ mod load;
 mod mistakes;
 mod presets;
 mod raw;
+mod registry;
 mod secret;
 mod settings;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use diff::{changes, restart_needed};
 pub use explain::{explain, explain_json};
 pub use load::{Fingerprint, Source};
 pub use mistakes::{ConfigError, Mistake};
+pub use registry::Models;
 pub use secret::Secret;
 pub use settings::{
     AdminSettings, AuthSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings,

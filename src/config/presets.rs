@@ -24,6 +24,8 @@ struct Preset {
     #[serde(default)]
     reasoning_models: Vec<String>,
     #[serde(default)]
+    responses: bool,
+    #[serde(default)]
     allow_private_address: bool,
 }
 
@@ -78,6 +80,7 @@ pub(super) fn complete(
         }
         provider.base_url = Some(preset.base_url.clone());
         provider.models.get_or_insert_with(|| preset.models.clone());
+        provider.responses.get_or_insert(preset.responses);
         provider
             .allow_private_address
             .get_or_insert(preset.allow_private_address);

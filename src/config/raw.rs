@@ -17,6 +17,7 @@ pub(super) struct RawConfig {
     pub(super) failover: RawFailover,
     pub(super) journal: RawJournal,
     pub(super) logs: RawLogs,
+    pub(super) registry: RawRegistry,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -100,6 +101,7 @@ pub(super) struct RawProvider {
     pub(super) keys: Vec<RawKeyForm>,
     pub(super) models: Option<Vec<String>>,
     pub(super) reasoning_models: Option<Vec<String>>,
+    pub(super) responses: Option<bool>,
     pub(super) allow_private_address: Option<bool>,
     pub(super) ca_file: Option<String>,
     pub(super) h2: Option<bool>,
@@ -323,6 +325,13 @@ impl Default for RawLogs {
             level: "info".to_owned(),
         }
     }
+}
+
+/// What is known of models.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRegistry {
+    pub(super) file: String,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, Serialize)]

@@ -1,11 +1,13 @@
 //! The configuration as used: what exists here is valid.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::mistakes::Mistake;
+use super::registry::Models;
 use super::secret::Secret;
 use crate::domain::{
     ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Score,
@@ -26,6 +28,10 @@ pub struct Settings {
     pub failover: FailoverSettings,
     pub journal: JournalSettings,
     pub logs: LogSettings,
+    /// What is known of models.
+    pub models: Models,
+    /// What to warn of when a client asks for a model that ends.
+    pub notices: HashMap<PoolName, String>,
     /// The file they came from; `None` when there was none.
     pub source: Option<PathBuf>,
     /// What is allowed but probably not meant.
@@ -121,6 +127,8 @@ pub struct ProviderSettings {
     pub models: Vec<ModelName>,
     /// Patterns of models that think silently for minutes.
     pub reasoning_models: Vec<String>,
+    /// It speaks OpenAI's responses beside its own dialect: clients who do are passed on as they are.
+    pub responses: bool,
     pub allow_private_address: bool,
     pub ca_pem: Option<Arc<[u8]>>,
     pub h2: bool,

@@ -13,6 +13,7 @@ use super::raw::{
     RawClient, RawConfig, RawJournalMode, RawKey, RawKeyForm, RawLogFormat, RawOnFailure, RawPool,
     RawPromptClass, RawProvider, RawRace, RawTarget, RawTargetForm,
 };
+use super::registry;
 use super::secret::{Environment, Secret, resolve};
 use super::settings::{
     AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings, JournalMode,
@@ -130,13 +131,17 @@ pub(super) fn settings(
         .filter_map(|(name, provider)| self::provider(&mut judge, name, provider))
         .map(|provider| Arc::new(behind(&egress, provider)))
         .collect();
-    let pools = pools(&mut judge, &raw.pools, &providers);
+    let models = registry::models(&mut judge, Some(&raw.registry.file));
+    let mut pools = pools(&mut judge, &raw.pools, &providers);
+    registry::fill_in(&mut pools, &models);
     let mut settings = Settings {
         version: 0,
         timeouts: timeouts(&mut judge, raw),
         failover: failover(&mut judge, raw),
         journal: journal(&mut judge, raw),
         logs: logs(raw),
+        notices: registry::notices(&pools, &models),
+        models,
         listen,
         admin,
         clients,
@@ -167,6 +172,7 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
         }
         context.update(provider.ca_pem.as_deref().unwrap_or_default());
     }
+    context.update(settings.models.own_text().as_bytes());
     for client in &settings.clients {
         context.update(&client.key.fingerprint());
     }
@@ -336,6 +342,7 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
             .map(|model| ModelName::from(model.as_str()))
             .collect(),
         reasoning_models: raw.reasoning_models.clone().unwrap_or_default(),
+        responses: raw.responses.unwrap_or(false),
         allow_private_address: raw.allow_private_address.unwrap_or(false),
         ca_pem,
         // Decided by `behind`.

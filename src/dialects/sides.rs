@@ -118,7 +118,7 @@ pub enum Decoder {
     Openai(openai::EventDecoder),
     Completions(openai::CompletionDecoder),
     Anthropic(anthropic::EventDecoder),
-    Responses(responses::EventDecoder),
+    Responses(Box<responses::EventDecoder>),
     Gemini(gemini::EventDecoder),
     Ollama(ollama::EventDecoder),
     Cohere(cohere::EventDecoder),
@@ -130,7 +130,7 @@ impl Decoder {
         match dialect {
             Dialect::Openai => Self::Openai(openai::EventDecoder::default()),
             Dialect::Anthropic => Self::Anthropic(anthropic::EventDecoder::default()),
-            Dialect::Responses => Self::Responses(responses::EventDecoder::default()),
+            Dialect::Responses => Self::Responses(Box::default()),
             Dialect::Gemini => Self::Gemini(gemini::EventDecoder::new(request_id)),
             Dialect::Ollama => Self::Ollama(ollama::EventDecoder::new(request_id)),
             Dialect::Cohere => Self::Cohere(cohere::EventDecoder::default()),

@@ -253,10 +253,7 @@ impl Dispatch {
         let patience_ends = leg.started + self.patience(request, &leg.lease);
         let give_up_at = patience_ends.min(request.deadline);
         let provider = Arc::clone(&leg.lease.target().provider);
-        let translation = Translation {
-            dialect: provider.dialect,
-            request,
-        };
+        let translation = Translation::between(request, &provider);
         let prepared = translation.prepare(&leg.lease).map_err(|failure| Failed {
             told: FailedAttempt::plain(failure.outcome),
             failure,
@@ -292,7 +289,7 @@ impl Dispatch {
             key: &target.key_name,
             model: leg.lease.model().as_str(),
             mode: request.shape.mode,
-            operation: request.operation,
+            operation: translation.operation(&target.provider),
             fields: if passes { &request.passed } else { &[] },
             body,
         };

@@ -7,6 +7,7 @@ use super::next::AttemptFailure;
 use super::request::Request;
 use super::unix_now;
 use crate::actors::Lease;
+use crate::config::ProviderSettings;
 use crate::dialects::openai::{
     SpliceEdit, SpliceRelay, inspect_answer, inspect_result, splice_request,
 };
@@ -50,6 +51,27 @@ impl From<DialectError> for AttemptFailure {
     }
 }
 
+impl<'a> Translation<'a> {
+    /// A provider that speaks two of OpenAI's forms is spoken to in the client's.
+    pub(super) fn between(request: &'a Request, provider: &ProviderSettings) -> Self {
+        let dialect = if request.speaks == ClientDialect::Responses && provider.responses {
+            Dialect::Responses
+        } else {
+            provider.dialect
+        };
+        Self { dialect, request }
+    }
+
+    /// Where the provider is asked.
+    pub(super) fn operation(&self, provider: &ProviderSettings) -> Operation {
+        if self.dialect == provider.dialect {
+            self.request.operation
+        } else {
+            Operation::Responses
+        }
+    }
+}
+
 impl Translation<'_> {
     /// Both sides speak the same: bytes are passed on, not built anew.
     pub(super) fn is_plain(&self) -> bool {
@@ -63,13 +85,11 @@ impl Translation<'_> {
 
     /// Whether the provider's address has the operations that exist in OpenAI's form only.
     fn has_operations(&self) -> bool {
+        let counts = self.request.operation == Operation::CountTokens;
         match self.dialect {
-            Dialect::Openai | Dialect::Responses => true,
-            Dialect::Anthropic
-            | Dialect::Gemini
-            | Dialect::Ollama
-            | Dialect::Cohere
-            | Dialect::Bedrock => false,
+            Dialect::Openai | Dialect::Responses => !counts,
+            Dialect::Anthropic => counts,
+            Dialect::Gemini | Dialect::Ollama | Dialect::Cohere | Dialect::Bedrock => false,
         }
     }
 

@@ -46,6 +46,10 @@ pub enum Operation {
     Moderations,
     Rerank,
     Images,
+    /// A generation in OpenAI's newer form, at a provider that speaks both.
+    Responses,
+    /// How long a prompt of Anthropic's form is.
+    CountTokens,
 }
 
 impl Operation {
@@ -67,22 +71,24 @@ impl Operation {
             Self::Moderations => "moderations",
             Self::Rerank => "rerank",
             Self::Images => "images/generations",
+            Self::Responses => "responses",
+            Self::CountTokens => "messages/count_tokens",
         }
     }
 
     /// What it must be given.
     pub fn content(self) -> &'static str {
         match self {
-            Self::Chat => "messages",
+            Self::Chat | Self::CountTokens => "messages",
             Self::Completions | Self::Images => "prompt",
-            Self::Embeddings | Self::Moderations => "input",
+            Self::Embeddings | Self::Moderations | Self::Responses => "input",
             Self::Rerank => "query",
         }
     }
 
     /// Whether the answer is words that cost as they come.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Chat | Self::Completions)
+        matches!(self, Self::Chat | Self::Completions | Self::Responses)
     }
 }
 

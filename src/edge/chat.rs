@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use http::header::WARNING;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request as HttpRequest};
 use tokio::time::Instant;
@@ -14,12 +15,12 @@ use tokio::time::Instant;
 use super::auth::{AuthFault, Client};
 use super::connection::ConnectionControl;
 use super::{Edge, body, reply};
-use crate::actors::{Estimate, Published, Refusal, RefusalKind};
+use crate::actors::{Estimate, Published, Refusal, RefusalKind, Route};
 use crate::dialects::openai::{ChatPeek, peek_addressed, peek_named, peek_operation};
 use crate::dispatch::{Prompt, RaceMark, Request, Served, Told, refused};
 use crate::domain::{
-    ClientDialect, Failure, FailureKind, Lane, Mode, Operation, PromptClass, RequestId, Shape,
-    Tokens,
+    ClientDialect, Dialect, Failure, FailureKind, Lane, Mode, Operation, PromptClass, RequestId,
+    Shape, Tokens,
 };
 use crate::policy::overload::Overload;
 
@@ -109,6 +110,18 @@ pub(super) async fn messages(
     serve(edge, request, Asked::plain(ClientDialect::Anthropic)).await
 }
 
+/// How long a prompt is: asked of a provider that counts, else estimated and said to be.
+pub(super) async fn count_tokens(
+    State(edge): State<Arc<Edge>>,
+    request: HttpRequest<Body>,
+) -> Response {
+    let asked = Asked {
+        operation: Operation::CountTokens,
+        ..Asked::plain(ClientDialect::Anthropic)
+    };
+    serve(edge, request, asked).await
+}
+
 pub(super) async fn responses(
     State(edge): State<Arc<Edge>>,
     request: HttpRequest<Body>,
@@ -176,21 +189,18 @@ async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, asked: Asked) -> Res
             };
             read_and_serve(&edge, admission, &parts, body)
                 .await
-                .map(|served| (served, guard))
+                .map(|(served, notice)| (served, notice, guard))
         }
         Err(failure) => Err(failure),
     };
     match answered {
-        Ok((Served::Whole { body, told }, _)) => reply::whole(speaks, body, id, &told),
-        Ok((Served::Stream { stream, told }, guard)) => {
-            let speaker = reply::Speaker {
-                id,
-                speaks,
-                control,
-            };
-            reply::stream(stream, speaker, &told, Some(guard))
+        Ok((served, notice, guard)) => {
+            let mut response = told(served, speaks, id, (control, guard));
+            if let Some(notice) = notice {
+                response.headers_mut().insert(WARNING, notice);
+            }
+            response
         }
-        Ok((Served::Failed { failure, told }, _)) => reply::failure(speaks, &failure, id, &told),
         Err(failure) => {
             edge.news.metrics.rejected(failure.kind.code());
             // What is left of an unread body must not be taken for the next request.
@@ -205,6 +215,26 @@ async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, asked: Asked) -> Res
             }
             reply::failure(speaks, &failure, id, &Told::default())
         }
+    }
+}
+
+fn told(
+    served: Served,
+    speaks: ClientDialect,
+    id: RequestId,
+    (control, guard): (Option<ConnectionControl>, InFlight),
+) -> Response {
+    match served {
+        Served::Whole { body, told } => reply::whole(speaks, body, id, &told),
+        Served::Stream { stream, told } => {
+            let speaker = reply::Speaker {
+                id,
+                speaks,
+                control,
+            };
+            reply::stream(stream, speaker, &told, Some(guard))
+        }
+        Served::Failed { failure, told } => reply::failure(speaks, &failure, id, &told),
     }
 }
 
@@ -298,7 +328,7 @@ async fn read_and_serve(
     admission: Admission,
     parts: &Parts,
     body: Body,
-) -> Result<Served, Failure> {
+) -> Result<(Served, Notice), Failure> {
     let usual = admission.published.settings.listen.max_body_bytes;
     let most = if edge.overload() >= Overload::Scarce {
         usual.min(body::SMALL)
@@ -319,9 +349,39 @@ async fn read_and_serve(
             failure
         }
     })?;
-    let request = facts(admission, &parts.headers, prompt)?;
-    Ok(edge.dispatch.serve(Arc::new(request)).await)
+    let (request, notice) = facts(admission, &parts.headers, prompt)?;
+    if request.operation == Operation::CountTokens && !is_counted(&request) {
+        return Ok((estimated(&request), notice));
+    }
+    let served = edge.dispatch.serve(Arc::new(request)).await;
+    Ok((served, notice))
 }
+
+/// Whether the first pool has a provider that counts tokens.
+fn is_counted(request: &Request) -> bool {
+    let providers = &request.published.settings.providers;
+    let pool = request.route.chain.first();
+    let targets = pool.map(|pool| pool.settings.targets.as_slice());
+    targets.unwrap_or_default().iter().any(|target| {
+        let provider = providers.iter().find(|known| known.name == target.provider);
+        provider.is_some_and(|provider| provider.dialect == Dialect::Anthropic)
+    })
+}
+
+fn estimated(request: &Request) -> Served {
+    let count = serde_json::json!({"input_tokens": request.estimate.input.0});
+    let name = HeaderName::from_static("x-switchyard-estimated");
+    Served::Whole {
+        body: count.to_string().into(),
+        told: Told {
+            headers: vec![(name, HeaderValue::from_static("input_tokens"))],
+            ..Told::default()
+        },
+    }
+}
+
+/// What a client should know of the model it asked for.
+type Notice = Option<HeaderValue>;
 
 fn peeked(asked: Asked, body: &[u8]) -> Result<ChatPeek, Failure> {
     let Asked {
@@ -351,7 +411,11 @@ fn peeked(asked: Asked, body: &[u8]) -> Result<ChatPeek, Failure> {
 }
 
 /// Turns head and body into the request that dispatch tells its story about.
-fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Request, Failure> {
+fn facts(
+    admission: Admission,
+    headers: &HeaderMap,
+    prompt: Prompt,
+) -> Result<(Request, Notice), Failure> {
     let (speaks, operation) = (admission.asked.speaks, admission.asked.operation);
     let peek = peeked(admission.asked, prompt.bytes())?;
     let unknown = || {
@@ -363,12 +427,11 @@ fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Re
             &shown(&peek.model),
         )
     };
-    let route = admission
-        .published
-        .routes
-        .find(&peek.model)
-        .cloned()
-        .ok_or_else(unknown)?;
+    let Found {
+        route,
+        successor,
+        notice,
+    } = found(&admission.published, &peek.model).ok_or_else(unknown)?;
     let allowed = route
         .chain
         .first()
@@ -385,7 +448,7 @@ fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Re
     };
     let longest = admission.published.settings.timeouts.request;
     let wished = wished_timeout(headers, &peek);
-    Ok(Request {
+    let request = Request {
         id: admission.id,
         arrived: admission.arrived,
         deadline: admission.arrived + wished.map_or(longest, |wished| wished.min(longest)),
@@ -400,7 +463,7 @@ fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Re
         } else {
             race_mark(headers)
         },
-        asked: Arc::from(peek.model.as_str()),
+        asked: Arc::from(successor.as_ref().unwrap_or(&peek.model).as_str()),
         shape: Shape {
             class: PromptClass::of(estimate.input),
             mode,
@@ -410,6 +473,42 @@ fn facts(admission: Admission, headers: &HeaderMap, prompt: Prompt) -> Result<Re
         peek,
         published: admission.published,
         route,
+    };
+    Ok((request, notice))
+}
+
+struct Found {
+    route: Arc<Route>,
+    /// The name it is served by, when that is another than the one asked for.
+    successor: Option<String>,
+    notice: Notice,
+}
+
+/// Where a model is, and what to say of it. One that has ended is its successor, if that is served (row D6).
+fn found(published: &Published, asked: &str) -> Option<Found> {
+    let settings = &published.settings;
+    if let Some(route) = published.routes.find(asked) {
+        let pool = route.chain.first().map(|pool| &pool.name);
+        let notice = pool.and_then(|pool| settings.notices.get(pool));
+        let notice = notice.and_then(|text| HeaderValue::from_str(text).ok());
+        return Some(Found {
+            route: Arc::clone(route),
+            successor: None,
+            notice,
+        });
+    }
+    settings.providers.iter().find_map(|provider| {
+        let bare = asked.strip_prefix(provider.name.as_str());
+        let bare = bare
+            .and_then(|rest| rest.strip_prefix('/'))
+            .unwrap_or(asked);
+        let (successor, warning) = settings.models.successor(provider.name.as_str(), bare)?;
+        let route = published.routes.find(&successor)?;
+        Some(Found {
+            route: Arc::clone(route),
+            successor: Some(successor),
+            notice: HeaderValue::from_str(&warning).ok(),
+        })
     })
 }
 

@@ -119,6 +119,10 @@ pub fn router(edge: &Arc<Edge>) -> Router {
                 post(chat::messages).fallback(reply::wrong_method),
             )
             .route(
+                &format!("{prefix}/messages/count_tokens"),
+                post(chat::count_tokens).fallback(reply::wrong_method),
+            )
+            .route(
                 &format!("{prefix}/models"),
                 get(models::list).fallback(reply::wrong_method),
             )
@@ -148,6 +152,10 @@ pub fn router(edge: &Arc<Edge>) -> Router {
         .route(
             "/anthropic/v1/messages",
             post(chat::messages).fallback(reply::wrong_method),
+        )
+        .route(
+            "/anthropic/v1/messages/count_tokens",
+            post(chat::count_tokens).fallback(reply::wrong_method),
         )
         .route("/live", get(health::live))
         .route("/ready", get(health::ready))

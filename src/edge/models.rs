@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use super::connection::ConnectionControl;
 use super::{Edge, chat, reply};
 use crate::actors::PoolEntry;
-use crate::config::PoolOrigin;
+use crate::config::{PoolOrigin, Settings};
 use crate::dispatch::Told;
 use crate::domain::{ClientDialect, Failure, FailureKind};
+use crate::pricing::{Model, Source};
 
-fn model(pool: &PoolEntry) -> Value {
+fn model(pool: &PoolEntry, settings: &Settings) -> Value {
     let targets: Vec<String> = pool
         .settings
         .targets
@@ -38,14 +39,48 @@ fn model(pool: &PoolEntry) -> Value {
         .iter()
         .filter_map(|target| target.context_window)
         .max();
-    json!({
+    let mut told = json!({
         "id": pool.name.as_str(),
         "object": "model",
         "created": 0,
         "owned_by": owner,
         "context_window": context,
         "targets": targets,
-    })
+    });
+    if let [target] = pool.settings.targets.as_slice()
+        && let Some(model) = &target.model
+    {
+        let registry = settings.models.registry();
+        if let Some(found) = registry.find(target.provider.as_str(), model.as_str()) {
+            describe(&found.model, &mut told);
+        }
+    }
+    if let Some(notice) = settings.notices.get(&pool.name) {
+        told["warning"] = notice.as_str().into();
+    }
+    told
+}
+
+/// What the registry knows of a model; money as decimal text in dollars per million tokens.
+fn describe(model: &Model, told: &mut Value) {
+    let capabilities: Vec<&str> = model.capabilities.iter().map(|can| can.label()).collect();
+    told["capabilities"] = capabilities.into();
+    told["max_output_tokens"] = model.output_limit.into();
+    if !model.prices.is_empty() {
+        let prices = model.prices.iter();
+        let prices =
+            prices.map(|(class, rate)| (class.label().to_owned(), rate.to_string().into()));
+        told["pricing"] = Value::Object(prices.collect());
+        told["pricing_confirmed"] = matches!(model.source, Source::Confirmed(_)).into();
+    }
+    for (name, day) in [("deprecated", model.deprecated), ("retired", model.retired)] {
+        if let Some(day) = day {
+            told[name] = day.to_string().into();
+        }
+    }
+    if let Some(successor) = &model.successor {
+        told["successor"] = successor.as_str().into();
+    }
 }
 
 pub(super) async fn list(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
@@ -91,7 +126,9 @@ fn answer(
             pool.name.clone(),
         )
     });
-    match pick(pools.into_iter().map(model).collect()) {
+    let settings = &published.settings;
+    let told = pools.into_iter().map(|pool| model(pool, settings));
+    match pick(told.collect()) {
         Some(value) => reply::whole(
             ClientDialect::Openai,
             value.to_string().into(),

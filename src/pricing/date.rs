@@ -34,6 +34,28 @@ impl Date {
             .then_some(Self { year, month, day })
     }
 
+    /// The day this many days after 1970-01-01, in the calendar of all years since.
+    pub fn of_days(days: u64) -> Self {
+        // Years that begin in March put the odd day at their end.
+        let shifted = days.min(20_000_000) + 719_468;
+        let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let march_month = (5 * of_year + 2) / 153;
+        let day = of_year - (153 * march_month + 2) / 5 + 1;
+        let month = if march_month < 10 {
+            march_month + 3
+        } else {
+            march_month - 9
+        };
+        let year = year_of_era + era * 400 + u64::from(month <= 2);
+        Self {
+            year: u16::try_from(year).unwrap_or(u16::MAX),
+            month: u8::try_from(month).unwrap_or(12),
+            day: u8::try_from(day).unwrap_or(31),
+        }
+    }
+
     /// Reads eight digits, `20261130`, or the same with dashes.
     pub(super) fn read(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
@@ -81,6 +103,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn days_since_1970_are_days_of_the_calendar() {
+        for (days, day) in [
+            (0, "1970-01-01"),
+            (58, "1970-02-28"),
+            (59, "1970-03-01"),
+            (789, "1972-02-29"),
+            (11_016, "2000-02-29"),
+            (20_778, "2026-11-21"),
+            (47_541, "2100-03-01"),
+        ] {
+            assert_eq!(Date::of_days(days).to_string(), day);
+        }
+    }
 
     proptest! {
         #[test]

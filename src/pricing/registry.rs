@@ -22,7 +22,7 @@ const REPLACE: &str = "replace";
 const PRICE_KEYS: [&str; 4] = ["price", "long_context", "tiers", "batch_factor"];
 
 /// Every known model. Cheap to ask, built once per reload.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Registry {
     head: Head,
     providers: BTreeMap<String, Shelf>,

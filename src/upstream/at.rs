@@ -98,6 +98,9 @@ impl Address {
         mode: Mode,
         operation: Operation,
     ) -> Result<Cow<'_, str>, AttemptError> {
+        if operation == Operation::CountTokens {
+            return Ok(Cow::Owned(format!("{}/count_tokens", self.base.path())));
+        }
         let path = self.base.path_and_query().map_or("/", |path| path.as_str());
         let chat = operation == Operation::Chat;
         match &self.behind {
@@ -108,7 +111,8 @@ impl Address {
                 };
                 Ok(Cow::Owned(named(path, model, behind)?))
             }
-            Some(behind) if behind.operations => {
+            // Azure's responses name the model in the body, as its newer form does.
+            Some(behind) if behind.operations && operation != Operation::Responses => {
                 let behind = format!("/{}{}", operation.path(), self.query);
                 Ok(Cow::Owned(named(path, model, &behind)?))
             }
@@ -259,6 +263,7 @@ mod tests {
             max_in_flight: 1,
             default_max_output: Tokens(1),
             auth,
+            responses: false,
         }
     }
 
@@ -339,6 +344,10 @@ mod tests {
             assert_eq!(
                 at.path("e", Mode::Whole, Operation::Embeddings).unwrap(),
                 "/openai/deployments/e/embeddings?api-version=2024-10-21"
+            );
+            assert_eq!(
+                at.path("e", Mode::Whole, Operation::Responses).unwrap(),
+                "/openai/responses?api-version=2024-10-21"
             );
             assert_eq!(
                 models(&old),

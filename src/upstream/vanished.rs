@@ -110,6 +110,7 @@ pub(super) fn provider(base_url: String) -> ProviderSettings {
         }],
         models: Vec::new(),
         reasoning_models: Vec::new(),
+        responses: false,
         allow_private_address: true,
         ca_pem: None,
         egress: None,

@@ -12,7 +12,7 @@ use switchyard_chaos::client::{Answer, Client, SseStream};
 use switchyard_chaos::fault;
 use switchyard_chaos::mock::{Behaviour, Dialect, MockProvider};
 
-use crate::frame::{Gateway, KEY, alone, mock_of, pair};
+use crate::frame::{Gateway, KEY, alone, mock_of, pair, provider};
 
 const CLIENTS: [Dialect; 4] = [
     Dialect::OpenAi,
@@ -315,4 +315,62 @@ async fn a_call_and_its_result_cross_every_pair() {
         let answer = gateway.post(&turn).await;
         assert_eq!(answer.status(), 200, "{provider:?}: {}", answer.json());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2_a_provider_that_speaks_both_of_openais_forms_is_spoken_to_in_the_clients() {
+    let mock = mock_of(Dialect::Responses, "a").await;
+    let both = provider("a", &mock).replace("\"openai-responses\"", "\"openai\"\nresponses = true")
+        + "[pools.p]\ntargets = [\"a/m-a\"]\n";
+    let gateway = Gateway::start(&both).await;
+    let (path, mut body) = asked(Dialect::Responses, false);
+    body["previous_response_id"] = "resp_before".into();
+    let mut connection = gateway.client().await;
+    let answer = connection
+        .post_json(&path, &key(Dialect::Responses), &body)
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    let sent = mock.last().unwrap().asked.clone();
+    assert!(sent.path.ends_with("/responses"), "{}", sent.path);
+    assert_eq!(sent.json["previous_response_id"], "resp_before");
+    let stream = stream(&gateway, Dialect::Responses).await;
+    assert!(is_whole(Dialect::Responses, &stream), "{:?}", stream.raw);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e3_tokens_are_counted_by_who_can_and_estimated_aloud_elsewhere() {
+    let body =
+        json!({"model": "p", "messages": [{"role": "user", "content": "how long is this?"}]});
+    let path = "/v1/messages/count_tokens";
+    let counts = mock_of(Dialect::Anthropic, "a").await;
+    let gateway = alone(&counts, "").await;
+    counts.set(Behaviour::status(200).json(&json!({"input_tokens": 42})));
+    let mut connection = gateway.client().await;
+    let answer = connection
+        .post_json(path, &key(Dialect::Anthropic), &body)
+        .await
+        .unwrap();
+    assert_eq!(answer.json(), json!({"input_tokens": 42}));
+    assert_eq!(answer.header("x-switchyard-estimated"), None);
+    let sent = counts.last().unwrap().asked.clone();
+    assert!(
+        sent.path.ends_with("/messages/count_tokens"),
+        "{}",
+        sent.path
+    );
+
+    let other = mock_of(Dialect::OpenAi, "a").await;
+    let gateway = alone(&other, "").await;
+    let mut connection = gateway.client().await;
+    let answer = connection
+        .post_json(path, &key(Dialect::Anthropic), &body)
+        .await
+        .unwrap();
+    assert!(answer.json()["input_tokens"].as_u64().unwrap() > 3);
+    assert_eq!(
+        answer.header("x-switchyard-estimated"),
+        Some("input_tokens")
+    );
+    assert_eq!(other.requests(), 0);
 }

@@ -24,6 +24,7 @@ mod overload;
 mod process;
 mod races;
 mod ready;
+mod registry;
 mod secure;
 mod signed;
 mod streams;

@@ -17,10 +17,17 @@ pub fn inspect_result(operation: Operation, body: &[u8]) -> Result<AnswerFacts, 
     if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
         return Err(AnswerFault::Disguised(outcome_of(error)));
     }
+    if operation == Operation::CountTokens {
+        return match value.get("input_tokens").and_then(Value::as_u64) {
+            Some(_) => Ok(AnswerFacts::default()),
+            None => Err(AnswerFault::Empty("the answer has no count")),
+        };
+    }
     let list = match operation {
         Operation::Chat | Operation::Completions => "choices",
         Operation::Embeddings | Operation::Images => "data",
         Operation::Moderations | Operation::Rerank => "results",
+        Operation::Responses | Operation::CountTokens => "output",
     };
     let results = value.get(list).and_then(Value::as_array);
     if results.is_none_or(Vec::is_empty) {

@@ -152,7 +152,17 @@ pub fn peek_addressed(
 
 /// The facts of an operation that exists in OpenAI's form only.
 pub fn peek_operation(body: &[u8], operation: Operation) -> Result<ChatPeek, RequestError> {
-    let mut peek = peek_with(body, ClientDialect::Openai, Some(operation))?;
+    let dialect = match operation {
+        Operation::CountTokens => ClientDialect::Anthropic,
+        Operation::Responses => ClientDialect::Responses,
+        Operation::Chat
+        | Operation::Completions
+        | Operation::Embeddings
+        | Operation::Moderations
+        | Operation::Rerank
+        | Operation::Images => ClientDialect::Openai,
+    };
+    let mut peek = peek_with(body, dialect, Some(operation))?;
     if !operation.writes() {
         peek.max_output = Some(0);
         peek.choices = 1;

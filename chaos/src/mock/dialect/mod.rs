@@ -311,7 +311,8 @@ impl Dialect {
             "/rerank",
             "/images/generations",
         ];
-        self == Self::OpenAi && PATHS.iter().any(|known| path.ends_with(known))
+        self == Self::Anthropic && path.ends_with("/messages/count_tokens")
+            || self == Self::OpenAi && PATHS.iter().any(|known| path.ends_with(known))
     }
 
     pub(super) fn is_generation(self, path: &str) -> bool {

@@ -1,0 +1,149 @@
+//! The registry of models in force: the embedded one, and the operator's own file over it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::settings::{PoolOrigin, PoolSettings};
+use super::validate::Judge;
+use crate::domain::{PoolName, Tokens};
+use crate::pricing::{Date, Found, Registry, Standing};
+
+/// What is known of models.
+#[derive(Clone, Debug)]
+pub struct Models {
+    registry: Arc<Registry>,
+    /// The own file's text; two settings differ when it does.
+    own: Option<Arc<str>>,
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        static EMBEDDED: OnceLock<Arc<Registry>> = OnceLock::new();
+        // The text is part of the program; a test reads it, so the empty fallback is never seen.
+        let embedded = EMBEDDED.get_or_init(|| Arc::new(Registry::embedded().unwrap_or_default()));
+        Self {
+            registry: Arc::clone(embedded),
+            own: None,
+        }
+    }
+}
+
+impl PartialEq for Models {
+    fn eq(&self, other: &Self) -> bool {
+        self.own == other.own
+    }
+}
+
+impl Models {
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(super) fn own_text(&self) -> &str {
+        self.own.as_deref().unwrap_or_default()
+    }
+}
+
+/// The largest file that is read.
+const LARGEST: u64 = 8 << 20;
+
+/// The embedded registry with the operator's file over it.
+pub(super) fn models(judge: &mut Judge<'_>, file: Option<&str>) -> Models {
+    let embedded = Models::default();
+    let Some(file) = file.filter(|file| !file.is_empty()) else {
+        return embedded;
+    };
+    let path = PathBuf::from(file);
+    let length = std::fs::metadata(&path).map(|meta| meta.len());
+    let text = match length {
+        Ok(length) if length > LARGEST => {
+            judge.wrong(
+                "registry.file",
+                "is larger than 8 MiB",
+                "is it the right file",
+            );
+            return embedded;
+        }
+        Ok(_) | Err(_) => std::fs::read_to_string(&path),
+    };
+    let text = match text {
+        Ok(text) => text,
+        Err(error) => {
+            judge.wrong(
+                "registry.file",
+                format!("{file} cannot be read ({})", error.kind()),
+                "name an existing file, or leave it out",
+            );
+            return embedded;
+        }
+    };
+    match embedded.registry.with_own(&text) {
+        Ok(registry) => Models {
+            registry: Arc::new(registry),
+            own: Some(text.into()),
+        },
+        Err(error) => {
+            for mistake in error.mistakes {
+                let place = format!("registry.file {}", mistake.path);
+                judge.wrong(place, mistake.what, mistake.cure);
+            }
+            embedded
+        }
+    }
+}
+
+/// Context windows that nobody wrote down.
+pub(super) fn fill_in(pools: &mut [Arc<PoolSettings>], models: &Models) {
+    for pool in pools.iter_mut().map(Arc::make_mut) {
+        for target in &mut pool.targets {
+            if let (None, Some(model)) = (target.context_window, &target.model) {
+                let known = models
+                    .registry
+                    .find(target.provider.as_str(), model.as_str());
+                target.context_window = known.and_then(|found| found.model.context).map(Tokens);
+            }
+        }
+    }
+}
+
+/// What to warn of when a client asks for a model by the provider's own name (row D6).
+pub(super) fn notices(pools: &[Arc<PoolSettings>], models: &Models) -> HashMap<PoolName, String> {
+    let today = today();
+    let own_names = pools
+        .iter()
+        .filter(|pool| pool.origin == PoolOrigin::Implicit);
+    own_names
+        .filter_map(|pool| {
+            let target = pool.targets.first()?;
+            let found = models
+                .registry
+                .find(target.provider.as_str(), target.model.as_ref()?.as_str())?;
+            let standing = models.registry.standing(&found.model, today);
+            Some((pool.name.clone(), standing.warning(&found.model)?))
+        })
+        .collect()
+}
+
+fn today() -> Date {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let days = since.map_or(0, |since| since.as_secs() / 86_400);
+    Date::of_days(days)
+}
+
+impl Models {
+    /// The name to use instead of one that no provider serves any more, with the warning to give.
+    pub fn successor(&self, provider: &str, asked: &str) -> Option<(String, String)> {
+        let Found { model, .. } = self.registry.find(provider, asked)?;
+        let standing = self.registry.standing(&model, today());
+        let warning = standing.warning(&model)?;
+        let successor = match standing {
+            Standing::Current => None,
+            Standing::Deprecated { successor, .. } | Standing::Retired { successor, .. } => {
+                successor
+            }
+        };
+        Some((successor?.name.clone(), warning))
+    }
+}
