@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use ring::{digest, hmac};
 use serde_json::json;
-use switchyard_chaos::mock::{Asked, Dialect};
+use switchyard::config::Source;
+use switchyard::upstream::{ProbeResult, Prober, install_crypto};
+use switchyard_chaos::mock::{Asked, Behaviour, Dialect};
 
 use crate::frame::{Gateway, alone, chat, mock, mock_of};
 
@@ -102,4 +104,34 @@ async fn azure_is_asked_by_deployment_with_a_key_of_its_own_field() {
     assert_eq!(asked.header("api-key"), Some("sk-canary-plain"));
     assert_eq!(asked.header("authorization"), None);
     assert_eq!(asked.json["model"], json!("gpt-x"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_of_bedrock_is_asked_about_with_a_signed_question_that_costs_nothing() {
+    install_crypto();
+    let mock = mock_of(Dialect::Bedrock, "a").await;
+    let gateway = alone(&mock, "").await;
+    let source = Source {
+        file: Some(gateway.config_path()),
+    };
+    let settings = source.load().unwrap();
+    let provider = &settings.providers[0];
+    let prober = Prober::new(provider).unwrap();
+    for (status, expected) in [
+        (400, ProbeResult::Healthy),
+        (403, ProbeResult::KeyRefused),
+        (503, ProbeResult::Unreachable),
+    ] {
+        mock.set(Behaviour::status(status));
+        assert_eq!(prober.probe(&provider.keys[0]).await, expected, "{status}");
+        let asked = mock.last().unwrap().asked.clone();
+        assert_eq!(asked.path, "/model/m-a/converse");
+        assert_eq!(asked.json["messages"], json!([]));
+        let signature = by_the_book(&asked, &asked.body, "sk-canary-a-pair-k0");
+        let authorization = asked.header("authorization").unwrap();
+        assert!(
+            authorization.ends_with(&format!("Signature={signature}")),
+            "{authorization}"
+        );
+    }
 }
