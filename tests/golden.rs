@@ -385,3 +385,58 @@ fn streams_cross_to_every_client_whole_or_say_why_not() {
         }
     }
 }
+
+/// A stream with a few of its bytes changed, lost or cut off, the same each time.
+fn damaged(stream: &Bytes, seed: u64) -> Bytes {
+    let mut draw = fastrand::Rng::with_seed(seed);
+    let mut bytes = stream.to_vec();
+    for _ in 0..draw.usize(1..6) {
+        let place = draw.usize(..bytes.len().max(1));
+        match draw.u8(..4) {
+            0 => bytes.truncate(place),
+            1 if place < bytes.len() => _ = bytes.remove(place),
+            2 if place < bytes.len() => bytes.insert(place, draw.u8(..)),
+            _ if place < bytes.len() => bytes[place] ^= 1 << draw.u8(..8),
+            _ => {}
+        }
+    }
+    bytes.into()
+}
+
+#[test]
+fn no_damage_to_a_stream_panics_and_no_cut_one_ends_as_whole() {
+    for (provider, name) in PROVIDERS {
+        let file = stream_file(provider);
+        for case in cases(name, file) {
+            let mut stream = Bytes::from(fs::read(case.join(file)).unwrap());
+            if provider == Dialect::Bedrock {
+                stream = framed(&stream);
+            }
+            let read = |stream: &Bytes| {
+                let encoder = Encoder::of(ClientDialect::Openai, &terms());
+                let mut relay = TranslateRelay::new(provider, encoder, "sy-golden");
+                let mut out = BytesMut::new();
+                let ended = relay
+                    .feed(stream, &mut out)
+                    .and_then(|()| relay.end(&mut out));
+                (ended, out)
+            };
+            for seed in 0..300 {
+                let _ = read(&damaged(&stream, seed));
+            }
+            let (_, whole) = read(&stream);
+            for end in 0..stream.len() {
+                let (ended, out) = read(&stream.slice(..end));
+                let said = String::from_utf8(out.to_vec()).unwrap();
+                // Nothing is said that the whole stream does not say, save how it ends.
+                let finished = said.contains("\"finish_reason\":\"");
+                assert!(ended.is_err() || finished, "{} at {end}", case.display());
+                assert!(
+                    ended.is_ok() || whole.starts_with(&out),
+                    "{} at {end}",
+                    case.display()
+                );
+            }
+        }
+    }
+}

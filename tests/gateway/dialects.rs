@@ -374,3 +374,26 @@ async fn e3_tokens_are_counted_by_who_can_and_estimated_aloud_elsewhere() {
     );
     assert_eq!(other.requests(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p16_lines_are_a_stream_whatever_their_content_type_says() {
+    let mock = mock_of(Dialect::Ollama, "a").await;
+    let gateway = alone(&mock, "").await;
+    let lines = [
+        json!({"model": "m", "message": {"role": "assistant", "content": "one "}, "done": false}),
+        json!({"model": "m", "message": {"role": "assistant", "content": "two"}, "done": false}),
+        json!({"model": "m", "message": {"role": "assistant", "content": ""}, "done": true,
+            "done_reason": "stop", "prompt_eval_count": 3, "eval_count": 2}),
+    ];
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    for named in ["application/json", "text/plain", "application/x-ndjson"] {
+        mock.set(Behaviour::status(200).body(named, lines.clone()));
+        let stream = stream(&gateway, Dialect::Anthropic).await;
+        assert!(
+            is_whole(Dialect::Anthropic, &stream),
+            "{named}: {:?}",
+            stream.raw
+        );
+        assert_eq!(stream.text(Dialect::Anthropic), "one two", "{named}");
+    }
+}
