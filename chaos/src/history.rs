@@ -23,6 +23,10 @@ pub enum Ended {
     Unanswered(&'static str),
     /// The client left of its own will.
     Left,
+    /// An abusive client was refused as it must be: the status, or `closed`.
+    Repelled(String),
+    /// An abusive client got what nobody like it may get.
+    Indulged(String),
 }
 
 impl Ended {
@@ -37,12 +41,14 @@ impl Ended {
             Self::Silent => "silent".to_owned(),
             Self::Unanswered(why) => (*why).to_owned(),
             Self::Left => "left".to_owned(),
+            Self::Repelled(how) => format!("repelled_{how}"),
+            Self::Indulged(how) => how.clone(),
         }
     }
 
     #[must_use]
     pub fn is_failure(&self) -> bool {
-        !matches!(self, Self::Whole | Self::Left)
+        !matches!(self, Self::Whole | Self::Left | Self::Repelled(_))
     }
 }
 
@@ -65,6 +71,8 @@ pub struct Told {
     pub attempts: Option<u32>,
     pub retry_after: bool,
     pub ended: Ended,
+    /// An error event was followed by the mark of a whole stream.
+    pub done_after_error: bool,
     /// What the text proves; `None` when there was none.
     pub text: Option<Result<Origin, Broken>>,
     /// A secret that was found in the answer, by its name.
@@ -87,6 +95,7 @@ impl Told {
             attempts: None,
             retry_after: false,
             ended: Ended::Unanswered("unsent"),
+            done_after_error: false,
             text: None,
             leaked: None,
         }

@@ -17,7 +17,10 @@ use std::pin::Pin;
 use std::process::Command;
 
 use switchyard_chaos::client::{BodyEnd, Client};
-use switchyard_chaos::conduct::{Between, Evidence, Plan, Progress, Subject, conduct};
+use switchyard_chaos::conduct::{Between, Evidence, Plan, Progress, Subject, conduct, rehearse};
+use switchyard_chaos::history::{Ended, Told};
+use switchyard_chaos::mock::Exchange;
+use switchyard_chaos::records::{Journal, Outcome, Sample, Scrape};
 use switchyard_chaos::report::{Run, Verdict};
 use switchyard_chaos::scenario::parse;
 use switchyard_chaos::verdict::judge;
@@ -71,9 +74,9 @@ fn gateway() -> PathBuf {
     binary
 }
 
-async fn evidence(between: Option<Between>) -> (Plan, Evidence) {
+async fn evidence(scenario: &str, between: Option<Between>) -> (Plan, Evidence) {
     let plan = Plan {
-        scenario: parse("cheats", SCENARIO).unwrap(),
+        scenario: parse("cheats", scenario).unwrap(),
         seed: 7,
         subject: Subject::Binary {
             binary: gateway(),
@@ -81,6 +84,7 @@ async fn evidence(between: Option<Between>) -> (Plan, Evidence) {
         },
         between,
     };
+    rehearse(&plan).await.unwrap();
     let folder = Folder::new();
     let (tell, _) = watch::channel(Progress::default());
     let evidence = conduct(&plan, &folder.0, &tell).await.unwrap();
@@ -113,7 +117,7 @@ fn failed(run: &Run) -> BTreeSet<&str> {
 }
 
 async fn cheating(between: Between) -> Run {
-    let (plan, evidence) = evidence(Some(between)).await;
+    let (plan, evidence) = evidence(SCENARIO, Some(between)).await;
     judge(&plan, &evidence)
 }
 
@@ -266,7 +270,9 @@ async fn a_stream_that_just_stops_is_caught() {
     }
     let run = cheating(between).await;
     // Its own control phase breaks as well, and a client error is one.
-    assert_eq!(failed(&run), ["error_count", "honest_break"].into());
+    // For the gateway itself all was well: its journal and metrics tell another end than the client saw.
+    let by = "accounted_once error_count honest_break metrics_agree";
+    assert_eq!(failed(&run), by.split(' ').collect());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -280,121 +286,323 @@ async fn a_leaked_key_is_caught() {
     assert_eq!(failed(&cheating(between).await), ["no_secret"].into());
 }
 
-/// One honest run, and what each lie in the records would look like.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lies_in_the_records_are_caught() {
-    let (plan, mut evidence) = evidence(None).await;
-    assert_eq!(judge(&plan, &evidence).verdict, Verdict::Pass);
-    let journal = evidence.own.as_ref().unwrap().journal.clone();
-    let told = |evidence: &Evidence| {
-        let whole = evidence.history.iter().find(|told| told.text.is_some());
-        whole.and_then(|told| told.id.clone()).unwrap()
-    };
-    let id = told(&evidence);
-    let restored = |evidence: &mut Evidence| {
-        evidence.own.as_mut().unwrap().journal = journal.clone();
-    };
+// --- lies in the records ---
 
-    let own = evidence.own.as_mut().unwrap();
-    own.journal.outcomes.remove(&id);
-    assert_eq!(
-        failed(&judge(&plan, &evidence)),
-        ["accounted_once"].into(),
-        "a lost outcome"
-    );
-    restored(&mut evidence);
+/// One honest run, to be told with one lie after the other.
+struct Honest {
+    plan: Plan,
+    evidence: Evidence,
+    history: Vec<Told>,
+    wire: Vec<(String, Exchange)>,
+    scrapes: Vec<Scrape>,
+    journal: Journal,
+}
 
-    let own = evidence.own.as_mut().unwrap();
-    own.journal.intents.insert(id.clone(), 2);
-    assert_eq!(
-        failed(&judge(&plan, &evidence)),
-        ["accounted_once"].into(),
-        "two intents"
-    );
-    restored(&mut evidence);
+impl Honest {
+    async fn of(scenario: &str) -> Self {
+        let (plan, evidence) = evidence(scenario, None).await;
+        let run = judge(&plan, &evidence);
+        assert_eq!(run.verdict, Verdict::Pass, "{run:#?}");
+        Self {
+            history: evidence.history.clone(),
+            wire: evidence.wire.clone(),
+            scrapes: evidence.scrapes.clone(),
+            journal: evidence.own.as_ref().unwrap().journal.clone(),
+            plan,
+            evidence,
+        }
+    }
 
-    let own = evidence.own.as_mut().unwrap();
-    own.journal.attempts.retain(|attempt| attempt.request != id);
-    assert_eq!(
-        failed(&judge(&plan, &evidence)),
-        ["journal_complete"].into(),
-        "a hidden attempt"
-    );
-    restored(&mut evidence);
+    /// What is found when exactly this is changed.
+    fn with(&mut self, lie: impl FnOnce(&mut Evidence)) -> Run {
+        lie(&mut self.evidence);
+        let run = judge(&self.plan, &self.evidence);
+        self.evidence.history.clone_from(&self.history);
+        self.evidence.wire.clone_from(&self.wire);
+        self.evidence.scrapes.clone_from(&self.scrapes);
+        self.evidence.still_under_way = 0;
+        let own = self.evidence.own.as_mut().unwrap();
+        own.journal.clone_from(&self.journal);
+        own.audit = Ok(());
+        own.leaks.clear();
+        own.unreadable.clear();
+        run
+    }
 
-    let own = evidence.own.as_mut().unwrap();
-    let outcome = own
-        .journal
+    /// By exactly these checkers, named with spaces in between.
+    #[track_caller]
+    fn caught(&mut self, by: &str, lie: impl FnOnce(&mut Evidence)) {
+        let run = self.with(lie);
+        assert_eq!(failed(&run), by.split(' ').collect(), "{run:#?}");
+    }
+
+    /// The first whole answer of the control phase, a stream or not.
+    fn whole(&self, stream: bool) -> usize {
+        let fits = |told: &Told| told.stream == stream && told.ended == Ended::Whole;
+        self.history.iter().position(fits).unwrap()
+    }
+
+    fn id(&self, place: usize) -> String {
+        self.history[place].id.clone().unwrap()
+    }
+}
+
+fn journal(evidence: &mut Evidence) -> &mut Journal {
+    &mut evidence.own.as_mut().unwrap().journal
+}
+
+fn outcome<'a>(evidence: &'a mut Evidence, id: &str) -> &'a mut Outcome {
+    journal(evidence)
         .outcomes
-        .get_mut(&id)
+        .get_mut(id)
         .unwrap()
         .first_mut()
-        .unwrap();
-    outcome.usage.as_mut().unwrap().output *= 2;
-    assert_eq!(
-        failed(&judge(&plan, &evidence)),
-        ["bill"].into(),
-        "billed twice"
-    );
-    restored(&mut evidence);
+        .unwrap()
+}
 
-    evidence.own.as_mut().unwrap().audit = Err("a record was changed".to_owned());
-    assert_eq!(
-        failed(&judge(&plan, &evidence)),
-        ["journal_complete"].into(),
-        "an edit"
-    );
-    evidence.own.as_mut().unwrap().audit = Ok(());
+/// What went well, attempts at beta and requests, as it was counted last.
+const COUNTERS: [(&str, &str, &str, &str); 2] = [
+    ("switchyard_attempts_total", "outcome", "provider", "beta"),
+    ("switchyard_requests_total", "kind", "pool", "chat"),
+];
 
-    let leak = ("gateway.log".to_owned(), "prompt text".to_owned());
-    evidence.own.as_mut().unwrap().leaks.push(leak);
-    assert_eq!(
-        failed(&judge(&plan, &evidence)),
-        ["no_secret"].into(),
-        "a prompt in the log"
-    );
-    evidence.own.as_mut().unwrap().leaks.clear();
+fn counted<'a>(
+    evidence: &'a mut Evidence,
+    (name, how, label, value): (&str, &str, &str, &str),
+) -> &'a mut f64 {
+    let last = evidence.scrapes.last_mut().unwrap();
+    let is_it = |sample: &&mut Sample| {
+        let of = |name: &str| sample.labels.get(name).map(String::as_str);
+        sample.name == name && (of(how), of(label)) == (Some("ok"), Some(value))
+    };
+    &mut last.samples.iter_mut().find(is_it).unwrap().value
+}
 
-    for sample in &mut evidence.scrapes.last_mut().unwrap().samples {
-        if sample.name == "switchyard_attempts_total" {
-            sample.value = (sample.value - 1.0).max(0.0);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lies_in_the_journal_are_caught() {
+    let mut honest = Honest::of(SCENARIO).await;
+    let place = honest.whole(false);
+    let id = honest.id(place);
+    honest.caught("accounted_once", |lost_outcome| {
+        journal(lost_outcome).outcomes.remove(&id);
+    });
+    honest.caught("accounted_once", |two_intents| {
+        let intents = journal(two_intents).intents.get_mut(&id).unwrap();
+        intents.push(intents[0]);
+    });
+    honest.caught("accounted_once", |failed_though_whole| {
+        outcome(failed_though_whole, &id).how = "failed".to_owned();
+    });
+    honest.caught(
+        "accounted_once metrics_agree",
+        |ok_though_the_client_read_an_error| {
+            let told = &mut ok_though_the_client_read_an_error.history[place];
+            told.ended = Ended::Refused("upstream_failed".to_owned());
+            told.status = Some(502);
+        },
+    );
+    honest.caught("journal_complete", |hidden_attempt| {
+        let attempts = &mut journal(hidden_attempt).attempts;
+        attempts.retain(|attempt| attempt.request != id);
+    });
+    honest.caught("journal_complete", |invented_attempt| {
+        let attempts = &mut journal(invented_attempt).attempts;
+        let again = attempts.iter().find(|attempt| attempt.request == id);
+        let again = again.unwrap().clone();
+        attempts.push(again);
+    });
+    honest.caught("journal_complete", |edited| {
+        edited.own.as_mut().unwrap().audit = Err("a record was changed".to_owned());
+    });
+    honest.caught("bill", |billed_twice| {
+        let usage = &mut outcome(billed_twice, &id).usage;
+        usage.as_mut().unwrap().output *= 2;
+    });
+    honest.caught("bill", |estimated_though_told| {
+        outcome(estimated_though_told, &id).estimated = true;
+    });
+    let run = honest.with(|unread| {
+        *journal(unread) = Journal::default();
+        let unreadable = &mut unread.own.as_mut().unwrap().unreadable;
+        unreadable.push("the journal cannot be read: no such file".to_owned());
+    });
+    assert_eq!((run.verdict, failed(&run)), (Verdict::Unknown, [].into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lies_beside_the_journal_are_caught() {
+    let mut honest = Honest::of(SCENARIO).await;
+    let (whole, stream) = (honest.whole(false), honest.whole(true));
+    let (whole_id, stream_id) = (honest.id(whole), honest.id(stream));
+    for said in [None, Some(0), Some(7)] {
+        honest.caught("told_right", |miscounted| {
+            miscounted.history[whole].attempts = said;
+        });
+    }
+    honest.caught("metrics_agree told_right", |sent_away_for_how_long| {
+        let told = &mut sent_away_for_how_long.history[whole];
+        told.ended = Ended::Refused("rate_limit_exceeded".to_owned());
+        told.status = Some(429);
+        outcome(sent_away_for_how_long, &whole_id).how = "failed".to_owned();
+    });
+    honest.caught("honest_break metrics_agree", |done_after_an_error| {
+        let told = &mut done_after_an_error.history[stream];
+        told.ended = Ended::ErrorEvent("upstream_reset".to_owned());
+        told.done_after_error = true;
+        outcome(done_after_an_error, &stream_id).how = "failed".to_owned();
+    });
+    honest.caught("no_secret", |prompt_in_the_log| {
+        let leak = ("gateway.log".to_owned(), "prompt text".to_owned());
+        prompt_in_the_log.own.as_mut().unwrap().leaks.push(leak);
+    });
+    honest.caught("no_secret", |key_in_the_metrics| {
+        key_in_the_metrics.scrapes[1].leaks.push("a client key");
+    });
+    for counter in COUNTERS {
+        for lie in [-1.0, 1.0] {
+            honest.caught("metrics_agree", |miscounted| {
+                *counted(miscounted, counter) += lie;
+            });
         }
     }
-    assert_eq!(
-        failed(&judge(&plan, &evidence)),
-        ["metrics_agree"].into(),
-        "attempts uncounted"
-    );
-    for sample in &mut evidence.scrapes.last_mut().unwrap().samples {
-        if sample.name == "switchyard_attempts_total" {
-            sample.value += 1.0;
-        }
+    for bytes in [4_u64 << 30, 64 << 20] {
+        honest.caught("bounded", |a_leak| {
+            let last = a_leak.scrapes.last_mut().unwrap();
+            last.memory = Some(last.memory.unwrap() + bytes);
+        });
     }
-
-    evidence.scrapes.last_mut().unwrap().memory = Some(4 << 30);
-    assert_eq!(
-        failed(&judge(&plan, &evidence)),
-        ["bounded"].into(),
-        "a leak of memory"
-    );
-    evidence.scrapes.last_mut().unwrap().memory = Some(1 << 20);
-
-    evidence.still_under_way = 3;
-    assert_eq!(
-        failed(&judge(&plan, &evidence)),
-        ["comes_to_rest"].into(),
-        "work for nobody"
-    );
-    evidence.still_under_way = 0;
-
+    honest.caught("bounded", |a_peak| {
+        let at = a_peak.scrapes.len() - 2;
+        a_peak.scrapes[at].memory = Some(1 << 30);
+    });
+    for place in [1, 2] {
+        honest.caught("bounded", |open_for_ever| {
+            let at = open_for_ever.scrapes.len() - place;
+            open_for_ever.scrapes[at].descriptors = Some(600);
+        });
+    }
+    honest.caught("comes_to_rest", |work_for_nobody| {
+        work_for_nobody.still_under_way = 3;
+    });
+    let run = honest.with(|nobodys_request| {
+        let (mock, exchange) = nobodys_request.wire[0].clone();
+        let mut asked = (*exchange.asked).clone();
+        asked.number = 1_000_000;
+        asked.body = "{\"messages\":[]}".into();
+        let asked = asked.into();
+        let invented = Exchange { asked, ..exchange };
+        nobodys_request.wire.push((mock, invented));
+    });
+    assert_eq!(failed(&run), ["metrics_agree", "only_clients"].into());
     // What was never seen is not known.
-    for (_, exchange) in &mut evidence.wire {
-        exchange.fault = None;
+    let run = honest.with(|no_fault| {
+        for (_, exchange) in &mut no_fault.wire {
+            exchange.fault = None;
+        }
+    });
+    assert_eq!((run.verdict, failed(&run)), (Verdict::Unknown, [].into()));
+}
+
+const IMPATIENT: &str = r#"
+version = 1
+name = "impatient"
+about = "clients that leave before they have read an id"
+[phases]
+control = "1s"
+faults = "1s"
+heal = "1s"
+[[workload]]
+name = "steady"
+per_second = 20
+[[workload]]
+name = "impatient"
+per_second = 60
+stream = true
+leave_share = 1.0
+leave_between = ["10ms", "40ms"]
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forgotten_request_whose_client_read_no_id_is_caught() {
+    let mut honest = Honest::of(IMPATIENT).await;
+    let known: BTreeSet<String> = honest
+        .history
+        .iter()
+        .filter_map(|told| told.id.clone())
+        .collect();
+    let on_the_wire = honest
+        .wire
+        .iter()
+        .filter(|(_, exchange)| {
+            memchr::memmem::find(&exchange.asked.body, b"chaos-prompt-canary 1.").is_some()
+        })
+        .count();
+    let strangers: Vec<String> = honest
+        .journal
+        .intents
+        .keys()
+        .filter(|id| !known.contains(*id))
+        .cloned()
+        .collect();
+    assert!(on_the_wire > 50 && strangers.len() >= on_the_wire);
+    let forget = |evidence: &mut Evidence, how_many: usize| {
+        for id in &strangers[..how_many] {
+            journal(evidence).intents.remove(id);
+            journal(evidence).outcomes.remove(id);
+        }
+    };
+    // Who left before the gateway had turned to a provider has an intent and nothing on the wire.
+    let spare = strangers.len() - on_the_wire;
+    let run = honest.with(|evidence| forget(evidence, spare));
+    assert_eq!(failed(&run), BTreeSet::new());
+    honest.caught("accounted_once", |evidence| forget(evidence, spare + 1));
+    honest.caught("journal_complete", |evidence| {
+        let attempts = &mut journal(evidence).attempts;
+        attempts.retain(|attempt| known.contains(&attempt.request));
+    });
+}
+
+const KILLED: &str = r#"
+version = 1
+name = "killed"
+about = "one kill in the middle"
+[phases]
+control = "2s"
+faults = "2s"
+heal = "2s"
+[[workload]]
+name = "streams"
+per_second = 30
+stream = true
+[[fault]]
+fault = "kill"
+at = "500ms"
+for = "1s"
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_excuses_nothing_that_was_over_before_it() {
+    let mut honest = Honest::of(KILLED).await;
+    let place = honest.whole(true);
+    let id = honest.id(place);
+    assert!(honest.history[place].end_ms < 1_000);
+    honest.caught("accounted_once", |failed_though_whole| {
+        outcome(failed_though_whole, &id).how = "interrupted".to_owned();
+    });
+    honest.caught("journal_complete", |hidden_attempt| {
+        let attempts = &mut journal(hidden_attempt).attempts;
+        attempts.retain(|attempt| attempt.request != id);
+    });
+    honest.caught("honest_break", |just_stopped| {
+        just_stopped.history[place].ended = Ended::Cut;
+        outcome(just_stopped, &id).how = "failed".to_owned();
+    });
+    honest.caught("bill", |estimated_though_told| {
+        outcome(estimated_though_told, &id).estimated = true;
+    });
+    for counter in COUNTERS {
+        honest.caught("metrics_agree", |uncounted| {
+            *counted(uncounted, counter) -= 1.0;
+        });
     }
-    let run = judge(&plan, &evidence);
-    assert_eq!(
-        (run.verdict, failed(&run)),
-        (Verdict::Unknown, BTreeSet::new()),
-        "no fault"
-    );
 }

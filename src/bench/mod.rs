@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use switchyard_chaos::load::{Load, Shape};
+use switchyard_chaos::mock::Dialect;
 
 pub(crate) use bare::bare;
 pub(crate) use placement::place;
@@ -25,7 +26,7 @@ use process::{Counted, Measured, Mock, Proxy, Valgrind};
 /// What to measure.
 #[derive(clap::Args, Default)]
 pub(crate) struct BenchOptions {
-    /// Only the parts whose name holds this text: cpu, memory, latency, placement, flat.
+    /// Only the parts whose name holds this text: cpu, dialects, memory, latency, placement, flat.
     #[arg(long)]
     only: Option<String>,
     /// Leave out what takes minutes: instructions and ten thousand streams.
@@ -92,6 +93,9 @@ impl Bench {
         }
         if self.wants("cpu") {
             self.cpu().await?;
+        }
+        if self.wants("dialects") {
+            self.dialects().await?;
         }
         if self.wants("memory") {
             self.memory().await?;
@@ -203,6 +207,68 @@ impl Bench {
             all: each(long.all, short.all),
             digest: each(long.digest, short.digest),
         })
+    }
+
+    // --- another dialect behind than in front ---
+
+    async fn dialects(&self) -> Part {
+        say(
+            "\nCPU time of the gateway, an OpenAI client; behind it its own dialect, or Anthropic's",
+        );
+        say(&format!(
+            "{:<36} {:>9} {:>9} {:>6}   {:>7}",
+            "", "same µs", "other µs", "ratio", "errors"
+        ));
+        for case in &cases::UNARY {
+            let (same, other) = self.across(case).await?;
+            row_across(case.name, same, other);
+        }
+        for (name, short, long) in &cases::STREAMS {
+            let (few_same, few_other) = self.across(short).await?;
+            let (many_same, many_other) = self.across(long).await?;
+            row_across(long.name, many_same, many_other);
+            let chunks = long.chunks - short.chunks;
+            let per_chunk = |many: Measured, few: Measured| many.minus(few).divided_by(chunks);
+            row_across(
+                name,
+                per_chunk(many_same, few_same),
+                per_chunk(many_other, few_other),
+            );
+        }
+        Ok(())
+    }
+
+    /// What one case costs the gateway with each of the two providers.
+    async fn across(&self, case: &cases::Case) -> Result<(Measured, Measured), Fault> {
+        progress(&format!("  {}, two dialects …", case.name));
+        let mocks = [
+            Mock::start(case).await?,
+            Mock::speaking(case, Dialect::Anthropic).await?,
+        ];
+        let mut measured = Vec::new();
+        let proxies = [
+            Proxy::gateway(&mocks[0], &self.folder, None).await?,
+            Proxy::gateway(&mocks[1], &self.folder, None).await?,
+        ];
+        let mut costs = [Vec::new(), Vec::new()];
+        let mut errors = [0, 0];
+        for round in 0..=cases::ROUNDS {
+            for ((proxy, costs), errors) in proxies.iter().zip(&mut costs).zip(&mut errors) {
+                let (cost, wrong) = proxy.cost(case).await?;
+                *errors += wrong;
+                // The first round warms both up.
+                if round > 0 {
+                    costs.push(cost);
+                }
+            }
+        }
+        for (costs, errors) in costs.into_iter().zip(errors) {
+            measured.push(Measured::cpu(median(costs), errors));
+        }
+        match measured.as_slice() {
+            [same, other] => Ok((*same, *other)),
+            _ => Err("two were measured".into()),
+        }
     }
 
     // --- memory ---
@@ -340,6 +406,16 @@ impl Bench {
         }
         Ok(())
     }
+}
+
+fn row_across(name: &str, same: Measured, other: Measured) {
+    say(&format!(
+        "{name:<36} {:>9.2} {:>9.2} {:>6.2}   {:>7}",
+        same.micros,
+        other.micros,
+        other.micros / same.micros,
+        same.errors + other.errors
+    ));
 }
 
 /// One row. A part that was not counted is a dash.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use switchyard_chaos::client::{Client, request_bytes};
 use switchyard_chaos::load::{Load, Shape};
-use switchyard_chaos::mock::{Fast, MockOptions, MockProvider};
+use switchyard_chaos::mock::{Dialect, Fast, MockOptions, MockProvider};
 
 use super::cases::Case;
 use super::{Fault, inside, own_binary};
@@ -63,6 +63,10 @@ pub(super) struct Mock(MockProvider);
 
 impl Mock {
     pub(super) async fn start(case: &Case) -> Result<Self, Fault> {
+        Self::speaking(case, Dialect::OpenAi).await
+    }
+
+    pub(super) async fn speaking(case: &Case, dialect: Dialect) -> Result<Self, Fault> {
         let fast = Fast {
             text_bytes: 400,
             chunks: usize::try_from(case.chunks)?,
@@ -73,7 +77,7 @@ impl Mock {
         };
         let options = MockOptions {
             fast: Some(fast),
-            ..MockOptions::default()
+            ..MockOptions::for_dialect(dialect)
         };
         Ok(Self(MockProvider::start(options).await?))
     }
@@ -125,11 +129,12 @@ impl Proxy {
              [logs]\nlevel = \"error\"\n\
              [timeouts]\ngap_ms = 600000\ngap_floor_ms = 600000\n\
              [[clients]]\nname = \"bench\"\nkey = \"env:SWITCHYARD_BENCH_KEY\"\n\
-             [providers.mock]\nbase_url = \"{base_url}\"\nmax_in_flight = 20000\nallow_private_address = true\n\
+             [providers.mock]\ndialect = \"{dialect}\"\nbase_url = \"{base_url}\"\nmax_in_flight = 20000\nallow_private_address = true\n\
              keys = [{{ name = \"main\", secret = \"env:SWITCHYARD_BENCH_KEY\", requests_per_minute = 100000000, tokens_per_minute = 4000000000 }}]\n\
              [pools.fast]\ntargets = [\"mock/mock-model\"]\nqueue_length = 20000\nmax_wait_ms = 60000\n",
             place = journal.display(),
             base_url = mock.0.base_url(),
+            dialect = mock.0.dialect().name(),
         );
         std::fs::write(&config, text)?;
         let announce = inside(folder, "gateway");

@@ -94,30 +94,45 @@ impl<'a> SseReader<'a> {
     /// When the body's framing is malformed.
     pub async fn next(&mut self) -> Result<Option<SseEvent>, ClientError> {
         loop {
-            if let Some((event, data)) = self.lines.next_event(&mut self.comments) {
-                return Ok(Some(SseEvent {
-                    at: self.client.since_sent(),
-                    event,
-                    data,
-                }));
+            if let Some(event) = self.ready() {
+                return Ok(Some(event));
             }
             if self.end.is_some() {
                 return Ok(None);
             }
-            match self.client.read_piece(&mut self.decoder).await? {
-                Ok(piece) => {
-                    self.raw.extend_from_slice(&piece);
-                    self.lines.push(&piece);
-                }
-                Err(end) => self.end = Some(end),
-            }
+            self.read_more().await?;
         }
+    }
+
+    /// The next event of those that have come already.
+    pub fn ready(&mut self) -> Option<SseEvent> {
+        let (event, data) = self.lines.next_event(&mut self.comments)?;
+        Some(SseEvent {
+            at: self.client.since_sent(),
+            event,
+            data,
+        })
     }
 
     /// The body so far, byte for byte.
     #[must_use]
     pub fn raw(&self) -> &[u8] {
         &self.raw
+    }
+
+    /// Reads what comes next, be it an event or less; the end, once it has come. See [`SseReader::ready`].
+    ///
+    /// # Errors
+    /// As [`SseReader::next`].
+    pub async fn read_more(&mut self) -> Result<Option<BodyEnd>, ClientError> {
+        match self.client.read_piece(&mut self.decoder).await? {
+            Ok(piece) => {
+                self.raw.extend_from_slice(&piece);
+                self.lines.push(&piece);
+                Ok(None)
+            }
+            Err(end) => Ok(Some(*self.end.insert(end))),
+        }
     }
 
     /// Reads to the end without looking for events.

@@ -1,7 +1,8 @@
 //! `switchyard demo`: the gateway and three mock providers, traffic going through, and a key to break things.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::{complain, say};
 use crate::history::Told;
 use crate::lab::config;
-use crate::lab::{Door, Doorway, Epoch, Fleet, GatewayProcess};
+use crate::lab::{Door, Doorway, Epoch, Fleet, GatewayProcess, interrupted};
 use crate::mock::{Behaviour, Dialect};
 use crate::scenario::{Mock, Phases, Span, Workload};
 use crate::workload::{self, Traffic};
@@ -50,7 +51,14 @@ pub async fn demo(options: DemoOptions, binary: &Path) -> u8 {
         }
     };
     let folder = std::env::temp_dir().join(format!("switchyard-demo-{}", std::process::id()));
-    let code = match shown(&options, lasts, binary, &folder).await {
+    let shown = async {
+        tokio::select! {
+            shown = shown(&options, lasts, binary, &folder) => shown,
+            // Leaving is how a demo ends; what it started ends with it.
+            _ = interrupted() => Ok(()),
+        }
+    };
+    let code = match shown.await {
         Ok(()) => 0,
         Err(why) => {
             complain(&why);
@@ -129,8 +137,20 @@ fn write_config(options: &DemoOptions, fleet: &Fleet, folder: &Path) -> Result<(
     config::enclose(&mut own, folder).map_err(told)?;
     // Anybody on this machine may try it, without a key.
     own.remove("clients");
-    let free = std::net::TcpListener::bind(&options.listen).is_ok();
-    let listen = if free { &options.listen } else { "127.0.0.1:0" };
+    let wanted: SocketAddr = options.listen.parse().map_err(|_| {
+        format!(
+            "--listen {}: an address and a port are wanted, as in 127.0.0.1:8080",
+            options.listen
+        )
+    })?;
+    let listen = match std::net::TcpListener::bind(wanted) {
+        Ok(_) => wanted,
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            complain(&format!("{wanted} is in use, another free port is taken"));
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        }
+        Err(error) => return Err(format!("--listen {wanted}: {error}")),
+    };
     let text = format!("[listen]\naddress = \"{listen}\"\n[admin]\naddress = \"127.0.0.1:0\"\n");
     let over: toml::Table = text.parse().map_err(|error| format!("{error}"))?;
     config::lay(&mut own, &over);
@@ -193,7 +213,6 @@ async fn watch(fleet: &Fleet, mut told: mpsc::UnboundedReceiver<Told>, lasts: Du
                 second.print(fleet, &down, &mut requests);
                 second = Second::default();
             }
-            _ = tokio::signal::ctrl_c() => return,
         }
     }
 }
@@ -333,6 +352,19 @@ mod tests {
         assert!(read["pools"].as_table().unwrap().contains_key("demo"));
         assert_eq!(read["providers"].as_table().unwrap().len(), 3);
         assert!(!text.contains(&key_of("swift")), "secrets are references");
+        for garbage in [
+            "garbage",
+            "localhost",
+            "127.0.0.1:99999",
+            "203.0.113.1:8080",
+        ] {
+            let options = DemoOptions {
+                listen: garbage.to_owned(),
+                ..options.clone()
+            };
+            let told = write_config(&options, &fleet, &folder).unwrap_err();
+            assert!(told.starts_with(&format!("--listen {garbage}")), "{told}");
+        }
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::fault::{self, PRIMITIVES, Reach, Row};
+use crate::fault::{self, Key, PRIMITIVES, Primitive, Reach, Row};
 use crate::mock::Dialect;
 use crate::scenario::{Scenario, packs, parse};
 
@@ -42,10 +42,7 @@ pub(super) fn explain(what: &str) -> Option<String> {
         return Some(explain_row(row));
     }
     if let Some(primitive) = PRIMITIVES.iter().find(|known| known.name == what) {
-        return Some(format!(
-            "{}: {}\n\nin a scenario:\n\n[[fault]]\nfault = \"{}\"\non = [\"alpha\"]\n",
-            primitive.name, primitive.what, primitive.name
-        ));
+        return Some(explain_primitive(primitive));
     }
     if let Some(pack) = packs().iter().find(|pack| pack.name == what) {
         let names: Vec<&str> = pack.scenarios.iter().map(|(name, _)| *name).collect();
@@ -62,6 +59,26 @@ pub(super) fn explain(what: &str) -> Option<String> {
         .flat_map(|pack| pack.scenarios)
         .find(|(name, _)| *name == what)
         .map(|(name, source)| format!("{source}\n# switchyard chaos run {name}\n"))
+}
+
+/// With every key it takes, and none that would be refused.
+fn explain_primitive(primitive: &Primitive) -> String {
+    let mut text = format!(
+        "{}: {}\n\nin a scenario:\n\n[[fault]]\nfault = \"{}\"\n",
+        primitive.name, primitive.what, primitive.name
+    );
+    for key in primitive.keys {
+        text.push_str(match key {
+            Key::On => "on = [\"alpha\"]\n",
+            Key::Share => "share = 1.0           # of the requests\n",
+            Key::Number => "number = 10\n",
+            Key::Time => "time = \"1s\"\n",
+            Key::Again => "time = \"5s\"           # again after each; once without it\n",
+            Key::Actor => "actor = \"root/router\" # as /admin/tree shows it\n",
+        });
+    }
+    text.push_str("at = \"0s\"             # of the faults phase\nfor = \"5s\"            # to its end without it\n");
+    text
 }
 
 fn explain_row(row: &Row) -> String {
@@ -98,4 +115,23 @@ fn explain_row(row: &Row) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_explain_shows_of_a_primitive_is_a_fault_of_a_scenario() {
+        for primitive in PRIMITIVES {
+            let told = explain(primitive.name).unwrap();
+            let (_, example) = told.split_once("\n\n[[fault]]").unwrap();
+            // A status is a number, too.
+            let example = example.replace("number = 10", "number = 500");
+            let text = format!(
+                "version = 1\nname = \"x\"\nabout = \"y\"\n[[workload]]\nname = \"w\"\nper_second = 1\n[[fault]]{example}"
+            );
+            assert!(parse("x", &text).is_ok(), "{:?}\n{text}", parse("x", &text));
+        }
+    }
 }

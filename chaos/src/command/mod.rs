@@ -1,7 +1,10 @@
 //! The harness as a command: `switchyard chaos run|list|explain|compare|replay`.
 
+mod carry;
 mod demo;
 mod list;
+mod live;
+mod replay;
 mod run;
 
 use std::io::Write as _;
@@ -81,7 +84,8 @@ pub struct ReplayOptions {
     /// Passed runs, too.
     #[arg(long)]
     pub all: bool,
-    #[arg(long, default_value = "chaos-report")]
+    /// Not where the report is that is replayed: it would be overwritten.
+    #[arg(long, default_value = "chaos-replay")]
     pub report: PathBuf,
     #[arg(long, short)]
     pub quiet: bool,
@@ -108,7 +112,7 @@ pub async fn execute(command: ChaosCommand, binary: &Path) -> u8 {
             }
         },
         ChaosCommand::Compare(options) => run::compare(&options, binary).await,
-        ChaosCommand::Replay(options) => run::replay(&options, binary).await,
+        ChaosCommand::Replay(options) => replay::replay(&options, binary).await,
     }
 }
 

@@ -1,117 +1,168 @@
-//! `run`, `compare` and `replay`: scenarios carried out one after the other, and their report.
+//! `run` and `compare`: what was asked for becomes plans.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::watch;
-
-use super::{CompareOptions, ReplayOptions, RunOptions, complain, say};
-use crate::conduct::{self, Plan, Progress, Subject};
+use super::carry::{Planned, carry_out};
+use super::{CompareOptions, RunOptions, complain, say};
+use crate::conduct::{self, Plan, Subject};
 use crate::lab::Door;
-use crate::report::{
-    ProgressState, Report, Run, SCHEMA, Verdict, of_run, progress_line, total, write,
-};
+use crate::report::{Origin, OtherGateway};
 use crate::scenario::{self, Scenario, Span};
-use crate::verdict::judge;
 
 /// What cannot be run at all ends with this.
-const CANNOT: u8 = 2;
+pub(super) const CANNOT: u8 = 2;
 
 pub(super) async fn run(options: &RunOptions, binary: &Path) -> u8 {
-    let mut scenarios = match chosen(&options.what, options.config.as_deref(), binary) {
-        Ok(scenarios) => scenarios,
+    match planned(options, binary) {
+        Ok(plans) => carry_out(plans, &options.report, options.quiet).await,
         Err(why) => {
             complain(&why);
-            return CANNOT;
-        }
-    };
-    if let Some(faults) = &options.faults {
-        let Some(span) = Span::parse(faults) else {
-            complain(&format!("--faults {faults}: a length is \"60s\" or \"5m\""));
-            return CANNOT;
-        };
-        for (scenario, _) in &mut scenarios {
-            scenario.phases.faults = span;
+            CANNOT
         }
     }
-    let subject = Subject::Binary {
-        binary: binary.to_owned(),
-        config: options.config.clone(),
-    };
-    let mut more = String::new();
-    if let Some(config) = &options.config {
-        more.push_str(&format!(" --config {}", config.display()));
-    }
-    if let Some(faults) = &options.faults {
-        more.push_str(&format!(" --faults {faults}"));
-    }
-    let mut plans = Vec::new();
-    for (scenario, asked) in scenarios {
-        for turn in 0..options.seeds.max(1) {
-            let seed = options.seed.wrapping_add(u64::from(turn));
-            plans.push((
-                Plan {
-                    scenario: scenario.clone(),
-                    seed,
-                    subject: subject.clone(),
-                    between: None,
-                },
-                format!("switchyard chaos run {asked} --seed {seed}{more}"),
-            ));
-        }
-    }
-    carry_out(plans, &options.report, options.quiet).await
 }
 
-pub(super) async fn compare(options: &CompareOptions, binary: &Path) -> u8 {
-    let scenarios = match chosen(&options.what, None, binary) {
-        Ok(scenarios) => scenarios,
-        Err(why) => {
-            complain(&why);
-            return CANNOT;
-        }
-    };
-    let mut others = Vec::new();
-    for with in &options.with {
-        match other(with) {
-            Ok(other) => others.push(other),
-            Err(why) => {
-                complain(&why);
-                return CANNOT;
-            }
-        }
+fn planned(options: &RunOptions, binary: &Path) -> Result<Vec<Planned>, String> {
+    if options.seeds == 0 {
+        return Err("--seeds 0 runs nothing; say 1 or more".to_owned());
     }
+    let asked = Asked {
+        config: options.config.clone(),
+        faults: options.faults.clone(),
+        binary,
+    };
     let mut plans = Vec::new();
-    for (scenario, asked) in scenarios {
-        let mut plan = |subject: Subject| {
-            plans.push((
-                Plan {
+    for (scenario, word) in asked.scenarios(&options.what)? {
+        for turn in 0..options.seeds {
+            plans.push(Planned {
+                plan: Plan {
                     scenario: scenario.clone(),
-                    seed: options.seed,
-                    subject,
+                    seed: options.seed.wrapping_add(u64::from(turn)),
+                    subject: asked.subject(),
                     between: None,
                 },
-                format!(
-                    "switchyard chaos compare {asked} --seed {} --with {}",
-                    options.seed,
-                    options.with.join(" --with ")
-                ),
-            ));
-        };
-        plan(Subject::Binary {
-            binary: binary.to_owned(),
-            config: None,
-        });
-        for (name, door) in &others {
-            plan(Subject::Url {
-                name: name.clone(),
-                door: door.clone(),
-                ports: options.ports.clone(),
+                origin: asked.origin(&word),
             });
         }
     }
+    Ok(plans)
+}
+
+/// What scenarios are made from, besides their names.
+pub(super) struct Asked<'a> {
+    pub(super) config: Option<PathBuf>,
+    /// As it was written.
+    pub(super) faults: Option<String>,
+    pub(super) binary: &'a Path,
+}
+
+impl Asked<'_> {
+    pub(super) fn subject(&self) -> Subject {
+        Subject::Binary {
+            binary: self.binary.to_owned(),
+            config: self.config.clone(),
+        }
+    }
+
+    pub(super) fn origin(&self, word: &str) -> Origin {
+        let asked = if word.ends_with(".toml") {
+            from_anywhere(Path::new(word))
+        } else {
+            word.to_owned()
+        };
+        Origin {
+            asked,
+            config: self.config.as_deref().map(from_anywhere),
+            faults: self.faults.clone(),
+            other: None,
+        }
+    }
+
+    /// The scenarios of packs, names and files, each with the word it was asked for by.
+    pub(super) fn scenarios(&self, what: &[String]) -> Result<Vec<(Scenario, String)>, String> {
+        let providers = match &self.config {
+            Some(config) => {
+                Some(conduct::providers(self.binary, config).map_err(|error| error.to_string())?)
+            }
+            None => None,
+        };
+        let providers = providers.as_deref();
+        let faults = match self.faults.as_deref() {
+            Some(text) => Some(
+                Span::parse(text)
+                    .ok_or_else(|| format!("--faults {text}: a length is \"60s\" or \"5m\""))?,
+            ),
+            None => None,
+        };
+        let mut all = Vec::new();
+        for word in what {
+            all.extend(self.of_word(word, providers)?);
+        }
+        for (scenario, word) in &mut all {
+            if let Some(faults) = faults {
+                scenario.phases.faults = faults;
+            }
+            // Shortened, or on other providers, it may say what can no longer be.
+            scenario::check(word, scenario, providers).map_err(|bad| bad.to_string())?;
+        }
+        Ok(all)
+    }
+
+    fn of_word(
+        &self,
+        word: &str,
+        providers: Option<&[String]>,
+    ) -> Result<Vec<(Scenario, String)>, String> {
+        let by_word = |all: Vec<Scenario>| all.into_iter().map(|one| (one, word.to_owned()));
+        if word == "your-chain" {
+            let config = self
+                .config
+                .as_deref()
+                .ok_or("your-chain needs --config: it is made from your chains")?;
+            let made = conduct::chains(self.binary, config).map_err(|error| error.to_string())?;
+            if made.is_empty() {
+                return Err(format!(
+                    "{}: none of its pools has a provider behind it, so there is no chain",
+                    config.display()
+                ));
+            }
+            return Ok(by_word(made).collect());
+        }
+        if word.ends_with(".toml") {
+            let text = std::fs::read_to_string(word).map_err(|why| format!("{word}: {why}"))?;
+            let scenario =
+                scenario::parse_for(word, &text, providers).map_err(|bad| bad.to_string())?;
+            return Ok(by_word(vec![scenario]).collect());
+        }
+        match scenario::find(word) {
+            Some(Ok(found)) => Ok(found
+                .into_iter()
+                .map(|scenario| (scenario.name.clone(), scenario))
+                .map(|(name, scenario)| (scenario, name))
+                .collect()),
+            Some(Err(bad)) => Err(bad.to_string()),
+            None => Err(format!(
+                "there is no pack or scenario {word:?}; `switchyard chaos list` shows them, a file's name ends in .toml"
+            )),
+        }
+    }
+}
+
+/// A path that is right in whatever folder it is read.
+fn from_anywhere(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.display().to_string()
+}
+
+pub(super) async fn compare(options: &CompareOptions, binary: &Path) -> u8 {
+    let plans = match compared(options, binary) {
+        Ok(plans) => plans,
+        Err(why) => {
+            complain(&why);
+            return CANNOT;
+        }
+    };
     let ports: Vec<String> = options
         .ports
         .iter()
@@ -124,297 +175,183 @@ pub(super) async fn compare(options: &CompareOptions, binary: &Path) -> u8 {
     carry_out(plans, &options.report, options.quiet).await
 }
 
-/// `name=url` or `name=url=key`.
-fn other(with: &str) -> Result<(String, Door), String> {
-    let form = || format!("--with {with}: say name=http://host:port/v1 or name=url=key");
-    let (name, rest) = with.split_once('=').ok_or_else(form)?;
-    let (url, key) = rest.split_once('=').unwrap_or((rest, "none"));
-    let rest = url.strip_prefix("http://").ok_or_else(form)?;
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let named = if host.contains(':') {
-        host.to_owned()
-    } else {
-        format!("{host}:80")
+fn compared(options: &CompareOptions, binary: &Path) -> Result<Vec<Planned>, String> {
+    let asked = Asked {
+        config: None,
+        faults: None,
+        binary,
     };
-    let address = named
-        .to_socket_addrs()
-        .ok()
-        .and_then(|mut all| all.next())
-        .ok_or_else(|| format!("--with {with}: {host} has no address"))?;
-    Ok((
-        name.to_owned(),
-        Door {
-            address,
-            path: path.trim_end_matches('/').to_owned(),
-            key: key.to_owned(),
-        },
-    ))
-}
-
-pub(super) async fn replay(options: &ReplayOptions, binary: &Path) -> u8 {
-    let report: Report = match std::fs::read(&options.from)
-        .map_err(|error| error.to_string())
-        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
-    {
-        Ok(report) => report,
-        Err(why) => {
-            complain(&format!("{}: {why}", options.from.display()));
-            return CANNOT;
-        }
-    };
-    if report.schema != SCHEMA {
-        complain(&format!(
-            "{}: its form is {:?}, this harness reads {SCHEMA:?}",
-            options.from.display(),
-            report.schema
-        ));
-        return CANNOT;
-    }
+    let others: Vec<Other> = options
+        .with
+        .iter()
+        .map(|with| Other::parse(with))
+        .collect::<Result<_, _>>()?;
     let mut plans = Vec::new();
-    let wanted = |run: &&Run| options.all || run.verdict != Verdict::Pass;
-    for run in report.runs.iter().filter(wanted) {
-        match again(run, binary) {
-            Ok(more) => plans.extend(more),
-            Err(why) => {
-                complain(&why);
-                return CANNOT;
-            }
-        }
-    }
-    if plans.is_empty() {
-        say("nothing to run again: every run of this report passed (--all runs them, too)");
-        return 0;
-    }
-    carry_out(plans, &options.report, options.quiet).await
-}
-
-/// The plan of a run that was made before. The command that made it says what it was made from.
-fn again(run: &Run, binary: &Path) -> Result<Vec<(Plan, String)>, String> {
-    let words: Vec<&str> = run.replay.split_whitespace().collect();
-    let after = |flag: &str| {
-        let place = words.iter().position(|word| *word == flag)?;
-        words.get(place.checked_add(1)?).copied()
-    };
-    let config = after("--config").map(PathBuf::from);
-    let asked = words.get(3).copied().unwrap_or(&run.scenario).to_owned();
-    let mut found = chosen(&[asked], config.as_deref(), binary)?;
-    found.retain(|(scenario, _)| scenario.name == run.scenario);
-    let faults = after("--faults").and_then(Span::parse);
-    let plans = found.into_iter().map(|(mut scenario, _)| {
-        scenario.phases.faults = faults.unwrap_or(scenario.phases.faults);
-        let plan = Plan {
-            scenario,
-            seed: run.seed,
-            subject: Subject::Binary {
-                binary: binary.to_owned(),
-                config: config.clone(),
-            },
+    for (scenario, word) in asked.scenarios(&options.what)? {
+        let plan = |subject: Subject| Plan {
+            scenario: scenario.clone(),
+            seed: options.seed,
+            subject,
             between: None,
         };
-        (plan, run.replay.clone())
-    });
-    Ok(plans.collect())
-}
-
-/// The scenarios of packs, names and files, each with the word it was asked for by.
-fn chosen(
-    what: &[String],
-    config: Option<&Path>,
-    binary: &Path,
-) -> Result<Vec<(Scenario, String)>, String> {
-    let mut all = Vec::new();
-    for word in what {
-        if word == "your-chain" {
-            let config = config.ok_or("your-chain needs --config: it is made from your chains")?;
-            let made = conduct::chains(binary, config).map_err(|error| error.to_string())?;
-            all.extend(made.into_iter().map(|scenario| (scenario, word.clone())));
-            continue;
-        }
-        let path = Path::new(word);
-        if word.ends_with(".toml") {
-            let text = std::fs::read_to_string(path).map_err(|why| format!("{word}: {why}"))?;
-            let scenario = scenario::parse(word, &text).map_err(|bad| bad.to_string())?;
-            all.push((scenario, word.clone()));
-            continue;
-        }
-        match scenario::find(word) {
-            Some(Ok(found)) => {
-                all.extend(found.into_iter().map(|scenario| {
-                    let name = scenario.name.clone();
-                    (scenario, name)
-                }));
-            }
-            Some(Err(bad)) => return Err(bad.to_string()),
-            None => {
-                return Err(format!(
-                    "there is no pack or scenario {word:?}; `switchyard chaos list` shows them, a file's name ends in .toml"
-                ));
-            }
+        plans.push(Planned {
+            plan: plan(asked.subject()),
+            origin: asked.origin(&word),
+        });
+        for other in &others {
+            plans.push(Planned {
+                plan: plan(other.subject(&options.ports)),
+                origin: Origin {
+                    other: Some(other.said(&options.ports)),
+                    ..asked.origin(&word)
+                },
+            });
         }
     }
-    Ok(all)
+    Ok(plans)
 }
 
-async fn carry_out(plans: Vec<(Plan, String)>, folder: &Path, quiet: bool) -> u8 {
-    let begun_at = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let mut report = Report {
-        schema: SCHEMA.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        begun_at,
-        cores: std::thread::available_parallelism()
-            .map_or(0, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX)),
-        verdict: Verdict::Unknown,
-        runs: Vec::new(),
-    };
-    let all = plans.len();
-    for (place, (plan, replay)) in plans.into_iter().enumerate() {
-        let heading = format!("[{}/{all}] {}", place + 1, plan.scenario.name);
-        let shown = !quiet && std::io::stderr().is_terminal();
-        match one(&plan, &heading, shown).await {
-            Ok(mut run) => {
-                run.replay = replay;
-                say(&of_run(&run, WIDTH, std::io::stdout().is_terminal()));
-                report.runs.push(run);
-            }
-            Err(why) => {
-                complain(&format!("{heading}: {why}"));
-                return CANNOT;
-            }
-        }
-    }
-    report.verdict = Verdict::of(report.runs.iter().map(|run| run.verdict));
-    match write(&report, folder) {
-        Ok(written) => {
-            say(&total(&report, WIDTH, std::io::stdout().is_terminal()));
-            say(&format!("told in full by {}", written.html.display()));
-        }
-        Err(why) => {
-            complain(&format!("{}: {why}", folder.display()));
-            return CANNOT;
-        }
-    }
-    report.verdict.exit_code()
+/// Said where another gateway asks for no key.
+const NO_KEY: &str = "none";
+
+/// A gateway that runs already: `name=url` or `name=url=key`.
+pub(super) struct Other {
+    name: String,
+    url: String,
+    door: Door,
 }
 
-/// As wide as most terminals are, and logs read well.
-const WIDTH: usize = 118;
-
-async fn one(plan: &Plan, heading: &str, shown: bool) -> Result<Run, String> {
-    let folder = folder(plan)?;
-    let (tell, progress) = watch::channel(Progress::default());
-    let drawing = shown.then(|| tokio::spawn(draw(drawn(plan, heading), progress)));
-    let evidence = conduct::conduct(plan, &folder, &tell).await;
-    if let Some(drawing) = drawing {
-        drawing.abort();
-        let _ = write!(std::io::stderr(), "\r\x1b[K");
-    }
-    let evidence = evidence.map_err(|error| error.to_string())?;
-    let run = judge(plan, &evidence);
-    if run.verdict == Verdict::Fail {
-        say(&format!(
-            "the gateway's log, journal and configuration are kept in {}",
-            folder.display()
-        ));
-    } else {
-        // What passed needs no witness.
-        let _ = std::fs::remove_dir_all(&folder);
-    }
-    Ok(run)
-}
-
-/// A fresh folder for one run.
-fn folder(plan: &Plan) -> Result<PathBuf, String> {
-    let name = format!(
-        "switchyard-chaos-{}-{}-{}",
-        std::process::id(),
-        plan.scenario.name,
-        fastrand::u32(..)
-    );
-    let folder = std::env::temp_dir().join(name);
-    std::fs::create_dir_all(&folder).map_err(|why| format!("{}: {why}", folder.display()))?;
-    Ok(folder)
-}
-
-/// What a progress line needs to know of a plan.
-struct Drawn {
-    heading: String,
-    phases: Vec<(&'static str, u64, u64)>,
-    faults: Vec<(String, u64, u64)>,
-}
-
-fn drawn(plan: &Plan, heading: &str) -> Drawn {
-    let phases: Vec<(&'static str, u64, u64)> = conduct::phases(&plan.scenario)
-        .into_iter()
-        .map(|(name, from, to)| (name.label(), from, to))
-        .collect();
-    let window = phases
-        .iter()
-        .find(|(name, ..)| *name == "faults")
-        .map_or((0, 0), |(_, from, to)| (*from, *to));
-    let faults = plan
-        .scenario
-        .faults
-        .iter()
-        .map(|fault| {
-            let from = window.0.saturating_add(fault.at.millis());
-            let to = fault
-                .lasts
-                .map_or(window.1, |lasts| from.saturating_add(lasts.millis()));
-            let name = format!("{} {}", fault.fault, fault.on.join(" "));
-            (name.trim_end().to_owned(), from, to)
+impl Other {
+    pub(super) fn parse(with: &str) -> Result<Self, String> {
+        let (name, rest) = with.split_once('=').unwrap_or((with, ""));
+        let (url, key) = rest.split_once('=').unwrap_or((rest, NO_KEY));
+        // What follows may be a key: it is not told again.
+        let form = || format!("--with {name}=…: say name=http://host:port/v1 or name=url=key");
+        let place = url.strip_prefix("http://").ok_or_else(form)?;
+        let (host, path) = place.split_at(place.find('/').unwrap_or(place.len()));
+        let named = if host.contains(':') {
+            host.to_owned()
+        } else {
+            format!("{host}:80")
+        };
+        let address = named
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut all| all.next())
+            .ok_or_else(|| format!("--with {name}: {host} has no address"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            url: url.to_owned(),
+            door: Door {
+                address,
+                path: path.trim_end_matches('/').to_owned(),
+                key: key.to_owned(),
+            },
         })
-        .collect();
-    Drawn {
-        heading: heading.to_owned(),
-        phases,
-        faults,
+    }
+
+    pub(super) fn subject(&self, ports: &[u16]) -> Subject {
+        Subject::Url {
+            name: self.name.clone(),
+            door: self.door.clone(),
+            ports: ports.to_vec(),
+        }
+    }
+
+    fn said(&self, ports: &[u16]) -> OtherGateway {
+        OtherGateway {
+            name: self.name.clone(),
+            url: self.url.clone(),
+            needs_key: self.door.key != NO_KEY,
+            ports: ports.to_vec(),
+        }
     }
 }
 
-async fn draw(drawn: Drawn, mut progress: watch::Receiver<Progress>) {
-    while progress.changed().await.is_ok() {
-        let now = progress.borrow_and_update().clone();
-        let _ = write!(
-            std::io::stderr(),
-            "\r\x1b[K{}",
-            progress_line(&state(&drawn, &now), WIDTH, true)
-        );
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn state(drawn: &Drawn, now: &Progress) -> ProgressState {
-    let is_now = |from: u64, to: u64| (from..to).contains(&now.elapsed_ms);
-    let phase = drawn.phases.iter().find(|(_, from, to)| is_now(*from, *to));
-    let failed = now.recent.iter().filter(|(failed, _)| *failed).count();
-    let mut waits: Vec<u64> = now
-        .recent
-        .iter()
-        .filter_map(|(_, waited)| *waited)
-        .collect();
-    waits.sort_unstable();
-    let at = |share: f64| {
-        let place = (waits.len() as f64 * share) as usize;
-        let waited = waits.get(place.min(waits.len().saturating_sub(1)))?;
-        Some(Duration::from_millis(*waited))
-    };
-    ProgressState {
-        scenario: drawn.heading.clone(),
-        phase: phase.map_or("quiesce", |(name, ..)| *name).to_owned(),
-        elapsed: Duration::from_millis(now.elapsed_ms),
-        total: Duration::from_millis(drawn.phases.last().map_or(0, |last| last.2)),
-        faults: drawn
-            .faults
+    fn options() -> RunOptions {
+        RunOptions {
+            what: vec!["one_down".to_owned()],
+            config: None,
+            seed: 5,
+            seeds: 2,
+            faults: Some("9s".to_owned()),
+            report: PathBuf::from("report"),
+            quiet: true,
+        }
+    }
+
+    fn refused(options: &RunOptions) -> String {
+        planned(options, Path::new("gateway")).err().unwrap()
+    }
+
+    #[test]
+    fn each_seed_is_a_plan_of_its_own_that_says_what_it_was_made_from() {
+        let plans = planned(&options(), Path::new("gateway")).unwrap();
+        let told: Vec<_> = plans
             .iter()
-            .filter(|(_, from, to)| is_now(*from, *to))
-            .map(|(name, ..)| name.clone())
-            .collect(),
-        requests: now.requests,
-        errors: now.errors,
-        error_rate: (!now.recent.is_empty()).then(|| failed as f64 / now.recent.len() as f64),
-        p50: at(0.5),
-        p99: at(0.99),
+            .map(|planned| {
+                (
+                    planned.plan.seed,
+                    planned.plan.scenario.phases.faults.millis(),
+                )
+            })
+            .collect();
+        assert_eq!(told, [(5, 9_000), (6, 9_000)]);
+        assert_eq!(plans[0].origin.asked, "one_down");
+        assert_eq!(plans[0].origin.faults.as_deref(), Some("9s"));
+    }
+
+    #[test]
+    fn what_would_run_nothing_or_prove_nothing_is_refused() {
+        let none = RunOptions {
+            seeds: 0,
+            ..options()
+        };
+        assert!(refused(&none).contains("--seeds 0"));
+        for (faults, said) in [
+            ("0s", "beyond the faults phase of 0 ms"),
+            ("soon", "a length is"),
+        ] {
+            let short = RunOptions {
+                faults: Some(faults.to_owned()),
+                ..options()
+            };
+            let why = refused(&short);
+            assert!(why.contains(said), "{why}");
+        }
+        let chain = RunOptions {
+            what: vec!["your-chain".to_owned()],
+            ..options()
+        };
+        assert!(refused(&chain).contains("needs --config"));
+    }
+
+    #[test]
+    fn a_file_is_remembered_by_a_path_that_holds_everywhere() {
+        let asked = Asked {
+            config: Some(PathBuf::from("own.toml")),
+            faults: None,
+            binary: Path::new("gateway"),
+        };
+        let origin = asked.origin("mine.toml");
+        for path in [origin.asked, origin.config.unwrap()] {
+            assert!(Path::new(&path).is_absolute(), "{path}");
+        }
+        assert_eq!(asked.origin("smoke").asked, "smoke");
+    }
+
+    #[test]
+    fn another_gateways_key_is_not_told_again() {
+        for with in ["rival=https://x/v1=sk-secret", "rival=nonsense=sk-secret"] {
+            let why = Other::parse(with).err().unwrap();
+            assert!(!why.contains("sk-secret"), "{why}");
+        }
+        let other = Other::parse("rival=http://127.0.0.1:4000/v1=sk-secret").unwrap();
+        let said = serde_json::to_string(&other.said(&[9101])).unwrap();
+        assert!(said.contains("\"needs_key\":true") && !said.contains("sk-secret"));
     }
 }

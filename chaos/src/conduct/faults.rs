@@ -4,20 +4,22 @@
 //! All faults in a mock's answers become one behaviour that looks at the moment each request arrives: nothing
 //! has to be switched while traffic runs, and two faults on one mock cannot undo each other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep_until;
 
+use super::at_gateway::{self, Harm};
+use super::at_mock::{self, AtMock};
+use super::draw::{Lot, Visits};
 use super::stretches::Pace;
-use super::{ADMIN, Plan, phases};
-use crate::client::{Client, ConnectOptions};
-use crate::fault::{self, Made, ToGateway};
-use crate::lab::config::{key_of, write};
-use crate::lab::{Doorway, Epoch, Fleet, GatewayProcess, Provider, signal};
-use crate::mock::{Asked, Behaviour, Door};
+use super::{Plan, phases};
+use crate::fault::{self, Made};
+use crate::lab::{Doorway, Epoch, Fleet, GatewayProcess};
+use crate::mock::{Asked, Behaviour};
 use crate::scenario::{Fault, PhaseName, Shape, terms};
 
 /// One fault, as it was made.
@@ -32,7 +34,10 @@ pub struct Done {
     pub label: String,
     /// How often it was seen in another way than by the wire log.
     pub seen: u64,
-    /// When it acted, where that is known: a kill until the process served again, a door while it was shut.
+    /// The same for each mock it is on; faults of the gateway's process have no entry.
+    pub seen_on: BTreeMap<String, u64>,
+    /// When it acted: a kill until the process served again, a door from shut to open, a pause, a panic. Faults in
+    /// answers have the stretches in which they were on; that a request met them is told by the wire log alone.
     pub acts: Vec<Act>,
 }
 
@@ -45,23 +50,66 @@ pub struct Act {
     pub to_ms: u64,
 }
 
+/// What one fault did at one place.
+#[derive(Debug, Default)]
+pub(super) struct Deeds {
+    /// How often something other than the wire log shows that it acted.
+    pub(super) seen: u64,
+    /// From and to.
+    pub(super) acts: Vec<(u64, u64)>,
+}
+
+impl Deeds {
+    pub(super) fn add(&mut self, seen: u64, from_ms: u64, to_ms: u64) {
+        self.seen = self.seen.saturating_add(seen);
+        if seen > 0 {
+            self.acts.push((from_ms, to_ms.max(from_ms)));
+        }
+    }
+}
+
+impl Done {
+    /// Takes in what was done at one mock, or to the gateway.
+    fn take(&mut self, on: Option<&str>, deeds: Deeds) {
+        self.seen = self.seen.saturating_add(deeds.seen);
+        if let Some(name) = on {
+            let seen = self.seen_on.entry(name.to_owned()).or_default();
+            *seen = seen.saturating_add(deeds.seen);
+        }
+        let acts = deeds.acts.into_iter().map(|(from_ms, to_ms)| Act {
+            on: on.map(str::to_owned),
+            from_ms,
+            to_ms,
+        });
+        self.acts.extend(acts);
+        self.acts.sort_by_key(|act| act.from_ms);
+    }
+}
+
+/// Which fault of the scenario, where, and what it did there.
+type Report = (usize, Option<String>, Deeds);
+
 /// The faults under way.
 pub(super) struct UnderWay {
     planned: Vec<Done>,
-    tasks: JoinSet<(usize, u64)>,
+    tasks: JoinSet<Report>,
 }
 
 impl UnderWay {
-    /// Waits for those that act by themselves.
-    pub(super) async fn finished(mut self) -> Vec<Done> {
+    /// Waits for those that act by themselves. The second says what went wrong with making them.
+    pub(super) async fn finished(mut self) -> (Vec<Done>, Vec<String>) {
+        let mut notes = Vec::new();
         while let Some(ended) = self.tasks.join_next().await {
-            if let Ok((place, seen)) = ended
-                && let Some(done) = self.planned.get_mut(place)
-            {
-                done.seen = done.seen.saturating_add(seen);
+            match ended {
+                Ok((place, on, deeds)) => {
+                    if let Some(done) = self.planned.get_mut(place) {
+                        done.take(on.as_deref(), deeds);
+                    }
+                }
+                Err(error) => notes.push(format!("a fault could not be made to its end: {error}")),
             }
         }
-        self.planned
+        (self.planned, notes)
     }
 }
 
@@ -85,13 +133,12 @@ impl Active {
         }
     }
 
-    fn applies(&self, asked: &Asked) -> bool {
+    fn applies(&self, asked: &Asked, lot: Lot) -> bool {
         let share = self.share * self.pace.strength(asked.at);
         if share <= 0.0 || self.streams_only && !asked.streams() {
             return false;
         }
-        let seed = self.seed ^ asked.number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        fastrand::Rng::with_seed(seed).f64() < share
+        lot.draw(self.seed) < share
     }
 }
 
@@ -126,58 +173,26 @@ pub(super) fn start(
         .into_iter()
         .find(|(name, ..)| *name == PhaseName::Faults)
         .map_or((0, 0), |(_, from, to)| (from, to));
+    let mut setup = Setup {
+        seed: plan.seed,
+        fleet,
+        gateway,
+        doorway,
+        epoch,
+        tasks: JoinSet::new(),
+        active: Vec::new(),
+    };
     let mut planned = Vec::new();
-    let mut tasks = JoinSet::new();
-    let mut active: Vec<(String, Active)> = Vec::new();
     for (place, fault) in plan.scenario.faults.iter().enumerate() {
-        let Ok(made) = fault::made(&fault.fault, &terms(fault)) else {
-            continue;
-        };
-        let done = done(place, fault, fleet, window);
-        let times = |name: &str| Times {
-            pace: pace(
-                fault,
-                &done,
-                Duration::ZERO,
-                seed_of(plan.seed, place, name),
-            ),
-            epoch,
-        };
-        match made {
-            Made::Answer(answer) => {
-                for name in &done.on {
-                    let bad = fleet.providers.get(name).and_then(|provider| {
-                        let bad = answer(provider.mock.dialect(), provider.weather)?;
-                        let seed = seed_of(plan.seed, place, name);
-                        Some(Active::of(fault, &done, bad, provider.offset(), seed))
-                    });
-                    active.extend(bad.map(|bad| (name.clone(), bad)));
-                }
-            }
-            Made::Gateway(what) => {
-                if let Some(gateway) = gateway.clone() {
-                    let (doorway, times) = (Arc::clone(doorway), times("gateway"));
-                    tasks.spawn(async move {
-                        (place, to_gateway(what, &gateway, &doorway, times).await)
-                    });
-                }
-            }
-            Made::Door(_) | Made::ResetConnections | Made::CloseIdle | Made::RevokeKey => {
-                for name in &done.on {
-                    let (fleet, name, made) = (Arc::clone(fleet), name.clone(), made.clone());
-                    let times = times(&name);
-                    tasks.spawn(async move {
-                        let seen = match fleet.providers.get(&name) {
-                            Some(provider) => to_mock(made, provider, &name, times).await,
-                            None => 0,
-                        };
-                        (place, seen)
-                    });
-                }
-            }
+        let mut done = done(place, fault, fleet, window);
+        if let Ok(made) = fault::made(&fault.fault, &terms(fault)) {
+            setup.make(place, fault, made, &mut done);
         }
         planned.push(done);
     }
+    let Setup {
+        mut active, tasks, ..
+    } = setup;
     for (name, provider) in &fleet.providers {
         let (mine, others) = active.into_iter().partition(|(on, _)| on == name);
         active = others;
@@ -189,13 +204,80 @@ pub(super) fn start(
     UnderWay { planned, tasks }
 }
 
+/// What faults are made of, and those made so far.
+struct Setup<'a> {
+    seed: u64,
+    fleet: &'a Arc<Fleet>,
+    gateway: Option<Arc<Mutex<GatewayProcess>>>,
+    doorway: &'a Arc<Doorway>,
+    epoch: Epoch,
+    tasks: JoinSet<Report>,
+    active: Vec<(String, Active)>,
+}
+
+impl Setup<'_> {
+    fn make(&mut self, place: usize, fault: &Fault, made: Made, done: &mut Done) {
+        match made {
+            Made::Answer(answer) => {
+                for name in done.on.clone() {
+                    let Some(provider) = self.fleet.providers.get(&name) else {
+                        continue;
+                    };
+                    let seed = seed_of(self.seed, place, &name);
+                    let acts = pace(fault, done, Duration::ZERO, seed).stretches();
+                    let acts = acts.map(|(on, off)| (millis(on), millis(off))).collect();
+                    done.take(Some(&name), Deeds { seen: 0, acts });
+                    if let Some(bad) = answer(provider.mock.dialect(), provider.weather) {
+                        let bad = Active::of(fault, done, bad, provider.offset(), seed);
+                        self.active.push((name, bad));
+                    }
+                }
+            }
+            Made::Gateway(what) => {
+                if let Some(gateway) = self.gateway.clone() {
+                    let harm = Harm {
+                        gateway,
+                        doorway: Arc::clone(self.doorway),
+                        times: self.times(place, fault, done, "gateway"),
+                    };
+                    self.tasks
+                        .spawn(async move { (place, None, at_gateway::make(&what, &harm).await) });
+                }
+            }
+            Made::Door(_) | Made::ResetConnections | Made::CloseIdle | Made::RevokeKey => {
+                for name in &done.on {
+                    let at = AtMock {
+                        fleet: Arc::clone(self.fleet),
+                        name: name.clone(),
+                        gateway: self.gateway.clone(),
+                        times: self.times(place, fault, done, name),
+                    };
+                    let (name, made) = (name.clone(), made.clone());
+                    self.tasks
+                        .spawn(async move { (place, Some(name), at_mock::make(&made, &at).await) });
+                }
+            }
+        }
+    }
+
+    fn times(&self, place: usize, fault: &Fault, done: &Done, name: &str) -> Times {
+        let seed = seed_of(self.seed, place, name);
+        Times {
+            pace: pace(fault, done, Duration::ZERO, seed),
+            epoch: self.epoch,
+        }
+    }
+}
+
 /// The last fault of the scenario that applies wins.
 fn decided_by_clock(active: Vec<(String, Active)>) -> Behaviour {
+    let visits = Visits::new();
     Behaviour::choose(move |asked| {
+        let lot = visits.lot(&asked.body, asked.number);
         active
             .iter()
             .rev()
-            .find(|(_, one)| one.applies(asked))
+            .find(|(_, one)| one.applies(asked, lot))
             .map_or_else(Behaviour::healthy, |(_, one)| one.bad.clone())
     })
 }
@@ -214,188 +296,38 @@ fn done(place: usize, fault: &Fault, fleet: &Fleet, window: (u64, u64)) -> Done 
     Done {
         name: fault.fault.clone(),
         shape: fault.shape,
-        on,
         from_ms,
         to_ms,
         label: format!("{} #{}", fault.fault, place + 1),
         seen: 0,
+        // Each is to be seen: one that never was has its zero here.
+        seen_on: on.iter().map(|name| (name.clone(), 0)).collect(),
+        on,
         acts: Vec::new(),
     }
 }
 
 /// When a fault is on, on the run's own clock.
 #[derive(Clone, Copy)]
-struct Times {
-    pace: Pace,
-    epoch: Epoch,
+pub(super) struct Times {
+    pub(super) pace: Pace,
+    pub(super) epoch: Epoch,
 }
 
 impl Times {
     /// Waits until the fault is on, and tells until when; `None` when it is over for good.
-    async fn on(self) -> Option<u64> {
+    pub(super) async fn on(self) -> Option<u64> {
         let now = Duration::from_millis(self.epoch.millis());
         let (on, off) = self.pace.next(now)?;
         sleep_until(self.epoch.at(millis(on))).await;
         Some(millis(off))
     }
 
-    async fn off(self, off: u64) {
+    pub(super) async fn off(self, off: u64) {
         sleep_until(self.epoch.at(off)).await;
     }
 }
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-// --- mocks ---
-
-async fn to_mock(made: Made, provider: &Provider, name: &str, times: Times) -> u64 {
-    let mut seen = 0_u64;
-    while let Some(off) = times.on().await {
-        seen = seen.saturating_add(once(&made, provider, name, times, off).await);
-        // A stretch may end within the millisecond.
-        times.off(off.saturating_add(1)).await;
-    }
-    seen
-}
-
-async fn once(made: &Made, provider: &Provider, name: &str, times: Times, off: u64) -> u64 {
-    let mock = &provider.mock;
-    match made {
-        Made::Door(door) => {
-            if mock.door(*door).await.is_err() {
-                return 0;
-            }
-            let before = mock.connections();
-            let refused = u64::from(*door == Door::Refusing && is_refused(mock.address()).await);
-            times.off(off).await;
-            let came = mock.connections().saturating_sub(before);
-            // A door that could not be opened again shows as a provider that never recovers.
-            let _ = mock.door(Door::Open).await;
-            refused.saturating_add(if *door == Door::Refusing { 0 } else { came })
-        }
-        Made::ResetConnections => {
-            let open = mock.open_connections();
-            mock.reset_connections();
-            open as u64
-        }
-        Made::CloseIdle => {
-            let mut closed = 0_u64;
-            while times.epoch.millis() < off {
-                closed = closed.saturating_add(mock.open_connections() as u64);
-                mock.close_idle();
-                sleep(Duration::from_millis(50)).await;
-            }
-            closed
-        }
-        Made::RevokeKey => {
-            let before = mock.requests();
-            mock.revoke_key(&key_of(name));
-            times.off(off).await;
-            mock.accept_key(&key_of(name));
-            mock.requests().saturating_sub(before)
-        }
-        Made::Answer(_) | Made::Gateway(_) => 0,
-    }
-}
-
-/// Nobody else sees a refused connection, so the harness tries one itself.
-async fn is_refused(address: std::net::SocketAddr) -> bool {
-    tokio::net::TcpStream::connect(address).await.is_err()
-}
-
-// --- the gateway ---
-
-async fn to_gateway(
-    what: ToGateway,
-    gateway: &Mutex<GatewayProcess>,
-    doorway: &Doorway,
-    times: Times,
-) -> u64 {
-    let mut seen = 0_u64;
-    while let Some(off) = times.on().await {
-        let made = if what == ToGateway::Pause {
-            pause(gateway, times, off).await
-        } else {
-            again_and_again(&what, gateway, doorway, times, off).await
-        };
-        seen = seen.saturating_add(made);
-        times.off(off.saturating_add(1)).await;
-    }
-    seen
-}
-
-async fn pause(gateway: &Mutex<GatewayProcess>, times: Times, off: u64) -> u64 {
-    let Some(pid) = gateway.lock().await.pid() else {
-        return 0;
-    };
-    let stopped = signal(pid, "STOP");
-    times.off(off).await;
-    u64::from(stopped && signal(pid, "CONT"))
-}
-
-async fn again_and_again(
-    what: &ToGateway,
-    gateway: &Mutex<GatewayProcess>,
-    doorway: &Doorway,
-    times: Times,
-    off: u64,
-) -> u64 {
-    let path = gateway.lock().await.folder().join("switchyard.toml");
-    let good = std::fs::read_to_string(&path).unwrap_or_default();
-    let mut seen = 0_u64;
-    for turn in 1_u64.. {
-        let (every, worked) = match what {
-            ToGateway::Pause => (None, false),
-            ToGateway::Kill { every } => (*every, kill(gateway, doorway).await),
-            ToGateway::Actor { path, how, every } => {
-                let admin = gateway.lock().await.admin;
-                let asked = format!("/admin/kill?path={path}&how={how}");
-                (*every, post(admin, &asked).await == Some(200))
-            }
-            ToGateway::Reload { broken, every } => {
-                let text = if *broken {
-                    "[pools\nthis is no configuration".to_owned()
-                } else {
-                    format!("{good}\n# touched {turn}\n")
-                };
-                (*every, write(&path, &text).is_ok())
-            }
-        };
-        seen = seen.saturating_add(u64::from(worked));
-        let Some(every) = every else { break };
-        sleep(every).await;
-        if times.epoch.millis() >= off {
-            break;
-        }
-    }
-    if matches!(what, ToGateway::Reload { .. }) {
-        times.off(off).await;
-        // What stays broken would meet the next start.
-        let _ = write(&path, &good);
-    }
-    seen
-}
-
-async fn kill(gateway: &Mutex<GatewayProcess>, doorway: &Doorway) -> bool {
-    let mut gateway = gateway.lock().await;
-    gateway.kill();
-    let started = gateway.start_again().await.is_ok();
-    if started {
-        doorway.moved(gateway.address);
-    }
-    started
-}
-
-async fn post(admin: std::net::SocketAddr, path: &str) -> Option<u16> {
-    let options = ConnectOptions {
-        patience: Duration::from_secs(3),
-        ..ConnectOptions::default()
-    };
-    let fields = [("authorization".to_owned(), format!("Bearer {ADMIN}"))];
-    let mut client = Client::connect_with(admin, options).await.ok()?;
-    let request = client.request("POST", path, &fields, b"");
-    client.send(&request).await.ok()?;
-    Some(client.read_answer().await.ok()?.status())
 }

@@ -1,5 +1,6 @@
 //! The gateway under test, looked at while it runs and taken apart at the end.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,21 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{ADMIN, OwnRecords, process_of};
-use crate::lab::config::{ADMIN_KEY, CLIENT_KEY};
-use crate::lab::{Epoch, GatewayProcess};
-use crate::records::{Journal, Scrape, audit, scrape, secrets_in};
+use crate::client::{Client, ConnectOptions};
+use crate::lab::config::{ADMIN_KEY, CLIENT_KEY, ConfigError, Facts};
+use crate::lab::{CANARY_MARK, Epoch, GatewayProcess};
+use crate::records::{Journal, Scrape, audit, parse, scrape_text, secrets_in, secrets_of};
 use crate::workload::PROMPT_MARK;
 
 const SCRAPE_EVERY: Duration = Duration::from_millis(250);
+
+/// What no file and no metric may hold, by its name.
+const SECRETS: [(&str, &str); 4] = [
+    ("a provider's key", "sk-chaos-provider-"),
+    ("the admin key", ADMIN_KEY),
+    ("a client key", CLIENT_KEY),
+    ("prompt text", PROMPT_MARK),
+];
 
 /// Scrapes until it is told to stop.
 pub(super) async fn scrape_on(
@@ -40,14 +50,33 @@ pub(super) async fn look(gateway: &Mutex<GatewayProcess>, epoch: Epoch) -> Optio
         let gateway = gateway.lock().await;
         (gateway.admin, gateway.pid())
     };
-    let samples = scrape(admin, ADMIN).await?;
+    let asked_ms = epoch.millis();
+    let text = scrape_text(admin, ADMIN).await?;
     let (memory, descriptors) = process_of(pid);
     Some(Scrape {
-        at_ms: epoch.millis(),
-        samples,
+        at_ms: asked_ms,
+        read_ms: epoch.millis(),
+        samples: parse(&text),
+        leaks: secrets_of(text.as_bytes(), &SECRETS),
         memory,
         descriptors,
     })
+}
+
+/// What the running gateway says of its configuration.
+pub(super) async fn known_to(admin: SocketAddr) -> Result<Facts, ConfigError> {
+    let cannot = |why: &str| ConfigError::Untold(why.to_owned());
+    let options = ConnectOptions {
+        patience: Duration::from_secs(5),
+        ..ConnectOptions::default()
+    };
+    let fields = [("authorization".to_owned(), format!("Bearer {ADMIN}"))];
+    let asked = async {
+        let mut client = Client::connect_with(admin, options).await?;
+        client.get("/admin/config", &fields).await
+    };
+    let answer = asked.await.map_err(|error| cannot(&error.to_string()))?;
+    serde_json::from_slice(&answer.body).map_err(|error| cannot(&error.to_string()))
 }
 
 /// Stops the gateway and reads what it leaves behind.
@@ -58,21 +87,22 @@ pub(super) async fn close(
 ) -> OwnRecords {
     let mut gateway = gateway.lock().await;
     let stopped = gateway.stop(Duration::from_secs(20)).await;
-    let journal = folder.join("journal");
-    let audit = audit(binary, &journal).unwrap_or_else(|error| Err(error.to_string()));
-    let (journal, audit) = match Journal::read(&journal) {
-        Ok(journal) => (journal, audit),
-        Err(error) => (Journal::default(), Err(error.to_string())),
+    let mut unreadable = Vec::new();
+    let mut cannot = |what: &str, error: std::io::Error| {
+        unreadable.push(format!("the {what} cannot be read: {error}"));
     };
-    let secrets = [
-        ("a provider's key", "sk-chaos-provider-"),
-        ("the admin key", ADMIN_KEY),
-        ("a client key", CLIENT_KEY),
-        ("prompt text", PROMPT_MARK),
-    ];
+    let path = folder.join("journal");
+    let journal = Journal::read(&path).unwrap_or_else(|error| {
+        cannot("journal", error);
+        Journal::default()
+    });
+    let audit = audit(binary, &path).unwrap_or_else(|error| {
+        cannot("verdict of audit verify", error);
+        Ok(())
+    });
     let mut leaks = Vec::new();
     for file in ["gateway.log", "journal"] {
-        match secrets_in(&folder.join(file), &secrets) {
+        match secrets_in(&folder.join(file), &SECRETS) {
             Ok(found) => {
                 leaks.extend(
                     found
@@ -80,14 +110,27 @@ pub(super) async fn close(
                         .map(|name| (file.to_owned(), name.to_owned())),
                 );
             }
-            Err(error) => leaks.push((file.to_owned(), format!("unreadable: {error}"))),
+            Err(error) => cannot(file, error),
         }
     }
     OwnRecords {
         journal,
         audit,
         leaks,
+        unreadable,
         stopped,
         starts: gateway.starts,
+    }
+}
+
+/// The words of answers are for clients alone.
+pub(super) fn find_answers(folder: &Path, own: &mut OwnRecords) {
+    let words = [("answer text", CANARY_MARK)];
+    for file in ["gateway.log", "journal"] {
+        // What cannot be read was told when it was read for the other secrets.
+        let found = secrets_in(&folder.join(file), &words).unwrap_or_default();
+        let leaks = found.into_iter();
+        own.leaks
+            .extend(leaks.map(|name| (file.to_owned(), name.to_owned())));
     }
 }

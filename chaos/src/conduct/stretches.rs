@@ -40,7 +40,9 @@ impl Pace {
     /// The next stretch that is not over yet.
     pub(super) fn next(&self, now: Duration) -> Option<(Duration, Duration)> {
         match self.shape {
-            Shape::Step | Shape::Ramp => (now < self.to).then_some((self.from, self.to)),
+            Shape::Step | Shape::Ramp => {
+                (now < self.to && self.from < self.to).then_some((self.from, self.to))
+            }
             Shape::Flap | Shape::Random => {
                 let since = now.saturating_sub(self.from).as_secs_f64();
                 let turn = (since / self.period_secs()) as u64;
@@ -50,6 +52,17 @@ impl Pace {
                     .filter(|(on, _)| *on < self.to)
             }
         }
+    }
+
+    /// All of them, in order.
+    pub(super) fn stretches(self) -> impl Iterator<Item = (Duration, Duration)> {
+        let mut now = Duration::ZERO;
+        std::iter::from_fn(move || {
+            let found = self.next(now)?;
+            // The clocks tell milliseconds, and a stretch of less must not be found for ever.
+            now = found.1.max(now.saturating_add(Duration::from_nanos(1)));
+            Some(found)
+        })
     }
 
     /// Where the fault is on in one of its periods.
@@ -91,15 +104,20 @@ mod tests {
         }
     }
 
-    /// Walks the stretches as a door does, one after the other.
     fn walk(pace: &Pace) -> Vec<(Duration, Duration)> {
-        let mut now = Duration::ZERO;
-        let mut found = Vec::new();
-        while let Some((on, off)) = pace.next(now) {
-            found.push((on, off));
-            now = off;
+        pace.stretches().collect()
+    }
+
+    #[test]
+    fn a_fault_whose_time_is_empty_is_never_on() {
+        for shape in [Shape::Step, Shape::Ramp, Shape::Flap, Shape::Random] {
+            let empty = Pace {
+                to: Duration::from_secs(10),
+                ..pace(shape, 1)
+            };
+            assert_eq!(walk(&empty), [], "{shape:?}");
+            assert!(empty.next(Duration::ZERO).is_none(), "{shape:?}");
         }
-        found
     }
 
     #[test]

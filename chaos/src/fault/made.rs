@@ -53,11 +53,44 @@ pub enum ToGateway {
     },
 }
 
+/// What a scenario can say about a fault; most faults take only some of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// Names of mocks; without one there is nobody to meet the fault.
+    On,
+    /// Of the requests, and so also the shape `ramp`.
+    Share,
+    Number,
+    Time,
+    /// A time after which it happens again.
+    Again,
+    Actor,
+}
+
+impl Key {
+    /// What it is called in a scenario.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Share => "share",
+            Self::Number => "number",
+            Self::Time | Self::Again => "time",
+            Self::Actor => "actor",
+        }
+    }
+}
+
+/// All that a row of the catalogue takes when it is made in answers.
+const IN_ANSWERS: &[Key] = &[Key::On, Key::Share];
+
 /// A primitive and what it needs.
 #[derive(Debug, Clone, Copy)]
 pub struct Primitive {
     pub name: &'static str,
     pub what: &'static str,
+    /// What it takes; a scenario that says more is refused.
+    pub keys: &'static [Key],
     make: fn(&Terms) -> Result<Made, String>,
 }
 
@@ -66,6 +99,7 @@ pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "http",
         what: "an empty answer with status `number` (500)",
+        keys: &[Key::On, Key::Share, Key::Number],
         make: |terms| {
             let status = u16::try_from(terms.number.unwrap_or(500)).unwrap_or(0);
             if !(200..600).contains(&status) {
@@ -77,6 +111,7 @@ pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "ttft",
         what: "healthy, but `time` (2s) later",
+        keys: &[Key::On, Key::Share, Key::Time],
         make: |terms| {
             let late = terms.time.unwrap_or(Duration::from_secs(2));
             Ok(answer(move |_, weather| {
@@ -87,6 +122,7 @@ pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "slow",
         what: "every time of the mock's weather `number` (10) times as long",
+        keys: &[Key::On, Key::Share, Key::Number],
         make: |terms| {
             let factor = u32::try_from(terms.number.unwrap_or(10)).unwrap_or(u32::MAX);
             Ok(answer(move |_, weather| {
@@ -97,6 +133,7 @@ pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "gap",
         what: "pauses of `time` (1s) between chunks",
+        keys: &[Key::On, Key::Share, Key::Time],
         make: |terms| {
             let gap = terms.time.unwrap_or(Duration::from_secs(1));
             Ok(answer(move |_, weather| Behaviour::from(weather.gap(gap))))
@@ -105,6 +142,7 @@ pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "hang",
         what: "no answer at all, the connection stays open",
+        keys: IN_ANSWERS,
         make: |_| {
             Ok(answer(|_, weather| {
                 Behaviour::from(weather).delayed(Duration::from_secs(86_400))
@@ -114,86 +152,103 @@ pub const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "stall",
         what: "silence after `number` (20) chunks",
+        keys: &[Key::On, Key::Share, Key::Number],
         make: |terms| after(terms, s08),
     },
     Primitive {
         name: "cut",
         what: "RST after `number` (20) chunks",
+        keys: &[Key::On, Key::Share, Key::Number],
         make: |terms| after(terms, s09),
     },
     Primitive {
         name: "cut_clean",
         what: "a proper end after `number` (20) chunks, as if that were all",
+        keys: &[Key::On, Key::Share, Key::Number],
         make: |terms| after(terms, s10),
     },
     Primitive {
         name: "garble",
         what: "a chunk that is no JSON",
+        keys: IN_ANSWERS,
         make: |_| Ok(row_answer("S12/json")),
     },
     Primitive {
         name: "dup",
         what: "an event sent twice",
+        keys: IN_ANSWERS,
         make: |_| Ok(row_answer("S13")),
     },
     Primitive {
         name: "usage",
         what: "no usage told",
+        keys: IN_ANSWERS,
         make: |_| Ok(row_answer("P29")),
     },
     Primitive {
         name: "tcp_refuse",
-        what: "connections are refused",
+        what: "connections are refused, and those that are open are reset",
+        keys: &[Key::On],
         make: |_| Ok(Made::Door(Door::Refusing)),
     },
     Primitive {
         name: "tcp_silent",
-        what: "connections are accepted and nothing is read",
+        what: "connections are accepted and nothing is read; those that are open are reset",
+        keys: &[Key::On],
         make: |_| Ok(Made::Door(Door::Silent)),
     },
     Primitive {
         name: "tcp_reset",
         what: "every open connection is reset, once",
+        keys: &[Key::On],
         make: |_| Ok(Made::ResetConnections),
     },
     Primitive {
         name: "tcp_close_idle",
         what: "idle connections are closed all the time",
+        keys: &[Key::On],
         make: |_| Ok(Made::CloseIdle),
     },
     Primitive {
         name: "key_revoked",
-        what: "the provider refuses our key",
+        what: "the provider refuses our key (of several the first)",
+        keys: &[Key::On],
         make: |_| Ok(Made::RevokeKey),
     },
     Primitive {
         name: "kill",
         what: "the gateway is killed with SIGKILL and started again, every `time` if given",
+        keys: &[Key::Again],
         make: |terms| Ok(Made::Gateway(ToGateway::Kill { every: terms.time })),
     },
     Primitive {
         name: "pause",
         what: "the gateway is stopped with SIGSTOP until the fault ends",
+        keys: &[],
         make: |_| Ok(Made::Gateway(ToGateway::Pause)),
     },
     Primitive {
         name: "panic",
         what: "the actor at path `actor` panics, every `time` if given",
+        keys: &[Key::Actor, Key::Again],
         make: |terms| to_actor(terms, "panic"),
     },
     Primitive {
         name: "kill_actor",
         what: "the actor at path `actor` is killed, every `time` if given",
+        keys: &[Key::Actor, Key::Again],
         make: |terms| to_actor(terms, "kill"),
     },
     Primitive {
         name: "config",
         what: "the configuration file is touched, every `time` if given",
+        keys: &[Key::Again],
         make: |terms| reload(terms, false),
     },
     Primitive {
         name: "config_broken",
         what: "the configuration file becomes nonsense, every `time` if given",
+        keys: &[Key::Again],
         make: |terms| reload(terms, true),
     },
 ];
@@ -274,6 +329,19 @@ pub fn made(name: &str, terms: &Terms) -> Result<Made, String> {
                 ))
             }
         }
+    }
+}
+
+/// What a fault of that name takes; `None` when there is no such fault.
+#[must_use]
+pub fn keys(name: &str) -> Option<&'static [Key]> {
+    if let Some(primitive) = PRIMITIVES.iter().find(|primitive| primitive.name == name) {
+        return Some(primitive.keys);
+    }
+    match row(name.split('/').next().unwrap_or_default())?.reach {
+        Reach::Answer(_) => Some(IN_ANSWERS),
+        Reach::Door(_) => Some(&[Key::On]),
+        Reach::Elsewhere(_) => None,
     }
 }
 

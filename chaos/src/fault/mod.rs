@@ -14,7 +14,7 @@ mod stream;
 mod tests;
 
 pub use key::k08_token;
-pub use made::{Made, PRIMITIVES, Primitive, Terms, ToGateway, made, streams_only};
+pub use made::{Key, Made, PRIMITIVES, Primitive, Terms, ToGateway, keys, made, streams_only};
 pub use network::{BlackHole, n06, n07, n08, n12, n14};
 pub use provider::{p01, p03, p05, p08, p10, p11, p12, p20, p21, p22, p27, p28, p34};
 pub use stream::{s02, s05, s06, s08, s09, s10, s12, s18, s21};

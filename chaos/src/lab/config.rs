@@ -7,11 +7,11 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use super::enclosure::enclosed;
 use super::fleet::Fleet;
 use crate::mock::Dialect;
 
@@ -28,6 +28,10 @@ pub enum ConfigError {
     Toml { path: String, why: String },
     #[error("the gateway refuses the configuration:\n{0}")]
     Refused(String),
+    #[error("{0}; every provider of a run must be a mock, and nothing was asked of this one")]
+    Astray(String),
+    #[error("the running gateway does not tell its configuration at /admin/config: {0}")]
+    Untold(String),
     #[error("{0} has no providers to swap; name a file with at least one [providers.…]")]
     Nobody(String),
 }
@@ -43,6 +47,9 @@ pub struct Facts {
 pub struct ProviderFacts {
     pub name: String,
     pub dialect: String,
+    /// Where it would be reached, after file, presets and environment.
+    #[serde(default)]
+    pub base_url: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -70,6 +77,27 @@ impl Facts {
     pub fn names_only(&mut self, wanted: impl Fn(&PoolFacts) -> bool) {
         for pool in &mut self.pools {
             pool.asked = wanted(pool);
+        }
+    }
+
+    /// Proves that every provider the gateway knows is a mock of this run.
+    ///
+    /// # Errors
+    /// When one would be reached anywhere else.
+    pub fn only_mocks(&self, fleet: &Fleet) -> Result<(), ConfigError> {
+        let is_mock = |provider: &&ProviderFacts| {
+            let mock = fleet.providers.get(&provider.name);
+            mock.is_some_and(|mock| {
+                let rest = provider.base_url.strip_prefix(&mock.mock.origin());
+                rest.is_some_and(|path| path.is_empty() || path.starts_with('/'))
+            })
+        };
+        match self.providers.iter().find(|provider| !is_mock(provider)) {
+            None => Ok(()),
+            Some(astray) => Err(ConfigError::Astray(format!(
+                "the gateway would reach provider {:?} at {:?}",
+                astray.name, astray.base_url
+            ))),
         }
     }
 
@@ -182,6 +210,10 @@ pub fn enclose(config: &mut Table, folder: &Path) -> Result<(), ConfigError> {
         "path".into(),
         folder.join("journal").display().to_string().into(),
     );
+    // Without a journal nothing could be proven of what it must hold.
+    if journal.get("mode").and_then(Value::as_str) == Some("off") {
+        journal.insert("mode".into(), "fast".into());
+    }
     config.insert("journal".into(), journal.into());
     let Some(Value::Table(providers)) = config.get_mut("providers") else {
         return Ok(());
@@ -282,7 +314,7 @@ pub fn write(path: &Path, text: &str) -> Result<(), ConfigError> {
 /// When it refuses it, in its own words.
 pub fn facts(binary: &Path, folder: &Path) -> Result<Facts, ConfigError> {
     let file: PathBuf = folder.join("switchyard.toml");
-    let told = Command::new(binary)
+    let told = enclosed(binary, folder)
         .args(["check", "--json", "--config"])
         .arg(&file)
         .output()
@@ -302,4 +334,57 @@ pub fn facts(binary: &Path, folder: &Path) -> Result<Facts, ConfigError> {
 #[must_use]
 pub fn dialect(label: &str) -> Dialect {
     Dialect::by_name(label).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Mock;
+
+    #[tokio::test]
+    async fn a_provider_that_is_no_mock_of_the_run_is_found() {
+        let mut fleet = Fleet::default();
+        let mock = Mock::plain("alpha", "openai");
+        fleet.add(&mock, Dialect::OpenAi, 1, 0).await.unwrap();
+        let port = fleet.providers["alpha"].mock.port();
+        let facts = |name: &str, base_url: String| Facts {
+            providers: vec![ProviderFacts {
+                name: name.to_owned(),
+                dialect: "openai".to_owned(),
+                base_url,
+            }],
+            pools: Vec::new(),
+        };
+        let is_mock = |name, url| facts(name, url).only_mocks(&fleet).is_ok();
+        assert!(is_mock("alpha", format!("http://127.0.0.1:{port}/v1")));
+        assert!(is_mock("alpha", format!("http://127.0.0.1:{port}")));
+        for astray in [
+            "https://api.openai.com/v1".to_owned(),
+            format!("http://127.0.0.1:{port}0/v1"),
+            format!("http://127.0.0.1:{port}.example.com/v1"),
+            format!("https://127.0.0.1:{port}/v1"),
+            String::new(),
+        ] {
+            assert!(!is_mock("alpha", astray.clone()), "{astray}");
+        }
+        assert!(!is_mock("beta", format!("http://127.0.0.1:{port}/v1")));
+        assert!(Facts::default().only_mocks(&fleet).is_ok());
+    }
+
+    #[test]
+    fn a_user_who_keeps_no_journal_is_judged_by_one_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |text: &str| {
+            let mut config: Table = text.parse().unwrap();
+            enclose(&mut config, folder.path()).unwrap();
+            let mode = config["journal"].get("mode").and_then(Value::as_str);
+            mode.map(str::to_owned)
+        };
+        assert_eq!(mode("[journal]\nmode = \"off\"").as_deref(), Some("fast"));
+        assert_eq!(
+            mode("[journal]\nmode = \"durable\"").as_deref(),
+            Some("durable")
+        );
+        assert_eq!(mode(""), None);
+    }
 }

@@ -111,6 +111,15 @@ impl Fleet {
         all
     }
 
+    /// What the mocks' logs have forgotten, mock by mock.
+    #[must_use]
+    pub fn forgotten(&self) -> Vec<(String, u64)> {
+        let all = self.providers.iter();
+        all.map(|(name, provider)| (name.clone(), provider.mock.log_lost()))
+            .filter(|(_, lost)| *lost > 0)
+            .collect()
+    }
+
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.providers
@@ -142,8 +151,12 @@ fn weather(wanted: &Mock, place: usize) -> Weather {
     }
 }
 
+/// Begins every word that a mock of a run says; found in a log or a record, it proves a leak.
+pub const CANARY_MARK: &str = "canarywordof";
+
 /// Letters only, because a canary word's digits are its numbers.
 fn canary(place: usize) -> String {
     let letter = |index: usize| char::from(b'a'.saturating_add((index % 26) as u8));
-    [letter(place / 26), letter(place)].iter().collect()
+    let letters: String = [letter(place / 26), letter(place)].iter().collect();
+    format!("{CANARY_MARK}{letters}")
 }

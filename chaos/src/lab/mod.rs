@@ -1,11 +1,15 @@
 //! The world of one run: mock providers, the gateway's process, its folder, and everyone's clock.
 
 pub mod config;
+mod enclosure;
 mod fleet;
+mod interrupt;
 mod process;
 
-pub use fleet::{Fleet, Provider};
-pub use process::{GatewayProcess, ProcessError, signal};
+pub use enclosure::enclosed;
+pub use fleet::{CANARY_MARK, Fleet, Provider};
+pub use interrupt::{interrupted, was_interrupted};
+pub use process::{GatewayProcess, ProcessError, is_stopped, signal};
 
 use std::net::SocketAddr;
 

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::enclosure::{Guard, enclosed};
 use crate::client::{Client, ConnectOptions};
 
 /// Why there is no gateway to test.
@@ -29,6 +31,7 @@ pub struct GatewayProcess {
     binary: PathBuf,
     folder: PathBuf,
     child: Option<Child>,
+    guard: Option<Guard>,
     pub address: SocketAddr,
     pub admin: SocketAddr,
     /// How often it was started.
@@ -48,6 +51,7 @@ impl GatewayProcess {
             binary: binary.to_owned(),
             folder: folder.to_owned(),
             child: None,
+            guard: None,
             address: nowhere,
             admin: nowhere,
             starts: 0,
@@ -72,7 +76,7 @@ impl GatewayProcess {
             .open(&log)
             .map_err(io_error(&log))?;
         let again = out.try_clone().map_err(io_error(&log))?;
-        let child = Command::new(&self.binary)
+        let child = enclosed(&self.binary, &self.folder)
             .arg("serve")
             .arg("--config")
             .arg(self.folder.join("switchyard.toml"))
@@ -81,9 +85,12 @@ impl GatewayProcess {
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(again)
+            // What a terminal tells the harness is not meant for the gateway: that is stopped in its turn.
+            .process_group(0)
             .spawn()
             .map_err(io_error(&self.binary))?;
-        self.child = Some(child);
+        let pid = self.child.insert(child).id();
+        self.guard = Some(Guard::of(pid).map_err(io_error(Path::new("sh")))?);
         self.starts = self.starts.saturating_add(1);
         let begun = Instant::now();
         while begun.elapsed() < READY {
@@ -122,8 +129,17 @@ impl GatewayProcess {
         &self.folder
     }
 
-    /// SIGKILL, and the remains are taken away.
+    /// Whether it lives; one that ended by itself does not.
+    pub fn is_running(&mut self) -> bool {
+        self.child
+            .as_mut()
+            .is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_none()))
+    }
+
+    /// SIGKILL, which ends a stopped process as well, and the remains are taken away.
     pub fn kill(&mut self) {
+        // First: once the remains are away, the process's number may become another's.
+        self.guard = None;
         if let Some(mut child) = self.child.take() {
             // Both fail only on a process that has ended, which is what is wanted.
             let _ = child.kill();
@@ -142,6 +158,7 @@ impl GatewayProcess {
                 .as_mut()
                 .is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_some()))
             {
+                self.guard = None;
                 self.child = None;
                 return true;
             }
@@ -165,11 +182,20 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> ProcessError {
 
 /// Sends a signal by name. The standard library knows only SIGKILL, and the shell is everywhere.
 pub fn signal(pid: u32, name: &str) -> bool {
-    Command::new("sh")
+    enclosed("sh", Path::new("/"))
         .args(["-c", &format!("kill -{name} {pid}")])
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// Whether a process stands still after SIGSTOP; `None` where the system does not tell.
+#[must_use]
+pub fn is_stopped(pid: u32) -> Option<bool> {
+    let told = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may hold spaces and brackets; the state follows the last bracket.
+    let state = told.rsplit_once(')')?.1.trim_start().chars().next()?;
+    Some(state == 'T')
 }
 
 /// The addresses written by `--announce`.

@@ -46,6 +46,8 @@ pub enum Step {
     Reset,
     /// FIN.
     Fin,
+    /// Nothing on the wire: from here on the log names the fault.
+    Mark,
 }
 
 impl Step {
@@ -81,7 +83,7 @@ pub enum After {
 /// What the mock does with one request.
 #[derive(Debug, Clone)]
 pub struct Behaviour {
-    /// What the log calls requests that meet it.
+    /// What the log calls requests in which it shows.
     pub(super) label: Option<Arc<str>>,
     pub(super) act: Act,
     pub(super) delay: Duration,
@@ -280,14 +282,14 @@ impl Behaviour {
         self
     }
 
-    /// Nothing at all is written for this long.
-    /// Marks every exchange that meets it in the log, so that a fault can be proven to have been active.
+    /// Named in the log by every exchange in which it shows: one that was over or left before that is not.
     #[must_use]
     pub fn labelled(mut self, label: &str) -> Self {
         self.label = Some(label.into());
         self
     }
 
+    /// Nothing at all is written for this long.
     #[must_use]
     pub fn delayed(mut self, delay: Duration) -> Self {
         self.delay = delay;

@@ -33,6 +33,8 @@ pub(super) struct Connection {
     number: u64,
     resets: watch::Receiver<u64>,
     idle_closes: watch::Receiver<u64>,
+    /// The exchange whose fault shows only when the connection is used again or has been idle.
+    owes: Option<(u64, Arc<str>)>,
 }
 
 impl Connection {
@@ -44,6 +46,13 @@ impl Connection {
             number,
             resets: shared.resets.subscribe(),
             idle_closes: shared.idle_closes.subscribe(),
+            owes: None,
+        }
+    }
+
+    fn afterwards(&mut self) {
+        if let Some((number, label)) = self.owes.take() {
+            Recorder::again(&self.shared, number, label).acted();
         }
     }
 
@@ -51,6 +60,7 @@ impl Connection {
         let shared = Arc::clone(&self.shared);
         let _counted = Counted::new(&shared.open);
         if *shared.door.borrow() == Door::Silent {
+            shared.held.fetch_add(1, Ordering::Relaxed);
             return self.ignore().await;
         }
         if let Some(fast) = &shared.fast {
@@ -97,13 +107,19 @@ impl Connection {
         tokio::select! {
             biased;
             () = ordered(&mut self.resets) => Idle::Reset,
-            () = ordered(&mut self.idle_closes) => Idle::Close,
+            () = ordered(&mut self.idle_closes) => {
+                self.shared.idle_closed.fetch_add(1, Ordering::Relaxed);
+                Idle::Close
+            }
             head = intake::read_head(&mut self.stream, inbox) => match head {
                 Ok(head) => Idle::Request(head),
                 Err(NoRequest::Closed | NoRequest::Io(_)) => Idle::Over,
                 Err(NoRequest::Cut | NoRequest::Malformed(_)) => Idle::Broken,
             },
-            () = patience => Idle::Close,
+            () = patience => {
+                self.afterwards();
+                Idle::Close
+            }
         }
     }
 
@@ -116,6 +132,7 @@ impl Connection {
     ) -> Ended {
         let shared = Arc::clone(&self.shared);
         if *shared.door.borrow() == Door::HeadOnly {
+            shared.held.fetch_add(1, Ordering::Relaxed);
             tokio::select! {
                 () = ordered(&mut self.resets) => return Ended::Reset,
                 () = hung_up(&self.stream) => return Ended::Left,
@@ -129,16 +146,8 @@ impl Connection {
             shared.bad_requests.fetch_add(1, Ordering::Relaxed);
             return Ended::Left;
         };
-        match *after {
-            After::KeepAlive | After::CloseIdle(_) => {}
-            After::FinOnReuse | After::ResetOnReuse => {
-                shared.stale.fetch_add(1, Ordering::Relaxed);
-                return if *after == After::FinOnReuse {
-                    Ended::Fin
-                } else {
-                    Ended::Reset
-                };
-            }
+        if let Some(ended) = self.done_for(*after) {
+            return ended;
         }
         let asked = Arc::new(Asked {
             dialect: shared.dialect,
@@ -153,12 +162,17 @@ impl Connection {
             body,
         });
         let _counted = Counted::new(&shared.in_flight);
-        let recorder = Recorder::begin(&shared, &asked);
+        let mut recorder = Recorder::begin(&shared, &asked);
         let Some(performance) = shared.consult(|control| control.decide(&asked)) else {
             return Ended::Reset;
         };
         recorder.performs(&performance);
         *after = performance.after;
+        self.owes = performance
+            .label
+            .clone()
+            .filter(|_| *after != After::KeepAlive)
+            .map(|label| (asked.number, label));
         Stage {
             stream: &mut self.stream,
             inbox,
@@ -167,6 +181,18 @@ impl Connection {
         }
         .perform(&performance)
         .await
+    }
+
+    /// How the connection ends that an earlier answer left dead.
+    fn done_for(&mut self, after: After) -> Option<Ended> {
+        let ended = match after {
+            After::KeepAlive | After::CloseIdle(_) => return None,
+            After::FinOnReuse => Ended::Fin,
+            After::ResetOnReuse => Ended::Reset,
+        };
+        self.shared.stale.fetch_add(1, Ordering::Relaxed);
+        self.afterwards();
+        Some(ended)
     }
 
     async fn ignore(mut self) {

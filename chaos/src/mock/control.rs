@@ -1,17 +1,20 @@
 //! Which behaviour a request gets: rules first, then the script, then the default.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
 use super::asked::Asked;
-use super::behaviour::{Act, After, Behaviour, Slice, Step};
+use super::behaviour::{Act, After, Behaviour, Healthy, Slice, Step};
 use super::dialect::Dialect;
+use super::draft::Draft;
 use super::edit;
 use super::log::Reported;
+use super::mark::marked;
 use super::plan::Plan;
 use super::rate_limit::{RateLimit, Windows};
 use super::weather::Weather;
+use crate::http1;
 
 type Predicate = Box<dyn Fn(&Asked) -> bool + Send + Sync>;
 
@@ -28,6 +31,10 @@ pub(super) struct Control {
     pub(super) rules: Vec<(Predicate, Behaviour)>,
     /// `None`: every key is good. Otherwise a key is good when it is listed as `true`.
     pub(super) keys: Option<HashMap<String, bool>>,
+    /// Refused whatever `keys` says, and nobody else with them.
+    pub(super) refused: HashSet<String>,
+    /// How often a refused key was told so.
+    pub(super) refusals: u64,
     pub(super) limit: Option<RateLimit>,
     pub(super) windows: Windows,
 }
@@ -102,12 +109,19 @@ impl Control {
         {
             behaviour = refusal;
         }
+        let healthy = Healthy {
+            edits: limit_fields
+                .iter()
+                .map(|(name, value)| edit::header(name, value.as_str()))
+                .collect(),
+            ..Healthy::default()
+        };
         if matches!(behaviour.act, Act::Healthy(_)) {
             behaviour = limit_fields
                 .into_iter()
                 .fold(behaviour, |plain, (name, value)| plain.header(&name, value));
         }
-        self.perform(asked, behaviour)
+        self.perform(asked, behaviour, &healthy)
     }
 
     /// Whether limits, scripts and faults are meant for this path.
@@ -125,7 +139,11 @@ impl Control {
             .map(|(_, behaviour)| behaviour.clone())
     }
 
-    fn key_is_good(&self, asked: &Asked) -> bool {
+    fn key_is_good(&mut self, asked: &Asked) -> bool {
+        if asked.key().is_some_and(|key| self.refused.contains(key)) {
+            self.refusals = self.refusals.saturating_add(1);
+            return false;
+        }
         let Some(keys) = &self.keys else { return true };
         asked
             .key()
@@ -134,7 +152,8 @@ impl Control {
             .unwrap_or(false)
     }
 
-    fn perform(&self, asked: &Asked, behaviour: Behaviour) -> Performance {
+    /// `healthy` is what the request would have been answered without a fault: beside it a fault shows.
+    fn perform(&self, asked: &Asked, behaviour: Behaviour, healthy: &Healthy) -> Performance {
         let Behaviour {
             label,
             act,
@@ -144,29 +163,25 @@ impl Control {
         } = behaviour;
         let mut reported = None;
         let mut steps = Vec::new();
+        // One moment for both answers, or a second that passes would show as a fault.
+        let now = http1::unix_now();
         if !delay.is_zero() {
             steps.push(Step::Sleep(delay));
         }
         match act {
-            Act::Healthy(healthy) => {
-                let weather = healthy.weather.unwrap_or(self.weather);
-                let plan = Plan::new(&self.name, asked, &healthy, &weather, self.seed);
-                let (mut draft, usage) = if self.dialect.is_embedding(asked.bare_path()) {
-                    self.dialect.embeddings(asked, &plan)
-                } else {
-                    (self.dialect.draft(&plan), plan.usage)
-                };
+            Act::Healthy(spoilt) => {
+                let (draft, usage) = self.drafted(asked, &spoilt, now);
                 reported = Some(usage);
-                healthy
-                    .edits
-                    .iter()
-                    .for_each(|edit: &edit::Edit| edit.apply(&mut draft));
                 steps.extend(draft.steps());
             }
             Act::Canned(canned) => steps.extend(canned.steps()),
             Act::Steps(bare) => steps.extend(bare),
             // A choice that never settles: answered as a provider that is broken.
             Act::Choose(_) => steps.push(Step::Reset),
+        }
+        if label.is_some() {
+            let healthy = self.drafted(asked, healthy, now).0.steps();
+            steps = marked(steps, &healthy, slice.is_some());
         }
         Performance {
             label,
@@ -175,5 +190,18 @@ impl Control {
             after,
             reported,
         }
+    }
+
+    fn drafted(&self, asked: &Asked, healthy: &Healthy, now: i64) -> (Draft, Reported) {
+        let weather = healthy.weather.unwrap_or(self.weather);
+        let mut plan = Plan::new(&self.name, asked, healthy, &weather, self.seed);
+        plan.created = now;
+        let (mut draft, usage) = if self.dialect.is_embedding(asked.bare_path()) {
+            self.dialect.embeddings(asked, &plan)
+        } else {
+            (self.dialect.draft(&plan), plan.usage)
+        };
+        healthy.edits.iter().for_each(|edit| edit.apply(&mut draft));
+        (draft, usage)
     }
 }

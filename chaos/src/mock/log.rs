@@ -35,7 +35,7 @@ pub struct Exchange {
     pub left: Option<(Duration, Leaving)>,
     /// The behaviour was carried out to its end, even if that end was a reset.
     pub finished: bool,
-    /// The label of the behaviour it met, see [`super::Behaviour::labelled`].
+    /// The label of the behaviour it met, once that showed; see [`super::Behaviour::labelled`].
     pub fault: Option<Arc<str>>,
     /// `None` for anything but a healthy answer.
     pub reported: Option<Reported>,
@@ -64,6 +64,8 @@ impl Exchange {
 pub(super) struct Log {
     kept: Vec<Exchange>,
     limit: usize,
+    /// How many were forgotten.
+    lost: u64,
 }
 
 impl Log {
@@ -71,13 +73,15 @@ impl Log {
         Self {
             kept: Vec::new(),
             limit: limit.max(4),
+            lost: 0,
         }
     }
 
     /// A full log forgets its oldest quarter at once, so that forgetting costs little per request.
     pub(super) fn push(&mut self, exchange: Exchange) {
         if self.kept.len() >= self.limit {
-            self.kept.drain(..self.limit / 4);
+            let forgotten = self.kept.drain(..self.limit / 4).len();
+            self.lost = self.lost.saturating_add(forgotten as u64);
         }
         self.kept.push(exchange);
     }
@@ -98,6 +102,10 @@ impl Log {
             .iter_mut()
             .rev()
             .find(|exchange| exchange.asked.number == number)
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
     }
 
     pub(super) fn all(&self) -> &[Exchange] {

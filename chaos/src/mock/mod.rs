@@ -27,6 +27,7 @@ mod framing;
 mod intake;
 mod listener;
 mod log;
+mod mark;
 mod options;
 mod plan;
 mod provider;

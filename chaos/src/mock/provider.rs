@@ -1,6 +1,6 @@
 //! The mock's handle: start it, script it, read its log.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -69,6 +69,8 @@ impl MockProvider {
             script: VecDeque::new(),
             rules: Vec::new(),
             keys: None,
+            refused: HashSet::new(),
+            refusals: 0,
             limit: None,
             windows: Windows::default(),
         };
@@ -188,6 +190,20 @@ impl MockProvider {
         });
     }
 
+    /// This key gets 401 from now on, and no other; see [`MockProvider::allow_key`].
+    pub fn refuse_key(&self, key: &str) {
+        self.shared.change(|control| {
+            control.refused.insert(key.to_owned());
+        });
+    }
+
+    /// As if [`MockProvider::refuse_key`] had not been said.
+    pub fn allow_key(&self, key: &str) {
+        self.shared.change(|control| {
+            control.refused.remove(key);
+        });
+    }
+
     /// Counts requests per key, tells the state in headers and answers 429 beyond; `None` ends it.
     pub fn limit(&self, limit: Option<RateLimit>) {
         self.shared.change(|control| {
@@ -217,11 +233,13 @@ impl MockProvider {
         }
     }
 
-    /// RST to every open connection, whatever it does.
-    pub fn reset_connections(&self) {
+    /// RST to every open connection, whatever it does; tells how many there are.
+    pub fn reset_connections(&self) -> usize {
+        let open = self.open_connections();
         self.shared
             .resets
             .send_modify(|count| *count = count.wrapping_add(1));
+        open
     }
 
     /// FIN to every connection that carries no request now (N08).
@@ -238,6 +256,12 @@ impl MockProvider {
     #[must_use]
     pub fn log(&self) -> Vec<Exchange> {
         self.shared.log.borrow().all().to_vec()
+    }
+
+    /// How many exchanges the log has forgotten, because there were more than it keeps.
+    #[must_use]
+    pub fn log_lost(&self) -> u64 {
+        self.shared.log.borrow().lost()
     }
 
     /// The last exchange logged.
@@ -273,6 +297,24 @@ impl MockProvider {
     #[must_use]
     pub fn open_connections(&self) -> usize {
         self.shared.open.borrow().now
+    }
+
+    /// Connections that were closed because they were idle.
+    #[must_use]
+    pub fn idle_connections_closed(&self) -> u64 {
+        self.shared.idle_closed.load(Ordering::Relaxed)
+    }
+
+    /// Connections that met a silent door, and requests that met one which reads no body.
+    #[must_use]
+    pub fn held_connections(&self) -> u64 {
+        self.shared.held.load(Ordering::Relaxed)
+    }
+
+    /// Requests whose key was refused, see [`MockProvider::refuse_key`].
+    #[must_use]
+    pub fn keys_refused(&self) -> u64 {
+        self.shared.control.borrow().refusals
     }
 
     /// Requests that were cut off inside or were not HTTP.

@@ -57,6 +57,10 @@ pub(super) struct Shared {
     pub(super) door: watch::Sender<Door>,
     pub(super) resets: watch::Sender<u64>,
     pub(super) idle_closes: watch::Sender<u64>,
+    /// Connections that an order found idle, and that were closed for it.
+    pub(super) idle_closed: AtomicU64,
+    /// Connections that met a silent or head-only door.
+    pub(super) held: AtomicU64,
 }
 
 impl Shared {
@@ -76,6 +80,8 @@ impl Shared {
             door: watch::Sender::new(Door::Open),
             resets: watch::Sender::new(0),
             idle_closes: watch::Sender::new(0),
+            idle_closed: AtomicU64::new(0),
+            held: AtomicU64::new(0),
         }
     }
 
@@ -128,6 +134,8 @@ impl Drop for Counted<'_> {
 pub(super) struct Recorder<'a> {
     shared: &'a Shared,
     number: u64,
+    /// What the fault is called, should it show.
+    label: Option<Arc<str>>,
 }
 
 impl<'a> Recorder<'a> {
@@ -138,6 +146,16 @@ impl<'a> Recorder<'a> {
         Self {
             shared,
             number: asked.number,
+            label: None,
+        }
+    }
+
+    /// An exchange that is over; what it left behind may show later.
+    pub(super) fn again(shared: &'a Shared, number: u64, label: Arc<str>) -> Self {
+        Self {
+            shared,
+            number,
+            label: Some(label),
         }
     }
 
@@ -150,11 +168,16 @@ impl<'a> Recorder<'a> {
         });
     }
 
-    pub(super) fn performs(&self, performance: &Performance) {
-        self.note(|exchange, _| {
-            exchange.reported = performance.reported;
-            exchange.fault.clone_from(&performance.label);
-        });
+    pub(super) fn performs(&mut self, performance: &Performance) {
+        self.label.clone_from(&performance.label);
+        self.note(|exchange, _| exchange.reported = performance.reported);
+    }
+
+    /// The fault shows.
+    pub(super) fn acted(&self) {
+        if self.label.is_some() {
+            self.note(|exchange, _| exchange.fault.clone_from(&self.label));
+        }
     }
 
     pub(super) fn sent(&self, bytes: usize, part: Part) {

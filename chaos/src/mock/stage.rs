@@ -69,6 +69,10 @@ impl Stage<'_> {
                     slice = Some(*from_here);
                     Ok(())
                 }
+                Step::Mark => {
+                    self.recorder.acted();
+                    Ok(())
+                }
                 Step::Hold => self.hold().await,
                 Step::Reset => return self.close(Ended::Reset),
                 Step::Fin => return self.close(Ended::Fin),

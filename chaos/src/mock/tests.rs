@@ -500,6 +500,111 @@ async fn keys_can_be_accepted_and_revoked() {
     }
 }
 
+/// The faults that show in the log after three requests on two connections.
+async fn shown(behaviour: Behaviour) -> Vec<Option<String>> {
+    let mock = start(Dialect::OpenAi).await;
+    mock.set(behaviour.labelled("it"));
+    let body = Dialect::OpenAi.sample_request("hi", true);
+    let mut client = Client::connect(mock.address()).await.unwrap();
+    client.patience(Duration::from_millis(150));
+    for _ in 0..2 {
+        let sent = client.send_json("/v1/chat/completions", &[], &body).await;
+        if sent.is_ok() {
+            let _ = client.read_answer().await;
+        }
+    }
+    drop(client);
+    let log = mock.log();
+    let name = |fault: &Option<std::sync::Arc<str>>| fault.as_deref().map(str::to_owned);
+    log.iter().map(|one| name(&one.fault)).collect()
+}
+
+#[tokio::test]
+async fn a_fault_is_in_the_log_only_once_it_showed() {
+    let it = || Some("it".to_owned());
+    let cut = |after| Behaviour::healthy().edit(edit::cut_after(after, Ending::Reset));
+    let stall = |after| Behaviour::healthy().edit(edit::cut_after(after, Ending::Hold));
+    assert_eq!(shown(Behaviour::healthy()).await, [None, None]);
+    assert_eq!(
+        shown(cut(5_000)).await,
+        [None, None],
+        "the stream has ten words"
+    );
+    assert_eq!(shown(stall(5_000)).await, [None, None]);
+    assert_eq!(
+        shown(cut(3)).await,
+        [it()],
+        "the second found no connection"
+    );
+    assert_eq!(shown(stall(3)).await[0], it());
+    assert_eq!(shown(Behaviour::status(500)).await, [it(), it()]);
+    let hang = Behaviour::healthy().delayed(Duration::from_secs(86_400));
+    assert_eq!(shown(hang).await[0], it());
+    let same = Behaviour::from(Weather::default());
+    assert_eq!(shown(same).await, [None, None], "the mock's own weather");
+    let pieces = Behaviour::healthy().sliced(7, Duration::ZERO);
+    assert_eq!(shown(pieces).await, [it(), it()]);
+}
+
+#[tokio::test]
+async fn n08_a_dead_connection_is_a_fault_of_the_exchange_before() {
+    let dead = Behaviour::healthy().then(After::ResetOnReuse);
+    assert_eq!(shown(dead).await, [Some("it".to_owned())]);
+    let mock = start(Dialect::OpenAi).await;
+    mock.set(
+        Behaviour::healthy()
+            .then(After::ResetOnReuse)
+            .labelled("it"),
+    );
+    let answer = ask(&mock, &Dialect::OpenAi.sample_request("hi", false)).await;
+    assert_eq!(answer.status(), 200);
+    assert!(mock.last().unwrap().fault.is_none(), "never used again");
+}
+
+#[tokio::test]
+async fn k01_a_refused_key_is_counted_and_the_others_stay_good() {
+    let mock = start(Dialect::OpenAi).await;
+    let body = Dialect::OpenAi.sample_request("hi", false);
+    let with = async |key: &str| {
+        let mut client = Client::connect(mock.address()).await.unwrap();
+        let fields = [("authorization".to_owned(), key.to_owned())];
+        client
+            .post_json("/v1/chat/completions", &fields, &body)
+            .await
+            .unwrap()
+            .status()
+    };
+    mock.refuse_key("sk-one");
+    assert_eq!(with("Bearer sk-one").await, 401);
+    assert_eq!(with("Bearer sk-two").await, 200);
+    assert_eq!(mock.keys_refused(), 1, "the good one is not counted");
+    mock.allow_key("sk-one");
+    assert_eq!(with("Bearer sk-one").await, 200);
+    assert_eq!(with("Bearer sk-two").await, 200);
+}
+
+#[tokio::test]
+async fn n08_only_idle_connections_are_counted_as_closed() {
+    let mock = start(Dialect::OpenAi).await;
+    mock.script(vec![
+        Behaviour::healthy(),
+        Behaviour::steps(vec![Step::Hold]),
+    ]);
+    let body = Dialect::OpenAi.sample_request("hi", false);
+    let mut idle = Client::connect(mock.address()).await.unwrap();
+    idle.post_json("/v1/chat/completions", &[], &body)
+        .await
+        .unwrap();
+    let mut busy = Client::connect(mock.address()).await.unwrap();
+    busy.send_json("/v1/chat/completions", &[], &body)
+        .await
+        .unwrap();
+    assert!(mock.wait_for(2, SOON).await);
+    mock.close_idle();
+    assert!(idle.closes_within(SOON).await);
+    assert_eq!(mock.idle_connections_closed(), 1);
+}
+
 #[tokio::test]
 async fn a_limit_is_counted_told_and_enforced() {
     let mock = start(Dialect::OpenAi).await;
@@ -716,6 +821,11 @@ async fn the_log_is_bounded_and_keeps_the_newest() {
     }
     let log = mock.log();
     assert!(log.len() <= 8, "{}", log.len());
+    assert_eq!(
+        mock.log_lost() + log.len() as u64,
+        30,
+        "what is gone is counted"
+    );
     assert_eq!(
         (log.last().unwrap().asked.number, mock.requests()),
         (30, 30)

@@ -4,14 +4,22 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde::Deserialize;
+
+use crate::lab::enclosed;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub struct Tokens {
     pub input: u64,
     pub output: u64,
+}
+
+/// That a request was going to be placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Intent {
+    pub at: u64,
+    pub stream: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +46,8 @@ pub struct Outcome {
 /// Everything the journal holds, by request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Journal {
-    /// Intents by request id, with how many there are of each.
-    pub intents: HashMap<String, u32>,
+    /// Intents by request id.
+    pub intents: HashMap<String, Vec<Intent>>,
     pub attempts: Vec<Attempt>,
     pub outcomes: HashMap<String, Vec<Outcome>>,
     /// Names of events, with what they were about.
@@ -68,6 +76,8 @@ struct Line {
     estimated: bool,
     #[serde(default)]
     won: bool,
+    #[serde(default)]
+    stream: bool,
     name: Option<String>,
     subject: Option<String>,
 }
@@ -96,10 +106,10 @@ impl Journal {
             return;
         };
         match line.kind.as_str() {
-            "intent" => {
-                let count = self.intents.entry(line.request).or_default();
-                *count = count.saturating_add(1);
-            }
+            "intent" => self.intents.entry(line.request).or_default().push(Intent {
+                at: line.at,
+                stream: line.stream,
+            }),
             "attempt" => self.attempts.push(Attempt {
                 at: line.at,
                 request: line.request,
@@ -132,7 +142,7 @@ impl Journal {
     }
 }
 
-fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.is_file())
@@ -146,7 +156,7 @@ fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 /// # Errors
 /// When the tool cannot be run.
 pub fn audit(binary: &Path, folder: &Path) -> io::Result<Result<(), String>> {
-    let told = Command::new(binary)
+    let told = enclosed(binary, folder)
         .args(["audit", "verify"])
         .arg(folder)
         .output()?;
@@ -156,26 +166,4 @@ pub fn audit(binary: &Path, folder: &Path) -> io::Result<Result<(), String>> {
     let mut said = String::from_utf8_lossy(&told.stdout).into_owned();
     said.push_str(&String::from_utf8_lossy(&told.stderr));
     Ok(Err(said.trim().to_owned()))
-}
-
-/// The secrets that a file holds, by their names.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn secrets_in(path: &Path, secrets: &[(&'static str, &str)]) -> io::Result<Vec<&'static str>> {
-    let mut found = Vec::new();
-    let files = if path.is_dir() {
-        files(path)?
-    } else {
-        vec![path.to_owned()]
-    };
-    for file in files {
-        let bytes = fs::read(file)?;
-        for (name, secret) in secrets {
-            if !found.contains(name) && memchr::memmem::find(&bytes, secret.as_bytes()).is_some() {
-                found.push(*name);
-            }
-        }
-    }
-    Ok(found)
 }

@@ -2,6 +2,8 @@
 
 mod journal;
 mod scrape;
+mod secrets;
 
-pub use journal::{Attempt, Journal, Outcome, Tokens, audit, secrets_in};
-pub use scrape::{Sample, Scrape, parse, process, scrape};
+pub use journal::{Attempt, Intent, Journal, Outcome, Tokens, audit};
+pub use scrape::{Sample, Scrape, parse, process, scrape, scrape_text};
+pub use secrets::{secrets_in, secrets_of};

@@ -18,8 +18,13 @@ pub struct Sample {
 /// Everything seen at one moment.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Scrape {
+    /// It was asked for then: what was counted by then is in it.
     pub at_ms: u64,
+    /// It had been read then: what was counted later is not in it.
+    pub read_ms: u64,
     pub samples: Vec<Sample>,
+    /// Secrets found anywhere in the text, by their names.
+    pub leaks: Vec<&'static str>,
     /// Bytes resident.
     pub memory: Option<u64>,
     pub descriptors: Option<u32>,
@@ -39,8 +44,8 @@ impl Scrape {
     }
 }
 
-/// Asks the admin listener for its metrics; `None` when nobody answers in time.
-pub async fn scrape(admin: SocketAddr, key: &str) -> Option<Vec<Sample>> {
+/// Asks the admin listener for the text of its metrics; `None` when nobody answers in time.
+pub async fn scrape_text(admin: SocketAddr, key: &str) -> Option<String> {
     let options = ConnectOptions {
         patience: Duration::from_secs(2),
         ..ConnectOptions::default()
@@ -48,7 +53,12 @@ pub async fn scrape(admin: SocketAddr, key: &str) -> Option<Vec<Sample>> {
     let fields = [("authorization".to_owned(), format!("Bearer {key}"))];
     let mut client = Client::connect_with(admin, options).await.ok()?;
     let answer = client.get("/metrics", &fields).await.ok()?;
-    (answer.status() == 200).then(|| parse(&String::from_utf8_lossy(&answer.body)))
+    (answer.status() == 200).then(|| String::from_utf8_lossy(&answer.body).into_owned())
+}
+
+/// The samples of [`scrape_text`].
+pub async fn scrape(admin: SocketAddr, key: &str) -> Option<Vec<Sample>> {
+    Some(parse(&scrape_text(admin, key).await?))
 }
 
 /// What Linux tells of a process: resident bytes and open descriptors.

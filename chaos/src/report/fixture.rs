@@ -86,6 +86,11 @@ pub(super) fn hostile() -> Report {
         seed: u64::MAX,
         gateway: text(),
         replay: text(),
+        origin: crate::report::Origin {
+            asked: text(),
+            config: Some(text()),
+            ..crate::report::Origin::default()
+        },
         verdict: Verdict::Fail,
         notes: vec![text()],
         phases: vec![Phase {
@@ -344,6 +349,7 @@ fn failing() -> Run {
     let mut flap = lane("P12", "5 s good, 5 s 500", &["gamma"], (22_000, 38_000), 96);
     flap.shape = "flap".to_owned();
     Run {
+        origin: crate::report::Origin::default(),
         scenario: "provider-down".to_owned(),
         about: "One provider answers every request with 500 while another flaps.".to_owned(),
         rows: vec!["P10".to_owned(), "P12".to_owned(), "N07".to_owned()],

@@ -13,6 +13,7 @@
 
 mod html;
 mod junit;
+mod origin;
 mod plain;
 mod progress;
 mod said;
@@ -25,9 +26,10 @@ mod fixture;
 
 pub use html::html;
 pub use junit::junit;
+pub use origin::{Origin, OtherGateway, command_of};
 pub use progress::{ProgressState, progress_line};
 pub use terminal::{of_run, summary, total};
-pub use write::{Written, write};
+pub use write::{Written, check_folder, write};
 
 use std::collections::BTreeMap;
 
@@ -100,6 +102,9 @@ pub struct Run {
     pub gateway: String,
     /// The command that runs exactly this again.
     pub replay: String,
+    /// What it was made from; by this it is replayed.
+    #[serde(default)]
+    pub origin: Origin,
     pub verdict: Verdict,
     /// Why nothing can be said, when nothing can: the gateway did not start, the control was noisy.
     pub notes: Vec<String>,

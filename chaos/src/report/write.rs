@@ -31,6 +31,25 @@ pub fn write(report: &Report, folder: &Path) -> io::Result<Written> {
     })
 }
 
+/// Makes the folder, and proves that a report can be written to it.
+pub fn check_folder(folder: &Path) -> io::Result<()> {
+    let told = |error: io::Error| {
+        let told = format!("cannot write to {}: {error}", folder.display());
+        io::Error::new(error.kind(), told)
+    };
+    fs::create_dir_all(folder).map_err(told)?;
+    for name in ["report.json", "junit.xml", "report.html"] {
+        if folder.join(name).is_dir() {
+            let why = format!("{name} in it is a folder");
+            return Err(told(io::Error::new(io::ErrorKind::IsADirectory, why)));
+        }
+    }
+    let probe = folder.join(format!(".probe.{}", process::id()));
+    fill(&probe, b"")
+        .and_then(|()| fs::remove_file(&probe))
+        .map_err(told)
+}
+
 fn replace(folder: &Path, name: &str, content: &[u8]) -> io::Result<PathBuf> {
     /// Two reports written at once by one process must not share a file.
     static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -101,6 +120,20 @@ mod tests {
                 .iter()
                 .all(|name| !name.ends_with(".partial"))
         );
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_known_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b");
+        check_folder(&deep).unwrap();
+        assert!(names(&deep).is_empty(), "the probe is gone");
+        fs::write(folder.path().join("file"), "").unwrap();
+        let error = check_folder(&folder.path().join("file/below")).unwrap_err();
+        assert!(error.to_string().contains("cannot write to"), "{error}");
+        fs::create_dir_all(deep.join("junit.xml")).unwrap();
+        let error = check_folder(&deep).unwrap_err();
+        assert!(error.to_string().contains("junit.xml"), "{error}");
     }
 
     #[test]

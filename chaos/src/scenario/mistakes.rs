@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
-use super::{Expectation, Fault, Measure, Scenario, Shape, VERSION};
-use crate::fault;
+use super::{Expectation, Fault, MOCKS, Of, Scenario, Shape, VERSION};
+use crate::fault::{self, Key};
 use crate::mock::Dialect;
 
 /// Why a scenario cannot be run.
@@ -27,26 +28,65 @@ impl fmt::Display for BadScenario {
     }
 }
 
-/// Reads and judges one scenario.
+/// Reads and judges one scenario for the harness's own mocks.
 ///
 /// # Errors
 /// All mistakes at once, except that text which is no TOML is told alone.
 pub fn parse(of: &str, text: &str) -> Result<Scenario, BadScenario> {
-    let bad = |mistakes| BadScenario {
+    parse_for(of, text, None)
+}
+
+/// Reads and judges one scenario for a configuration with these providers, or for the harness's own mocks.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_for(
+    of: &str,
+    text: &str,
+    providers: Option<&[String]>,
+) -> Result<Scenario, BadScenario> {
+    let scenario: Scenario = toml::from_str(text).map_err(|error| BadScenario {
+        of: of.to_owned(),
+        mistakes: vec![error.to_string().trim_end().to_owned()],
+    })?;
+    check(of, &scenario, providers)?;
+    Ok(scenario)
+}
+
+/// Judges a scenario that was changed, or is to be run on a configuration with these providers.
+///
+/// # Errors
+/// All mistakes at once.
+pub fn check(
+    of: &str,
+    scenario: &Scenario,
+    providers: Option<&[String]>,
+) -> Result<(), BadScenario> {
+    let mistakes = mistakes(scenario, providers);
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(BadScenario {
         of: of.to_owned(),
         mistakes,
-    };
-    let scenario: Scenario =
-        toml::from_str(text).map_err(|error| bad(vec![error.to_string().trim_end().to_owned()]))?;
-    let mistakes = mistakes(&scenario);
-    if mistakes.is_empty() {
-        Ok(scenario)
-    } else {
-        Err(bad(mistakes))
+    })
+}
+
+/// The mocks there will be.
+fn mocks<'a>(scenario: &'a Scenario, providers: Option<&'a [String]>) -> Vec<&'a str> {
+    match providers {
+        Some(providers) => providers.iter().map(String::as_str).collect(),
+        None if scenario.mocks.is_empty() => MOCKS.to_vec(),
+        None => scenario
+            .mocks
+            .iter()
+            .map(|mock| mock.name.as_str())
+            .collect(),
     }
 }
 
-fn mistakes(scenario: &Scenario) -> Vec<String> {
+fn mistakes(scenario: &Scenario, providers: Option<&[String]>) -> Vec<String> {
+    let mocks = mocks(scenario, providers);
     let mut found = Vec::new();
     if scenario.version != VERSION {
         found.push(format!(
@@ -79,17 +119,45 @@ fn mistakes(scenario: &Scenario) -> Vec<String> {
     }
     workloads(scenario, &mut found);
     for (place, fault) in scenario.faults.iter().enumerate() {
-        self::fault(scenario, fault, &format!("fault {}", place + 1), &mut found);
+        let place = format!("fault {} ({})", place + 1, fault.fault);
+        self::fault(fault, &place, &mut found);
+        times(scenario, fault, &place, &mut found);
+        for on in &fault.on {
+            if on != "*" && !mocks.contains(&on.as_str()) {
+                found.push(format!(
+                    "{place}: there is no mock {on:?}; there are {}",
+                    mocks.join(", ")
+                ));
+            }
+        }
     }
     for (place, expectation) in scenario.expectations.iter().enumerate() {
-        expect(
-            scenario,
-            expectation,
-            &format!("expect {}", place + 1),
-            &mut found,
-        );
+        let place = format!("expect {} ({})", place + 1, expectation.what.label());
+        limits(scenario, expectation, &place, &mut found);
+        if let Some(mistake) = of(scenario, expectation, &mocks) {
+            found.push(format!("{place}: {mistake}"));
+        }
+    }
+    if providers.is_some() {
+        misplaced(scenario, &mut found);
     }
     found
+}
+
+/// What a user's configuration takes the place of.
+fn misplaced(scenario: &Scenario, found: &mut Vec<String>) {
+    if !scenario.mocks.is_empty() {
+        found.push(
+            "[[mock]] does nothing with --config: each provider there becomes a mock; leave it out"
+                .to_owned(),
+        );
+    }
+    if !scenario.gateway.config.is_empty() {
+        found.push(
+            "[gateway.config] does nothing with --config: write it into your configuration"
+                .to_owned(),
+        );
+    }
 }
 
 fn workloads(scenario: &Scenario, found: &mut Vec<String>) {
@@ -142,18 +210,77 @@ fn workloads(scenario: &Scenario, found: &mut Vec<String>) {
     }
 }
 
-fn fault(scenario: &Scenario, fault: &Fault, place: &str, found: &mut Vec<String>) {
-    let place = format!("{place} ({})", fault.fault);
+fn fault(fault: &Fault, place: &str, found: &mut Vec<String>) {
     if let Err(why) = fault::made(&fault.fault, &terms(fault)) {
         found.push(format!("{place}: {why}"));
     }
-    if !(0.0..=1.0).contains(&fault.share) {
-        found.push(format!("{place}: share lies between 0 and 1"));
+    if !(0.0..=1.0).contains(&fault.share) || fault.share == 0.0 {
+        found.push(format!("{place}: share lies above 0 and at most at 1"));
     }
+    if let Some(taken) = fault::keys(&fault.fault) {
+        keys(fault, taken, place, found);
+    }
+}
+
+/// A key that does nothing would let a scenario claim what never happens.
+fn keys(fault: &Fault, taken: &[Key], place: &str, found: &mut Vec<String>) {
+    let takes = |key: Key| taken.contains(&key);
+    let timed = takes(Key::Time) || takes(Key::Again);
+    for (key, is_said, is_taken) in [
+        (Key::On, !fault.on.is_empty(), takes(Key::On)),
+        (Key::Share, fault.share < 1.0, takes(Key::Share)),
+        (Key::Number, fault.number.is_some(), takes(Key::Number)),
+        (Key::Time, fault.time.is_some(), timed),
+        (Key::Actor, fault.actor.is_some(), takes(Key::Actor)),
+    ] {
+        if is_said && !is_taken {
+            let mut known: Vec<&str> = taken.iter().map(|key| key.label()).collect();
+            known.extend(["at", "for", "shape", "period"]);
+            found.push(format!(
+                "{place}: {} does nothing here; this fault takes {}",
+                key.label(),
+                known.join(", ")
+            ));
+        }
+    }
+    if takes(Key::On) && fault.on.is_empty() {
+        found.push(format!(
+            "{place}: on names the mocks it is made at, [\"*\"] all of them"
+        ));
+    }
+    if fault.shape == Shape::Ramp && !takes(Key::Share) {
+        found.push(format!(
+            "{place}: shape = \"ramp\" grows a share of requests, and this fault has none"
+        ));
+    }
+    let again = fault.time.filter(|_| takes(Key::Again));
+    if again.is_some_and(|again| again.0 < SHORTEST) {
+        found.push(format!(
+            "{place}: time, after which it happens again, is at least {} ms",
+            SHORTEST.as_millis()
+        ));
+    }
+}
+
+/// What comes again sooner never lets anything be in between.
+const SHORTEST: Duration = Duration::from_millis(50);
+
+fn times(scenario: &Scenario, fault: &Fault, place: &str, found: &mut Vec<String>) {
     let repeats = matches!(fault.shape, Shape::Flap | Shape::Random);
     if repeats != fault.period.is_some() {
         found.push(format!(
             "{place}: period goes with shape = \"flap\" or \"random\", and they with it"
+        ));
+    }
+    if fault.period.is_some_and(|period| period.0 < SHORTEST) {
+        found.push(format!(
+            "{place}: period is at least {} ms",
+            SHORTEST.as_millis()
+        ));
+    }
+    if fault.lasts.is_some_and(|lasts| lasts.0.is_zero()) {
+        found.push(format!(
+            "{place}: for = \"0s\" is no time for a fault to act"
         ));
     }
     let faults = scenario.phases.faults;
@@ -163,14 +290,6 @@ fn fault(scenario: &Scenario, fault: &Fault, place: &str, found: &mut Vec<String
             fault.at.millis(),
             faults.millis()
         ));
-    }
-    if scenario.mocks.is_empty() {
-        return;
-    }
-    for on in &fault.on {
-        if on != "*" && !scenario.mocks.iter().any(|mock| mock.name == *on) {
-            found.push(format!("{place}: there is no mock {on:?}"));
-        }
     }
 }
 
@@ -183,27 +302,56 @@ pub(crate) fn terms(fault: &Fault) -> fault::Terms {
     }
 }
 
-fn expect(scenario: &Scenario, expectation: &Expectation, place: &str, found: &mut Vec<String>) {
-    let place = format!("{place} ({})", expectation.what.label());
-    if expectation.at_most.is_some() == expectation.at_least.is_some() {
-        found.push(format!("{place}: say at_most or at_least, one of them"));
-    }
-    let needs_mock = matches!(expectation.what, Measure::Share | Measure::Detected);
-    match &expectation.of {
-        None if needs_mock => found.push(format!("{place}: of names the mock it is about")),
-        Some(of) => {
-            let known = scenario.mocks.is_empty()
-                || scenario.mocks.iter().any(|mock| mock.name == *of)
-                || scenario
-                    .workloads
-                    .iter()
-                    .any(|workload| workload.name == *of);
-            if !known {
-                found.push(format!(
-                    "{place}: of = {of:?} is neither a mock nor a workload"
-                ));
-            }
+fn limits(scenario: &Scenario, wanted: &Expectation, place: &str, found: &mut Vec<String>) {
+    let limit = match (wanted.at_most, wanted.at_least) {
+        (Some(_), Some(_)) | (None, None) => {
+            found.push(format!("{place}: say at_most or at_least, one of them"));
+            None
         }
-        None => {}
+        (most, least) => most.or(least),
+    };
+    if limit.is_some_and(|limit| !limit.is_finite()) {
+        found.push(format!(
+            "{place}: the limit is a number that something can lie beyond"
+        ));
     }
+    if wanted.samples == 0 {
+        found.push(format!("{place}: samples = 0 would be no evidence"));
+    }
+    let faults = scenario.faults.len();
+    if wanted
+        .during
+        .is_some_and(|number| !(1..=faults).contains(&number))
+    {
+        found.push(format!(
+            "{place}: during is the number of a fault, from 1 to {faults}"
+        ));
+    }
+}
+
+/// What is wrong with whom an expectation is about.
+fn of(scenario: &Scenario, wanted: &Expectation, mocks: &[&str]) -> Option<String> {
+    let kind = wanted.what.of();
+    let Some(of) = &wanted.of else {
+        let needed = kind == Of::ThisMock;
+        return needed.then(|| "of names the mock it is about".to_owned());
+    };
+    let workloads: Vec<&str> = scenario
+        .workloads
+        .iter()
+        .map(|workload| workload.name.as_str())
+        .collect();
+    let known = match kind {
+        Of::Mock | Of::ThisMock => mocks,
+        Of::Workload => &workloads,
+        Of::Nothing => &[],
+    };
+    if known.contains(&of.as_str()) {
+        return None;
+    }
+    let mut mistake = format!("of = {of:?} is {}", kind.refusal());
+    if !known.is_empty() {
+        mistake.push_str(&format!("; it is one of {}", known.join(", ")));
+    }
+    Some(mistake)
 }

@@ -39,10 +39,13 @@ use crate::workload::Abuse;
 
 pub use chain::your_chain;
 pub(crate) use mistakes::terms;
-pub use mistakes::{BadScenario, parse};
+pub use mistakes::{BadScenario, check, parse, parse_for};
 pub use packs::{Pack, find, packs};
 
 pub use span::Span;
+
+/// The mocks of a scenario that names none.
+pub const MOCKS: [&str; 3] = ["alpha", "beta", "gamma"];
 
 /// The version of the form; a later one will be refused by name.
 pub const VERSION: u32 = 1;
@@ -267,7 +270,7 @@ pub struct Fault {
     pub period: Option<Span>,
     /// What the primitives take: a status, a number of chunks or bytes, a factor.
     pub number: Option<u64>,
-    /// What the primitives take: a time.
+    /// What the primitives take: a time, or after what time it happens again.
     pub time: Option<Span>,
     /// `panic`, `kill_actor`: the actor's path in the tree.
     pub actor: Option<String>,
@@ -309,8 +312,10 @@ pub struct Expectation {
     /// The phase whose requests count.
     #[serde(default = "in_faults", rename = "in")]
     pub phase: PhaseName,
-    /// A workload, or for `share` and `load` a mock.
+    /// A workload, or for `share`, `load`, `detected` and `recovered` a mock.
     pub of: Option<String>,
+    /// Only while the fault of this number, counted from 1, is on; instead of a phase.
+    pub during: Option<usize>,
     /// Leaves out so much of the beginning of the phase: what takes time to be noticed.
     #[serde(default)]
     pub after: Span,
@@ -354,11 +359,13 @@ pub enum Measure {
     Share,
     /// Requests at the mocks (or at `of`) as a share of the control phase's rate.
     Load,
-    /// Milliseconds from the beginning of the phase until the traffic left `of`.
+    /// Milliseconds from the beginning of the fault on `of` until the traffic left it for as long as the fault lasts.
     Detected,
-    /// Milliseconds from the end of the faults until the rate of successes was the control's again.
+    /// Milliseconds from the end of the faults until the rate of successes was the control's again, or from the end
+    /// of those on `of` until it had half of its requests again.
     Recovered,
-    /// Milliseconds from the end of the faults to the first success.
+    /// Milliseconds from each kill of the process, and from the end of all other faults, to the first success; the
+    /// worst of them.
     FirstSuccess,
     /// Successes a second as a share of the control phase's.
     Goodput,
@@ -368,7 +375,60 @@ pub enum Measure {
     Growth,
 }
 
+/// What `of` names in an expectation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// A mock, if it says anything.
+    Mock,
+    /// A mock, and it must say which.
+    ThisMock,
+    /// A workload, if it says anything.
+    Workload,
+    Nothing,
+}
+
+impl Of {
+    /// What another name is told to be.
+    #[must_use]
+    pub fn refusal(self) -> &'static str {
+        match self {
+            Self::Mock | Self::ThisMock => "no mock",
+            Self::Workload => "no workload",
+            Self::Nothing => "of no meaning here: the measure is about the whole gateway",
+        }
+    }
+}
+
 impl Measure {
+    /// What `of` names for this measure.
+    #[must_use]
+    pub fn of(self) -> Of {
+        match self {
+            Self::Share | Self::Detected => Of::ThisMock,
+            Self::Load | Self::Recovered => Of::Mock,
+            Self::Growth => Of::Nothing,
+            Self::Errors
+            | Self::ErrorCount
+            | Self::P50FirstContent
+            | Self::P99FirstContent
+            | Self::P999FirstContent
+            | Self::P99Times
+            | Self::P99Above
+            | Self::P50Error
+            | Self::P99Error
+            | Self::Attempts
+            | Self::FirstSuccess
+            | Self::Goodput
+            | Self::P99Cancel => Of::Workload,
+        }
+    }
+
+    /// Whether it is a moment that must come: one that never came is a failure.
+    #[must_use]
+    pub fn is_awaited(self) -> bool {
+        matches!(self, Self::Detected | Self::Recovered | Self::FirstSuccess)
+    }
+
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {

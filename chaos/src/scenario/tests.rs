@@ -16,6 +16,71 @@ fn every_scenario_that_ships_is_right_and_has_its_name() {
     assert!(find("nothing-of-that-name").is_none());
 }
 
+/// The mistakes of a fault with these lines.
+fn told(fault: &str) -> String {
+    match parse("x", &format!("{GOOD}[[fault]]\n{fault}")) {
+        Ok(_) => String::new(),
+        Err(bad) => bad.to_string(),
+    }
+}
+
+#[test]
+fn a_key_that_does_nothing_is_refused_with_those_that_do() {
+    for (fault, said) in [
+        (
+            "fault = \"kill\"\non = [\"alpha\"]",
+            "on does nothing here; this fault takes time",
+        ),
+        (
+            "fault = \"tcp_refuse\"\non = [\"*\"]\nshare = 0.5",
+            "share does nothing",
+        ),
+        (
+            "fault = \"tcp_refuse\"\non = [\"*\"]\nnumber = 5",
+            "number does nothing",
+        ),
+        (
+            "fault = \"P10\"\non = [\"*\"]\ntime = \"1s\"",
+            "time does nothing",
+        ),
+        (
+            "fault = \"N03\"\non = [\"*\"]\nshape = \"ramp\"",
+            "grows a share",
+        ),
+        (
+            "fault = \"hang\"\non = [\"*\"]\nactor = \"root\"",
+            "actor does nothing",
+        ),
+        ("fault = \"P10\"", "on names the mocks"),
+        ("fault = \"tcp_silent\"", "on names the mocks"),
+        ("fault = \"kill\"\ntime = \"0s\"", "at least 50 ms"),
+        ("fault = \"kill\"\nfor = \"0s\"", "no time for a fault"),
+        (
+            "fault = \"P10\"\non = [\"*\"]\nshare = 0.0",
+            "share lies above 0",
+        ),
+        (
+            "fault = \"P10\"\non = [\"*\"]\nshape = \"flap\"\nperiod = \"1ms\"",
+            "period is at least",
+        ),
+    ] {
+        let told = told(fault);
+        assert!(
+            told.contains(said),
+            "{fault}\n{told:?} does not say {said:?}"
+        );
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+    assert_eq!(
+        told("fault = \"cut\"\non = [\"*\"]\nnumber = 3\nshare = 0.5"),
+        ""
+    );
+    assert_eq!(
+        told("fault = \"panic\"\nactor = \"root/router\"\ntime = \"50ms\""),
+        ""
+    );
+}
+
 const GOOD: &str =
     "version = 1\nname = \"x\"\nabout = \"y\"\n[[workload]]\nname = \"w\"\nper_second = 1\n";
 
@@ -76,8 +141,8 @@ fn an_unknown_key_is_refused_with_its_line() {
     assert!(told.to_string().contains("250ms"), "{told}");
 }
 
-#[test]
-fn a_chain_is_killed_link_by_link_and_pair_by_pair() {
+/// A pool of two links that falls back to one of a third.
+fn chains() -> crate::lab::config::Facts {
     use crate::lab::config::{PoolFacts, TargetFacts};
     let pool = |name: &str, targets: &[&str], chain: &[&str]| PoolFacts {
         name: name.to_owned(),
@@ -90,30 +155,159 @@ fn a_chain_is_killed_link_by_link_and_pair_by_pair() {
         chain: chain.iter().map(|name| (*name).to_owned()).collect(),
         asked: true,
     };
-    let mut facts = crate::lab::config::Facts {
+    crate::lab::config::Facts {
         providers: Vec::new(),
         pools: vec![
             pool("fast", &["a", "b"], &["fast", "slow"]),
             pool("slow", &["c"], &["slow"]),
         ],
-    };
+    }
+}
+
+#[test]
+fn whoever_a_hanging_provider_keeps_waiting_is_not_to_meet_the_next_death() {
+    let made = your_chain(&chains());
+    for two in made[0].faults.windows(2) {
+        let between = two[1].at.millis() - two[0].at.millis();
+        let wanted = if two[0].fault == "hang" {
+            33_000
+        } else {
+            8_000
+        };
+        assert_eq!(between, wanted, "after {}", two[0].fault);
+    }
+}
+
+#[test]
+fn a_chain_is_killed_link_by_link_and_pair_by_pair() {
+    let mut facts = chains();
     let made = your_chain(&facts);
     let deaths: Vec<&[String]> = made[0].faults.iter().map(|fault| &fault.on[..]).collect();
-    assert_eq!(deaths.len(), 6, "three links, three pairs");
-    assert!(deaths.iter().all(|death| death.len() < 3));
-    assert!(
-        made[0]
+    assert_eq!(deaths.len(), 12, "three links in three ways, three pairs");
+    for link in ["a", "b", "c"] {
+        let ways: Vec<&str> = made[0]
+            .faults
+            .iter()
+            .filter(|fault| fault.on == [link])
+            .map(|fault| fault.fault.as_str())
+            .collect();
+        assert_eq!(ways, ["tcp_refuse", "P10", "hang"]);
+    }
+    for number in 1..=12 {
+        let of_it = made[0]
             .expectations
             .iter()
-            .all(|wanted| wanted.at_most == Some(0.0))
-    );
-    assert!(
-        made[1]
-            .expectations
-            .iter()
-            .any(|wanted| wanted.at_most > Some(0.0)),
-        "a chain of one cannot survive its death"
-    );
+            .filter(|wanted| wanted.during == Some(number));
+        let limits: Vec<_> = of_it.map(|wanted| (wanted.what, wanted.at_most)).collect();
+        assert_eq!(limits, [(Measure::Errors, Some(0.0))], "fault {number}");
+    }
+    // A chain of one cannot survive: no error would mean that nobody died.
+    let alone = &made[1];
+    assert_eq!(alone.faults.len(), 3);
+    for number in [1, 2] {
+        let dies = |wanted: &&Expectation| {
+            wanted.during == Some(number)
+                && wanted.what == Measure::ErrorCount
+                && wanted.at_least == Some(1.0)
+        };
+        assert!(alone.expectations.iter().any(|wanted| dies(&wanted)));
+        let told_in_time = |wanted: &Expectation| {
+            wanted.during == Some(number) && wanted.what == Measure::P99Error
+        };
+        assert!(alone.expectations.iter().any(told_in_time));
+    }
+    for scenario in &made {
+        let names = facts.behind(&scenario.name["your-chain-".len()..]);
+        assert_eq!(check("made", scenario, Some(&names)), Ok(()));
+    }
     facts.names_only(|pool| pool.name == "fast");
     assert_eq!(your_chain(&facts).len(), 1);
+}
+
+/// The mistakes of an expectation with these lines.
+fn told_of(expectation: &str) -> String {
+    let text =
+        format!("{GOOD}[[fault]]\nfault = \"P10\"\non = [\"alpha\"]\n[[expect]]\n{expectation}");
+    match parse("x", &text) {
+        Ok(_) => String::new(),
+        Err(bad) => bad.to_string(),
+    }
+}
+
+#[test]
+fn an_expectation_that_could_not_fail_is_refused() {
+    for (expectation, said) in [
+        (
+            "what = \"share\"\nof = \"alhpa\"\nat_most = 0",
+            "\"alhpa\" is no mock; it is one of alpha, beta, gamma",
+        ),
+        (
+            "what = \"share\"\nof = \"w\"\nat_most = 0",
+            "\"w\" is no mock",
+        ),
+        (
+            "what = \"error_count\"\nof = \"typo\"\nat_most = 0",
+            "\"typo\" is no workload; it is one of w",
+        ),
+        (
+            "what = \"errors\"\nof = \"alpha\"\nat_most = 0",
+            "\"alpha\" is no workload",
+        ),
+        (
+            "what = \"growth\"\nof = \"w\"\nat_most = 1",
+            "of no meaning here",
+        ),
+        (
+            "what = \"detected\"\nat_most = 0",
+            "of names the mock it is about",
+        ),
+        ("what = \"errors\"\nat_most = inf", "can lie beyond"),
+        ("what = \"errors\"\nat_most = nan", "can lie beyond"),
+        ("what = \"errors\"\nat_most = 0\nsamples = 0", "no evidence"),
+        ("what = \"errors\"\nat_most = 0\nduring = 2", "from 1 to 1"),
+        ("what = \"errors\"\nat_most = 0\nduring = 0", "from 1 to 1"),
+    ] {
+        let told = told_of(expectation);
+        assert!(told.contains(said), "{expectation}\n{told:?}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+    for right in [
+        "what = \"share\"\nof = \"gamma\"\nat_most = 0",
+        "what = \"errors\"\nof = \"w\"\nat_most = 0\nduring = 1",
+        "what = \"recovered\"\nat_most = 5",
+    ] {
+        assert_eq!(told_of(right), "");
+    }
+}
+
+#[test]
+fn with_a_configuration_its_providers_are_the_mocks() {
+    let providers = ["openai".to_owned()];
+    let fault = |on: &str| format!("{GOOD}[[fault]]\nfault = \"P10\"\non = [\"{on}\"]\n");
+    let read = |text: &str| parse_for("x", text, Some(&providers)).map_err(|bad| bad.to_string());
+    assert!(read(&fault("openai")).is_ok());
+    let told = read(&fault("alpha")).unwrap_err();
+    assert!(
+        told.contains("no mock \"alpha\"; there are openai"),
+        "{told}"
+    );
+    let own = format!("{GOOD}[[mock]]\nname = \"openai\"\n[gateway.config.timeouts]\ngap_ms = 1\n");
+    let told = read(&own).unwrap_err();
+    assert!(
+        told.contains("[[mock]] does nothing with --config"),
+        "{told}"
+    );
+    assert!(told.contains("[gateway.config] does nothing"), "{told}");
+}
+
+#[test]
+fn a_shorter_faults_phase_is_judged_anew() {
+    let late = format!("{GOOD}[[fault]]\nfault = \"P10\"\non = [\"alpha\"]\nat = \"4s\"\n");
+    let mut scenario = parse("x", &late).unwrap();
+    scenario.phases.faults = Span(Duration::from_secs(3));
+    let told = check("x", &scenario, None).unwrap_err().to_string();
+    assert!(
+        told.contains("beyond the faults phase of 3000 ms"),
+        "{told}"
+    );
 }

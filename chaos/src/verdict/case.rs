@@ -110,8 +110,8 @@ fn journal(index: &Index<'_>, told: &Told) -> Vec<Line> {
     };
     let journal = &own.journal;
     let mut lines = Vec::new();
-    if let Some(count) = journal.intents.get(id) {
-        lines.push(line(told.due_ms, format!("{count} intent")));
+    if let Some(intents) = journal.intents.get(id) {
+        lines.push(line(told.due_ms, format!("{} intent", intents.len())));
     }
     for attempt in journal.attempts.iter().filter(|one| one.request == *id) {
         let won = if attempt.won { ", won" } else { "" };

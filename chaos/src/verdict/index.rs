@@ -1,12 +1,12 @@
-//! The records joined: which exchanges belong to which client's request.
+//! The records joined: which exchanges belong to which client's request, and in which life of the process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::conduct::Evidence;
 use crate::history::Told;
 use crate::lab::Provider;
 use crate::mock::Exchange;
-use crate::scenario::PhaseName;
+use crate::scenario::{PhaseName, Scenario};
 use crate::workload::PROMPT_MARK;
 
 /// A request: its workload's place and its number there.
@@ -25,16 +25,32 @@ pub(crate) struct Seen<'a> {
     pub(crate) sent_again: bool,
 }
 
+/// One death of the gateway's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kill {
+    /// It died between these.
+    pub(crate) from: u64,
+    pub(crate) until: u64,
+    /// When it served again.
+    pub(crate) served: u64,
+}
+
+/// A kill takes effect within so many milliseconds, and what was written just before it may not be read any more.
+const BLUR: u64 = 50;
+
 #[derive(Debug)]
 pub(crate) struct Index<'a> {
     pub(crate) evidence: &'a Evidence,
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) kills: Vec<Kill>,
     pub(crate) seen: Vec<Seen<'a>>,
     by_request: HashMap<Key, Vec<usize>>,
     by_answer: HashMap<(&'a str, u64), usize>,
+    by_key: HashMap<Key, &'a Told>,
 }
 
 impl<'a> Index<'a> {
-    pub(crate) fn of(evidence: &'a Evidence) -> Self {
+    pub(crate) fn of(evidence: &'a Evidence, scenario: &'a Scenario) -> Self {
         let mut seen: Vec<Seen<'a>> = evidence
             .wire
             .iter()
@@ -64,9 +80,16 @@ impl<'a> Index<'a> {
         }
         Self {
             evidence,
+            scenario,
+            kills: kills(evidence),
             seen,
             by_request,
             by_answer,
+            by_key: evidence
+                .history
+                .iter()
+                .map(|told| ((told.workload, told.number), told))
+                .collect(),
         }
     }
 
@@ -96,10 +119,75 @@ impl<'a> Index<'a> {
             .map_or((0, 0), |(_, from, to)| (*from, *to))
     }
 
-    /// Whether the gateway's process was started more than once.
-    pub(crate) fn was_killed(&self) -> bool {
-        self.evidence.own.as_ref().is_some_and(|own| own.starts > 1)
+    /// Whether a request was under way when the process was killed.
+    pub(crate) fn was_caught(&self, told: &Told) -> bool {
+        self.kills.iter().any(|kill| {
+            told.due_ms <= kill.until.saturating_add(BLUR)
+                && told.end_ms.saturating_add(BLUR) >= kill.from
+        })
     }
+
+    /// Which life of the process a moment belongs to; `None` between its death and its next answer: what arrives
+    /// then may still be on its way from the one that is dead.
+    pub(crate) fn life(&self, at_ms: u64) -> Option<usize> {
+        let mut kills = self.kills.iter();
+        if kills.any(|kill| (kill.from..kill.served).contains(&at_ms)) {
+            return None;
+        }
+        Some(self.kills.iter().filter(|kill| kill.from <= at_ms).count())
+    }
+
+    pub(crate) fn told(&self, of: Key) -> Option<&'a Told> {
+        self.by_key.get(&of).copied()
+    }
+
+    /// The requests that reached a mock and whose client read no id, and whether each asked for a stream.
+    pub(crate) fn nameless_on_the_wire(&self) -> HashMap<Key, bool> {
+        let mut nameless: HashMap<Key, bool> = HashMap::new();
+        for seen in &self.seen {
+            if let Some(of) = seen.of {
+                nameless.insert(of, seen.exchange.asked.streams());
+            }
+        }
+        for told in &self.evidence.history {
+            let key = (told.workload, told.number);
+            if told.id.is_some() {
+                nameless.remove(&key);
+            } else if let Some(stream) = nameless.get_mut(&key) {
+                *stream = told.stream;
+            }
+        }
+        nameless
+    }
+
+    /// The requests a kill caught.
+    pub(crate) fn caught(&self) -> HashSet<Key> {
+        let history = self.evidence.history.iter();
+        let caught = history.filter(|told| self.was_caught(told));
+        caught.map(|told| (told.workload, told.number)).collect()
+    }
+}
+
+/// When the process was killed; where that was not noted, somewhere in the fault's span.
+fn kills(evidence: &Evidence) -> Vec<Kill> {
+    let was_killed = evidence.own.as_ref().is_some_and(|own| own.starts > 1);
+    let mut kills = Vec::new();
+    for done in evidence.faults.iter().filter(|done| done.name == "kill") {
+        kills.extend(done.acts.iter().map(|act| Kill {
+            from: act.from_ms,
+            until: act.to_ms.min(act.from_ms.saturating_add(BLUR)),
+            served: act.to_ms,
+        }));
+        if done.acts.is_empty() && was_killed {
+            kills.push(Kill {
+                from: done.from_ms,
+                until: done.to_ms,
+                served: done.to_ms,
+            });
+        }
+    }
+    kills.sort_unstable_by_key(|kill| kill.from);
+    kills
 }
 
 /// Marks those of one request's exchanges that are not an attempt of their own.
@@ -111,7 +199,9 @@ fn sent_again(places: &[usize], seen: &mut [Seen<'_>]) {
                 let other = seen.get(*place);
                 other.is_some_and(|other| other.mock == one.mock)
             };
-            one.exchange.bytes_sent == 0 && later.iter().any(same_mock)
+            // Only a connection that has served before can have gone stale.
+            let stale = one.exchange.bytes_sent == 0 && one.exchange.asked.reuse > 0;
+            stale && later.iter().any(same_mock)
         });
         if let Some(one) = seen.get_mut(*place) {
             one.sent_again = again;

@@ -9,13 +9,15 @@ mod expect;
 mod index;
 mod invariant;
 mod series;
+#[cfg(test)]
+mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::conduct::{Evidence, Plan, Subject};
+use crate::conduct::{Done, Evidence, Plan};
 use crate::fault;
-use crate::report::{FaultLane, Finding, Phase, Run, Totals, Verdict};
-use crate::scenario::{PhaseName, Scenario};
+use crate::report::{FaultLane, Finding, Origin, Phase, Run, Totals, Verdict};
+use crate::scenario::{Expectation, Of, PhaseName, Scenario, Shape};
 
 pub(crate) use index::Index;
 
@@ -23,11 +25,17 @@ pub(crate) use index::Index;
 #[must_use]
 pub fn judge(plan: &Plan, evidence: &Evidence) -> Run {
     let scenario = &plan.scenario;
-    let index = Index::of(evidence);
+    let index = Index::of(evidence, scenario);
     let faults = lanes(evidence);
-    let notes: Vec<String> = inactive(&faults)
+    let unseen: Vec<Vec<String>> = evidence
+        .faults
+        .iter()
+        .map(|done| unseen(done, evidence))
+        .collect();
+    let notes: Vec<String> = inactive(&unseen)
         .into_iter()
         .chain(noise(evidence))
+        .chain(evidence.notes.iter().cloned())
         .collect();
     let doubt = notes.first().cloned();
     let invariants: Vec<Finding> = invariant::ALL
@@ -37,11 +45,9 @@ pub fn judge(plan: &Plan, evidence: &Evidence) -> Run {
     let expectations: Vec<Finding> = scenario
         .expectations
         .iter()
-        .filter_map(|wanted| {
-            guarded(wanted.what.label(), || {
-                Some(expect::judge(wanted, scenario, &index))
-            })
-        })
+        .filter_map(|wanted| guarded(wanted.what.label(), || Some(expect::judge(wanted, &index))))
+        .zip(&scenario.expectations)
+        .map(|(finding, wanted)| never_was(finding, wanted, evidence, &unseen))
         .map(|finding| in_doubt(finding, doubt.as_deref()))
         .collect();
     let all = invariants
@@ -54,8 +60,9 @@ pub fn judge(plan: &Plan, evidence: &Evidence) -> Run {
         about: scenario.about.clone(),
         rows: scenario.rows.clone(),
         seed: plan.seed,
-        gateway: gateway_name(plan),
+        gateway: plan.subject.name().to_owned(),
         replay: String::new(),
+        origin: Origin::default(),
         verdict,
         notes,
         phases: evidence
@@ -72,13 +79,6 @@ pub fn judge(plan: &Plan, evidence: &Evidence) -> Run {
         expectations,
         totals: totals(scenario, evidence),
         series: series::draw(&index),
-    }
-}
-
-fn gateway_name(plan: &Plan) -> String {
-    match &plan.subject {
-        Subject::Binary { .. } => "switchyard".to_owned(),
-        Subject::Url { name, .. } => name.clone(),
     }
 }
 
@@ -104,19 +104,84 @@ fn in_doubt(mut finding: Finding, doubt: Option<&str>) -> Finding {
     finding
 }
 
+/// A claim about a fault that never was is neither kept nor broken.
+fn never_was(
+    mut finding: Finding,
+    wanted: &Expectation,
+    evidence: &Evidence,
+    unseen: &[Vec<String>],
+) -> Finding {
+    let about = |place: usize, done: &Done| match wanted.during {
+        Some(number) => number.checked_sub(1) == Some(place),
+        None if wanted.what.is_awaited() => {
+            let of = wanted
+                .of
+                .as_ref()
+                .filter(|_| wanted.what.of() != Of::Workload);
+            of.is_none_or(|of| done.on.contains(of))
+        }
+        None => false,
+    };
+    let faults = evidence.faults.iter().zip(unseen).enumerate();
+    let missing = faults
+        .filter(|(place, (done, unseen))| !unseen.is_empty() && about(*place, done))
+        .flat_map(|(_, (_, unseen))| unseen.iter().map(String::as_str));
+    let missing: Vec<&str> = missing.collect();
+    if !missing.is_empty() {
+        finding.verdict = Verdict::Unknown;
+        finding.why = format!("never seen: {}", missing.join(", "));
+        finding.cases.clear();
+    }
+    finding
+}
+
 /// A fault that nobody saw proves nothing.
-fn inactive(faults: &[FaultLane]) -> Option<String> {
-    let unseen: Vec<&str> = faults
-        .iter()
-        .filter(|lane| lane.seen == 0)
-        .map(|lane| lane.fault.as_str())
-        .collect();
+fn inactive(unseen: &[Vec<String>]) -> Option<String> {
+    let unseen: Vec<&str> = unseen.iter().flatten().map(String::as_str).collect();
     (!unseen.is_empty()).then(|| {
         format!(
-            "never seen on the wire: {}; nothing is proven about it",
+            "never seen: {}; nothing is proven about it",
             unseen.join(", ")
         )
     })
+}
+
+/// Where a fault should have been and was not. One that comes at random need not come everywhere.
+fn unseen(done: &Done, evidence: &Evidence) -> Vec<String> {
+    let elsewhere: u64 = done
+        .seen_on
+        .values()
+        .fold(0, |sum, one| sum.saturating_add(*one));
+    let at_gateway = done.seen.saturating_sub(elsewhere);
+    let anywhere = seen(done, evidence) > 0;
+    if done.on.is_empty() || done.shape == Shape::Random || at_gateway > 0 {
+        return if anywhere {
+            Vec::new()
+        } else {
+            vec![done.name.clone()]
+        };
+    }
+    let is_missing = |mock: &&String| {
+        let counted = done.seen_on.get(*mock).copied().unwrap_or(0);
+        counted.saturating_add(on_the_wire(done, Some(mock), evidence)) == 0
+    };
+    let missing = done.on.iter().filter(is_missing);
+    missing
+        .map(|mock| format!("{} on {mock}", done.name))
+        .collect()
+}
+
+fn seen(done: &Done, evidence: &Evidence) -> u64 {
+    done.seen.saturating_add(on_the_wire(done, None, evidence))
+}
+
+/// How many requests met a fault, at one mock or at all.
+fn on_the_wire(done: &Done, mock: Option<&str>, evidence: &Evidence) -> u64 {
+    let met = evidence.wire.iter().filter(|(name, exchange)| {
+        exchange.fault.as_deref() == Some(done.label.as_str())
+            && mock.is_none_or(|mock| mock == name)
+    });
+    met.count() as u64
 }
 
 /// Why the control phase is none to compare with.
@@ -153,25 +218,18 @@ fn lanes(evidence: &Evidence) -> Vec<FaultLane> {
     evidence
         .faults
         .iter()
-        .map(|done| {
-            let on_the_wire = evidence
-                .wire
-                .iter()
-                .filter(|(_, exchange)| exchange.fault.as_deref() == Some(&done.label))
-                .count();
-            FaultLane {
-                what: what(&done.name),
-                fault: done.name.clone(),
-                on: if done.on.is_empty() {
-                    vec!["gateway".to_owned()]
-                } else {
-                    done.on.clone()
-                },
-                from_ms: done.from_ms,
-                to_ms: done.to_ms,
-                shape: done.shape.label().to_owned(),
-                seen: done.seen.saturating_add(on_the_wire as u64),
-            }
+        .map(|done| FaultLane {
+            what: what(&done.name),
+            fault: done.name.clone(),
+            on: if done.on.is_empty() {
+                vec!["gateway".to_owned()]
+            } else {
+                done.on.clone()
+            },
+            from_ms: done.from_ms,
+            to_ms: done.to_ms,
+            shape: done.shape.label().to_owned(),
+            seen: seen(done, evidence),
         })
         .collect()
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::history::Told;
@@ -20,7 +20,7 @@ use crate::lab::{Doorway, Epoch};
 use crate::scenario::{PhaseName, Phases, Workload};
 
 pub use abuse::Abuse;
-pub(crate) use one::PROMPT_MARK;
+pub(crate) use one::{PROMPT_MARK, mark_of};
 
 /// What all requests of a run share.
 #[derive(Debug, Clone)]
@@ -36,13 +36,15 @@ pub struct Traffic {
 /// An open loop may have this many requests under way; more would measure the harness.
 const MOST_UNDER_WAY: usize = 20_000;
 
-/// Runs one workload through its phases. Every request is told once.
+/// Runs one workload through its phases. Every request is told once; how many are not, because their clients
+/// crashed, is the answer.
 pub async fn run(
     place: usize,
     workload: Arc<Workload>,
     traffic: Traffic,
     told: mpsc::UnboundedSender<Told>,
-) {
+) -> u64 {
+    let mut crashed = 0_u64;
     let numbers = Arc::new(AtomicU64::new(0));
     for (from, to) in windows(&workload, &traffic.phases) {
         let window = Window {
@@ -54,11 +56,19 @@ pub async fn run(
             from,
             to,
         };
-        match (workload.per_second, workload.at_once) {
+        let lost = match (workload.per_second, workload.at_once) {
             (Some(rate), _) => window.open(rate).await,
             (None, at_once) => window.closed(at_once.unwrap_or(1)).await,
-        }
+        };
+        crashed = crashed.saturating_add(lost);
     }
+    crashed
+}
+
+/// Takes one that ended, and counts it if it crashed; `None` when there are no more.
+fn counted(ended: Option<Result<(), JoinError>>, crashed: &mut u64) -> Option<()> {
+    *crashed = crashed.saturating_add(u64::from(ended.as_ref()?.is_err()));
+    Some(())
 }
 
 /// The stretches of the run in which a workload is on, in milliseconds; neighbours are one.
@@ -104,7 +114,8 @@ impl Window {
         one::Ask::draw(number, self.place, &self.workload, &self.traffic, due)
     }
 
-    async fn open(self, per_second: f64) {
+    async fn open(self, per_second: f64) -> u64 {
+        let mut crashed = 0;
         let room = Arc::new(Semaphore::new(MOST_UNDER_WAY));
         let gap = Duration::from_secs_f64(1.0 / per_second.max(1e-6));
         let mut due = self.traffic.epoch.at(self.from);
@@ -127,13 +138,15 @@ impl Window {
                     let _ = told.send(ask.unsent());
                 }
             }
-            while under_way.try_join_next().is_some() {}
+            while counted(under_way.try_join_next(), &mut crashed).is_some() {}
             due = due.checked_add(gap).unwrap_or(end);
         }
-        while under_way.join_next().await.is_some() {}
+        while counted(under_way.join_next().await, &mut crashed).is_some() {}
+        crashed
     }
 
-    async fn closed(self, at_once: u32) {
+    async fn closed(self, at_once: u32) -> u64 {
+        let mut crashed = 0;
         let window = Arc::new(self);
         let mut clients = JoinSet::new();
         for _ in 0..at_once {
@@ -153,6 +166,7 @@ impl Window {
                 }
             });
         }
-        while clients.join_next().await.is_some() {}
+        while counted(clients.join_next().await, &mut crashed).is_some() {}
+        crashed
     }
 }

@@ -9,6 +9,7 @@ use super::Traffic;
 use super::abuse::{Abuse, abuse};
 use crate::client::{BodyEnd, Client, ClientError, ConnectOptions, ReadPace, SseReader};
 use crate::history::{Ended, Told, code_of};
+use crate::http1::Fields;
 use crate::lab::config::ADMIN_KEY;
 use crate::lab::{Door, Epoch};
 use crate::scenario::Workload;
@@ -30,6 +31,9 @@ pub(super) struct Ask {
     leave_at: Option<Instant>,
     patience: Duration,
     abuse: Option<Abuse>,
+    /// What an abuser asks for.
+    model: String,
+    watch: Watch,
 }
 
 impl Ask {
@@ -81,6 +85,8 @@ impl Ask {
             leave_at: leaves.then(|| due.checked_add(after)).flatten(),
             patience: workload.patience.0,
             abuse: workload.abuse,
+            model,
+            watch: Watch::default(),
         }
     }
 
@@ -92,9 +98,14 @@ impl Ask {
 
     pub(super) async fn make(mut self) -> Told {
         if let Some(kind) = self.abuse {
-            // However it ends: nobody promised it anything.
-            let _ = abuse(kind, &self.door).await;
-            self.told.ended = Ended::Left;
+            let (met, answer) = abuse(kind, &self.door, &self.model).await;
+            if let Some(answer) = answer {
+                self.told.status = Some(answer.status());
+                self.watch.fields(&answer.head.fields);
+                self.watch.body(&answer.body);
+            }
+            self.told.leaked = self.watch.found;
+            self.told.ended = kind.judge(met);
             self.told.end_ms = self.epoch.millis();
             return self.told;
         }
@@ -112,6 +123,7 @@ impl Ask {
             // Dropping the connection is how a client leaves.
             () = leaving => Ended::Left,
         };
+        self.told.leaked = self.watch.found;
         self.told.ended = ended;
         self.told.end_ms = self.epoch.millis();
         self.told
@@ -131,6 +143,7 @@ impl Ask {
         self.told.head_ms = Some(self.epoch.millis());
         self.told.status = Some(reader.status());
         let head = reader.head();
+        self.watch.fields(&head.fields);
         self.told.id = head.header("x-request-id").map(str::to_owned);
         self.told.attempts = head
             .header("x-switchyard-attempts")
@@ -147,13 +160,16 @@ impl Ask {
     }
 
     async fn whole(&mut self, mut reader: SseReader<'_>) -> Ended {
-        let end = match reader.read_rest().await {
-            Ok(end) => end,
-            Err(_) => return Ended::Cut,
+        let end = loop {
+            let more = reader.read_more().await;
+            self.watch.body(reader.raw());
+            match more {
+                Ok(None) => {}
+                Ok(Some(end)) => break end,
+                Err(_) => return Ended::Cut,
+            }
         };
-        let raw = reader.raw();
-        self.told.leaked = leaked(raw);
-        let document: Value = serde_json::from_slice(raw).unwrap_or_default();
+        let document: Value = serde_json::from_slice(reader.raw()).unwrap_or_default();
         match end {
             BodyEnd::Cut => return Ended::Cut,
             BodyEnd::Reset => return Ended::Reset,
@@ -176,31 +192,35 @@ impl Ask {
         let mut text = String::new();
         let mut terminal = false;
         let mut error = None;
-        loop {
-            match reader.next().await {
-                Ok(Some(event)) if event.data == "[DONE]" => terminal = true,
-                Ok(Some(event)) => {
-                    let document: Value = serde_json::from_str(&event.data).unwrap_or_default();
-                    if event.event == "error" || document.get("error").is_some_and(|e| !e.is_null())
-                    {
-                        error = Some(code_of(&document));
-                    }
-                    let piece = document
-                        .pointer("/choices/0/delta/content")
-                        .and_then(Value::as_str)
-                        .unwrap_or_default();
-                    if !piece.is_empty() {
-                        self.told
-                            .first_content_ms
-                            .get_or_insert_with(|| self.epoch.millis());
-                        text.push_str(piece);
-                    }
+        while reader.end().is_none() {
+            let more = reader.read_more().await;
+            // Piece by piece, because whoever leaves does not come to the end.
+            self.watch.body(reader.raw());
+            while let Some(event) = reader.ready() {
+                if event.data == "[DONE]" {
+                    terminal = true;
+                    self.told.done_after_error |= error.is_some();
+                    continue;
                 }
-                Ok(None) => break,
-                Err(_) => return self.read(&text, Ended::Cut),
+                let document: Value = serde_json::from_str(&event.data).unwrap_or_default();
+                if event.event == "error" || document.get("error").is_some_and(|e| !e.is_null()) {
+                    error = Some(code_of(&document));
+                }
+                let piece = document
+                    .pointer("/choices/0/delta/content")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                if !piece.is_empty() {
+                    self.told
+                        .first_content_ms
+                        .get_or_insert_with(|| self.epoch.millis());
+                    text.push_str(piece);
+                }
+            }
+            if more.is_err() {
+                return self.read(&text, Ended::Cut);
             }
         }
-        self.told.leaked = leaked(reader.raw());
         let ended = match (error, terminal, reader.end()) {
             (Some(code), _, _) => Ended::ErrorEvent(code),
             (None, true, _) => Ended::Whole,
@@ -217,11 +237,36 @@ impl Ask {
     }
 }
 
-fn leaked(raw: &[u8]) -> Option<&'static str> {
-    SECRETS
-        .iter()
-        .find(|(_, secret)| memchr::memmem::find(raw, secret.as_bytes()).is_some())
-        .map(|(name, _)| *name)
+/// Looks at everything a client reads, as it comes.
+#[derive(Debug, Default)]
+struct Watch {
+    /// The name of the first secret found.
+    found: Option<&'static str>,
+    /// Bytes of the body looked at.
+    seen: usize,
+}
+
+impl Watch {
+    fn fields(&mut self, fields: &Fields) {
+        for (name, value) in fields {
+            self.look(name.as_bytes());
+            self.look(value.as_bytes());
+        }
+    }
+
+    /// The body so far; what was looked at before is passed over, but for a secret that began there.
+    fn body(&mut self, body: &[u8]) {
+        let longest = SECRETS.iter().map(|(_, secret)| secret.len()).max();
+        let from = self.seen.saturating_sub(longest.unwrap_or(0));
+        self.look(body.get(from..).unwrap_or_default());
+        self.seen = body.len();
+    }
+
+    fn look(&mut self, text: &[u8]) {
+        let holds = |secret: &str| memchr::memmem::find(text, secret.as_bytes()).is_some();
+        let found = SECRETS.iter().find(|(_, secret)| holds(secret));
+        self.found = self.found.or(found.map(|(name, _)| *name));
+    }
 }
 
 fn pace(bytes_per_second: u32) -> ReadPace {
@@ -259,6 +304,16 @@ fn prompt(bytes: usize, place: usize, number: u64) -> String {
 /// Begins every prompt; found in a log or a record, it proves a leak.
 pub(crate) const PROMPT_MARK: &str = "chaos-prompt-canary";
 
+/// Whose request a body carries: the workload's place and the request's number there.
+pub(crate) fn mark_of(body: &[u8]) -> Option<(usize, u64)> {
+    let at = memchr::memmem::find(body, PROMPT_MARK.as_bytes())?;
+    let rest = body.get(at.checked_add(PROMPT_MARK.len())?..)?;
+    let end = rest.iter().take(64).position(|byte| *byte == b':')?;
+    let text = std::str::from_utf8(rest.get(..end)?).ok()?.trim();
+    let (place, number) = text.split_once('.')?;
+    Some((place.parse().ok()?, number.parse().ok()?))
+}
+
 fn unanswered(error: &ClientError) -> Ended {
     Ended::Unanswered(match error {
         ClientError::Connect(_) => "connect",
@@ -269,4 +324,111 @@ fn unanswered(error: &ClientError) -> Ended {
         ClientError::Silent(_) => return Ended::Silent,
         ClientError::Wire(_) => "malformed",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_found_wherever_it_is_cut() {
+        let body = format!("data: x\n\n: {ADMIN_KEY} and more").into_bytes();
+        for cut in 1..body.len() {
+            let mut watch = Watch::default();
+            watch.body(&body[..cut]);
+            watch.body(&body);
+            assert_eq!(watch.found, Some("the admin key"), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_a_field_is_found_and_an_honest_answer_holds_none() {
+        let field = |value: &str| vec![("x-upstream".to_owned(), value.to_owned())];
+        let mut watch = Watch::default();
+        watch.fields(&field("alpha"));
+        watch.body(b"data: [DONE]");
+        assert_eq!(watch.found, None);
+        watch.fields(&field("Bearer sk-chaos-provider-alpha-0123456789"));
+        assert_eq!(watch.found, Some("a provider's key"));
+    }
+
+    /// What a client of a gateway that says just this, and then nothing, is told to have seen.
+    async fn told_by(said: &'static str, workload: &Workload) -> Told {
+        use std::sync::Arc;
+
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        use crate::lab::Doorway;
+        use crate::scenario::Phases;
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let door = Door {
+            address: listener.local_addr().unwrap(),
+            path: "/v1".to_owned(),
+            key: "sk".to_owned(),
+        };
+        let gateway = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await;
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+            stream
+                .write_all(format!("{head}{said}").as_bytes())
+                .await
+                .unwrap();
+            std::future::pending::<()>().await;
+        });
+        let traffic = Traffic {
+            door: Arc::new(Doorway::new(door)),
+            epoch: Epoch::now(),
+            seed: 1,
+            phases: Phases::default(),
+            model: "chat".to_owned(),
+        };
+        let told = Ask::draw(0, 0, workload, &traffic, Instant::now())
+            .make()
+            .await;
+        gateway.abort();
+        told
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_found_in_what_a_client_read_before_it_left() {
+        let span = crate::scenario::Span(Duration::from_millis(300));
+        let leaver = Workload {
+            stream: true,
+            leave_share: 1.0,
+            leave_between: [span, span],
+            ..Workload::named("leavers")
+        };
+        let said = "25\r\n: sk-chaos-provider-alpha-0123456789\n\r\n";
+        let told = told_by(said, &leaver).await;
+        assert_eq!(
+            (told.ended, told.leaked),
+            (Ended::Left, Some("a provider's key"))
+        );
+        let told = told_by("9\r\n: hello\n\n\r\n", &leaver).await;
+        assert_eq!((told.ended, told.leaked), (Ended::Left, None));
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_found_in_a_stream_that_broke() {
+        let stays = Workload {
+            stream: true,
+            ..Workload::named("stays")
+        };
+        let said = "25\r\n: sk-chaos-provider-alpha-0123456789\n\r\nno chunk at all\r\n";
+        let told = told_by(said, &stays).await;
+        assert_eq!(
+            (told.ended, told.leaked),
+            (Ended::Cut, Some("a provider's key"))
+        );
+    }
+
+    #[test]
+    fn a_prompt_says_whose_it_is() {
+        assert_eq!(mark_of(prompt(200, 3, 17).as_bytes()), Some((3, 17)));
+        assert_eq!(mark_of(b"chaos-prompt-canary 2.x: "), None);
+        assert_eq!(mark_of(b"hello"), None);
+    }
 }

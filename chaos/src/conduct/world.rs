@@ -1,0 +1,182 @@
+//! What a run takes place in: mocks, a configuration that knows only them, and the gateway under test.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::{CannotRun, Plan, Subject, gateway};
+use crate::lab::config::{self, CLIENT_KEY, ConfigError, Facts};
+use crate::lab::{Door, Doorway, Fleet, GatewayProcess};
+use crate::scenario::{MOCKS, Mock, Scenario, your_chain};
+
+pub(super) struct World {
+    pub(super) fleet: Fleet,
+    pub(super) gateway: Option<Arc<Mutex<GatewayProcess>>>,
+    pub(super) doorway: Arc<Doorway>,
+    pub(super) model: String,
+}
+
+impl World {
+    pub(super) async fn build(plan: &Plan, folder: &Path) -> Result<Self, CannotRun> {
+        match &plan.subject {
+            Subject::Binary { binary, config } => {
+                Self::own(plan, binary, config.as_deref(), folder).await
+            }
+            Subject::Url { door, ports, .. } => {
+                let mut fleet = Fleet::default();
+                for (place, mock) in mocks(&plan.scenario).iter().enumerate() {
+                    let port = ports.get(place).copied().unwrap_or(0);
+                    fleet
+                        .add(mock, config::dialect(&mock.dialect), plan.seed, port)
+                        .await
+                        .map_err(CannotRun::Mock)?;
+                }
+                Ok(Self {
+                    fleet,
+                    gateway: None,
+                    doorway: Arc::new(Doorway::new(door.clone())),
+                    model: "chat".to_owned(),
+                })
+            }
+        }
+    }
+
+    async fn own(
+        plan: &Plan,
+        binary: &Path,
+        users: Option<&Path>,
+        folder: &Path,
+    ) -> Result<Self, CannotRun> {
+        let (mut config, wanted) = match users {
+            Some(path) => {
+                let (config, facts) = enclosed(binary, path, folder)?;
+                let mocks = facts
+                    .providers
+                    .iter()
+                    .map(|provider| Mock::plain(&provider.name, &provider.dialect))
+                    .collect();
+                (Some(config), mocks)
+            }
+            None => (None, mocks(&plan.scenario)),
+        };
+        let mut fleet = Fleet::default();
+        for mock in &wanted {
+            fleet
+                .add(mock, config::dialect(&mock.dialect), plan.seed, 0)
+                .await
+                .map_err(CannotRun::Mock)?;
+        }
+        let config = match &mut config {
+            Some(config) => config,
+            None => {
+                let mut own = config::own(&fleet);
+                config::lay(&mut own, &plan.scenario.gateway.config);
+                config::enclose(&mut own, folder)?;
+                config.insert(own)
+            }
+        };
+        let urls = fleet
+            .providers
+            .iter()
+            .map(|(name, provider)| (name.clone(), provider.mock.base_url()))
+            .collect();
+        config::point(config, &urls);
+        let facts = written(binary, folder, config)?;
+        facts.only_mocks(&fleet)?;
+        fits(&plan.scenario, &fleet)?;
+        let model = facts
+            .pools
+            .first()
+            .map(|pool| pool.name.clone())
+            .ok_or_else(|| CannotRun::Misfit("it has no pools".to_owned()))?;
+        let gateway = GatewayProcess::start(binary, folder).await?;
+        // Asked again of the process itself: what it serves by need not be what it checked.
+        gateway::known_to(gateway.admin).await?.only_mocks(&fleet)?;
+        let door = Door {
+            address: gateway.address,
+            path: "/v1".to_owned(),
+            key: CLIENT_KEY.to_owned(),
+        };
+        Ok(Self {
+            fleet,
+            gateway: Some(Arc::new(Mutex::new(gateway))),
+            doorway: Arc::new(Doorway::new(door)),
+            model,
+        })
+    }
+}
+
+/// The scenarios that a user's configuration makes.
+///
+/// # Errors
+/// When the configuration cannot be read, or the gateway refuses it.
+pub fn chains(binary: &Path, config: &Path) -> Result<Vec<Scenario>, CannotRun> {
+    let folder = std::env::temp_dir().join(format!("switchyard-chaos-{}", fastrand::u64(..)));
+    std::fs::create_dir_all(&folder).map_err(|why| CannotRun::Folder {
+        path: folder.display().to_string(),
+        why,
+    })?;
+    let made = enclosed(binary, config, &folder).map(|(config, mut facts)| {
+        // Only what the user wrote: every model of every provider is a pool of its own as well.
+        let written = config.get("pools").and_then(toml::Value::as_table);
+        if let Some(written) = written.filter(|pools| !pools.is_empty()) {
+            let own = |pool: &config::PoolFacts| written.contains_key(&pool.name);
+            facts.names_only(own);
+        }
+        your_chain(&facts)
+    });
+    // Nothing in it is of use to anybody.
+    let _ = std::fs::remove_dir_all(&folder);
+    made
+}
+
+/// The user's configuration, cut off from the world, and what the gateway makes of it.
+pub(super) fn enclosed(
+    binary: &Path,
+    path: &Path,
+    folder: &Path,
+) -> Result<(toml::Table, Facts), CannotRun> {
+    let mut config = config::read(path)?;
+    config::enclose(&mut config, folder)?;
+    let facts = written(binary, folder, &config)?;
+    if facts.providers.is_empty() {
+        return Err(ConfigError::Nobody(path.display().to_string()).into());
+    }
+    Ok((config, facts))
+}
+
+/// Writes the configuration and asks what the gateway makes of it.
+pub(super) fn written(
+    binary: &Path,
+    folder: &Path,
+    config: &toml::Table,
+) -> Result<Facts, CannotRun> {
+    config::write(&folder.join("switchyard.toml"), &config.to_string())?;
+    Ok(config::facts(binary, folder)?)
+}
+
+/// Three providers, when the scenario names none.
+#[must_use]
+pub fn mocks(scenario: &Scenario) -> Vec<Mock> {
+    if scenario.mocks.is_empty() {
+        MOCKS.map(|name| Mock::plain(name, "openai")).into()
+    } else {
+        scenario.mocks.clone()
+    }
+}
+
+/// A scenario written for other providers must not run as if it had proven something.
+pub(super) fn fits(scenario: &Scenario, fleet: &Fleet) -> Result<(), CannotRun> {
+    let named = scenario.faults.iter().flat_map(|fault| &fault.on);
+    for name in named {
+        if name != "*" && !fleet.providers.contains_key(name) {
+            let known: Vec<&str> = fleet.providers.keys().map(String::as_str).collect();
+            return Err(CannotRun::Misfit(format!(
+                "a fault is on {name:?}, the providers are {}",
+                known.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
