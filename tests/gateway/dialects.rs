@@ -10,9 +10,9 @@
 use serde_json::{Value, json};
 use switchyard_chaos::client::{Answer, Client, SseStream};
 use switchyard_chaos::fault;
-use switchyard_chaos::mock::{Behaviour, Dialect, MockProvider};
+use switchyard_chaos::mock::{Behaviour, Dialect, MockOptions, MockProvider};
 
-use crate::frame::{Gateway, KEY, alone, mock_of, pair, provider};
+use crate::frame::{Gateway, KEY, alone, mock_of, pair, provider, quick};
 
 const CLIENTS: [Dialect; 4] = [
     Dialect::OpenAi,
@@ -396,4 +396,64 @@ async fn p16_lines_are_a_stream_whatever_their_content_type_says() {
         );
         assert_eq!(stream.text(Dialect::Anthropic), "one two", "{named}");
     }
+}
+
+/// The golden requests of a client's dialect, save one that answers a call nobody made: that is refused by most.
+fn golden(client: Dialect) -> Vec<(String, Value)> {
+    let folder = match client {
+        Dialect::OpenAi => "openai",
+        Dialect::Responses => "responses",
+        other => other.name(),
+    };
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+    let mut found = Vec::new();
+    for case in std::fs::read_dir(format!("{root}/{folder}")).unwrap() {
+        let case = case.unwrap().path();
+        if let Ok(text) = std::fs::read(case.join("request.json")) {
+            let name = format!("{folder}/{}", case.file_name().unwrap().display());
+            if name == "openai/function-role" {
+                continue;
+            }
+            found.push((name, serde_json::from_slice(&text).unwrap()));
+        }
+    }
+    assert!(found.len() >= 5, "{folder}");
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_a_client_says_is_said_as_the_provider_takes_it_or_not_sent_at_all() {
+    let mut wrong = Vec::new();
+    for provider in PROVIDERS {
+        let options = MockOptions::for_dialect(provider)
+            .named("a")
+            .weather(quick());
+        let mock = MockProvider::start(options).await.unwrap();
+        let gateway = alone(&mock, "").await;
+        let mut sent = 0;
+        for client in CLIENTS.into_iter().filter(|client| *client != provider) {
+            for (name, mut body) in golden(client) {
+                let (path, _) = asked(client, false);
+                if client != Dialect::Gemini {
+                    body["model"] = "p".into();
+                    body["stream"] = false.into();
+                }
+                let before = mock.requests();
+                let mut connection = gateway.client().await;
+                let answer = connection
+                    .post_json(&path, &key(client), &body)
+                    .await
+                    .unwrap();
+                let was_sent = mock.requests() > before;
+                sent += usize::from(was_sent);
+                let expected = if was_sent { 200 } else { 400 };
+                let told = answer.json();
+                if answer.status() != expected {
+                    wrong.push(format!("{name} to {provider:?}: {told}"));
+                }
+            }
+        }
+        assert!(sent >= 10, "{provider:?}: only {sent} could be said");
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
