@@ -1,8 +1,8 @@
 //! Golden cases: wire and domain side by side. `UPDATE_GOLDEN=1` rewrites them; the diff is the review.
 //!
 //! `<dialect>/<case>/request.json` is decoded to `domain.json` and encoded for a provider of every other
-//! dialect; `answer.json` is decoded to `domain.json` and encoded for a client of every other; `stream.sse` is
-//! relayed to a client of every other, and to one of its own as it came.
+//! dialect; `answer.json` is decoded to `domain.json` and encoded for a client of every other; `stream.sse` (or
+//! `.ndjson`, or `.frames`: the events of binary frames by name, a line each) is relayed to a client of every other, and to one of its own as it came.
 //! `canonical/<case>/request.json`, which no OpenAI client could have sent, is encoded to `openai.json`.
 //!
 //! Every openai request is also encoded back, and what comes out is what went in. Where it is not,
@@ -26,7 +26,7 @@ use switchyard::dialects::{
     decode_request as decode_dialect, encode_answer, encode_request as encode_dialect,
 };
 use switchyard::domain::chat::ChatRequest;
-use switchyard::domain::{Dialect, Tokens};
+use switchyard::domain::{ClientDialect, Dialect, Tokens};
 
 fn cases(dialect: &str, input: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -63,17 +63,45 @@ fn pretty(value: &Value) -> String {
 }
 
 /// The dialects' folders and file names.
-const NAMES: [(Dialect, &str); 4] = [
+const CLIENTS: [(ClientDialect, &str); 4] = [
+    (ClientDialect::Openai, "openai"),
+    (ClientDialect::Anthropic, "anthropic"),
+    (ClientDialect::Responses, "responses"),
+    (ClientDialect::Gemini, "gemini"),
+];
+const PROVIDERS: [(Dialect, &str); 7] = [
     (Dialect::Openai, "openai"),
     (Dialect::Anthropic, "anthropic"),
     (Dialect::Responses, "responses"),
     (Dialect::Gemini, "gemini"),
+    (Dialect::Ollama, "ollama"),
+    (Dialect::Cohere, "cohere"),
+    (Dialect::Bedrock, "bedrock"),
 ];
 
-fn others(own: Dialect) -> impl Iterator<Item = (Dialect, &'static str)> {
-    NAMES
+fn other_providers(client: ClientDialect) -> impl Iterator<Item = (Dialect, &'static str)> {
+    PROVIDERS
         .into_iter()
-        .filter(move |(dialect, _)| *dialect != own)
+        .filter(move |(provider, _)| *provider != client.dialect())
+}
+
+fn other_clients(provider: Dialect) -> impl Iterator<Item = (ClientDialect, &'static str)> {
+    CLIENTS
+        .into_iter()
+        .filter(move |(client, _)| provider != client.dialect())
+}
+
+/// A stream's file, by how this dialect is framed.
+fn stream_file(provider: Dialect) -> &'static str {
+    match provider {
+        Dialect::Openai
+        | Dialect::Anthropic
+        | Dialect::Responses
+        | Dialect::Gemini
+        | Dialect::Cohere => "stream.sse",
+        Dialect::Ollama => "stream.ndjson",
+        Dialect::Bedrock => "stream.frames",
+    }
 }
 
 fn terms() -> AnswerTerms {
@@ -88,7 +116,7 @@ fn terms() -> AnswerTerms {
 
 #[test]
 fn requests_decode_and_cross_to_every_provider() {
-    for (client, name) in NAMES {
+    for (client, name) in CLIENTS {
         for case in cases(name, "request.json") {
             let body = fs::read(case.join("request.json")).unwrap();
             let domain = match decode_dialect(client, &body) {
@@ -104,7 +132,7 @@ fn requests_decode_and_cross_to_every_provider() {
                 "domain.json",
                 &pretty(&serde_json::to_value(&domain).unwrap()),
             );
-            for (provider, name) in others(client) {
+            for (provider, name) in other_providers(client) {
                 let crossed = encode_dialect(provider, &domain, "model-test", Tokens(4_096));
                 same(&case, &format!("{name}.json"), &pretty(&crossing(crossed)));
             }
@@ -214,7 +242,7 @@ fn canonical_requests_cross_to_openai() {
 
 #[test]
 fn answers_decode_and_cross_to_every_client() {
-    for (provider, name) in NAMES {
+    for (provider, name) in PROVIDERS {
         for case in cases(name, "answer.json") {
             let body = fs::read(case.join("answer.json")).unwrap();
             let answer = match decode_answer(provider, &body, "sy-golden") {
@@ -229,7 +257,7 @@ fn answers_decode_and_cross_to_every_client() {
                 "domain.json",
                 &pretty(&serde_json::to_value(&answer).unwrap()),
             );
-            for (client, name) in others(provider) {
+            for (client, name) in other_clients(provider) {
                 let encoded = encode_answer(client, &answer, &terms());
                 let encoded: Value = serde_json::from_slice(&encoded).unwrap();
                 same(&case, &format!("{name}.json"), &pretty(&encoded));
@@ -238,12 +266,71 @@ fn answers_decode_and_cross_to_every_client() {
     }
 }
 
+/// The binary frames of `{"event": payload}` lines. An `exception:` is one, and of what is `cut:` half is there.
+fn framed(lines: &[u8]) -> Bytes {
+    let mut bytes = Vec::new();
+    for line in lines
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
+        let line: Value = serde_json::from_slice(line).unwrap();
+        for (name, payload) in line.as_object().unwrap() {
+            let (cut, name) = match name.strip_prefix("cut:") {
+                Some(name) => (true, name),
+                None => (false, name.as_str()),
+            };
+            let (kind, name) = match name.strip_prefix("exception:") {
+                Some(name) => ("exception", name),
+                None => ("event", name),
+            };
+            let mut frame = frame(kind, name, payload.to_string().as_bytes());
+            if cut {
+                frame.truncate(frame.len() / 2);
+            }
+            bytes.extend(frame);
+        }
+    }
+    bytes.into()
+}
+
+fn frame(kind: &str, name: &str, payload: &[u8]) -> Vec<u8> {
+    let mut headers = Vec::new();
+    for (header, value) in [
+        (format!(":{kind}-type"), name),
+        (":content-type".to_owned(), "application/json"),
+        (":message-type".to_owned(), kind),
+    ] {
+        headers.push(u8::try_from(header.len()).unwrap());
+        headers.extend(header.as_bytes());
+        headers.push(7);
+        headers.extend(u16::try_from(value.len()).unwrap().to_be_bytes());
+        headers.extend(value.as_bytes());
+    }
+    let length = u32::try_from(headers.len() + payload.len() + 16).unwrap();
+    let mut frame = length.to_be_bytes().to_vec();
+    frame.extend(u32::try_from(headers.len()).unwrap().to_be_bytes());
+    frame.extend(crc(&frame).to_be_bytes());
+    frame.extend(headers);
+    frame.extend(payload);
+    frame.extend(crc(&frame).to_be_bytes());
+    frame
+}
+
+/// CRC-32, bit by bit, as the standard describes it.
+fn crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & 0_u32.wrapping_sub(crc & 1))
+        })
+    })
+}
+
 /// What a client of that dialect reads of a provider's stream, whatever way it was cut.
-fn relayed(provider: Dialect, client: Dialect, stream: &Bytes, case: &Path) -> String {
+fn relayed(provider: Dialect, client: ClientDialect, stream: &Bytes, case: &Path) -> String {
     let relay = || -> Box<dyn Relay> {
         let encoder = Encoder::of(client, &terms());
-        if provider == client {
-            Box::new(MirrorRelay::new(provider, encoder, "sy-golden"))
+        if provider == client.dialect() {
+            Box::new(MirrorRelay::new(client, encoder, "sy-golden"))
         } else {
             Box::new(TranslateRelay::new(provider, encoder, "sy-golden"))
         }
@@ -272,20 +359,83 @@ fn relayed(provider: Dialect, client: Dialect, stream: &Bytes, case: &Path) -> S
 
 #[test]
 fn streams_cross_to_every_client_whole_or_say_why_not() {
-    for (provider, name) in NAMES {
-        for case in cases(name, "stream.sse") {
-            let stream = Bytes::from(fs::read(case.join("stream.sse")).unwrap());
-            for (client, name) in others(provider) {
+    for (provider, name) in PROVIDERS {
+        let file = stream_file(provider);
+        for case in cases(name, file) {
+            let mut stream = Bytes::from(fs::read(case.join(file)).unwrap());
+            if provider == Dialect::Bedrock {
+                stream = framed(&stream);
+            }
+            for (client, name) in other_clients(provider) {
                 let seen = relayed(provider, client, &stream, &case);
                 same(&case, &format!("{name}.sse"), &seen);
             }
-            if provider != Dialect::Openai {
-                let mirrored = relayed(provider, provider, &stream, &case);
+            let own = CLIENTS
+                .into_iter()
+                .find(|(client, _)| client.dialect() == provider);
+            let mirrors = own.filter(|(client, _)| *client != ClientDialect::Openai);
+            if let Some((client, _)) = mirrors {
+                let mirrored = relayed(provider, client, &stream, &case);
                 let (text, ended) = mirrored.rsplit_once(": ended ").unwrap();
                 let repeats = case.ends_with("stream-repeated");
                 if ended.starts_with("Ok(Clean") && !repeats {
                     assert_eq!(text.as_bytes(), &stream[..], "{}", case.display());
                 }
+            }
+        }
+    }
+}
+
+/// A stream with a few of its bytes changed, lost or cut off, the same each time.
+fn damaged(stream: &Bytes, seed: u64) -> Bytes {
+    let mut draw = fastrand::Rng::with_seed(seed);
+    let mut bytes = stream.to_vec();
+    for _ in 0..draw.usize(1..6) {
+        let place = draw.usize(..bytes.len().max(1));
+        match draw.u8(..4) {
+            0 => bytes.truncate(place),
+            1 if place < bytes.len() => _ = bytes.remove(place),
+            2 if place < bytes.len() => bytes.insert(place, draw.u8(..)),
+            _ if place < bytes.len() => bytes[place] ^= 1 << draw.u8(..8),
+            _ => {}
+        }
+    }
+    bytes.into()
+}
+
+#[test]
+fn no_damage_to_a_stream_panics_and_no_cut_one_ends_as_whole() {
+    for (provider, name) in PROVIDERS {
+        let file = stream_file(provider);
+        for case in cases(name, file) {
+            let mut stream = Bytes::from(fs::read(case.join(file)).unwrap());
+            if provider == Dialect::Bedrock {
+                stream = framed(&stream);
+            }
+            let read = |stream: &Bytes| {
+                let encoder = Encoder::of(ClientDialect::Openai, &terms());
+                let mut relay = TranslateRelay::new(provider, encoder, "sy-golden");
+                let mut out = BytesMut::new();
+                let ended = relay
+                    .feed(stream, &mut out)
+                    .and_then(|()| relay.end(&mut out));
+                (ended, out)
+            };
+            for seed in 0..300 {
+                let _ = read(&damaged(&stream, seed));
+            }
+            let (_, whole) = read(&stream);
+            for end in 0..stream.len() {
+                let (ended, out) = read(&stream.slice(..end));
+                let said = String::from_utf8(out.to_vec()).unwrap();
+                // Nothing is said that the whole stream does not say, save how it ends.
+                let finished = said.contains("\"finish_reason\":\"");
+                assert!(ended.is_err() || finished, "{} at {end}", case.display());
+                assert!(
+                    ended.is_ok() || whole.starts_with(&out),
+                    "{} at {end}",
+                    case.display()
+                );
             }
         }
     }

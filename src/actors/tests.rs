@@ -43,10 +43,11 @@ impl KeyProbe for GoodKeys {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of settings")]
 fn settings(requests_per_minute: Option<u64>) -> Settings {
     use crate::config::{
-        KeyLimits, KeySettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode, Secret,
-        TargetSettings,
+        AuthSettings, KeyLimits, KeySettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode,
+        Secret, TargetSettings,
     };
     let secret = Secret::new("sk-test".to_owned());
     let provider = |name: &str| {
@@ -73,6 +74,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             h2: true,
             max_in_flight: 100,
             default_max_output: Tokens(16),
+            auth: AuthSettings::Dialect,
         })
     };
     let target = |name: &str| TargetSettings {

@@ -4,6 +4,7 @@
 //! never text. Every mistake is reported at once, each with its key path and a cure. This is the only
 //! folder that reads files or the environment.
 
+mod auth;
 mod diff;
 mod egress;
 mod explain;
@@ -25,8 +26,8 @@ pub use mistakes::{ConfigError, Mistake};
 pub use registry::Models;
 pub use secret::Secret;
 pub use settings::{
-    AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings, JournalMode,
-    JournalOnFailure, JournalSettings, KeyLimits, KeySettings, ListenSettings, LogFormat,
-    LogSettings, PoolOrigin, PoolSettings, ProviderSettings, ProxySettings, RaceMode, Settings,
-    TargetSettings, TimeoutSettings,
+    AdminSettings, AuthSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings,
+    JournalMode, JournalOnFailure, JournalSettings, KeyLimits, KeySettings, ListenSettings,
+    LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings, ProxySettings, RaceMode,
+    Settings, TargetSettings, TimeoutSettings,
 };

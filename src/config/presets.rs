@@ -66,9 +66,12 @@ pub(super) fn complete(
         let Some(preset) = presets.get(name) else {
             continue;
         };
-        // Somebody else's address speaks for itself: only the dialect is taken over then.
-        let own_address = provider.base_url.is_some();
-        provider.dialect.get_or_insert(preset.dialect);
+        // Somebody else's address speaks for itself: only the dialect is taken over then. What speaks another
+        // dialect than is known of this name stands elsewhere.
+        let dialect = *provider.dialect.get_or_insert(preset.dialect);
+        let beside =
+            dialect == preset.dialect || matches!(dialect, Dialect::Ollama | Dialect::Cohere);
+        let own_address = provider.base_url.is_some() || !beside;
         provider
             .reasoning_models
             .get_or_insert_with(|| preset.reasoning_models.clone());

@@ -107,6 +107,16 @@ pub(super) struct RawProvider {
     pub(super) h2: Option<bool>,
     pub(super) max_in_flight: Option<u32>,
     pub(super) default_max_output: Option<u64>,
+    pub(super) auth: Option<RawAuth>,
+    pub(super) region: Option<String>,
+    pub(super) api_version: Option<String>,
+}
+
+/// A way to say who calls that a dialect does not imply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawAuth {
+    Azure,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

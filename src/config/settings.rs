@@ -137,6 +137,18 @@ pub struct ProviderSettings {
     pub max_in_flight: u32,
     /// What a dialect that must be told a limit is told when the client named none.
     pub default_max_output: Tokens,
+    pub auth: AuthSettings,
+}
+
+/// How a provider is told who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthSettings {
+    /// As its dialect says: a bearer token, or a header of its own.
+    Dialect,
+    /// By a signature for this region.
+    Aws { region: String },
+    /// As Azure wants it, which has addresses of its own as well; `None` where an address is for all versions.
+    Azure { api_version: Option<String> },
 }
 
 impl ProviderSettings {

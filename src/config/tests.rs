@@ -393,3 +393,107 @@ fn n14_only_providers_that_are_no_exception_go_through_the_proxy() {
             .all(|provider| provider.egress.is_none())
     );
 }
+
+#[test]
+fn providers_that_are_told_who_calls_in_their_own_way_say_what_is_missing() {
+    let bedrock = |more: &str| {
+        format!(
+            "[providers.aws]\ndialect = \"bedrock\"\nmodels = [\"m\"]\nkeys = [\"env:AWS\"]\n{more}"
+        )
+    };
+    let with = |secret: &'static str, text: &str| {
+        settings_from_text(text, &Table(HashMap::from([("AWS", secret)])))
+    };
+    let region = bedrock("region = \"eu-north-1\"\n");
+    let good = with("AKID:SECRET:TOKEN", &region).unwrap();
+    assert_eq!(
+        good.providers[0].base_url,
+        "https://bedrock-runtime.eu-north-1.amazonaws.com"
+    );
+    assert_eq!(
+        good.providers[0].auth,
+        AuthSettings::Aws {
+            region: "eu-north-1".to_owned()
+        }
+    );
+    assert!(with("bedrock-api-key-x", &region).is_ok());
+    for (secret, text, expected) in [
+        ("AKID:SECRET", bedrock(""), "providers.aws.region"),
+        (
+            "AKID:SECRET",
+            bedrock("region = \"US East\"\n"),
+            "add region",
+        ),
+        ("AKID::TOKEN", region.clone(), "ACCESS_KEY_ID:SECRET"),
+        ("a:b:c:d", region.clone(), "ACCESS_KEY_ID:SECRET"),
+        (
+            "AKID:SECRET",
+            bedrock("region = \"us-east-1\"\nauth = \"azure\"\n"),
+            "does not speak",
+        ),
+    ] {
+        let said = with(secret, &text).unwrap_err().to_string();
+        assert!(said.contains(expected), "{said}");
+        assert!(!said.contains("SECRET:T"), "{said}");
+    }
+}
+
+#[test]
+fn azure_needs_a_version_for_its_older_addresses_only() {
+    let azure = |more: &str| {
+        load(&format!(
+            "[providers.az]\nkeys = [\"env:APP_KEY\"]\nmodels = [\"d\"]\n{more}"
+        ))
+    };
+    let auth = |more: &str| azure(more).unwrap().providers[0].auth.clone();
+    let version = |text: &str| AuthSettings::Azure {
+        api_version: Some(text.to_owned()),
+    };
+    let old = "auth = \"azure\"\nbase_url = \"https://x.openai.azure.com\"\n";
+    let new = "auth = \"azure\"\nbase_url = \"https://x.openai.azure.com/openai/v1/\"\n";
+    assert_eq!(auth(old), version("2024-10-21"));
+    assert_eq!(
+        auth(&format!("{old}dialect = \"openai-responses\"\n")),
+        version("2025-03-01-preview")
+    );
+    assert_eq!(auth(new), AuthSettings::Azure { api_version: None });
+    assert_eq!(
+        auth(&format!("{new}api_version = \"preview\"\n")),
+        version("preview")
+    );
+    let plain = "base_url = \"https://x.example/v1\"\n";
+    for (text, expected) in [
+        (format!("{old}dialect = \"gemini\"\n"), "does not speak"),
+        (format!("{old}api_version = \"a&b=c\"\n"), "2024-10-21"),
+        (format!("{plain}api_version = \"2024-10-21\"\n"), "auth"),
+        (format!("{plain}region = \"us-east-1\"\n"), "bedrock"),
+    ] {
+        let said = azure(&text).unwrap_err().to_string();
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn a_known_name_that_speaks_its_own_dialect_is_found_where_that_is_spoken() {
+    for (text, base) in [
+        (
+            "[providers.cohere]\ndialect = \"cohere\"\n",
+            "https://api.cohere.ai/compatibility/v1",
+        ),
+        (
+            "[providers.co]\ndialect = \"cohere\"\n",
+            "https://api.cohere.com",
+        ),
+        (
+            "[providers.ollama]\ndialect = \"ollama\"\n",
+            "http://127.0.0.1:11434/v1",
+        ),
+        (
+            "[providers.openai]\ndialect = \"gemini\"\n",
+            "https://generativelanguage.googleapis.com",
+        ),
+    ] {
+        let settings = load(&format!("{text}keys = [\"env:APP_KEY\"]\n")).unwrap();
+        assert_eq!(settings.providers[0].base_url, base, "{text}");
+    }
+}

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::auth;
 use super::egress;
 use super::mistakes::{ConfigError, Mistake};
 use super::raw::{
@@ -296,7 +297,8 @@ fn admin(judge: &mut Judge<'_>, raw: &RawConfig) -> AdminSettings {
 fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<ProviderSettings> {
     let path = format!("providers.{name}");
     judge.name(&path, name, Slash::Refused);
-    let Some(base_url) = &raw.base_url else {
+    let dialect = raw.dialect.unwrap_or(crate::domain::Dialect::Openai);
+    let Some(base_url) = raw.base_url.clone().or_else(|| home(dialect, raw)) else {
         judge.wrong(
             format!("{path}.base_url"),
             format!("{name:?} is no provider this gateway knows by name"),
@@ -304,7 +306,7 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         );
         return None;
     };
-    base_url_mistakes(judge, &format!("{path}.base_url"), base_url);
+    base_url_mistakes(judge, &format!("{path}.base_url"), &base_url);
     let ca_pem = raw
         .ca_file
         .as_ref()
@@ -329,7 +331,8 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
     }
     Some(ProviderSettings {
         name: name.into(),
-        dialect: raw.dialect.unwrap_or(crate::domain::Dialect::Openai),
+        dialect,
+        auth: auth::settings(judge, &path, raw, &keys),
         base_url: base_url.trim_end_matches('/').to_owned(),
         keys,
         models: raw
@@ -388,6 +391,21 @@ fn behind(egress: &EgressSettings, provider: ProviderSettings) -> ProviderSettin
     ProviderSettings {
         egress: proxy.filter(|_| !egress::is_direct(&provider.base_url, &egress.no_proxy)),
         ..provider
+    }
+}
+
+/// Where a dialect is spoken that only one company speaks.
+fn home(dialect: crate::domain::Dialect, raw: &RawProvider) -> Option<String> {
+    use crate::domain::Dialect as D;
+    match dialect {
+        D::Bedrock => {
+            // Without a region this is a mistake, and told as one.
+            let region = raw.region.as_deref().unwrap_or("us-east-1");
+            Some(format!("https://bedrock-runtime.{region}.amazonaws.com"))
+        }
+        D::Cohere => Some("https://api.cohere.com".to_owned()),
+        D::Gemini => Some("https://generativelanguage.googleapis.com".to_owned()),
+        D::Openai | D::Anthropic | D::Responses | D::Ollama => None,
     }
 }
 

@@ -4,9 +4,15 @@
 //! (`openai::peek_request`, `openai::SpliceRelay`); everything else goes through `domain::chat`.
 
 pub mod anthropic;
+pub mod bedrock;
+pub mod cohere;
 mod fields;
+mod frames;
+mod framing;
 pub mod gemini;
 pub mod json;
+mod lines;
+pub mod ollama;
 pub mod openai;
 mod refuse;
 pub mod responses;

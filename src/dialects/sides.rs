@@ -1,27 +1,28 @@
 //! The two sides of a conversation, each in whatever dialect it speaks.
 //!
-//! Every dialect has the same few functions for either side. This is the only place that lists them all: a
-//! request goes from a client's dialect to the canonical chat and from there to a provider's, so N dialects cost N.
+//! Every dialect has the same few functions for either side it is spoken on. This is the only place that lists
+//! them all: a request goes from a client's dialect to the canonical chat and from there to a provider's, so N
+//! dialects cost N. Some are only ever spoken by providers, so a client's is a type of its own.
 
 use bytes::{Bytes, BytesMut};
 
 use super::sse::Event;
 use super::{
-    AnswerFault, AnswerTerms, DialectError, Encoded, UpstreamError, anthropic, gemini, openai,
-    responses,
+    AnswerFault, AnswerTerms, DialectError, Encoded, UpstreamError, anthropic, bedrock, cohere,
+    gemini, ollama, openai, responses,
 };
 use crate::domain::chat::{ChatAnswer, ChatEvent, ChatRequest};
-use crate::domain::{Dialect, Failure, StreamFault, Tokens};
+use crate::domain::{ClientDialect, Dialect, Failure, StreamFault, Tokens};
 
 // --- requests ---
 
 /// What a client of this dialect asks.
-pub fn decode_request(dialect: Dialect, body: &[u8]) -> Result<ChatRequest, DialectError> {
+pub fn decode_request(dialect: ClientDialect, body: &[u8]) -> Result<ChatRequest, DialectError> {
     match dialect {
-        Dialect::Openai => openai::decode_request(body),
-        Dialect::Anthropic => anthropic::decode_request(body),
-        Dialect::Responses => responses::decode_request(body),
-        Dialect::Gemini => gemini::decode_request(body),
+        ClientDialect::Openai => openai::decode_request(body),
+        ClientDialect::Anthropic => anthropic::decode_request(body),
+        ClientDialect::Responses => responses::decode_request(body),
+        ClientDialect::Gemini => gemini::decode_request(body),
     }
 }
 
@@ -37,6 +38,9 @@ pub fn encode_request(
         Dialect::Anthropic => anthropic::encode_request(request, model, default_max_output),
         Dialect::Responses => responses::encode_request(request, model),
         Dialect::Gemini => gemini::encode_request(request, model),
+        Dialect::Ollama => ollama::encode_request(request, model),
+        Dialect::Cohere => cohere::encode_request(request, model),
+        Dialect::Bedrock => bedrock::encode_request(request, model),
     }
 }
 
@@ -53,16 +57,19 @@ pub fn decode_answer(
         Dialect::Anthropic => anthropic::decode_answer(body),
         Dialect::Responses => responses::decode_answer(body),
         Dialect::Gemini => gemini::decode_answer(body, request_id),
+        Dialect::Ollama => ollama::decode_answer(body, request_id),
+        Dialect::Cohere => cohere::decode_answer(body),
+        Dialect::Bedrock => bedrock::decode_answer(body),
     }
 }
 
 /// The answer as a client of this dialect wants it.
-pub fn encode_answer(dialect: Dialect, answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
+pub fn encode_answer(dialect: ClientDialect, answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
     match dialect {
-        Dialect::Openai => openai::encode_answer(answer, terms),
-        Dialect::Anthropic => anthropic::encode_answer(answer, terms),
-        Dialect::Responses => responses::encode_answer(answer, terms),
-        Dialect::Gemini => gemini::encode_answer(answer, terms),
+        ClientDialect::Openai => openai::encode_answer(answer, terms),
+        ClientDialect::Anthropic => anthropic::encode_answer(answer, terms),
+        ClientDialect::Responses => responses::encode_answer(answer, terms),
+        ClientDialect::Gemini => gemini::encode_answer(answer, terms),
     }
 }
 
@@ -74,29 +81,34 @@ pub fn decode_error(dialect: Dialect, status: u16, body: &[u8]) -> UpstreamError
         Dialect::Openai | Dialect::Responses => openai::decode_error(status, body),
         Dialect::Anthropic => anthropic::decode_error(status, body),
         Dialect::Gemini => gemini::decode_error(status, body),
+        Dialect::Ollama => ollama::decode_error(status, body),
+        Dialect::Cohere => cohere::decode_error(status, body),
+        Dialect::Bedrock => bedrock::decode_error(status, body),
     }
 }
 
 /// A failure as a client of this dialect expects it.
-pub fn encode_error(dialect: Dialect, failure: &Failure, request_id: &str) -> Vec<u8> {
+pub fn encode_error(dialect: ClientDialect, failure: &Failure, request_id: &str) -> Vec<u8> {
     match dialect {
-        Dialect::Openai => openai::encode_error(failure, request_id),
-        Dialect::Anthropic => anthropic::encode_error(failure, request_id),
-        Dialect::Responses => responses::encode_error(failure, request_id),
-        Dialect::Gemini => gemini::encode_error(failure, request_id),
+        ClientDialect::Openai => openai::encode_error(failure, request_id),
+        ClientDialect::Anthropic => anthropic::encode_error(failure, request_id),
+        ClientDialect::Responses => responses::encode_error(failure, request_id),
+        ClientDialect::Gemini => gemini::encode_error(failure, request_id),
     }
 }
 
 // --- streams ---
 
 /// What may be said into a stream that has nothing to say yet; a strict reader stands none.
-pub fn keep_alive(dialect: Dialect) -> Option<Bytes> {
+pub fn keep_alive(dialect: ClientDialect) -> Option<Bytes> {
     match dialect {
-        Dialect::Openai | Dialect::Responses => Some(Bytes::from_static(b": keep-alive\n\n")),
-        Dialect::Anthropic => Some(Bytes::from_static(
+        ClientDialect::Openai | ClientDialect::Responses => {
+            Some(Bytes::from_static(b": keep-alive\n\n"))
+        }
+        ClientDialect::Anthropic => Some(Bytes::from_static(
             b"event: ping\ndata: {\"type\":\"ping\"}\n\n",
         )),
-        Dialect::Gemini => None,
+        ClientDialect::Gemini => None,
     }
 }
 
@@ -108,6 +120,9 @@ pub enum Decoder {
     Anthropic(anthropic::EventDecoder),
     Responses(Box<responses::EventDecoder>),
     Gemini(gemini::EventDecoder),
+    Ollama(ollama::EventDecoder),
+    Cohere(cohere::EventDecoder),
+    Bedrock(bedrock::EventDecoder),
 }
 
 impl Decoder {
@@ -117,6 +132,9 @@ impl Decoder {
             Dialect::Anthropic => Self::Anthropic(anthropic::EventDecoder::default()),
             Dialect::Responses => Self::Responses(Box::default()),
             Dialect::Gemini => Self::Gemini(gemini::EventDecoder::new(request_id)),
+            Dialect::Ollama => Self::Ollama(ollama::EventDecoder::new(request_id)),
+            Dialect::Cohere => Self::Cohere(cohere::EventDecoder::default()),
+            Dialect::Bedrock => Self::Bedrock(bedrock::EventDecoder::default()),
         }
     }
 
@@ -131,6 +149,9 @@ impl Decoder {
             Self::Anthropic(decoder) => decoder.event(event, events),
             Self::Responses(decoder) => decoder.event(event, events),
             Self::Gemini(decoder) => decoder.event(event, events),
+            Self::Ollama(decoder) => decoder.event(event, events),
+            Self::Cohere(decoder) => decoder.event(event, events),
+            Self::Bedrock(decoder) => decoder.event(event, events),
         }
     }
 
@@ -138,14 +159,26 @@ impl Decoder {
     pub(super) fn is_repeated(&self) -> bool {
         match self {
             Self::Responses(decoder) => decoder.is_repeated(),
-            Self::Openai(_) | Self::Completions(_) | Self::Anthropic(_) | Self::Gemini(_) => false,
+            Self::Openai(_)
+            | Self::Completions(_)
+            | Self::Anthropic(_)
+            | Self::Gemini(_)
+            | Self::Ollama(_)
+            | Self::Cohere(_)
+            | Self::Bedrock(_) => false,
         }
     }
 
     /// The body has ended: what that means where the protocol has no terminal event.
     pub(super) fn ends(&mut self, events: &mut Vec<ChatEvent>) {
         match self {
-            Self::Openai(_) | Self::Completions(_) | Self::Anthropic(_) | Self::Responses(_) => {}
+            Self::Openai(_)
+            | Self::Completions(_)
+            | Self::Anthropic(_)
+            | Self::Responses(_)
+            | Self::Ollama(_)
+            | Self::Cohere(_)
+            | Self::Bedrock(_) => {}
             Self::Gemini(decoder) => decoder.ends(events),
         }
     }
@@ -161,12 +194,14 @@ pub enum Encoder {
 }
 
 impl Encoder {
-    pub fn of(dialect: Dialect, terms: &AnswerTerms) -> Self {
+    pub fn of(dialect: ClientDialect, terms: &AnswerTerms) -> Self {
         match dialect {
-            Dialect::Openai => Self::Openai(openai::StreamEncoder::new(terms)),
-            Dialect::Anthropic => Self::Anthropic(anthropic::StreamEncoder::new(terms)),
-            Dialect::Responses => Self::Responses(Box::new(responses::StreamEncoder::new(terms))),
-            Dialect::Gemini => Self::Gemini(gemini::StreamEncoder::new(terms)),
+            ClientDialect::Openai => Self::Openai(openai::StreamEncoder::new(terms)),
+            ClientDialect::Anthropic => Self::Anthropic(anthropic::StreamEncoder::new(terms)),
+            ClientDialect::Responses => {
+                Self::Responses(Box::new(responses::StreamEncoder::new(terms)))
+            }
+            ClientDialect::Gemini => Self::Gemini(gemini::StreamEncoder::new(terms)),
         }
     }
 

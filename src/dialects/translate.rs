@@ -1,16 +1,19 @@
 //! A provider's stream on its way through canonical events, and answers whose form has to change.
 
 use bytes::{Bytes, BytesMut};
+use serde_json::Value;
 
-use super::sse::{Event, Framer};
+use super::framing::Framing;
+use super::json::scan_object;
+use super::sse::Event;
 use super::{AnswerFault, Decoder, Encoder, Relay, UpstreamError, openai};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Part, StopReason};
-use crate::domain::{Dialect, Failure, StreamEnd, StreamFacts, StreamFault};
+use crate::domain::{ClientDialect, Dialect, Failure, StreamEnd, StreamFacts, StreamFault};
 
 /// Reads a provider's events and keeps what they tell.
 #[derive(Debug)]
 struct Reader {
-    framer: Framer,
+    framing: Framing,
     decoder: Decoder,
     facts: StreamFacts,
     events: Vec<ChatEvent>,
@@ -19,19 +22,18 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(decoder: Decoder) -> Self {
+    fn of(provider: Dialect, request_id: &str) -> Self {
+        Self::new(Framing::of(provider), Decoder::of(provider, request_id))
+    }
+
+    fn new(framing: Framing, decoder: Decoder) -> Self {
         Self {
-            framer: Framer::default(),
+            framing,
             decoder,
             facts: StreamFacts::default(),
             events: Vec::new(),
             last_call: None,
         }
-    }
-
-    fn next(&mut self) -> Result<Option<Event>, StreamFault> {
-        let next = self.framer.next_event().transpose();
-        next.map_err(|_| StreamFault::TooLarge)
     }
 
     /// Leaves what the event says in `events`; behind the terminal one nothing counts.
@@ -115,7 +117,7 @@ pub struct TranslateRelay {
 impl TranslateRelay {
     pub fn new(provider: Dialect, encoder: Encoder, request_id: &str) -> Self {
         Self {
-            reader: Reader::new(Decoder::of(provider, request_id)),
+            reader: Reader::of(provider, request_id),
             encoder,
         }
     }
@@ -140,16 +142,15 @@ impl TranslateRelay {
 
 impl Relay for TranslateRelay {
     fn feed(&mut self, piece: &Bytes, out: &mut BytesMut) -> Result<(), StreamFault> {
-        let pushed = self.reader.framer.push(piece);
-        pushed.map_err(|_| StreamFault::TooLarge)?;
-        while let Some(event) = self.reader.next()? {
+        self.reader.framing.push(piece)?;
+        while let Some(event) = self.reader.framing.next_event()? {
             self.event(&event, out)?;
         }
         Ok(())
     }
 
     fn end(&mut self, out: &mut BytesMut) -> Result<StreamEnd, StreamFault> {
-        if let Some(event) = self.reader.framer.rest()
+        if let Some(event) = self.reader.framing.rest()
             && let Err(fault) = self.event(&event, out)
         {
             self.reader.forgive(fault)?;
@@ -177,17 +178,18 @@ pub struct MirrorRelay {
 }
 
 impl MirrorRelay {
-    pub fn new(dialect: Dialect, encoder: Encoder, request_id: &str) -> Self {
+    pub fn new(dialect: ClientDialect, encoder: Encoder, request_id: &str) -> Self {
         Self {
-            reader: Reader::new(Decoder::of(dialect, request_id)),
+            reader: Reader::of(dialect.dialect(), request_id),
             encoder,
         }
     }
 
     /// A text continued, which exists in one form only.
     pub fn completions(encoder: Encoder) -> Self {
+        let decoder = Decoder::Completions(openai::CompletionDecoder::default());
         Self {
-            reader: Reader::new(Decoder::Completions(openai::CompletionDecoder::default())),
+            reader: Reader::new(Framing::of(Dialect::Openai), decoder),
             encoder,
         }
     }
@@ -195,9 +197,8 @@ impl MirrorRelay {
 
 impl Relay for MirrorRelay {
     fn feed(&mut self, piece: &Bytes, out: &mut BytesMut) -> Result<(), StreamFault> {
-        let pushed = self.reader.framer.push(piece);
-        pushed.map_err(|_| StreamFault::TooLarge)?;
-        while let Some(event) = self.reader.next()? {
+        self.reader.framing.push(piece)?;
+        while let Some(event) = self.reader.framing.next_event()? {
             let over = self.reader.facts.terminal;
             self.reader.read(&event)?;
             if !over && !self.reader.decoder.is_repeated() {
@@ -208,7 +209,7 @@ impl Relay for MirrorRelay {
     }
 
     fn end(&mut self, out: &mut BytesMut) -> Result<StreamEnd, StreamFault> {
-        if let Some(event) = self.reader.framer.rest() {
+        if let Some(event) = self.reader.framing.rest() {
             match self.reader.read(&event) {
                 Ok(()) => {
                     out.extend_from_slice(&event.raw);
@@ -268,32 +269,57 @@ pub fn answer_from_stream(
     body: &Bytes,
     request_id: &str,
 ) -> Result<ChatAnswer, AnswerFault> {
-    let mut framer = Framer::default();
+    let mut framing = Framing::of(dialect);
     let mut decoder = Decoder::of(dialect, request_id);
     let mut events = Vec::new();
     let malformed = |fault| match fault {
         StreamFault::Reported { outcome, .. } => {
             AnswerFault::Disguised(UpstreamError::bare(outcome))
         }
-        StreamFault::Malformed(_) | StreamFault::Truncated | StreamFault::TooLarge => {
+        StreamFault::TooLarge => AnswerFault::Malformed("the stream is too large"),
+        StreamFault::Malformed(_) | StreamFault::Truncated => {
             AnswerFault::Malformed("the stream is no answer")
         }
     };
-    framer
-        .push(body)
-        .map_err(|_| AnswerFault::Malformed("the stream is too large"))?;
-    while let Some(event) = framer.next_event() {
-        let event = event.map_err(|_| AnswerFault::Malformed("an event is too large"))?;
+    framing.push(body).map_err(malformed)?;
+    while let Some(event) = framing.next_event().map_err(malformed)? {
         decoder.event(&event, &mut events).map_err(malformed)?;
     }
-    if let Some(event) = framer.rest() {
+    if let Some(event) = framing.rest() {
         decoder.event(&event, &mut events).map_err(malformed)?;
     }
     decoder.ends(&mut events);
     fold(events)
 }
 
-pub(super) fn fold(events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
+/// A whole answer of a dialect in which a stream's events are answers too: read as a stream of one event.
+pub(super) fn fold_one(
+    body: &[u8],
+    read: impl FnOnce(&Value, &mut Vec<ChatEvent>) -> Result<(), StreamFault>,
+) -> Result<ChatAnswer, AnswerFault> {
+    // Bounds how deep it nests before it is built.
+    scan_object(body).map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
+    let mut events = Vec::new();
+    read(&value, &mut events).map_err(|fault| match fault {
+        StreamFault::Reported {
+            outcome,
+            message,
+            code,
+        } => AnswerFault::Disguised(UpstreamError {
+            message: Some(message).filter(|message| !message.is_empty()),
+            code,
+            ..UpstreamError::bare(outcome)
+        }),
+        StreamFault::Malformed(_) | StreamFault::Truncated | StreamFault::TooLarge => {
+            AnswerFault::Malformed("the answer does not fit the protocol")
+        }
+    })?;
+    fold(events)
+}
+
+fn fold(events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
     let mut answer = ChatAnswer {
         id: String::new(),
         model: String::new(),

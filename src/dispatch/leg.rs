@@ -284,7 +284,7 @@ impl Dispatch {
             .of(&target.provider.name)
             .ok_or(Failed::plain(AttemptOutcome::Connect))?;
         let request = translation.request;
-        let passes = request.speaks == translation.dialect;
+        let passes = translation.is_plain();
         let call = Call {
             key: &target.key_name,
             model: leg.lease.model().as_str(),
@@ -384,7 +384,12 @@ enum Form {
 
 fn form(fields: &Fields) -> Form {
     let named = fields.text("content-type").unwrap_or_default();
-    if named.starts_with("text/event-stream") {
+    let streams = [
+        "text/event-stream",
+        "application/x-ndjson",
+        "application/vnd.amazon.eventstream",
+    ];
+    if streams.iter().any(|stream| named.starts_with(stream)) {
         Form::EventStream
     } else if named.starts_with("text/html") {
         Form::Page
@@ -414,7 +419,11 @@ async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<Won
         return Err(from_provider(error, wait));
     }
     let mut form = form(&fields);
-    if form == Form::Unsaid {
+    let streams = translation.request.shape.mode == Mode::Stream;
+    if streams && translation.is_in_lines() && matches!(form, Form::Json | Form::Unsaid) {
+        // Each event begins as a whole answer does, and a whole answer is an event.
+        form = Form::EventStream;
+    } else if form == Form::Unsaid {
         // Neither name was used: the body itself says what it is.
         let json = body
             .first_byte()

@@ -21,7 +21,7 @@ use super::story::{Finished, StoryEnd, estimate};
 use crate::actors::{Clock, FailedAttempt, News};
 use crate::dialects::{AnswerTerms, Encoder, Relay};
 use crate::domain::{
-    AttemptOutcome, Dialect, Failure, FailureKind, RequestId, StreamEnd, StreamFacts,
+    AttemptOutcome, ClientDialect, Failure, FailureKind, RequestId, StreamEnd, StreamFacts,
 };
 use crate::policy::timers::{TimerBounds, gap_limit};
 use crate::upstream::ReplyBody;
@@ -63,7 +63,7 @@ enum State {
 /// How the gateway speaks into a stream of its own.
 pub(super) struct Voice {
     pub(super) request: RequestId,
-    pub(super) dialect: Dialect,
+    pub(super) dialect: ClientDialect,
     pub(super) keep_alive: Bytes,
 }
 

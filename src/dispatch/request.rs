@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::actors::{Estimate, Published, Route};
 use crate::dialects::openai::ChatPeek;
-use crate::domain::{ClientName, Dialect, Lane, Operation, RequestId, Shape};
+use crate::domain::{ClientDialect, ClientName, Lane, Operation, RequestId, Shape};
 
 /// How a client wants two legs, beyond what the pool's settings say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub struct Request {
     pub client: ClientName,
     pub operation: Operation,
     /// The client's dialect.
-    pub speaks: Dialect,
+    pub speaks: ClientDialect,
     /// The client's header fields that a provider of the same dialect gets to see.
     pub passed: Vec<(http::HeaderName, http::HeaderValue)>,
     pub lane: Lane,

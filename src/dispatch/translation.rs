@@ -17,7 +17,7 @@ use crate::dialects::{
     encode_answer, encode_request, stream_from_answer,
 };
 use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
-use crate::domain::{AttemptOutcome, Dialect, FailureKind, Operation, StreamFacts};
+use crate::domain::{AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, StreamFacts};
 use crate::upstream::Rope;
 
 /// What to send, and what could not be said.
@@ -54,7 +54,7 @@ impl From<DialectError> for AttemptFailure {
 impl<'a> Translation<'a> {
     /// A provider that speaks two of OpenAI's forms is spoken to in the client's.
     pub(super) fn between(request: &'a Request, provider: &ProviderSettings) -> Self {
-        let dialect = if request.speaks == Dialect::Responses && provider.responses {
+        let dialect = if request.speaks == ClientDialect::Responses && provider.responses {
             Dialect::Responses
         } else {
             provider.dialect
@@ -74,8 +74,13 @@ impl<'a> Translation<'a> {
 
 impl Translation<'_> {
     /// Both sides speak the same: bytes are passed on, not built anew.
-    fn is_plain(&self) -> bool {
-        self.dialect == self.request.speaks
+    pub(super) fn is_plain(&self) -> bool {
+        self.dialect == self.request.speaks.dialect()
+    }
+
+    /// A stream of this provider looks like a whole answer at first.
+    pub(super) fn is_in_lines(&self) -> bool {
+        self.dialect == Dialect::Ollama
     }
 
     /// Whether the provider's address has the operations that exist in OpenAI's form only.
@@ -84,7 +89,7 @@ impl Translation<'_> {
         match self.dialect {
             Dialect::Openai | Dialect::Responses => !counts,
             Dialect::Anthropic => counts,
-            Dialect::Gemini => false,
+            Dialect::Gemini | Dialect::Ollama | Dialect::Cohere | Dialect::Bedrock => false,
         }
     }
 
@@ -111,10 +116,10 @@ impl Translation<'_> {
                 model: lease.model().as_str(),
                 ask_usage: operation == Operation::Chat && self.dialect == Dialect::Openai,
             };
-            let body = match self.dialect {
+            let body = match self.request.speaks {
                 // The model stands in the address.
-                Dialect::Gemini => [body].into_iter().collect(),
-                Dialect::Openai | Dialect::Anthropic | Dialect::Responses => {
+                ClientDialect::Gemini => [body].into_iter().collect(),
+                ClientDialect::Openai | ClientDialect::Anthropic | ClientDialect::Responses => {
                     let pieces = splice_request(&body, &self.request.peek, &edit);
                     pieces.into_iter().collect()
                 }
@@ -144,13 +149,16 @@ impl Translation<'_> {
         if self.request.operation != Operation::Chat {
             return Box::new(MirrorRelay::completions(self.encoder()));
         }
-        match (self.is_plain(), self.dialect) {
-            (true, Dialect::Openai) => Box::new(SpliceRelay::new(
+        match (self.is_plain(), self.request.speaks) {
+            (true, ClientDialect::Openai) => Box::new(SpliceRelay::new(
                 peek.choices,
                 peek.include_usage != Some(true),
             )),
-            (true, dialect) => Box::new(MirrorRelay::new(dialect, self.encoder(), id.as_str())),
-            (false, dialect) => Box::new(TranslateRelay::new(dialect, self.encoder(), id.as_str())),
+            (true, speaks) => Box::new(MirrorRelay::new(speaks, self.encoder(), id.as_str())),
+            (false, _) => {
+                let encoder = self.encoder();
+                Box::new(TranslateRelay::new(self.dialect, encoder, id.as_str()))
+            }
         }
     }
 
@@ -160,7 +168,7 @@ impl Translation<'_> {
 
     fn terms(&self) -> AnswerTerms {
         let request = self.request;
-        let echoed = request.speaks == Dialect::Responses && !self.is_plain();
+        let echoed = request.speaks == ClientDialect::Responses && !self.is_plain();
         AnswerTerms {
             request_id: request.id.text().as_str().to_owned(),
             asked: request.asked.to_string(),

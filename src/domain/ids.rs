@@ -58,7 +58,7 @@ names! {
     ClientName,
 }
 
-/// A wire format.
+/// A wire format that providers speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dialect {
@@ -71,10 +71,47 @@ pub enum Dialect {
     Responses,
     /// Google's generateContent.
     Gemini,
+    /// Ollama's own chat.
+    Ollama,
+    /// Cohere's chat, second version.
+    Cohere,
+    /// AWS Bedrock's Converse.
+    Bedrock,
+}
+
+/// A wire format that clients speak: providers speak all of these too, and others besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientDialect {
+    Openai,
+    Anthropic,
+    Responses,
+    Gemini,
+}
+
+impl ClientDialect {
+    pub const ALL: [Self; 4] = [Self::Openai, Self::Anthropic, Self::Responses, Self::Gemini];
+
+    /// The same form as a provider speaks it.
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::Openai => Dialect::Openai,
+            Self::Anthropic => Dialect::Anthropic,
+            Self::Responses => Dialect::Responses,
+            Self::Gemini => Dialect::Gemini,
+        }
+    }
 }
 
 impl Dialect {
-    pub const ALL: [Self; 4] = [Self::Openai, Self::Anthropic, Self::Responses, Self::Gemini];
+    pub const ALL: [Self; 7] = [
+        Self::Openai,
+        Self::Anthropic,
+        Self::Responses,
+        Self::Gemini,
+        Self::Ollama,
+        Self::Cohere,
+        Self::Bedrock,
+    ];
 
     pub fn by_label(label: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.label() == label)
@@ -86,6 +123,9 @@ impl Dialect {
             Self::Anthropic => "anthropic",
             Self::Responses => "openai-responses",
             Self::Gemini => "gemini",
+            Self::Ollama => "ollama",
+            Self::Cohere => "cohere",
+            Self::Bedrock => "bedrock",
         }
     }
 }

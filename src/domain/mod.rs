@@ -11,7 +11,9 @@ mod units;
 mod wish;
 
 pub use failure::{Advice, Failure, FailureKind};
-pub use ids::{ClientName, Dialect, KeyName, ModelName, PoolName, ProviderName, RequestId};
+pub use ids::{
+    ClientDialect, ClientName, Dialect, KeyName, ModelName, PoolName, ProviderName, RequestId,
+};
 pub use outcome::{AttemptOutcome, Fault, RetryRule};
 pub use stream::{StreamEnd, StreamFacts, StreamFault};
 pub use units::{Moment, Score, Tokens, Usage};

@@ -19,7 +19,8 @@ use crate::actors::{Estimate, Published, Refusal, RefusalKind, Route};
 use crate::dialects::openai::{ChatPeek, peek_addressed, peek_named, peek_operation};
 use crate::dispatch::{Prompt, RaceMark, Request, Served, Told, refused};
 use crate::domain::{
-    Dialect, Failure, FailureKind, Lane, Mode, Operation, PromptClass, RequestId, Shape, Tokens,
+    ClientDialect, Dialect, Failure, FailureKind, Lane, Mode, Operation, PromptClass, RequestId,
+    Shape, Tokens,
 };
 use crate::policy::overload::Overload;
 
@@ -43,7 +44,7 @@ impl Drop for InFlight {
 /// What a path asks for.
 struct Asked {
     operation: Operation,
-    speaks: Dialect,
+    speaks: ClientDialect,
     named: Named,
 }
 
@@ -60,7 +61,7 @@ enum Named {
 }
 
 impl Asked {
-    fn plain(speaks: Dialect) -> Self {
+    fn plain(speaks: ClientDialect) -> Self {
         Self {
             operation: Operation::Chat,
             speaks,
@@ -73,7 +74,7 @@ pub(super) async fn completions(
     State(edge): State<Arc<Edge>>,
     request: HttpRequest<Body>,
 ) -> Response {
-    serve(edge, request, Asked::plain(Dialect::Openai)).await
+    serve(edge, request, Asked::plain(ClientDialect::Openai)).await
 }
 
 /// Azure's form names the model in the path.
@@ -84,7 +85,7 @@ pub(super) async fn deployment_completions(
 ) -> Response {
     let asked = Asked {
         named: Named::InPath(model),
-        ..Asked::plain(Dialect::Openai)
+        ..Asked::plain(ClientDialect::Openai)
     };
     serve(edge, request, asked).await
 }
@@ -97,7 +98,7 @@ pub(super) async fn operation(
 ) -> Response {
     let asked = Asked {
         operation,
-        ..Asked::plain(Dialect::Openai)
+        ..Asked::plain(ClientDialect::Openai)
     };
     serve(edge, request, asked).await
 }
@@ -106,7 +107,7 @@ pub(super) async fn messages(
     State(edge): State<Arc<Edge>>,
     request: HttpRequest<Body>,
 ) -> Response {
-    serve(edge, request, Asked::plain(Dialect::Anthropic)).await
+    serve(edge, request, Asked::plain(ClientDialect::Anthropic)).await
 }
 
 /// How long a prompt is: asked of a provider that counts, else estimated and said to be.
@@ -116,7 +117,7 @@ pub(super) async fn count_tokens(
 ) -> Response {
     let asked = Asked {
         operation: Operation::CountTokens,
-        ..Asked::plain(Dialect::Anthropic)
+        ..Asked::plain(ClientDialect::Anthropic)
     };
     serve(edge, request, asked).await
 }
@@ -125,7 +126,7 @@ pub(super) async fn responses(
     State(edge): State<Arc<Edge>>,
     request: HttpRequest<Body>,
 ) -> Response {
-    serve(edge, request, Asked::plain(Dialect::Responses)).await
+    serve(edge, request, Asked::plain(ClientDialect::Responses)).await
 }
 
 /// Google's form: `models/<model>:<operation>`.
@@ -134,7 +135,7 @@ pub(super) async fn generate(
     Path(call): Path<String>,
     request: HttpRequest<Body>,
 ) -> Response {
-    let speaks = Dialect::Gemini;
+    let speaks = ClientDialect::Gemini;
     let (model, operation) = call.rsplit_once(':').unwrap_or((&call, ""));
     let stream = match operation {
         "generateContent" => false,
@@ -219,7 +220,7 @@ async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, asked: Asked) -> Res
 
 fn told(
     served: Served,
-    speaks: Dialect,
+    speaks: ClientDialect,
     id: RequestId,
     (control, guard): (Option<ConnectionControl>, InFlight),
 ) -> Response {
@@ -513,10 +514,10 @@ fn found(published: &Published, asked: &str) -> Option<Found> {
 
 /// What of a client's header a provider of the same dialect gets to see: only what asks for features of that
 /// dialect, never keys, cookies or addresses.
-fn passed(headers: &HeaderMap, speaks: Dialect) -> Vec<(HeaderName, HeaderValue)> {
+fn passed(headers: &HeaderMap, speaks: ClientDialect) -> Vec<(HeaderName, HeaderValue)> {
     let names: &[&'static str] = match speaks {
-        Dialect::Anthropic => &["anthropic-beta"],
-        Dialect::Openai | Dialect::Responses | Dialect::Gemini => &[],
+        ClientDialect::Anthropic => &["anthropic-beta"],
+        ClientDialect::Openai | ClientDialect::Responses | ClientDialect::Gemini => &[],
     };
     let mut passed = Vec::new();
     for name in names {

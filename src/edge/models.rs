@@ -13,7 +13,7 @@ use super::{Edge, chat, reply};
 use crate::actors::PoolEntry;
 use crate::config::{PoolOrigin, Settings};
 use crate::dispatch::Told;
-use crate::domain::{Dialect, Failure, FailureKind};
+use crate::domain::{ClientDialect, Failure, FailureKind};
 use crate::pricing::{Model, Source};
 
 fn model(pool: &PoolEntry, settings: &Settings) -> Value {
@@ -108,7 +108,9 @@ fn answer(
     let id = reply::new_id();
     let client = match chat::identify(edge, &parts, parts.extensions.get::<ConnectionControl>()) {
         Ok(client) => client,
-        Err(failure) => return reply::failure(Dialect::Openai, &failure, id, &Told::default()),
+        Err(failure) => {
+            return reply::failure(ClientDialect::Openai, &failure, id, &Told::default());
+        }
     };
     let published = edge.published();
     let mut pools: Vec<&PoolEntry> = published
@@ -128,7 +130,7 @@ fn answer(
     let told = pools.into_iter().map(|pool| model(pool, settings));
     match pick(told.collect()) {
         Some(value) => reply::whole(
-            Dialect::Openai,
+            ClientDialect::Openai,
             value.to_string().into(),
             id,
             &Told::default(),
@@ -138,7 +140,7 @@ fn answer(
                 FailureKind::ModelNotFound,
                 "there is no such model here; GET /v1/models lists what there is",
             );
-            reply::failure(Dialect::Openai, &told, id, &Told::default())
+            reply::failure(ClientDialect::Openai, &told, id, &Told::default())
         }
     }
 }

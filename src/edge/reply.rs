@@ -22,7 +22,7 @@ use super::connection::ConnectionControl;
 use crate::actors::at_most;
 use crate::dialects::{encode_error, keep_alive};
 use crate::dispatch::{LiveStream, StreamPiece, Told};
-use crate::domain::{Advice, Dialect, Failure, FailureKind, RequestId};
+use crate::domain::{Advice, ClientDialect, Failure, FailureKind, RequestId};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-switchyard-attempts");
@@ -30,7 +30,12 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 /// An error answer: always valid JSON, always with request id and advice.
-pub(super) fn failure(speaks: Dialect, failure: &Failure, id: RequestId, told: &Told) -> Response {
+pub(super) fn failure(
+    speaks: ClientDialect,
+    failure: &Failure,
+    id: RequestId,
+    told: &Told,
+) -> Response {
     let text = id.text();
     let body = encode_error(speaks, failure, text.as_str());
     let mut response = Response::new(Body::from(body));
@@ -52,9 +57,9 @@ pub(super) fn failure(speaks: Dialect, failure: &Failure, id: RequestId, told: &
     response
 }
 
-fn common(headers: &mut HeaderMap, speaks: Dialect, id: RequestId, told: &Told) {
+fn common(headers: &mut HeaderMap, speaks: ClientDialect, id: RequestId, told: &Told) {
     if let Ok(value) = HeaderValue::from_str(id.text().as_str()) {
-        if speaks == Dialect::Anthropic {
+        if speaks == ClientDialect::Anthropic {
             // Where its SDKs look for it.
             headers.insert(HeaderName::from_static("request-id"), value.clone());
         }
@@ -87,7 +92,7 @@ fn common(headers: &mut HeaderMap, speaks: Dialect, id: RequestId, told: &Told) 
     }
 }
 
-pub(super) fn whole(speaks: Dialect, body: Bytes, id: RequestId, told: &Told) -> Response {
+pub(super) fn whole(speaks: ClientDialect, body: Bytes, id: RequestId, told: &Told) -> Response {
     let mut response = Response::new(Body::from(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -98,7 +103,7 @@ pub(super) fn whole(speaks: Dialect, body: Bytes, id: RequestId, told: &Told) ->
 /// Who is answered, how, and on which connection.
 pub(super) struct Speaker {
     pub(super) id: RequestId,
-    pub(super) speaks: Dialect,
+    pub(super) speaks: ClientDialect,
     pub(super) control: Option<ConnectionControl>,
 }
 
@@ -257,7 +262,7 @@ pub(super) async fn no_such_path(State(edge): State<Arc<Edge>>) -> Response {
         FailureKind::NotFound,
         "there is nothing at this path; the gateway serves /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/{model}:generateContent and /v1/models",
     );
-    failure(Dialect::Openai, &told, new_id(), &Told::default())
+    failure(ClientDialect::Openai, &told, new_id(), &Told::default())
 }
 
 pub(super) async fn wrong_method(State(edge): State<Arc<Edge>>) -> Response {
@@ -266,5 +271,5 @@ pub(super) async fn wrong_method(State(edge): State<Arc<Edge>>) -> Response {
         FailureKind::MethodNotAllowed,
         "this path takes another method; see the README for each",
     );
-    failure(Dialect::Openai, &told, new_id(), &Told::default())
+    failure(ClientDialect::Openai, &told, new_id(), &Told::default())
 }

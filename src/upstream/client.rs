@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -19,8 +19,9 @@ use super::fields::Fields;
 use super::line::LineError;
 use super::names::SystemResolver;
 use super::pool::{PING_EVERY, Pool, Shared, StreamPlace, Way};
+use super::sign::{AwsSigner, standing};
 use crate::config::{KeySettings, ProviderSettings, TimeoutSettings};
-use crate::domain::{AttemptOutcome, Dialect, KeyName, Mode, Operation};
+use crate::domain::{AttemptOutcome, KeyName, Mode, Operation};
 
 pub struct ProviderOptions<'a> {
     pub provider: &'a ProviderSettings,
@@ -74,6 +75,22 @@ struct RequestHead {
     line: Bytes,
     /// HTTP/2.
     map: HeaderMap,
+    /// For providers that want each request signed.
+    signer: Option<AwsSigner>,
+}
+
+/// A request that may go out, twice if need be.
+struct Ready<'a> {
+    head: &'a RequestHead,
+    call: &'a Call<'a>,
+    /// What is said of this very request: its signature.
+    signature: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Ready<'_> {
+    fn fields(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+        self.call.fields.iter().chain(&self.signature)
+    }
 }
 
 /// Why nothing came back.
@@ -109,7 +126,9 @@ impl ProviderClient {
             .map(|key| {
                 let map = head(provider, key)?;
                 let line = line_head(address.base(), &map);
-                Ok((key.name.clone(), RequestHead { line, map }))
+                let signer = AwsSigner::of(provider, key, address.base());
+                let head = RequestHead { line, map, signer };
+                Ok((key.name.clone(), head))
             })
             .collect::<Result<_, BuildError>>()?;
         let connector = Connector::new(ConnectorOptions {
@@ -136,19 +155,24 @@ impl ProviderClient {
             .heads
             .get(call.key)
             .ok_or(AttemptError::of(AttemptOutcome::Auth))?;
+        let ready = Ready {
+            head,
+            call: &call,
+            signature: self.signature(head, &call)?,
+        };
         let way = match self.pool.kept() {
             Some(way) => way,
             // On the heap: rare, and large.
             None => Box::pin(self.pool.open()).await?,
         };
-        let again = match self.send_on(way, head, &call).await {
+        let again = match self.send_on(way, &ready).await {
             Ok(reply) => return Ok(reply),
             Err(Unanswered::Failed(error)) => return Err(error),
             Err(Unanswered::Unheard(again)) => again,
         };
         // Once, for free, on a connection that was not resting.
         let way = Box::pin(self.pool.open()).await?;
-        match self.send_on(way, head, &call).await {
+        match self.send_on(way, &ready).await {
             Ok(reply) => Ok(Reply {
                 again: Some(again),
                 ..reply
@@ -158,16 +182,24 @@ impl ProviderClient {
         }
     }
 
-    async fn send_on(
+    fn signature(
         &self,
-        way: Way,
         head: &RequestHead,
         call: &Call<'_>,
-    ) -> Result<Reply, Unanswered> {
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, AttemptError> {
+        let Some(signer) = &head.signer else {
+            return Ok(Vec::new());
+        };
+        let path = self.address.path(call.model, call.mode, call.operation)?;
+        signer.sign(&path, &call.body, SystemTime::now())
+    }
+
+    async fn send_on(&self, way: Way, ready: &Ready<'_>) -> Result<Reply, Unanswered> {
+        let call = ready.call;
         match way {
             Way::Line(line) => {
-                let path = self.address.path(call.model, call.mode, call.operation);
-                let head = head.written(&path, call.fields, call.body.len());
+                let path = self.address.path(call.model, call.mode, call.operation)?;
+                let head = ready.written(&path);
                 match line
                     .exchange(head, &call.body, self.write_idle, &self.pool)
                     .await
@@ -182,7 +214,7 @@ impl ProviderClient {
                 }
             }
             Way::Shared(shared, place) => {
-                Box::pin(self.exchange_on_stream(shared, place, &head.map, call)).await
+                Box::pin(self.exchange_on_stream(shared, place, ready)).await
             }
         }
     }
@@ -191,10 +223,9 @@ impl ProviderClient {
         &self,
         mut shared: Shared,
         place: StreamPlace,
-        head: &HeaderMap,
-        call: &Call<'_>,
+        ready: &Ready<'_>,
     ) -> Result<Reply, Unanswered> {
-        let (request, progress) = self.request(head, call)?;
+        let (request, progress) = self.request(ready)?;
         let response = tokio::select! {
             response = shared.sender.send_request(request) => response,
             () = progress.stalled(self.write_idle) => {
@@ -221,19 +252,16 @@ impl ProviderClient {
         Ok(judged(parts.status, fields, body)?)
     }
 
-    fn request(
-        &self,
-        head: &HeaderMap,
-        call: &Call<'_>,
-    ) -> Result<(Request<Upload>, Progress), AttemptError> {
+    fn request(&self, ready: &Ready<'_>) -> Result<(Request<Upload>, Progress), AttemptError> {
+        let call = ready.call;
         let length = call.body.len();
         let (upload, progress) = Upload::of(call.body.clone());
         let mut request = Request::new(upload);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.address.uri(call.model, call.mode, call.operation)?;
-        *request.headers_mut() = head.clone();
+        *request.headers_mut() = ready.head.map.clone();
         let fields = request.headers_mut();
-        for (name, value) in call.fields {
+        for (name, value) in ready.fields() {
             fields.append(name.clone(), value.clone());
         }
         fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -241,15 +269,17 @@ impl ProviderClient {
     }
 }
 
-impl RequestHead {
-    fn written(&self, path: &str, fields: &[(HeaderName, HeaderValue)], length: usize) -> Bytes {
-        let mut whole = BytesMut::with_capacity(self.line.len() + path.len() + 32);
+impl Ready<'_> {
+    /// The HTTP/1.1 form of the head.
+    fn written(&self, path: &str) -> Bytes {
+        let (line, length) = (&self.head.line, self.call.body.len());
+        let mut whole = BytesMut::with_capacity(line.len() + path.len() + 32);
         whole.extend_from_slice(b"POST ");
         whole.extend_from_slice(path.as_bytes());
-        whole.extend_from_slice(&self.line);
+        whole.extend_from_slice(line);
         // Writing to memory cannot fail.
         let _ = write!(whole, "{length}\r\n");
-        for (name, value) in fields {
+        for (name, value) in self.fields() {
             whole.extend_from_slice(name.as_str().as_bytes());
             whole.extend_from_slice(b": ");
             whole.extend_from_slice(value.as_bytes());
@@ -299,36 +329,7 @@ fn unanswered(error: &hyper::Error) -> Unanswered {
 }
 
 fn head(provider: &ProviderSettings, key: &KeySettings) -> Result<HeaderMap, BuildError> {
-    let mut head = HeaderMap::with_capacity(8);
-    let secret = |text: String| {
-        let mut value = HeaderValue::try_from(text).map_err(|_| BuildError::Key)?;
-        value.set_sensitive(true);
-        Ok(value)
-    };
-    match provider.dialect {
-        Dialect::Openai | Dialect::Responses => {
-            head.insert(
-                AUTHORIZATION,
-                secret(format!("Bearer {}", key.secret.expose()))?,
-            );
-        }
-        Dialect::Anthropic => {
-            head.insert(
-                HeaderName::from_static("x-api-key"),
-                secret(key.secret.expose().to_owned())?,
-            );
-            head.insert(
-                HeaderName::from_static("anthropic-version"),
-                HeaderValue::from_static("2023-06-01"),
-            );
-        }
-        Dialect::Gemini => {
-            head.insert(
-                HeaderName::from_static("x-goog-api-key"),
-                secret(key.secret.expose().to_owned())?,
-            );
-        }
-    }
+    let mut head = standing(provider, key)?;
     head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     head.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     head.insert(

@@ -20,6 +20,7 @@ mod names;
 mod pool;
 mod probe;
 mod pushback;
+mod sign;
 #[cfg(test)]
 mod vanished;
 mod wire;

@@ -1,12 +1,15 @@
 //! Asking a provider, off the data path, whether a key is good: a list of models costs nothing.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::HeaderValue;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Uri};
 
-use super::at::endpoint;
+use super::at;
 use super::client::tls_config;
 use super::error::BuildError;
+use super::sign::{AwsSigner, standing};
 use crate::config::{KeySettings, ProviderSettings, ProxySettings};
 use crate::domain::Dialect;
 
@@ -22,7 +25,7 @@ pub enum ProbeResult {
 pub struct Prober {
     client: reqwest::Client,
     url: String,
-    dialect: Dialect,
+    provider: ProviderSettings,
 }
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -54,24 +57,41 @@ impl Prober {
             .map_err(|error| BuildError::Tls(error.to_string()))?;
         Ok(Self {
             client,
-            url: endpoint(provider, "models"),
-            dialect: provider.dialect,
+            url: at::models(provider),
+            provider: provider.clone(),
         })
     }
 
     pub async fn probe(&self, key: &KeySettings) -> ProbeResult {
-        let request = self.client.get(&self.url);
-        let request = match self.dialect {
-            Dialect::Openai | Dialect::Responses => request.bearer_auth(key.secret.expose()),
-            Dialect::Anthropic => request
-                .header("x-api-key", key.secret.expose())
-                .header("anthropic-version", "2023-06-01"),
-            Dialect::Gemini => request.header("x-goog-api-key", key.secret.expose()),
+        let Some(request) = self.request(key) else {
+            return ProbeResult::Unreachable;
         };
         match request.send().await.map(|answer| answer.status().as_u16()) {
             Ok(200..=299) => ProbeResult::Healthy,
+            // Nothing was asked, and the key was good for saying so.
+            Ok(400) if self.provider.dialect == Dialect::Bedrock => ProbeResult::Healthy,
             Ok(401 | 403) => ProbeResult::KeyRefused,
             Ok(_) | Err(_) => ProbeResult::Unreachable,
         }
+    }
+
+    fn request(&self, key: &KeySettings) -> Option<reqwest::RequestBuilder> {
+        let fields = standing(&self.provider, key).ok()?;
+        if self.provider.dialect != Dialect::Bedrock {
+            return Some(self.client.get(&self.url).headers(fields));
+        }
+        const NOTHING: &[u8] = b"{\"messages\":[]}";
+        let mut request = self.client.post(&self.url).headers(fields);
+        let at: Uri = self.url.parse().ok()?;
+        if let Some(signer) = AwsSigner::of(&self.provider, key, &at) {
+            let body = [Bytes::from_static(NOTHING)].into_iter().collect();
+            let signature = signer.sign(at.path(), &body, SystemTime::now()).ok()?;
+            request = request.headers(signature.into_iter().collect());
+        }
+        Some(
+            request
+                .header(CONTENT_TYPE, "application/json")
+                .body(NOTHING),
+        )
     }
 }

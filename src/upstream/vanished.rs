@@ -18,7 +18,9 @@ use super::client::{Call, ProviderClient, ProviderOptions};
 use super::connect::{Connector, ConnectorOptions, Link, Place};
 use super::error::AttemptError;
 use super::names::SystemResolver;
-use crate::config::{KeyLimits, KeySettings, ProviderSettings, Secret, TimeoutSettings};
+use crate::config::{
+    AuthSettings, KeyLimits, KeySettings, ProviderSettings, Secret, TimeoutSettings,
+};
 use crate::domain::{AttemptOutcome, Dialect, KeyName, Mode, Operation, ProviderName, Tokens};
 
 const PING_EVERY: Duration = Duration::from_millis(200);
@@ -115,6 +117,7 @@ pub(super) fn provider(base_url: String) -> ProviderSettings {
         h2: true,
         max_in_flight: 10,
         default_max_output: Tokens(16),
+        auth: AuthSettings::Dialect,
     }
 }
 

@@ -10,15 +10,25 @@
 use serde_json::{Value, json};
 use switchyard_chaos::client::{Answer, Client, SseStream};
 use switchyard_chaos::fault;
-use switchyard_chaos::mock::{Behaviour, Dialect, MockProvider};
+use switchyard_chaos::mock::{Behaviour, Dialect, MockOptions, MockProvider};
 
-use crate::frame::{Gateway, KEY, alone, mock_of, pair, provider};
+use crate::frame::{Gateway, KEY, alone, mock_of, pair, provider, quick};
 
-const ALL: [Dialect; 4] = [
+const CLIENTS: [Dialect; 4] = [
     Dialect::OpenAi,
     Dialect::Anthropic,
     Dialect::Responses,
     Dialect::Gemini,
+];
+/// Providers speak what clients speak, and more.
+const PROVIDERS: [Dialect; 7] = [
+    Dialect::OpenAi,
+    Dialect::Anthropic,
+    Dialect::Responses,
+    Dialect::Gemini,
+    Dialect::Ollama,
+    Dialect::Cohere,
+    Dialect::Bedrock,
 ];
 
 /// Where a client of this dialect asks, and what.
@@ -122,10 +132,10 @@ fn told(mock: &MockProvider) -> (u64, u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_client_reads_every_providers_whole_answer() {
-    for provider in ALL {
+    for provider in PROVIDERS {
         let mock = mock_of(provider, "a").await;
         let gateway = alone(&mock, "").await;
-        for client in ALL {
+        for client in CLIENTS {
             let name = format!("{client:?} client, {provider:?} provider");
             let answer = ask(&gateway, client).await;
             assert_eq!(answer.status(), 200, "{name}: {}", answer.json());
@@ -141,10 +151,10 @@ async fn every_client_reads_every_providers_whole_answer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_client_reads_every_providers_stream() {
-    for provider in ALL {
+    for provider in PROVIDERS {
         let mock = mock_of(provider, "a").await;
         let gateway = alone(&mock, "").await;
-        for client in ALL {
+        for client in CLIENTS {
             let name = format!("{client:?} client, {provider:?} provider");
             let stream = stream(&gateway, client).await;
             assert!(is_whole(client, &stream), "{name}: {:?}", stream.raw);
@@ -157,9 +167,9 @@ async fn every_client_reads_every_providers_stream() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s09_s10_a_stream_that_breaks_says_so_in_every_dialect() {
-    for provider in ALL {
+    for provider in PROVIDERS {
         let mock = mock_of(provider, "a").await;
-        for client in ALL {
+        for client in CLIENTS {
             // A fresh one each time: the endpoint would be blocked soon.
             let gateway = alone(&mock, "").await;
             for bad in [fault::s09(3), fault::s10(3)] {
@@ -187,7 +197,7 @@ async fn a_provider_of_one_dialect_takes_over_from_one_of_another() {
     );
     a.set(Behaviour::status(500));
     let gateway = pair(&a, &b, "").await;
-    for client in ALL {
+    for client in CLIENTS {
         let answer = ask(&gateway, client).await;
         assert_eq!(answer.status(), 200, "{client:?}: {}", answer.json());
         let stream = stream(&gateway, client).await;
@@ -200,7 +210,7 @@ async fn a_provider_of_one_dialect_takes_over_from_one_of_another() {
 async fn g6_errors_are_told_in_the_clients_own_form() {
     let mock = mock_of(Dialect::OpenAi, "a").await;
     let gateway = alone(&mock, "").await;
-    for client in ALL {
+    for client in CLIENTS {
         let (path, body) = asked(client, false);
         let mut connection = Client::connect(gateway.address).await.unwrap();
         let refused = connection.post_json(&path, &[], &body).await.unwrap();
@@ -254,7 +264,7 @@ async fn what_both_sides_speak_is_passed_on_untouched() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_and_its_result_cross_every_pair() {
-    for provider in ALL {
+    for provider in PROVIDERS {
         let mock = mock_of(provider, "a").await;
         let gateway = alone(&mock, "").await;
         let body = json!({
@@ -363,4 +373,87 @@ async fn e3_tokens_are_counted_by_who_can_and_estimated_aloud_elsewhere() {
         Some("input_tokens")
     );
     assert_eq!(other.requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p16_lines_are_a_stream_whatever_their_content_type_says() {
+    let mock = mock_of(Dialect::Ollama, "a").await;
+    let gateway = alone(&mock, "").await;
+    let lines = [
+        json!({"model": "m", "message": {"role": "assistant", "content": "one "}, "done": false}),
+        json!({"model": "m", "message": {"role": "assistant", "content": "two"}, "done": false}),
+        json!({"model": "m", "message": {"role": "assistant", "content": ""}, "done": true,
+            "done_reason": "stop", "prompt_eval_count": 3, "eval_count": 2}),
+    ];
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    for named in ["application/json", "text/plain", "application/x-ndjson"] {
+        mock.set(Behaviour::status(200).body(named, lines.clone()));
+        let stream = stream(&gateway, Dialect::Anthropic).await;
+        assert!(
+            is_whole(Dialect::Anthropic, &stream),
+            "{named}: {:?}",
+            stream.raw
+        );
+        assert_eq!(stream.text(Dialect::Anthropic), "one two", "{named}");
+    }
+}
+
+/// The golden requests of a client's dialect, save one that answers a call nobody made: that is refused by most.
+fn golden(client: Dialect) -> Vec<(String, Value)> {
+    let folder = match client {
+        Dialect::OpenAi => "openai",
+        Dialect::Responses => "responses",
+        other => other.name(),
+    };
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+    let mut found = Vec::new();
+    for case in std::fs::read_dir(format!("{root}/{folder}")).unwrap() {
+        let case = case.unwrap().path();
+        if let Ok(text) = std::fs::read(case.join("request.json")) {
+            let name = format!("{folder}/{}", case.file_name().unwrap().display());
+            if name == "openai/function-role" {
+                continue;
+            }
+            found.push((name, serde_json::from_slice(&text).unwrap()));
+        }
+    }
+    assert!(found.len() >= 5, "{folder}");
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_a_client_says_is_said_as_the_provider_takes_it_or_not_sent_at_all() {
+    let mut wrong = Vec::new();
+    for provider in PROVIDERS {
+        let options = MockOptions::for_dialect(provider)
+            .named("a")
+            .weather(quick());
+        let mock = MockProvider::start(options).await.unwrap();
+        let gateway = alone(&mock, "").await;
+        let mut sent = 0;
+        for client in CLIENTS.into_iter().filter(|client| *client != provider) {
+            for (name, mut body) in golden(client) {
+                let (path, _) = asked(client, false);
+                if client != Dialect::Gemini {
+                    body["model"] = "p".into();
+                    body["stream"] = false.into();
+                }
+                let before = mock.requests();
+                let mut connection = gateway.client().await;
+                let answer = connection
+                    .post_json(&path, &key(client), &body)
+                    .await
+                    .unwrap();
+                let was_sent = mock.requests() > before;
+                sent += usize::from(was_sent);
+                let expected = if was_sent { 200 } else { 400 };
+                let told = answer.json();
+                if answer.status() != expected {
+                    wrong.push(format!("{name} to {provider:?}: {told}"));
+                }
+            }
+        }
+        assert!(sent >= 10, "{provider:?}: only {sent} could be said");
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -61,11 +61,17 @@ pub fn provider_with(name: &str, mock: &MockProvider, keys: &[&str]) -> String {
         "[providers.{name}]\ndialect = \"{dialect}\"\nbase_url = \"{}\"\nallow_private_address = true\nmodels = [\"m-{name}\"]\n",
         mock.base_url()
     );
+    // Requests are signed with an access key and its id.
+    let mut kind = "";
+    if mock.dialect() == Dialect::Bedrock {
+        text.push_str("region = \"eu-north-1\"\n");
+        kind = "-pair";
+    }
     let keys: Vec<String> = keys
         .iter()
         .enumerate()
         .map(|(index, _)| {
-            format!("{{ name = \"k{index}\", secret = \"file:FOLDER/{name}-k{index}\" }}")
+            format!("{{ name = \"k{index}\", secret = \"file:FOLDER/{name}{kind}-k{index}\" }}")
         })
         .collect();
     let _ = writeln!(text, "keys = [{}]", keys.join(", "));
@@ -217,7 +223,8 @@ pub fn write_config(folder: &tempfile::TempDir, config: &str) {
         let path = reference.split('"').next().unwrap();
         let name = path.rsplit('/').next().unwrap();
         if !["client", "admin"].contains(&name) {
-            secret(folder, name, &format!("sk-canary-{name}"));
+            let id = if name.contains("-pair") { "AKID:" } else { "" };
+            secret(folder, name, &format!("{id}sk-canary-{name}"));
         }
     }
     let mut whole = format!("[journal]\npath = \"{place}/journal\"\n");

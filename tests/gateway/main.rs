@@ -26,6 +26,7 @@ mod races;
 mod ready;
 mod registry;
 mod secure;
+mod signed;
 mod streams;
 mod supervision;
 mod tls_mock;

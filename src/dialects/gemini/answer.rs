@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::events::EventDecoder;
-use crate::dialects::json::scan_object;
+use crate::dialects::translate::fold_one;
 use crate::dialects::{AnswerFault, UpstreamError, openai};
 use crate::domain::chat::{ChatAnswer, StopReason};
-use crate::domain::{AttemptOutcome, FailureKind, StreamFault, Tokens, Usage};
+use crate::domain::{AttemptOutcome, FailureKind, Tokens, Usage};
 
 /// The key itself may be refused with a 400, and a spent day may look like a busy minute.
 pub fn decode_error(status: u16, body: &[u8]) -> UpstreamError {
@@ -44,27 +44,8 @@ pub fn decode_error(status: u16, body: &[u8]) -> UpstreamError {
 
 /// An answer is a stream of one event.
 pub fn decode_answer(body: &[u8], request_id: &str) -> Result<ChatAnswer, AnswerFault> {
-    scan_object(body).map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
-    let mut events = Vec::new();
-    EventDecoder::new(request_id)
-        .value(&value, &mut events)
-        .map_err(|fault| match fault {
-            StreamFault::Reported {
-                outcome,
-                message,
-                code,
-            } => AnswerFault::Disguised(UpstreamError {
-                message: Some(message).filter(|message| !message.is_empty()),
-                code,
-                ..UpstreamError::bare(outcome)
-            }),
-            StreamFault::Malformed(_) | StreamFault::Truncated | StreamFault::TooLarge => {
-                AnswerFault::Malformed("the answer does not fit the protocol")
-            }
-        })?;
-    crate::dialects::translate::fold(events)
+    let mut decoder = EventDecoder::new(request_id);
+    fold_one(body, |value, events| decoder.value(value, events))
 }
 
 /// Reasons without a counterpart are failures: nobody reads them as an end.

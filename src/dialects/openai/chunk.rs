@@ -63,6 +63,9 @@ impl SpliceRelay {
             return Err(reported(&event.data));
         }
         let chunk = read_chunk(&event.data)?;
+        if chunk.is_prelude() {
+            return Ok(());
+        }
         self.note(&chunk)?;
         let only_usage = chunk.choices.is_empty() && chunk.usage.is_some();
         if !(only_usage && self.strip_usage) {
@@ -312,6 +315,16 @@ mod tests {
             )
             .unwrap();
         assert!(relay.facts().content);
+    }
+
+    #[test]
+    fn azures_verdict_on_the_prompt_reaches_nobody_as_an_answer_of_no_model() {
+        let verdict = "data: {\"choices\":[],\"created\":0,\"id\":\"\",\"model\":\"\",\"object\":\"\",\"prompt_filter_results\":[]}\n\n";
+        let rest = [role(), text("a"), stop(), DONE.into()].concat();
+        let mut relay = plain();
+        let (end, out) = run(&format!("{verdict}{rest}"), &mut relay);
+        assert_eq!((end, out), (Ok(StreamEnd::Clean), rest));
+        assert_eq!(relay.facts().served_model.as_deref(), Some("m-1"));
     }
 
     #[test]

@@ -115,11 +115,21 @@ fn around(message: Value, answer: &ChatAnswer, terms: &AnswerTerms) -> Value {
     } else {
         terms.created
     };
+    let id = if answer.id.is_empty() {
+        format!("chatcmpl-{}", terms.request_id)
+    } else {
+        answer.id.clone()
+    };
+    let model = if answer.model.is_empty() {
+        &terms.asked
+    } else {
+        &answer.model
+    };
     let mut whole = json!({
-        "id": answer.id,
+        "id": id,
         "object": "chat.completion",
         "created": created,
-        "model": answer.model,
+        "model": model,
         "choices": [{
             "index": 0,
             "message": message,

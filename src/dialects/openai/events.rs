@@ -29,6 +29,9 @@ impl EventDecoder {
                 "a chunk says what cannot be said in the form that was asked for",
             ));
         }
+        if facts.is_prelude() {
+            return Ok(());
+        }
         let value: Value = serde_json::from_slice(&event.data)
             .map_err(|_| StreamFault::Malformed("a chunk is not JSON"))?;
         if !std::mem::replace(&mut self.started, true) {

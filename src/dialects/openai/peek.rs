@@ -8,7 +8,7 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 
 use crate::dialects::json::{JsonError, MemberSpan, members_of, scan_object};
-use crate::domain::{Dialect, Failure, FailureKind, Operation};
+use crate::domain::{ClientDialect, Failure, FailureKind, Operation};
 
 /// A request refused before any provider is asked: what, where, and the cure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ const MOST_CHOICES: u64 = 128;
 
 /// A chat completion's facts.
 pub fn peek_request(body: &[u8]) -> Result<ChatPeek, RequestError> {
-    let peek = peek_as(body, Dialect::Openai)?;
+    let peek = peek_as(body, ClientDialect::Openai)?;
     named(peek)
 }
 
@@ -127,14 +127,14 @@ fn named(peek: ChatPeek) -> Result<ChatPeek, RequestError> {
 }
 
 /// The facts of a request of any dialect whose body names the model.
-pub fn peek_named(body: &[u8], dialect: Dialect) -> Result<ChatPeek, RequestError> {
+pub fn peek_named(body: &[u8], dialect: ClientDialect) -> Result<ChatPeek, RequestError> {
     named(peek_as(body, dialect)?)
 }
 
 /// The facts of a request whose address names the model, and says whether to stream.
 pub fn peek_addressed(
     body: &[u8],
-    dialect: Dialect,
+    dialect: ClientDialect,
     model: &str,
     stream: bool,
 ) -> Result<ChatPeek, RequestError> {
@@ -153,14 +153,14 @@ pub fn peek_addressed(
 /// The facts of an operation that exists in OpenAI's form only.
 pub fn peek_operation(body: &[u8], operation: Operation) -> Result<ChatPeek, RequestError> {
     let dialect = match operation {
-        Operation::CountTokens => Dialect::Anthropic,
-        Operation::Responses => Dialect::Responses,
+        Operation::CountTokens => ClientDialect::Anthropic,
+        Operation::Responses => ClientDialect::Responses,
         Operation::Chat
         | Operation::Completions
         | Operation::Embeddings
         | Operation::Moderations
         | Operation::Rerank
-        | Operation::Images => Dialect::Openai,
+        | Operation::Images => ClientDialect::Openai,
     };
     let mut peek = peek_with(body, dialect, Some(operation))?;
     if !operation.writes() {
@@ -170,30 +170,30 @@ pub fn peek_operation(body: &[u8], operation: Operation) -> Result<ChatPeek, Req
     named(peek)
 }
 
-fn peek_as(body: &[u8], dialect: Dialect) -> Result<ChatPeek, RequestError> {
+fn peek_as(body: &[u8], dialect: ClientDialect) -> Result<ChatPeek, RequestError> {
     peek_with(body, dialect, None)
 }
 
 /// Where a dialect keeps what is said, and what it must be.
-fn content_of(dialect: Dialect) -> &'static str {
+fn content_of(dialect: ClientDialect) -> &'static str {
     match dialect {
-        Dialect::Openai | Dialect::Anthropic => "messages",
-        Dialect::Responses => "input",
-        Dialect::Gemini => "contents",
+        ClientDialect::Openai | ClientDialect::Anthropic => "messages",
+        ClientDialect::Responses => "input",
+        ClientDialect::Gemini => "contents",
     }
 }
 
-fn limit_of(dialect: Dialect) -> &'static str {
+fn limit_of(dialect: ClientDialect) -> &'static str {
     match dialect {
-        Dialect::Openai | Dialect::Anthropic | Dialect::Gemini => "max_tokens",
-        Dialect::Responses => "max_output_tokens",
+        ClientDialect::Openai | ClientDialect::Anthropic | ClientDialect::Gemini => "max_tokens",
+        ClientDialect::Responses => "max_output_tokens",
     }
 }
 
 #[expect(clippy::too_many_lines, reason = "a table of fields")]
 fn peek_with(
     body: &[u8],
-    dialect: Dialect,
+    dialect: ClientDialect,
     operation: Option<Operation>,
 ) -> Result<ChatPeek, RequestError> {
     let members = scan_object(body)?;
@@ -203,7 +203,7 @@ fn peek_with(
         model: String::new(),
         stream: false,
         // Everywhere else usage comes without being asked for.
-        include_usage: (dialect != Dialect::Openai).then_some(true),
+        include_usage: (dialect != ClientDialect::Openai).then_some(true),
         max_output: None,
         choices: 1,
         timeout: None,
@@ -227,13 +227,13 @@ fn peek_with(
                 has_messages = !matches!(value, b"" | b"null" | b"\"\"" | b"[]");
             }
             key if key == content => has_messages = said(content, value, dialect)?,
-            "generationConfig" | "generation_config" if dialect == Dialect::Gemini => {
+            "generationConfig" | "generation_config" if dialect == ClientDialect::Gemini => {
                 peek.max_output = generation_limit(body, member)?;
             }
             // What follows are names of the other dialects.
-            _ if dialect == Dialect::Gemini => {}
+            _ if dialect == ClientDialect::Gemini => {}
             "stream" => peek.stream = flag("stream", value)?.unwrap_or(false),
-            "stream_options" if dialect == Dialect::Openai => {
+            "stream_options" if dialect == ClientDialect::Openai => {
                 stream_options(body, member, &mut peek)?
             }
             key if key == limit => {
@@ -326,11 +326,11 @@ fn generation_limit(body: &[u8], member: &MemberSpan) -> Result<Option<u64>, Req
 }
 
 /// Chat wants a list of messages; the others let a text, or one turn, stand alone.
-fn said(name: &'static str, value: &[u8], dialect: Dialect) -> Result<bool, RequestError> {
+fn said(name: &'static str, value: &[u8], dialect: ClientDialect) -> Result<bool, RequestError> {
     let alone = match dialect {
-        Dialect::Openai | Dialect::Anthropic => false,
-        Dialect::Responses => value.len() > 2 && value.first() == Some(&b'"'),
-        Dialect::Gemini => matches!(value.first(), Some(b'"' | b'{')),
+        ClientDialect::Openai | ClientDialect::Anthropic => false,
+        ClientDialect::Responses => value.len() > 2 && value.first() == Some(&b'"'),
+        ClientDialect::Gemini => matches!(value.first(), Some(b'"' | b'{')),
     };
     if alone {
         return Ok(true);

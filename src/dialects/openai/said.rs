@@ -149,6 +149,11 @@ fn is_nothing(value: &[u8]) -> bool {
 }
 
 impl Said<'_> {
+    /// A chunk of no model before the first: Azure's verdict on the prompt, which no client of others knows.
+    pub(crate) fn is_prelude(&self) -> bool {
+        self.choices.is_empty() && self.usage.is_none() && self.model.as_deref() == Some("")
+    }
+
     /// Whether its one choice can be said in another form without losing anything (fault P17).
     pub(crate) fn is_carried_whole(&self) -> bool {
         self.choices.len() <= 1

@@ -1,0 +1,10 @@
+//! Ollama's own chat, as providers speak it: a line of JSON per event, arguments as objects, no ids that can be
+//! relied on.
+
+mod answer;
+mod events;
+mod request;
+
+pub use answer::{decode_answer, decode_error};
+pub use events::EventDecoder;
+pub use request::encode_request;
