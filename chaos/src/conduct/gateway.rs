@@ -50,10 +50,12 @@ pub(super) async fn look(gateway: &Mutex<GatewayProcess>, epoch: Epoch) -> Optio
         let gateway = gateway.lock().await;
         (gateway.admin, gateway.pid())
     };
+    let asked_ms = epoch.millis();
     let text = scrape_text(admin, ADMIN).await?;
     let (memory, descriptors) = process_of(pid);
     Some(Scrape {
-        at_ms: epoch.millis(),
+        at_ms: asked_ms,
+        read_ms: epoch.millis(),
         samples: parse(&text),
         leaks: secrets_of(text.as_bytes(), &SECRETS),
         memory,

@@ -18,7 +18,10 @@ pub struct Sample {
 /// Everything seen at one moment.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Scrape {
+    /// It was asked for then: what was counted by then is in it.
     pub at_ms: u64,
+    /// It had been read then: what was counted later is not in it.
+    pub read_ms: u64,
     pub samples: Vec<Sample>,
     /// Secrets found anywhere in the text, by their names.
     pub leaks: Vec<&'static str>,

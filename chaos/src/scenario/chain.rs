@@ -11,6 +11,8 @@ use crate::lab::config::Facts;
 /// How long each link, or pair, stays dead, and how long everything then has to come back.
 const DEAD: u64 = 3_000;
 const BETWEEN: u64 = 5_000;
+/// Who asked a provider that hangs may wait this long for it (P20); the next death must not meet them.
+const WAITED: u64 = 30_000;
 /// Until a refusing mock has reset what was open: a stream that it had begun cannot be saved.
 const SETTLED: u64 = 300;
 /// An error is known to be one after this, and then told at once (P35).
@@ -28,6 +30,14 @@ enum Way {
 
 impl Way {
     const ALL: [Self; 3] = [Self::Refuses, Self::Fails, Self::Hangs];
+
+    /// From one death to the next.
+    fn turn(self) -> u64 {
+        DEAD + match self {
+            Self::Refuses | Self::Fails => BETWEEN,
+            Self::Hangs => WAITED,
+        }
+    }
 
     fn fault(self) -> &'static str {
         match self {
@@ -61,17 +71,20 @@ pub fn your_chain(facts: &Facts) -> Vec<Scenario> {
 
 fn of_pool(pool: &str, links: &[String]) -> Scenario {
     let deaths = deaths(links);
-    let turn = DEAD + BETWEEN;
+    let mut ends = 0_u64;
     let faults = deaths
         .iter()
-        .zip(0_u64..)
-        .map(|(death, place)| fault(death, place.saturating_mul(turn)))
+        .map(|death| {
+            let at = ends;
+            ends = ends.saturating_add(death.way.turn());
+            fault(death, at)
+        })
         .collect();
     Scenario {
         version: VERSION,
         name: format!("your-chain-{}", plain(pool)),
         about: format!(
-            "each of the {} links of {pool} refuses, fails and hangs for {} s, and so does each pair of them",
+            "each of the {} links of {pool} refuses, fails and hangs for {} s, and each pair of them refuses or fails",
             links.len(),
             DEAD / 1_000
         ),
@@ -83,7 +96,7 @@ fn of_pool(pool: &str, links: &[String]) -> Scenario {
         ],
         phases: Phases {
             control: span(4_000),
-            faults: span(turn.saturating_mul(deaths.len() as u64)),
+            faults: span(ends),
             heal: span(6_000),
             quiesce: span(40_000),
         },
@@ -104,7 +117,7 @@ fn deaths(links: &[String]) -> Vec<Death> {
             way,
         }));
     }
-    let mut ways = Way::ALL.into_iter().cycle();
+    let mut ways = [Way::Refuses, Way::Fails].into_iter().cycle();
     for (place, one) in links.iter().enumerate() {
         for other in links.iter().skip(place.saturating_add(1)) {
             deaths.extend(ways.next().map(|way| Death {

@@ -125,8 +125,8 @@ fn an_unknown_key_is_refused_with_its_line() {
     assert!(told.to_string().contains("250ms"), "{told}");
 }
 
-#[test]
-fn a_chain_is_killed_link_by_link_and_pair_by_pair() {
+/// A pool of two links that falls back to one of a third.
+fn chains() -> crate::lab::config::Facts {
     use crate::lab::config::{PoolFacts, TargetFacts};
     let pool = |name: &str, targets: &[&str], chain: &[&str]| PoolFacts {
         name: name.to_owned(),
@@ -139,13 +139,32 @@ fn a_chain_is_killed_link_by_link_and_pair_by_pair() {
         chain: chain.iter().map(|name| (*name).to_owned()).collect(),
         asked: true,
     };
-    let mut facts = crate::lab::config::Facts {
+    crate::lab::config::Facts {
         providers: Vec::new(),
         pools: vec![
             pool("fast", &["a", "b"], &["fast", "slow"]),
             pool("slow", &["c"], &["slow"]),
         ],
-    };
+    }
+}
+
+#[test]
+fn whoever_a_hanging_provider_keeps_waiting_is_not_to_meet_the_next_death() {
+    let made = your_chain(&chains());
+    for two in made[0].faults.windows(2) {
+        let between = two[1].at.millis() - two[0].at.millis();
+        let wanted = if two[0].fault == "hang" {
+            33_000
+        } else {
+            8_000
+        };
+        assert_eq!(between, wanted, "after {}", two[0].fault);
+    }
+}
+
+#[test]
+fn a_chain_is_killed_link_by_link_and_pair_by_pair() {
+    let mut facts = chains();
     let made = your_chain(&facts);
     let deaths: Vec<&[String]> = made[0].faults.iter().map(|fault| &fault.on[..]).collect();
     assert_eq!(deaths.len(), 12, "three links in three ways, three pairs");

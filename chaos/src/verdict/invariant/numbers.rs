@@ -16,6 +16,9 @@ const ATTEMPTS: &str = "switchyard_attempts_total";
 /// An attempt is counted when it ends, and a look comes four times a second.
 const SETTLED_MS: u64 = 1_000;
 
+/// A stream's head waits for its first content for ten seconds and no longer.
+const HEAD_HELD_MS: u64 = 9_900;
+
 pub(super) fn metrics_agree(index: &Index<'_>) -> Option<Finding> {
     own(index)?;
     let mut found = finding(
@@ -86,7 +89,7 @@ impl Life<'_> {
             let life = index.life(seen.at_ms);
             // On the border of two lives it may belong to either.
             let may_be = life.is_none_or(|life| life == self.number);
-            if may_be && (self.at_rest || seen.at_ms <= self.look.at_ms) {
+            if may_be && (self.at_rest || seen.at_ms <= self.look.read_ms) {
                 all = all.saturating_add(1);
             }
             if life == Some(self.number) && !seen.sent_again && self.is_over(index, seen.of) {
@@ -233,8 +236,7 @@ fn counts_right(index: &Index<'_>, told: &Told, recorded: usize) -> bool {
     let late = told.stream
         && told
             .head_ms
-            .zip(told.first_content_ms)
-            .is_some_and(|(head, content)| content.saturating_sub(head) > SETTLED_MS);
+            .is_some_and(|head| head.saturating_sub(told.due_ms) >= HEAD_HELD_MS);
     let received = index.exchanges(told).count();
     let attempts = index.exchanges(told).filter(|seen| !seen.sent_again);
     // What failed before a provider saw it is only in the journal.
