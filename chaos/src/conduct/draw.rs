@@ -86,6 +86,29 @@ mod tests {
     }
 
     #[test]
+    fn two_mocks_and_two_visits_draw_independently() {
+        let (one, other) = (7_u64.rotate_left(17) ^ 3_105, 7_u64.rotate_left(17) ^ 97);
+        let hit = |lot: Lot, seed: u64| lot.draw(seed) < 0.5;
+        let count = |both: &dyn Fn(u64) -> bool| (0..4_000).filter(|n| both(*n)).count();
+        let first = |number| Lot::Marked(1, number, 0);
+        let alone = count(&|n| hit(first(n), one));
+        assert!(
+            (1_850..2_150).contains(&alone),
+            "{alone} of 4000 for a half"
+        );
+        let mocks = count(&|n| hit(first(n), one) && hit(first(n), other));
+        assert!(
+            (880..1_120).contains(&mocks),
+            "{mocks} of 4000 for a quarter"
+        );
+        let visits = count(&|n| hit(first(n), one) && hit(Lot::Marked(1, n, 1), one));
+        assert!(
+            (880..1_120).contains(&visits),
+            "{visits} of 4000 for a quarter"
+        );
+    }
+
+    #[test]
     fn the_second_visit_draws_anew() {
         let visits = Visits::new();
         let (first, second) = (visits.lot(&body((0, 5)), 1), visits.lot(&body((0, 5)), 2));

@@ -163,6 +163,7 @@ impl Control {
         } = behaviour;
         let mut reported = None;
         let mut steps = Vec::new();
+        let mut unspoilt = healthy.clone();
         // One moment for both answers, or a second that passes would show as a fault.
         let now = http1::unix_now();
         if !delay.is_zero() {
@@ -173,6 +174,14 @@ impl Control {
                 let (draft, usage) = self.drafted(asked, &spoilt, now);
                 reported = Some(usage);
                 steps.extend(draft.steps());
+                // What is spoilt by edits shows where they do: a fault may bring a longer or quicker answer of its
+                // own, only so that there is something to spoil.
+                if spoilt.edits.len() > healthy.edits.len() {
+                    unspoilt = Healthy {
+                        edits: healthy.edits.clone(),
+                        ..*spoilt
+                    };
+                }
             }
             Act::Canned(canned) => steps.extend(canned.steps()),
             Act::Steps(bare) => steps.extend(bare),
@@ -180,8 +189,8 @@ impl Control {
             Act::Choose(_) => steps.push(Step::Reset),
         }
         if label.is_some() {
-            let healthy = self.drafted(asked, healthy, now).0.steps();
-            steps = marked(steps, &healthy, slice.is_some());
+            let unspoilt = self.drafted(asked, &unspoilt, now).0.steps();
+            steps = marked(steps, &unspoilt, slice.is_some());
         }
         Performance {
             label,
