@@ -44,7 +44,8 @@ const PACKS: &[Pack] = &[
             "throttled",
             "key_revoked",
             "connections",
-            "long_tail"
+            "long_tail",
+            "every_dialect"
         ]
     ),
     pack!(
