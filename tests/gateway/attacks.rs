@@ -392,3 +392,20 @@ async fn a14_endless_zeros_in_a_chunk_size_do_not_hide_what_follows() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a02_who_guesses_keys_is_slowed_down_and_nobody_beside_it() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    let wrong = [("authorization".to_owned(), "Bearer sk-wrong".to_owned())];
+    let mut seen = Vec::new();
+    for _ in 0..60 {
+        let mut client = gateway.client().await;
+        let answer = client.post_json(PATH, &wrong, &chat("p")).await.unwrap();
+        seen.push(answer.status());
+    }
+    assert_eq!(seen.first(), Some(&401));
+    assert_eq!(seen.last(), Some(&429), "{seen:?}");
+    // Behind one address there may be a whole office.
+    assert_eq!(gateway.ask("p").await.status(), 200);
+}
