@@ -61,7 +61,7 @@ impl Taken {
 }
 
 /// Dialects without a place for the signature of a call carry it in the call's id.
-const IN_ID: &str = "~sy~";
+const IN_ID: &str = "~switchyard-signed~";
 
 /// The id a client of such a dialect gets for a call.
 pub(super) fn id_with(id: &str, signature: Option<&Signature>) -> String {

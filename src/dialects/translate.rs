@@ -43,6 +43,13 @@ impl Reader {
             return Ok(());
         }
         self.decoder.event(event, &mut self.events)?;
+        // Of several ends the first one counts (fault S14).
+        let mut finished = self.facts.finished;
+        self.events.retain(|event| {
+            let again = finished && matches!(event, ChatEvent::Stop { .. });
+            finished |= matches!(event, ChatEvent::Stop { .. });
+            !again
+        });
         self.take_note();
         Ok(())
     }
@@ -53,7 +60,7 @@ impl Reader {
         }
     }
 
-    /// Words of a call that another has followed cannot be said where one call ends before the next.
+    /// Words of a call that something else has followed cannot be said where one block ends before the next.
     fn comes_in_order(&mut self) -> bool {
         self.events.iter().all(|event| match event {
             ChatEvent::ToolCall { index, .. } => {
@@ -61,12 +68,15 @@ impl Reader {
                 true
             }
             ChatEvent::ToolArguments { index, .. } => self.last_call == Some(*index),
-            ChatEvent::Start { .. }
-            | ChatEvent::Text { .. }
+            ChatEvent::Text { .. }
             | ChatEvent::Thinking { .. }
             | ChatEvent::Signed { .. }
             | ChatEvent::RedactedThinking { .. }
-            | ChatEvent::Refusal { .. }
+            | ChatEvent::Refusal { .. } => {
+                self.last_call = None;
+                true
+            }
+            ChatEvent::Start { .. }
             | ChatEvent::Foreign { .. }
             | ChatEvent::Stop { .. }
             | ChatEvent::Usage { .. }
@@ -210,7 +220,10 @@ impl Relay for MirrorRelay {
 
     fn end(&mut self, out: &mut BytesMut) -> Result<StreamEnd, StreamFault> {
         if let Some(event) = self.reader.framing.rest() {
+            let over = self.reader.facts.terminal;
             match self.reader.read(&event) {
+                // Behind the end nothing counts, least of all half an event.
+                Ok(()) if over => {}
                 Ok(()) => {
                     out.extend_from_slice(&event.raw);
                     out.extend_from_slice(b"\n\n");
@@ -319,7 +332,16 @@ pub(super) fn fold_one(
     fold(events)
 }
 
-fn fold(events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
+/// What stands behind the end does not count.
+fn cut_behind_the_end(events: &mut Vec<ChatEvent>) {
+    let is_end = |event: &ChatEvent| matches!(event, ChatEvent::Done);
+    if let Some(end) = events.iter().position(is_end) {
+        events.truncate(end);
+    }
+}
+
+fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
+    cut_behind_the_end(&mut events);
     let mut answer = ChatAnswer {
         id: String::new(),
         model: String::new(),
@@ -361,7 +383,8 @@ fn fold(events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
                     arguments.push_str(&fragment);
                 }
             }
-            ChatEvent::Stop { reason } => (answer.stop, stopped) = (reason, true),
+            ChatEvent::Stop { reason } if !stopped => (answer.stop, stopped) = (reason, true),
+            ChatEvent::Stop { .. } => {}
             ChatEvent::Usage { usage } => answer.usage = Some(usage),
             ChatEvent::Foreign { .. } => answer.foreign = true,
             ChatEvent::Done => {}

@@ -20,6 +20,10 @@ use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
 use crate::domain::{AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, StreamFacts};
 use crate::upstream::Rope;
 
+/// What has no canonical form would be lost without a word.
+const UNSAYABLE: AnswerFault =
+    AnswerFault::Malformed("the answer says what cannot be said in the form that was asked for");
+
 /// What to send, and what could not be said.
 pub(super) struct Prepared {
     pub(super) body: Rope,
@@ -189,9 +193,7 @@ impl Translation<'_> {
     /// The answer in the client's form, if all of it can be said there.
     fn encoded(&self, answer: &ChatAnswer) -> Result<Whole, AnswerFault> {
         if answer.foreign {
-            return Err(AnswerFault::Malformed(
-                "the answer says what cannot be said in the form that was asked for",
-            ));
+            return Err(UNSAYABLE);
         }
         Ok(Whole {
             body: encode_answer(self.request.speaks, answer, &self.terms()).into(),
@@ -238,6 +240,9 @@ impl Translation<'_> {
             ));
         }
         let answer = self.decode(body)?;
+        if answer.foreign {
+            return Err(UNSAYABLE);
+        }
         let mut out = BytesMut::new();
         let facts = stream_from_answer(&answer, &mut self.encoder(), &mut out);
         Ok((out, facts))

@@ -124,8 +124,8 @@ pub struct Signature {
     pub data: String,
 }
 
-/// What a foreign signature begins with; no provider's own does.
-pub const FOREIGN_SIGNATURE: &str = "sy~";
+/// What a foreign signature begins with; no provider's own does, and hardly a prompt.
+pub const FOREIGN_SIGNATURE: &str = "switchyard-signed~";
 
 impl Signature {
     pub fn new(by: Dialect, data: impl Into<String>) -> Self {

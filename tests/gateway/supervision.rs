@@ -179,7 +179,7 @@ async fn x09_sigterm_lets_streams_finish_and_cuts_the_rest_honestly() {
     let mut gateway = alone(&a, "").await;
     a.weather(
         crate::frame::quick()
-            .tokens(30)
+            .tokens(15)
             .gap(Duration::from_millis(10)),
     );
     let streaming = |client: switchyard_chaos::client::Client| async move {

@@ -25,11 +25,12 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         return Err(AnswerFault::Empty("the answer has no content"));
     };
     let parts: Vec<Part> = content.iter().filter_map(part).collect();
+    let foreign = content.iter().any(is_foreign);
     let stop = value
         .get("stop_reason")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    if parts.is_empty() && !matches!(stop, "refusal" | "max_tokens" | "stop_sequence") {
+    if parts.is_empty() && !foreign && !matches!(stop, "refusal" | "max_tokens" | "stop_sequence") {
         return Err(AnswerFault::Empty("the answer has no content"));
     }
     let text = |name: &str| {
@@ -48,7 +49,7 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         parts,
         stop: stop_reason(stop),
         usage: counts.usage(),
-        foreign: false,
+        foreign,
     })
 }
 
@@ -75,9 +76,17 @@ fn part(block: &Value) -> Option<Part> {
         "redacted_thinking" => Some(Part::RedactedThinking {
             data: signed(text("data")?),
         }),
-        // Server-side tools have done their work; their traces have no canonical form.
         _ => None,
     }
+}
+
+/// What a server-side tool did, and whatever the protocol will grow: no canonical form has it.
+pub(super) fn is_foreign(block: &Value) -> bool {
+    let kind = block.get("type").and_then(Value::as_str);
+    !matches!(
+        kind,
+        Some("text" | "tool_use" | "thinking" | "redacted_thinking")
+    )
 }
 
 pub(super) fn signed(data: String) -> Signature {

@@ -93,7 +93,13 @@ pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
     };
     let mut whole = message(&id, model);
     whole["content"] = answer.parts.iter().filter_map(block).collect();
-    whole["stop_reason"] = stop_reason(answer.stop).into();
+    let refused = |part: &Part| matches!(part, Part::Refusal { .. });
+    let stop = if answer.parts.iter().any(refused) {
+        StopReason::ContentFilter
+    } else {
+        answer.stop
+    };
+    whole["stop_reason"] = stop_reason(stop).into();
     whole["usage"] = usage_value(&answer.usage.unwrap_or_default());
     one_line(&whole)
 }
@@ -124,6 +130,7 @@ pub struct StreamEncoder {
     /// Blocks that were begun.
     blocks: u32,
     stop: Option<StopReason>,
+    refused: bool,
     usage: Option<Usage>,
 }
 
@@ -135,6 +142,7 @@ impl StreamEncoder {
             open: None,
             blocks: 0,
             stop: None,
+            refused: false,
             usage: None,
         }
     }
@@ -143,6 +151,7 @@ impl StreamEncoder {
         match event {
             ChatEvent::Start { id, model } => self.start(id, model, out),
             ChatEvent::Text { text } | ChatEvent::Refusal { text } => {
+                self.refused |= matches!(event, ChatEvent::Refusal { .. });
                 self.begin(Open::Text, || json!({"type": "text", "text": ""}), out);
                 self.delta(json!({"type": "text_delta", "text": text}), out);
             }
@@ -195,7 +204,12 @@ impl StreamEncoder {
     pub fn end(&mut self, out: &mut BytesMut) {
         self.start("", "", out);
         self.close(out);
-        let reason = stop_reason(self.stop.unwrap_or(StopReason::End));
+        let stop = if self.refused {
+            StopReason::ContentFilter
+        } else {
+            self.stop.unwrap_or(StopReason::End)
+        };
+        let reason = stop_reason(stop);
         let delta = json!({
             "type": "message_delta",
             "delta": {"stop_reason": reason, "stop_sequence": null},

@@ -25,6 +25,8 @@ pub struct EventDecoder {
     tools: u32,
     /// Whether the open tool call has had any arguments.
     arguments: bool,
+    /// What the open call began with.
+    input: Option<String>,
     usage: UsageCounts,
 }
 
@@ -115,16 +117,11 @@ impl EventDecoder {
                         name: text("name"),
                         signature: None,
                     });
-                    // Some calls come whole, with no deltas to follow.
-                    let input = block
+                    // Some calls come whole, with no deltas to follow; whether they do is known at the end.
+                    self.input = block
                         .get("input")
-                        .and_then(Value::as_object)
-                        .filter(|input| !input.is_empty());
-                    if let Some(input) = input {
-                        let fragment = serde_json::to_string(input).unwrap_or_default();
-                        events.push(ChatEvent::ToolArguments { index, fragment });
-                        self.arguments = true;
-                    }
+                        .filter(|input| input.as_object().is_some_and(|input| !input.is_empty()))
+                        .map(Value::to_string);
                     Block::Tool(index)
                 }
                 "redacted_thinking" => {
@@ -132,7 +129,11 @@ impl EventDecoder {
                     events.push(ChatEvent::RedactedThinking { data });
                     Block::Other
                 }
-                _ => Block::Other,
+                _ => {
+                    let bytes = block.to_string().len();
+                    events.push(ChatEvent::Foreign { bytes });
+                    Block::Other
+                }
             },
         );
         Ok(())
@@ -187,7 +188,7 @@ impl EventDecoder {
         {
             events.push(ChatEvent::ToolArguments {
                 index,
-                fragment: "{}".to_owned(),
+                fragment: self.input.take().unwrap_or_else(|| "{}".to_owned()),
             });
         }
     }

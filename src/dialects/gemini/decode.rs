@@ -267,9 +267,15 @@ impl Calls {
         let text = plain
             .flatten()
             .map_or_else(|| response.to_string(), str::to_owned);
+        let mut parts = vec![Part::Text { text }];
+        for media_part in list(Some(result.take("parts"))) {
+            if let Some(mut fields) = Taken::of(media_part) {
+                parts.push(media(path, &mut fields)?);
+            }
+        }
         Ok(Part::ToolResult {
             id,
-            parts: vec![Part::Text { text }],
+            parts,
             is_error,
         })
     }

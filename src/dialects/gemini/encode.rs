@@ -75,10 +75,16 @@ fn part(part: &Part) -> Option<Value> {
 /// A whole answer.
 pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
     let parts: Vec<Value> = answer.parts.iter().filter_map(part).collect();
+    let refused = |part: &Part| matches!(part, Part::Refusal { .. });
+    let stop = if answer.parts.iter().any(refused) {
+        StopReason::ContentFilter
+    } else {
+        answer.stop
+    };
     let mut whole = json!({
         "candidates": [{
             "content": {"role": "model", "parts": parts},
-            "finishReason": finish_reason(answer.stop),
+            "finishReason": finish_reason(stop),
             "index": 0,
         }],
         "modelVersion": model(&answer.model, terms),
@@ -124,6 +130,7 @@ pub struct StreamEncoder {
     model: String,
     calls: Vec<OpenCall>,
     stop: Option<StopReason>,
+    refused: bool,
     usage: Option<Usage>,
 }
 
@@ -135,6 +142,7 @@ impl StreamEncoder {
             terms: terms.clone(),
             calls: Vec::new(),
             stop: None,
+            refused: false,
             usage: None,
         }
     }
@@ -149,6 +157,7 @@ impl StreamEncoder {
                 self.model = model(named, &self.terms).to_owned();
             }
             ChatEvent::Text { text } | ChatEvent::Refusal { text } => {
+                self.refused |= matches!(event, ChatEvent::Refusal { .. });
                 self.say(json!({"text": text}), out);
             }
             ChatEvent::Thinking { text } => {
@@ -196,7 +205,12 @@ impl StreamEncoder {
             );
             self.say(part, out);
         }
-        let reason = finish_reason(self.stop.unwrap_or(StopReason::End));
+        let stop = if self.refused {
+            StopReason::ContentFilter
+        } else {
+            self.stop.unwrap_or(StopReason::End)
+        };
+        let reason = finish_reason(stop);
         let candidate = json!({
             "content": {"role": "model", "parts": [{"text": ""}]},
             "finishReason": reason,

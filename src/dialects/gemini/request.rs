@@ -111,7 +111,8 @@ fn system(messages: &[Message]) -> Vec<Value> {
 /// The turns so far: neighbours of one role are one turn, and results are matched with calls by name.
 struct Turns<'a> {
     turns: Vec<(&'static str, Vec<Value>)>,
-    names: HashMap<&'a str, &'a str>,
+    /// Of each call, its name and its place among all.
+    names: HashMap<&'a str, (&'a str, usize)>,
     /// Whether calls without a signature have to say so.
     signs: bool,
 }
@@ -138,8 +139,20 @@ impl<'a> Turns<'a> {
                 _ => all.turns.push((role, parts)),
             }
         }
-        let turns = all.turns.into_iter();
+        // Results are matched by their order too.
+        let Self {
+            mut turns, names, ..
+        } = all;
+        for (_, parts) in &mut turns {
+            parts.sort_by_key(|part| {
+                let id = part.pointer("/functionResponse/id").and_then(Value::as_str);
+                let known = id.and_then(|id| names.get(id));
+                // Everything else stays behind them, in its order.
+                (known.is_none(), known.map(|(_, order)| *order))
+            });
+        }
         Ok(turns
+            .into_iter()
             .filter(|(_, parts)| !parts.is_empty())
             .map(|(role, parts)| json!({"role": role, "parts": parts}))
             .collect())
@@ -169,12 +182,17 @@ impl<'a> Turns<'a> {
                 arguments,
                 signature,
             } => {
-                self.names.insert(id, name);
+                let order = self.names.len();
+                self.names.insert(id, (name, order));
                 let args = refuse::arguments_object(index, arguments)?;
-                let mut call = json!({"functionCall": {"name": name, "args": args}});
+                let mut call = json!({"functionCall": {"id": id, "name": name, "args": args}});
+                // Of parallel calls only the first one is signed.
+                let first = !parts
+                    .iter()
+                    .any(|part: &Value| part.get("functionCall").is_some());
                 if let Some(own) = own(signature.as_ref()) {
                     call["thoughtSignature"] = own.into();
-                } else if self.signs {
+                } else if self.signs && first {
                     call["thoughtSignature"] = NO_SIGNATURE.into();
                 }
                 parts.push(call);
@@ -202,7 +220,7 @@ impl<'a> Turns<'a> {
         said: &'a [Part],
         parts: &mut Vec<Value>,
     ) -> Result<(), DialectError> {
-        let name = self.names.get(id).copied().ok_or_else(|| {
+        let (name, _) = self.names.get(id).copied().ok_or_else(|| {
             DialectError::at(
                 format!("messages[{index}]"),
                 "this result answers no call of an earlier message; the provider of this model needs the call's name",
@@ -229,7 +247,8 @@ impl<'a> Turns<'a> {
             Ok(_) | Err(_) if is_error => json!({"error": text}),
             Ok(_) | Err(_) => json!({"result": text}),
         };
-        parts.push(json!({"functionResponse": {"name": name, "response": response}}));
+        let answered = json!({"id": id, "name": name, "response": response});
+        parts.push(json!({"functionResponse": answered}));
         parts.append(&mut media_parts);
         Ok(())
     }

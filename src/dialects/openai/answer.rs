@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::error::outcome_of;
 use super::request::call_signature;
 use super::said::{Form, read};
-use crate::dialects::{AnswerFacts, AnswerFault};
+use crate::dialects::{AnswerFacts, AnswerFault, UpstreamError};
+use crate::domain::AttemptOutcome;
 use crate::domain::chat::{ChatAnswer, Part, StopReason};
 
 /// Judges an answer that is passed on as it is (faults P13 to P16).
@@ -52,20 +53,45 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let choice = value.pointer("/choices/0").cloned().unwrap_or(Value::Null);
     let message = choice.get("message").cloned().unwrap_or(Value::Null);
+    let parts = parts(&message);
+    let finish = choice.get("finish_reason").and_then(Value::as_str);
+    let finish = finish.ok_or(AnswerFault::Malformed("the answer has no finish reason"))?;
+    let called = parts
+        .iter()
+        .any(|part| matches!(part, Part::ToolCall { .. }));
+    let failed = || AnswerFault::Disguised(UpstreamError::bare(AttemptOutcome::ServerError));
+    let stop = stop_reason(finish, called).ok_or_else(failed)?;
+    Ok(ChatAnswer {
+        id: text(&value, "id").unwrap_or_default(),
+        model: facts.served_model.unwrap_or_default(),
+        created: value
+            .get("created")
+            .and_then(Value::as_u64)
+            .unwrap_or_default(),
+        parts,
+        stop,
+        usage: facts.usage,
+        foreign: false,
+    })
+}
+
+fn parts(message: &Value) -> Vec<Part> {
+    let text =
+        |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let mut parts = Vec::new();
     let thought = ["reasoning_content", "reasoning"]
         .iter()
-        .find_map(|name| text(&message, name).filter(|text| !text.is_empty()));
+        .find_map(|name| text(message, name).filter(|text| !text.is_empty()));
     if let Some(thought) = thought {
         parts.push(Part::Thinking {
             text: thought,
             signature: None,
         });
     }
-    if let Some(content) = text(&message, "content").filter(|text| !text.is_empty()) {
+    if let Some(content) = text(message, "content").filter(|text| !text.is_empty()) {
         parts.push(Part::Text { text: content });
     }
-    if let Some(refusal) = text(&message, "refusal").filter(|text| !text.is_empty()) {
+    if let Some(refusal) = text(message, "refusal").filter(|text| !text.is_empty()) {
         parts.push(Part::Refusal { text: refusal });
     }
     for call in message
@@ -82,32 +108,22 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
             signature: call_signature(call),
         });
     }
-    Ok(ChatAnswer {
-        id: text(&value, "id").unwrap_or_default(),
-        model: facts.served_model.unwrap_or_default(),
-        created: value
-            .get("created")
-            .and_then(Value::as_u64)
-            .unwrap_or_default(),
-        parts,
-        stop: stop_reason(
-            choice
-                .get("finish_reason")
-                .and_then(Value::as_str)
-                .unwrap_or("stop"),
-        ),
-        usage: facts.usage,
-        foreign: false,
-    })
+    parts
 }
 
-pub(crate) fn stop_reason(finish: &str) -> StopReason {
-    match finish {
-        "length" => StopReason::Length,
+/// Why an answer ended, in the words of everyone who copies the form; `None` when it failed. One that calls ends for
+/// its calls, whatever it says: a forced one says `stop`.
+pub(super) fn stop_reason(finish: &str, called: bool) -> Option<StopReason> {
+    Some(match finish {
+        "insufficient_system_resource" | "abort" | "aborted" | "network_error" | "error" => {
+            return None;
+        }
+        "length" | "model_length" | "max_tokens" => StopReason::Length,
         "tool_calls" | "function_call" => StopReason::ToolCalls,
-        "content_filter" => StopReason::ContentFilter,
+        "content_filter" | "sensitive" => StopReason::ContentFilter,
+        _ if called => StopReason::ToolCalls,
         _ => StopReason::End,
-    }
+    })
 }
 
 #[cfg(test)]

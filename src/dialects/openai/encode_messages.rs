@@ -69,7 +69,7 @@ fn user(
     message: &Message,
     dropped: &mut Vec<&'static str>,
 ) -> Result<Vec<Value>, DialectError> {
-    let (mut wire, mut rest) = (Vec::new(), Vec::new());
+    let (mut wire, mut shown, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     for part in &message.parts {
         if let Part::ToolResult {
             id,
@@ -81,11 +81,19 @@ fn user(
                 leave_out(dropped, "is_error");
             }
             let texts = result_texts(place, parts, dropped)?;
+            // A result holds text only here; what else it had is shown behind the results.
+            for media in parts {
+                if matches!(media, Part::Image { .. } | Part::Document { .. }) {
+                    shown.extend(user_part(place, media, dropped)?);
+                }
+            }
             wire.push(json!({"role": "tool", "tool_call_id": id, "content": content(texts)}));
         } else {
             rest.extend(user_part(place, part, dropped)?);
         }
     }
+    shown.append(&mut rest);
+    let rest = shown;
     if !rest.is_empty() || (message.role == Role::User && message.parts.is_empty()) {
         wire.push(json!({"role": "user", "content": content(rest)}));
     }
@@ -144,11 +152,8 @@ fn result_texts(
             Part::Thinking { .. } | Part::RedactedThinking { .. } => {
                 leave_out(dropped, "thinking");
             }
-            Part::Image { .. }
-            | Part::Document { .. }
-            | Part::Audio { .. }
-            | Part::ToolCall { .. }
-            | Part::ToolResult { .. } => {
+            Part::Image { .. } | Part::Document { .. } => {}
+            Part::Audio { .. } | Part::ToolCall { .. } | Part::ToolResult { .. } => {
                 return Err(place.refuse(
                     "the provider of this model takes only text as the result of a tool; choose another model",
                 ));

@@ -3,20 +3,42 @@
 use serde_json::{Map, Value, json};
 
 use super::encode_messages::messages;
-use super::peek::stays_here;
-use crate::dialects::refuse::leave_out;
+use crate::dialects::refuse::{self, leave_out};
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::chat::{ChatRequest, OutputFormat, Tool, ToolChoice};
+
+/// What this form has a word for beside the canonical chat. Clients of other forms have words of their own, and
+/// a member it does not know is refused here.
+const OWN: [&str; 17] = [
+    "max_tokens",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "verbosity",
+    "metadata",
+    "store",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "prediction",
+    "moderation",
+    "modalities",
+    "web_search_options",
+    "functions",
+    "function_call",
+];
+const LONGEST_USER: usize = 64;
 
 /// Encodes for `model`; what has no canonical form goes along as the client wrote it.
 ///
 /// Usage is asked for only where the request asks: who bills by a stream sets `include_usage` first.
 pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, DialectError> {
-    let mut dropped = Vec::new();
+    let mut dropped = refuse::unspeakable(&request.extra, &OWN)?;
     let mut body: Map<String, Value> = request
         .extra
         .iter()
-        .filter(|(name, _)| !stays_here(name))
+        .filter(|(name, _)| OWN.contains(&name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     // Reasoning models refuse the old name and some compatible providers the new one: who wrote the old
@@ -54,7 +76,16 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     if request.reasoning_budget.is_some() {
         leave_out(&mut dropped, "reasoning budget");
     }
-    put("user", request.user.as_deref().map(Value::from));
+    // A longer one is refused.
+    let user = request.user.as_deref();
+    put(
+        "user",
+        user.filter(|user| user.len() <= LONGEST_USER)
+            .map(Value::from),
+    );
+    if user.is_some_and(|user| user.len() > LONGEST_USER) {
+        leave_out(&mut dropped, "user");
+    }
     put("stream", request.stream.then_some(Value::Bool(true)));
     let options = streamed_usage(request, &mut dropped);
     put("stream_options", options);
@@ -286,7 +317,7 @@ mod tests {
         let name = prop_oneof![
             Just("seed".to_owned()),
             Just("logit_bias".to_owned()),
-            "x_[a-z]{1,8}"
+            Just("prediction".to_owned()),
         ];
         prop::collection::btree_map(name, json_value(), 0..4)
             .prop_map(|map| map.into_iter().collect())
@@ -324,7 +355,7 @@ mod tests {
                 output_format,
                 reasoning_effort,
                 reasoning_budget: None,
-                user,
+                user: user.filter(|user: &String| user.len() <= LONGEST_USER),
                 stream: streaming > 0,
                 include_usage: streaming > 1,
                 extra,

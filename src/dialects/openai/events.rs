@@ -5,13 +5,16 @@ use serde_json::Value;
 use super::answer::stop_reason;
 use super::chunk::read_chunk;
 use super::request::call_signature;
+use crate::dialects::UpstreamError;
 use crate::dialects::sse::Event;
-use crate::domain::StreamFault;
 use crate::domain::chat::ChatEvent;
+use crate::domain::{AttemptOutcome, StreamFault};
 
 #[derive(Debug, Default)]
 pub struct EventDecoder {
     started: bool,
+    /// In the order they began; their place is their index.
+    calls: Vec<Call>,
 }
 
 impl EventDecoder {
@@ -48,6 +51,31 @@ impl EventDecoder {
             });
         }
         let delta = value.pointer("/choices/0/delta").unwrap_or(&Value::Null);
+        self.delta(delta, events)?;
+        let finish = facts
+            .choices
+            .first()
+            .and_then(|choice| choice.finish.as_deref());
+        if let Some(finish) = finish {
+            let failed = || StreamFault::from(UpstreamError::bare(AttemptOutcome::ServerError));
+            let reason = stop_reason(finish, !self.calls.is_empty()).ok_or_else(failed)?;
+            events.push(ChatEvent::Stop { reason });
+        }
+        events.extend(facts.usage.map(|usage| ChatEvent::Usage { usage }));
+        Ok(())
+    }
+}
+
+/// A call that began.
+#[derive(Debug)]
+struct Call {
+    /// As the provider counts; some count nothing, some everything as the first.
+    index: Option<u64>,
+    id: String,
+}
+
+impl EventDecoder {
+    fn delta(&mut self, delta: &Value, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> {
         let text = |name: &str| {
             delta
                 .get(name)
@@ -65,42 +93,123 @@ impl EventDecoder {
             .into_iter()
             .flatten()
         {
-            tool_call(call, events);
+            self.tool_call(call, events)?;
         }
-        let finish = facts
-            .choices
-            .first()
-            .and_then(|choice| choice.finish.as_deref());
-        events.extend(finish.map(|finish| ChatEvent::Stop {
-            reason: stop_reason(finish),
-        }));
-        events.extend(facts.usage.map(|usage| ChatEvent::Usage { usage }));
+        Ok(())
+    }
+
+    /// Pieces of calls belong together by id where there is one, else by index, else by order.
+    fn tool_call(&mut self, call: &Value, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> {
+        let index = call.get("index").and_then(Value::as_u64);
+        let text = |pointer: &str| {
+            let text = call.pointer(pointer).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        let (id, name) = (text("/id"), text("/function/name"));
+        let known = self.calls.iter().rposition(|call| {
+            let same_index = index.is_none() || call.index == index;
+            same_index && (id.is_empty() || call.id == id || call.id.is_empty())
+        });
+        let place = match known {
+            Some(place) => place,
+            None if id.is_empty() && name.is_empty() => {
+                return Err(StreamFault::Malformed("a piece of a call that never began"));
+            }
+            None => {
+                self.calls.push(Call {
+                    index,
+                    id: id.clone(),
+                });
+                self.calls.len() - 1
+            }
+        };
+        let own = u32::try_from(place).unwrap_or(u32::MAX);
+        if known.is_none() {
+            events.push(ChatEvent::ToolCall {
+                index: own,
+                id,
+                name,
+                signature: call_signature(call),
+            });
+        }
+        let fragment = text("/function/arguments");
+        if !fragment.is_empty() {
+            events.push(ChatEvent::ToolArguments {
+                index: own,
+                fragment,
+            });
+        }
         Ok(())
     }
 }
 
-fn tool_call(call: &Value, events: &mut Vec<ChatEvent>) {
-    let index = call
-        .get("index")
-        .and_then(Value::as_u64)
-        .and_then(|index| u32::try_from(index).ok())
-        .unwrap_or_default();
-    let text = |pointer: &str| {
-        call.pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    if !text("/id").is_empty() || !text("/function/name").is_empty() {
-        events.push(ChatEvent::ToolCall {
-            index,
-            id: text("/id"),
-            name: text("/function/name"),
-            signature: call_signature(call),
-        });
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The calls a client puts together, or why it cannot.
+    fn calls(deltas: &[Value]) -> Result<Vec<(String, String)>, StreamFault> {
+        let mut decoder = EventDecoder::default();
+        let mut events = Vec::new();
+        for delta in deltas {
+            let chunk = json!({"id": "x", "model": "m", "choices": [
+                {"index": 0, "delta": {"tool_calls": [delta]}, "finish_reason": null},
+            ]});
+            let event = Event {
+                name: None,
+                data: chunk.to_string().into(),
+                raw: bytes::Bytes::new(),
+            };
+            decoder.event(&event, &mut events)?;
+        }
+        let mut calls: Vec<(String, String)> = Vec::new();
+        for event in events {
+            if let ChatEvent::ToolCall { id, .. } = event {
+                calls.push((id, String::new()));
+            } else if let ChatEvent::ToolArguments { index, fragment } = event {
+                calls[index as usize].1.push_str(&fragment);
+            }
+        }
+        Ok(calls)
     }
-    let fragment = text("/function/arguments");
-    if !fragment.is_empty() {
-        events.push(ChatEvent::ToolArguments { index, fragment });
+
+    fn piece(index: Option<u64>, id: &str, name: &str, arguments: &str) -> Value {
+        let mut piece = json!({"id": id, "function": {"name": name, "arguments": arguments}});
+        if let Some(index) = index {
+            piece["index"] = index.into();
+        }
+        piece
+    }
+
+    #[test]
+    fn calls_are_told_apart_whatever_the_provider_counts() {
+        let two = |calls: Vec<(String, String)>| {
+            let pair = |id: &str, arguments: &str| (id.to_owned(), arguments.to_owned());
+            assert_eq!(calls, [pair("c1", "{1}"), pair("c2", "{2}")]);
+        };
+        for index in [Some(0), None] {
+            let all = [
+                piece(index, "c1", "w", "{1"),
+                piece(index, "c1", "w", "}"),
+                piece(index, "c2", "w", "{2"),
+                piece(index, "", "", "}"),
+            ];
+            two(calls(&all).unwrap());
+        }
+        let counted = [
+            piece(Some(1), "c1", "w", ""),
+            piece(Some(1), "", "", "{1}"),
+            piece(Some(5), "c2", "w", "{2}"),
+        ];
+        two(calls(&counted).unwrap());
+    }
+
+    #[test]
+    fn s13_a_piece_of_a_call_that_never_began_is_a_fault() {
+        assert!(calls(&[piece(Some(0), "", "", "{}")]).is_err());
+        let other = [piece(Some(0), "c1", "w", "{"), piece(Some(1), "", "", "}")];
+        assert!(calls(&other).is_err());
     }
 }

@@ -101,11 +101,6 @@ const OURS: [&str; 19] = [
 /// Where a request goes is decided by the configuration alone (attack A09).
 const REFUSED: [&str; 3] = ["api_base", "base_url", "api_key"];
 
-/// Whether a member of the client's request never leaves for a provider.
-pub(super) fn stays_here(name: &str) -> bool {
-    OURS.contains(&name) || REFUSED.contains(&name)
-}
-
 const LONGEST_MODEL: usize = 256;
 const MOST_OUTPUT: u64 = 10_000_000;
 const MOST_CHOICES: u64 = 128;

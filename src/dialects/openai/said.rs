@@ -175,12 +175,13 @@ fn usage(cursor: &mut Cursor<'_>) -> Result<Option<Usage>, JsonError> {
             .filter(|count| *count < 100_000_000)
             .map(Tokens)
     };
-    let (mut input, mut output) = (None, None);
+    let (mut input, mut output, mut total) = (None, None, None);
     let mut parts = Usage::default();
     cursor.object(|cursor, key| {
         match key {
             b"prompt_tokens" => input = tokens(cursor.skip()?),
             b"completion_tokens" => output = tokens(cursor.skip()?),
+            b"total_tokens" => total = tokens(cursor.skip()?),
             b"prompt_tokens_details" if cursor.next() == Some(b'{') => {
                 cursor.object(|cursor, key| {
                     let count = tokens(cursor.skip()?).unwrap_or_default();
@@ -210,6 +211,14 @@ fn usage(cursor: &mut Cursor<'_>) -> Result<Option<Usage>, JsonError> {
     })?;
     let (Some(input), Some(output)) = (input, output) else {
         return Ok(None);
+    };
+    // Some count reasoning beside the answer, as their own total shows.
+    let beside = total
+        .is_some_and(|total| parts.reasoning.0 > 0 && total == input + output + parts.reasoning);
+    let output = if beside {
+        output + parts.reasoning
+    } else {
+        output
     };
     let at_most = |part: Tokens, whole: Tokens| if part <= whole { part } else { whole };
     Ok(Some(Usage {

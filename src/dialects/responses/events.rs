@@ -31,6 +31,8 @@ pub struct EventDecoder {
     /// Whether the reasoning item under way has said anything.
     thought: bool,
     started: bool,
+    /// Whether the message under way has said anything.
+    spoke: bool,
 }
 
 const ODD: StreamFault = StreamFault::Malformed("an event does not fit the protocol");
@@ -63,12 +65,14 @@ impl EventDecoder {
             }
             "response.output_item.added" => self.item_begins(&value, events)?,
             kind if kind.ends_with(".delta") && !self.is_known(&value) => return Err(ODD),
-            "response.output_text.delta" => events.push(ChatEvent::Text {
-                text: text("delta"),
-            }),
-            "response.refusal.delta" => events.push(ChatEvent::Refusal {
-                text: text("delta"),
-            }),
+            "response.output_text.delta" => {
+                let text = text("delta");
+                self.say(ChatEvent::Text { text }, events);
+            }
+            "response.refusal.delta" => {
+                let text = text("delta");
+                self.say(ChatEvent::Refusal { text }, events);
+            }
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
                 self.thought = true;
                 events.push(ChatEvent::Thinking {
@@ -81,7 +85,7 @@ impl EventDecoder {
             "response.function_call_arguments.done" => {
                 self.arguments_end(&value, text("arguments"), events)?;
             }
-            "response.output_item.done" => self.item_ends(value.get("item"), events),
+            "response.output_item.done" => self.item_ends(&value, events)?,
             "response.completed" | "response.incomplete" => self.end(&value, events)?,
             "response.failed" => {
                 let error = value.pointer("/response/error");
@@ -128,7 +132,7 @@ impl EventDecoder {
         value: &Value,
         events: &mut Vec<ChatEvent>,
     ) -> Result<(), StreamFault> {
-        self.thought = false;
+        (self.thought, self.spoke) = (false, false);
         if let Some(index) = value.get("output_index").and_then(Value::as_u64) {
             self.items.push(index);
         }
@@ -199,11 +203,39 @@ impl EventDecoder {
         Ok(())
     }
 
-    fn item_ends(&mut self, item: Option<&Value>, events: &mut Vec<ChatEvent>) {
-        let Some(item) = item else { return };
-        if item.get("type").and_then(Value::as_str) != Some("reasoning") {
-            return;
+    fn say(&mut self, words: ChatEvent, events: &mut Vec<ChatEvent>) {
+        self.spoke = true;
+        events.push(words);
+    }
+
+    /// What no delta said is said here, once.
+    fn item_ends(&mut self, value: &Value, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> {
+        let Some(item) = value.get("item") else {
+            return Ok(());
+        };
+        match item.get("type").and_then(Value::as_str) {
+            Some("reasoning") => self.reasoning_ends(item, events),
+            Some("function_call") => {
+                let arguments = item.get("arguments").and_then(Value::as_str);
+                let arguments = arguments.unwrap_or_default().to_owned();
+                self.arguments_end(value, arguments, events)?;
+            }
+            Some("message") if !std::mem::take(&mut self.spoke) => {
+                let content = item.get("content").and_then(Value::as_array);
+                for part in content.into_iter().flatten() {
+                    let text = |name: &str| part.get(name).and_then(Value::as_str);
+                    let words = text("text").map(|text| ChatEvent::Text { text: text.into() });
+                    let refusal =
+                        text("refusal").map(|text| ChatEvent::Refusal { text: text.into() });
+                    events.extend(words.or(refusal));
+                }
+            }
+            _ => {}
         }
+        Ok(())
+    }
+
+    fn reasoning_ends(&mut self, item: &Value, events: &mut Vec<ChatEvent>) {
         let text = thought(item);
         if !std::mem::take(&mut self.thought) && !text.is_empty() {
             events.push(ChatEvent::Thinking { text });

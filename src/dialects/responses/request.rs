@@ -174,10 +174,17 @@ fn input(
                         "type": "function_call", "call_id": id, "name": name, "arguments": arguments,
                     }));
                 }
-                Part::ToolResult { id, parts, .. } => {
+                Part::ToolResult {
+                    id,
+                    parts,
+                    is_error,
+                } => {
+                    if *is_error {
+                        leave_out(dropped, "is_error");
+                    }
                     flush(message.role, &mut content, &mut items);
                     items.push(json!({
-                        "type": "function_call_output", "call_id": id, "output": text_of(parts),
+                        "type": "function_call_output", "call_id": id, "output": output(parts),
                     }));
                 }
                 Part::Thinking { text, signature } => {
@@ -214,6 +221,30 @@ fn said(role: Role, text: &str) -> Value {
         Role::Assistant => json!({"type": "output_text", "text": text, "annotations": []}),
         Role::System | Role::User | Role::Tool => json!({"type": "input_text", "text": text}),
     }
+}
+
+/// A result in one text, or in parts when there is more to it.
+fn output(parts: &[Part]) -> Value {
+    let media = |part: &Part| matches!(part, Part::Image { .. } | Part::Document { .. });
+    if !parts.iter().any(media) {
+        return text_of(parts).into();
+    }
+    let one = |part: &Part| match part {
+        Part::Text { text } | Part::Refusal { text } => {
+            Some(json!({"type": "input_text", "text": text}))
+        }
+        Part::Image { source } => {
+            Some(json!({"type": "input_image", "image_url": url(source), "detail": "auto"}))
+        }
+        Part::Document { source, name } => Some(document(source, name.as_deref())),
+        Part::Audio { .. }
+        | Part::ToolCall { .. }
+        | Part::ToolResult { .. }
+        | Part::Thinking { .. }
+        | Part::RedactedThinking { .. }
+        | Part::CachePoint { .. } => None,
+    };
+    parts.iter().filter_map(one).collect()
 }
 
 fn url(source: &Source) -> String {
