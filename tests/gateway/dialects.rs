@@ -457,3 +457,41 @@ async fn whatever_a_client_says_is_said_as_the_provider_takes_it_or_not_sent_at_
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d3_a_thought_goes_back_only_to_who_signed_it() {
+    let mock = mock_of(Dialect::Anthropic, "a").await;
+    let gateway = alone(&mock, "").await;
+    let (path, mut body) = asked(Dialect::Anthropic, false);
+    let thought = |signature: &str| {
+        json!([
+            {"role": "user", "content": "17 * 23?"},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "hm", "signature": signature},
+                {"type": "text", "text": "391"},
+            ]},
+            {"role": "user", "content": "sure?"},
+        ])
+    };
+    for (signature, kept) in [
+        ("c2lnbmVk", true),
+        ("switchyard-signed~openai~", false),
+        ("switchyard-signed~gemini~Zm9yZWlnbg==", false),
+    ] {
+        body["messages"] = thought(signature);
+        let mut connection = gateway.client().await;
+        let answer = connection
+            .post_json(&path, &key(Dialect::Anthropic), &body)
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200, "{}", answer.json());
+        let sent = mock.last().unwrap().asked.clone();
+        let blocks = sent.json["messages"][1]["content"].as_array().unwrap();
+        let kinds: Vec<&str> = blocks
+            .iter()
+            .filter_map(|one| one["type"].as_str())
+            .collect();
+        assert_eq!(kinds.contains(&"thinking"), kept, "{signature}: {blocks:?}");
+        assert!(kinds.contains(&"text"));
+    }
+}

@@ -39,6 +39,11 @@ fn shown(signature: &Signature) -> String {
     signature.shown(Dialect::Anthropic)
 }
 
+/// A thought nobody signed says so: sent back with nothing it would be refused, and with it the whole request.
+fn unsigned() -> String {
+    shown(&Signature::new(Dialect::Openai, ""))
+}
+
 fn message(id: &str, model: &str) -> Value {
     json!({
         "id": id, "type": "message", "role": "assistant", "model": model, "content": [],
@@ -61,7 +66,7 @@ fn block(part: &Part) -> Option<Value> {
         Part::Text { text } | Part::Refusal { text } => json!({"type": "text", "text": text}),
         Part::Thinking { text, signature } => json!({
             "type": "thinking", "thinking": text,
-            "signature": signature.as_ref().map(shown).unwrap_or_default(),
+            "signature": signature.as_ref().map_or_else(unsigned, shown),
         }),
         Part::RedactedThinking { data } => {
             json!({"type": "redacted_thinking", "data": shown(data)})
@@ -127,6 +132,8 @@ pub struct StreamEncoder {
     terms: AnswerTerms,
     started: bool,
     open: Option<Open>,
+    /// Whether the thought under way has its signature.
+    signed: bool,
     /// Blocks that were begun.
     blocks: u32,
     stop: Option<StopReason>,
@@ -140,6 +147,7 @@ impl StreamEncoder {
             terms: terms.clone(),
             started: false,
             open: None,
+            signed: false,
             blocks: 0,
             stop: None,
             refused: false,
@@ -163,6 +171,7 @@ impl StreamEncoder {
                 self.begin(Open::Thinking, empty_thought, out);
                 let delta = json!({"type": "signature_delta", "signature": shown(signature)});
                 self.delta(delta, out);
+                self.signed = true;
                 self.close(out);
             }
             ChatEvent::RedactedThinking { data } => {
@@ -172,6 +181,7 @@ impl StreamEncoder {
                     out,
                 );
                 self.open = Some(Open::Thinking);
+                self.signed = true;
                 self.close(out);
             }
             ChatEvent::ToolCall {
@@ -263,6 +273,13 @@ impl StreamEncoder {
     }
 
     fn close(&mut self, out: &mut BytesMut) {
+        let signed = std::mem::take(&mut self.signed);
+        if self.open == Some(Open::Thinking) && !signed {
+            self.delta(
+                json!({"type": "signature_delta", "signature": unsigned()}),
+                out,
+            );
+        }
         if self.open.take().is_some() {
             let index = self.blocks.saturating_sub(1);
             let event = json!({"type": "content_block_stop", "index": index});
