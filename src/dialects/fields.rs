@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::DialectError;
 use crate::domain::Dialect;
-use crate::domain::chat::Signature;
+use crate::domain::chat::{Signature, Source};
 
 /// The members of a body that was scanned before.
 pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, DialectError> {
@@ -80,6 +80,26 @@ pub(super) fn signed_id(id: String) -> (String, Option<Signature>) {
         Some((bare, by, data)) => (bare.to_owned(), Some(Signature::new(by, data))),
         None => (id, None),
     }
+}
+
+/// A data URL becomes its data; an address stays one and is never fetched here.
+pub(super) fn url_source(path: &str, url: String) -> Result<Source, DialectError> {
+    if let Some(rest) = url.strip_prefix("data:") {
+        let (kind, data) = rest.split_once(";base64,").ok_or_else(|| {
+            DialectError::at(path, "a data URL must be data:<type>;base64,<data>")
+        })?;
+        return Ok(Source::Base64 {
+            media_type: kind.to_owned(),
+            data: data.to_owned(),
+        });
+    }
+    if url.starts_with("https://") {
+        return Ok(Source::Url { url });
+    }
+    Err(DialectError::at(
+        path,
+        "only https and data URLs are accepted",
+    ))
 }
 
 /// Standard base64 with padding.

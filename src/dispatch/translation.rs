@@ -97,6 +97,21 @@ impl Translation<'_> {
         }
     }
 
+    /// Whether the conversation may have been elsewhere. A chat is not searched where its pool has nothing but
+    /// providers of its own dialect: that would cost every request for the sake of few.
+    fn may_be_foreign(&self) -> bool {
+        if self.dialect != Dialect::Openai {
+            return true;
+        }
+        let providers = &self.request.published.settings.providers;
+        let chain = self.request.route.chain.iter();
+        let mut targets = chain.flat_map(|pool| &pool.settings.targets);
+        targets.any(|target| {
+            let provider = providers.iter().find(|known| known.name == target.provider);
+            provider.is_some_and(|provider| provider.dialect != Dialect::Openai)
+        })
+    }
+
     /// The request as this target's provider wants it.
     pub(super) fn prepare(&self, lease: &Lease) -> Result<Prepared, AttemptFailure> {
         let body = self.request.body();
@@ -112,9 +127,19 @@ impl Translation<'_> {
             }));
         }
         // What another provider signed would be refused: such a conversation is built anew without it.
-        let foreign = || memmem::find(&body, FOREIGN_SIGNATURE.as_bytes()).is_some();
+        let mark = match self.dialect {
+            // The field other gateways taught clients; OpenAI itself refuses it.
+            Dialect::Openai => "\"thinking_blocks\"",
+            Dialect::Anthropic
+            | Dialect::Responses
+            | Dialect::Gemini
+            | Dialect::Bedrock
+            | Dialect::Cohere
+            | Dialect::Ollama => FOREIGN_SIGNATURE,
+        };
+        let foreign = || memmem::find(&body, mark.as_bytes()).is_some();
         let plain = operation != Operation::Chat
-            || self.is_plain() && (self.dialect == Dialect::Openai || !foreign());
+            || self.is_plain() && !(self.may_be_foreign() && foreign());
         if plain {
             let edit = SpliceEdit {
                 model: lease.model().as_str(),

@@ -495,3 +495,31 @@ async fn d3_a_thought_goes_back_only_to_who_signed_it() {
         assert!(kinds.contains(&"text"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d3_thoughts_of_another_provider_are_not_sent_to_one_of_openais_form() {
+    let (a, b) = (
+        mock_of(Dialect::OpenAi, "a").await,
+        mock_of(Dialect::Anthropic, "b").await,
+    );
+    let gateway = pair(&a, &b, "").await;
+    let body = json!({"model": "p", "x_own": 1, "messages": [
+        {"role": "user", "content": "17 * 23?"},
+        {"role": "assistant", "content": "391", "reasoning_content": "hm",
+         "thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}]},
+        {"role": "user", "content": "sure?"},
+    ]});
+    assert_eq!(gateway.post(&body).await.status(), 200);
+    let sent = a.last().unwrap().asked.clone();
+    assert!(
+        !sent.json.to_string().contains("thinking_blocks"),
+        "{}",
+        sent.json
+    );
+    assert_eq!(sent.json["messages"][1]["content"], "391");
+    a.set(Behaviour::status(500));
+    assert_eq!(gateway.post(&body).await.status(), 200);
+    let sent = b.last().unwrap().asked.clone();
+    let blocks = &sent.json["messages"][1]["content"];
+    assert_eq!(blocks[0]["signature"], "c2ln", "home again: {blocks}");
+}

@@ -3,9 +3,10 @@
 use serde_json::{Map, Value};
 
 use crate::dialects::DialectError;
+use crate::dialects::fields::url_source;
 use crate::domain::Dialect;
 use crate::domain::chat::{
-    ChatRequest, Message, OutputFormat, Part, Role, Signature, Source, Tool, ToolChoice,
+    ChatRequest, Message, OutputFormat, Part, Role, Signature, Tool, ToolChoice,
 };
 
 /// Decodes a body that was peeked before: its top level is known to be sound.
@@ -305,7 +306,7 @@ fn part(path: &str, value: &Value) -> Result<Part, DialectError> {
         "image_url" => {
             let url = at("/image_url/url").ok_or_else(|| missing("image_url.url"))?;
             Ok(Part::Image {
-                source: source(path, url)?,
+                source: url_source(path, url)?,
             })
         }
         "input_audio" => Ok(Part::Audio {
@@ -317,7 +318,7 @@ fn part(path: &str, value: &Value) -> Result<Part, DialectError> {
                 missing("file.file_data; stored files cannot cross to this provider")
             })?;
             Ok(Part::Document {
-                source: source(path, data)?,
+                source: url_source(path, data)?,
                 name: at("/file/filename"),
             })
         }
@@ -329,26 +330,6 @@ fn part(path: &str, value: &Value) -> Result<Part, DialectError> {
             ))
         }
     }
-}
-
-/// A data URL becomes its data; an address stays one and is never fetched here.
-fn source(path: &str, url: String) -> Result<Source, DialectError> {
-    if let Some(rest) = url.strip_prefix("data:") {
-        let (kind, data) = rest.split_once(";base64,").ok_or_else(|| {
-            DialectError::at(path, "a data URL must be data:<type>;base64,<data>")
-        })?;
-        return Ok(Source::Base64 {
-            media_type: kind.to_owned(),
-            data: data.to_owned(),
-        });
-    }
-    if url.starts_with("https://") {
-        return Ok(Source::Url { url });
-    }
-    Err(DialectError::at(
-        path,
-        "only https and data URLs are accepted",
-    ))
 }
 
 fn tools(value: Option<Value>) -> Result<Vec<Tool>, DialectError> {

@@ -5,10 +5,8 @@ use serde_json::{Map, Value};
 use super::answer::thought;
 use super::items::read_signature;
 use crate::dialects::DialectError;
-use crate::dialects::fields::{Taken, list, number, object, signed_id, text};
-use crate::domain::chat::{
-    ChatRequest, Message, OutputFormat, Part, Role, Source, Tool, ToolChoice,
-};
+use crate::dialects::fields::{Taken, list, number, object, signed_id, text, url_source};
+use crate::domain::chat::{ChatRequest, Message, OutputFormat, Part, Role, Tool, ToolChoice};
 
 /// Decodes a body that was peeked before: its top level is known to be sound.
 pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
@@ -211,13 +209,13 @@ fn part(path: &str, value: Value) -> Result<Part, DialectError> {
                 .text("image_url")
                 .ok_or_else(|| missing("image_url"))?;
             Ok(Part::Image {
-                source: source(path, url)?,
+                source: url_source(path, url)?,
             })
         }
         "input_file" => {
             let url = fields.text("file_data").or_else(|| fields.text("file_url"));
             Ok(Part::Document {
-                source: source(path, url.ok_or_else(|| missing("file_data"))?)?,
+                source: url_source(path, url.ok_or_else(|| missing("file_data"))?)?,
                 name: fields.text("filename"),
             })
         }
@@ -241,26 +239,6 @@ fn part(path: &str, value: Value) -> Result<Part, DialectError> {
             ))
         }
     }
-}
-
-/// A data URL becomes its data; an address stays one and is never fetched here.
-fn source(path: &str, url: String) -> Result<Source, DialectError> {
-    if let Some(rest) = url.strip_prefix("data:") {
-        let (kind, data) = rest.split_once(";base64,").ok_or_else(|| {
-            DialectError::at(path, "a data URL must be data:<type>;base64,<data>")
-        })?;
-        return Ok(Source::Base64 {
-            media_type: kind.to_owned(),
-            data: data.to_owned(),
-        });
-    }
-    if url.starts_with("https://") {
-        return Ok(Source::Url { url });
-    }
-    Err(DialectError::at(
-        path,
-        "only https and data URLs are accepted",
-    ))
 }
 
 fn tools(value: Option<Value>) -> Result<Vec<Tool>, DialectError> {
