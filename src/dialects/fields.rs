@@ -55,6 +55,11 @@ impl Taken {
         self.0.remove(name).unwrap_or_default()
     }
 
+    /// Whether anything was left in it.
+    pub(super) fn holds_more(&self) -> bool {
+        self.0.values().any(|value| !value.is_null())
+    }
+
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         text(self.0.remove(name))
     }

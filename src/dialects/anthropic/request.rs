@@ -171,7 +171,7 @@ fn block(index: usize, part: &Part) -> Result<Option<Value>, DialectError> {
             arguments,
             ..
         } => {
-            json!({"type": "tool_use", "id": id, "name": name, "input": refuse::arguments_object(index, arguments)?})
+            json!({"type": "tool_use", "id": plain_id(id), "name": name, "input": refuse::arguments_object(index, arguments)?})
         }
         Part::ToolResult {
             id,
@@ -179,7 +179,8 @@ fn block(index: usize, part: &Part) -> Result<Option<Value>, DialectError> {
             is_error,
         } => {
             let content = blocks(index, parts)?;
-            let mut result = json!({"type": "tool_result", "tool_use_id": id, "content": content});
+            let mut result =
+                json!({"type": "tool_result", "tool_use_id": plain_id(id), "content": content});
             if *is_error {
                 result["is_error"] = true.into();
             }
@@ -202,6 +203,18 @@ fn block(index: usize, part: &Part) -> Result<Option<Value>, DialectError> {
         }
         Part::CachePoint { .. } => return Ok(None),
     }))
+}
+
+/// Ids made elsewhere may hold what is refused here.
+fn plain_id(id: &str) -> String {
+    let plain = |letter: char| {
+        if letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-') {
+            letter
+        } else {
+            '_'
+        }
+    };
+    id.chars().map(plain).collect()
 }
 
 fn source_value(source: &Source) -> Value {

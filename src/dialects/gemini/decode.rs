@@ -20,7 +20,13 @@ pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
         ..ChatRequest::default()
     };
     let config = fields.remove("toolConfig");
-    request.tool_choice = config.and_then(|config| choice(config.get("functionCallingConfig")?));
+    let calling = config
+        .as_ref()
+        .and_then(|config| config.get("functionCallingConfig"));
+    if let Some(calling) = calling {
+        request.tool_choice = choice(calling);
+        only_allowed(calling, &mut request.tools);
+    }
     let system = fields.remove("systemInstruction");
     if let Some(value) = system.filter(|value| !value.is_null()) {
         request.messages.push(Message {
@@ -324,7 +330,7 @@ fn tools(value: Option<Value>) -> Result<Vec<Tool>, DialectError> {
         let mut fields =
             Taken::of(value).ok_or_else(|| DialectError::at(&*path, "a tool must be an object"))?;
         let declared = fields.take("functionDeclarations");
-        if declared.is_null() {
+        if declared.is_null() || fields.holds_more() {
             return Err(DialectError::at(
                 path,
                 "tools that run at Google cannot cross to the provider of this model",
@@ -351,6 +357,14 @@ fn tools(value: Option<Value>) -> Result<Vec<Tool>, DialectError> {
         }
     }
     Ok(tools)
+}
+
+/// Elsewhere nothing names several of the tools: the others are left out instead.
+fn only_allowed(config: &Value, tools: &mut Vec<Tool>) {
+    let names = config.get("allowedFunctionNames").and_then(Value::as_array);
+    if let Some(names) = names.filter(|names| names.len() > 1) {
+        tools.retain(|tool| names.iter().any(|name| name.as_str() == Some(&*tool.name)));
+    }
 }
 
 fn choice(config: &Value) -> Option<ToolChoice> {
