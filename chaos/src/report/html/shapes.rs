@@ -231,8 +231,7 @@ pub(super) fn fault(shape: &str, from: f64, to: f64) -> String {
     let block = |from: f64, to: f64| format!("M{} 100V0H{}V100z", n(from), n(to));
     match shape {
         "ramp" => format!("M{} 100V92L{} 0V100z", n(from), n(to)),
-        // A random one is drawn as one that comes and goes.
-        "flap" | "random" => {
+        "flap" => {
             let ninth = (to - from) / 9.0;
             let teeth = (0..9).step_by(2).map(f64::from);
             teeth
