@@ -45,6 +45,9 @@ pub struct PoolEntry {
 #[derive(Debug)]
 pub struct Route {
     pub chain: Vec<Arc<PoolEntry>>,
+    /// Whether any of them has a provider that speaks another dialect than OpenAI's chat. Looked up once here: a
+    /// chain may have a thousand targets.
+    pub crosses: bool,
 }
 
 /// All names in force. Replaced as a whole when the configuration changes.

@@ -25,7 +25,7 @@ use super::supervisor::{ChildSpec, Strategy};
 use super::tables::Tables;
 use super::telemetry::{TelemetryActor, TelemetryMessage};
 use crate::config::{KeySettings, PoolSettings, ProviderSettings, Settings};
-use crate::domain::PoolName;
+use crate::domain::{Dialect, PoolName, ProviderName};
 use crate::policy::chain::walk;
 use crate::telemetry::Telemetry;
 
@@ -558,14 +558,18 @@ impl System {
             let pool = settings.pools.iter().find(|pool| pool.name == *name);
             pool.map(|pool| pool.fallback.clone()).unwrap_or_default()
         };
+        let others: HashSet<&ProviderName> = settings
+            .providers
+            .iter()
+            .filter(|provider| provider.dialect != Dialect::Openai)
+            .map(|provider| &provider.name)
+            .collect();
         Routes::new(settings.pools.iter().map(|pool| {
             let chain = walk(&pool.name, next, settings.failover.max_depth);
-            (
-                pool.name.clone(),
-                Route {
-                    chain: chain.iter().filter_map(entry).collect(),
-                },
-            )
+            let chain: Vec<Arc<PoolEntry>> = chain.iter().filter_map(entry).collect();
+            let mut targets = chain.iter().flat_map(|pool| &pool.settings.targets);
+            let crosses = targets.any(|target| others.contains(&target.provider));
+            (pool.name.clone(), Route { chain, crosses })
         }))
     }
 

@@ -65,6 +65,15 @@ impl Taken {
     }
 }
 
+/// The id of a call whose provider gave it none: unlike that of any other call of any request.
+pub(super) fn call_id(given: Option<&Value>, request_id: &str, index: u32) -> String {
+    let given = given.and_then(Value::as_str).filter(|id| !id.is_empty());
+    given.map_or_else(
+        || format!("call_{}_{index}", request_id.trim_start_matches("sy-")),
+        str::to_owned,
+    )
+}
+
 /// Dialects without a place for the signature of a call carry it in the call's id.
 const IN_ID: &str = "~switchyard-signed~";
 

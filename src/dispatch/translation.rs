@@ -97,19 +97,10 @@ impl Translation<'_> {
         }
     }
 
-    /// Whether the conversation may have been elsewhere. A chat is not searched where its pool has nothing but
+    /// Whether the conversation may have been elsewhere. A chat is not searched where its pools have nothing but
     /// providers of its own dialect: that would cost every request for the sake of few.
     fn may_be_foreign(&self) -> bool {
-        if self.dialect != Dialect::Openai {
-            return true;
-        }
-        let providers = &self.request.published.settings.providers;
-        let chain = self.request.route.chain.iter();
-        let mut targets = chain.flat_map(|pool| &pool.settings.targets);
-        targets.any(|target| {
-            let provider = providers.iter().find(|known| known.name == target.provider);
-            provider.is_some_and(|provider| provider.dialect != Dialect::Openai)
-        })
+        self.dialect != Dialect::Openai || self.request.route.crosses
     }
 
     /// The request as this target's provider wants it.

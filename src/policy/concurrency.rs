@@ -40,15 +40,20 @@ impl AdaptiveLimit {
         (self.limit.load(Ordering::Relaxed) / 16).max(1)
     }
 
-    /// Whether one more may go beyond the limit.
+    /// Whether one more could go beyond the limit now; only [`AdaptiveLimit::trickle`] takes the place.
     ///
     /// # Why
     /// Requests that hung while the endpoint was ill hold their places until their own time is up, minutes
     /// perhaps. The endpoint may be well by then, and nobody would find out (fault O07).
     pub fn may_trickle(&self, in_flight: u32, now: Moment) -> bool {
+        let last = Moment(self.trickled_at.load(Ordering::Relaxed));
+        in_flight < self.most && now.since(last) >= TRICKLE_EVERY
+    }
+
+    /// Lets one go beyond the limit.
+    pub fn trickle(&self, in_flight: u32, now: Moment) -> bool {
         let last = self.trickled_at.load(Ordering::Relaxed);
-        in_flight < self.most
-            && now.since(Moment(last)) >= TRICKLE_EVERY
+        self.may_trickle(in_flight, now)
             && self
                 .trickled_at
                 .compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed)
@@ -125,7 +130,7 @@ mod tests {
         let mut let_in = 0;
         for _ in 0..800 {
             now = now.after(Duration::from_millis(10));
-            if limit.may_trickle(hung, now) {
+            if limit.trickle(hung, now) {
                 let_in += 1;
                 limit.completed(hung + 1);
             }
@@ -134,7 +139,7 @@ mod tests {
         assert!(limit.limit() > hung, "{} after 8 s", limit.limit());
         let full = AdaptiveLimit::new(8);
         assert!(
-            !full.may_trickle(8, now),
+            !full.trickle(8, now),
             "what the operator allows stays the most"
         );
     }

@@ -371,6 +371,12 @@ impl PoolState {
         let Some(target) = group.targets.get(judged.key) else {
             return Err(Removed::Tried);
         };
+        let endpoint = &target.endpoint;
+        let in_flight = endpoint.in_flight.load(Ordering::Relaxed);
+        // Only who is chosen takes the one place beyond the limit, not everyone who was looked at.
+        if in_flight >= endpoint.limit.limit() && !endpoint.limit.trickle(in_flight, now) {
+            return Err(Removed::EndpointBusy);
+        }
         take_permit(target, wish, now).map_err(Removed::WindowFull)?;
         if let Some(blocked) = judged.probe_of
             && !target.endpoint.move_breaker(blocked, blocked.probing(now))

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::answer::{stop_reason, usage};
+use crate::dialects::fields::call_id;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::sse::Event;
 use crate::domain::chat::{ChatEvent, Signature, StopReason};
@@ -120,11 +121,7 @@ impl EventDecoder {
         }
         let index = self.calls;
         self.calls += 1;
-        let id = call.get("id").and_then(Value::as_str);
-        let id = id.filter(|id| !id.is_empty()).map_or_else(
-            || format!("call_{}_{index}", self.request_id.trim_start_matches("sy-")),
-            str::to_owned,
-        );
+        let id = call_id(call.get("id"), &self.request_id, index);
         events.push(ChatEvent::ToolCall {
             index,
             id,
