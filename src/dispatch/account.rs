@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::request::Request;
 use crate::actors::{Lease, News};
 use crate::domain::{AttemptOutcome, FailureKind, ModelName, ProviderName, Usage};
-use crate::store::journal::{IntentRecord, OutcomeRecord, Record};
+use crate::store::journal::{IntentRecord, OutcomeRecord, Record, Who};
 use crate::telemetry::metrics::RequestStory;
 
 /// How a request ended, for journal and metrics.
@@ -87,14 +87,26 @@ impl Account {
         let request = &self.request;
         Record::Intent(IntentRecord {
             request: request.id,
-            client: request.client.as_str(),
+            who: self.who(),
             asked: &request.asked,
             lane: request.lane,
             stream: request.peek.stream,
             input_estimate: request.estimate.input,
             max_output: request.estimate.output,
             config_version: request.published.settings.version,
+            prompt_hash: None,
+            reserved_nano: None,
+            price: None,
+            region: None,
+            policy: &[],
         })
+    }
+
+    fn who(&self) -> Who<'_> {
+        Who {
+            client: self.request.client.as_str(),
+            ..Who::default()
+        }
     }
 
     /// The journal did not take the intent.
@@ -162,6 +174,7 @@ impl Account {
             // Lost only while the disk fails, and then it is counted there.
             let _ = self.news.journal.append(&Record::Outcome(OutcomeRecord {
                 request: request.id,
+                who: self.who(),
                 how,
                 kind,
                 status,
@@ -174,6 +187,8 @@ impl Account {
                 first_content: self.first_content,
                 took,
                 race: self.race.map(RaceResult::label),
+                cost_nano: None,
+                cost_estimated: false,
             }));
         }
         if let Some(pool) = request.route.chain.first() {

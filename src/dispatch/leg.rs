@@ -175,6 +175,9 @@ impl Leg {
             usage,
             won: self.won,
             second_leg: self.second,
+            region: None,
+            cost_nano: None,
+            reason: None,
         }));
     }
 

@@ -6,15 +6,19 @@
 //! came before: a write to the page cache costs less than waking a thread. A disk that turns slow, syncs,
 //! and records nobody waits for are left to a thread of their own, which writes all of a moment at once.
 
+mod read;
 mod record;
+mod recover;
 mod segment;
 #[cfg(test)]
 mod tests;
 mod verify;
 mod writer;
 
-pub use record::{AttemptRecord, IntentRecord, OutcomeRecord, Record};
-pub use verify::{VerifyReport, verify};
-pub use writer::{
-    JournalError, JournalHandle, JournalHealth, JournalOptions, Opened, Written, open,
+pub use read::{
+    Line, Lines, ReadAttempt, ReadError, ReadEvent, ReadIntent, ReadOutcome, ReadRecord, read,
 };
+pub use record::{AttemptRecord, IntentRecord, OutcomeRecord, Record, Who};
+pub use recover::Opened;
+pub use verify::{VerifyReport, verify};
+pub use writer::{JournalError, JournalHandle, JournalHealth, JournalOptions, Written, open};

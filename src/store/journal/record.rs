@@ -1,6 +1,7 @@
 //! What is recorded, and how a record is written as JSON. Never any text of a prompt or an answer.
 
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{AttemptOutcome, Lane, RequestId, Tokens, Usage};
@@ -21,10 +22,21 @@ pub enum Record<'a> {
     },
 }
 
+/// Who asked and who pays. What is not known is not written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Who<'a> {
+    pub client: &'a str,
+    pub tenant: Option<&'a str>,
+    pub team: Option<&'a str>,
+    /// The end user, as the client names them.
+    pub user: Option<&'a str>,
+    pub tags: &'a [Arc<str>],
+}
+
 #[derive(Debug)]
 pub struct IntentRecord<'a> {
     pub request: RequestId,
-    pub client: &'a str,
+    pub who: Who<'a>,
     /// The model as the client wrote it.
     pub asked: &'a str,
     pub lane: Lane,
@@ -32,6 +44,16 @@ pub struct IntentRecord<'a> {
     pub input_estimate: Tokens,
     pub max_output: Tokens,
     pub config_version: u64,
+    /// Keyed with a secret of this installation: a short prompt cannot be found by trying.
+    pub prompt_hash: Option<[u8; 16]>,
+    /// Nano-dollars held back for the request, all its copies together; `None` when nothing is.
+    pub reserved_nano: Option<u64>,
+    /// Version of the price list that the reservation was made with.
+    pub price: Option<u64>,
+    /// Where the request may be served.
+    pub region: Option<&'a str>,
+    /// What policy decided about it, a word each.
+    pub policy: &'a [&'a str],
 }
 
 #[derive(Debug)]
@@ -51,11 +73,18 @@ pub struct AttemptRecord<'a> {
     /// Whether this attempt's answer went to the client.
     pub won: bool,
     pub second_leg: bool,
+    pub region: Option<&'a str>,
+    /// Nano-dollars that the provider bills for it; `None` when nobody reckoned.
+    pub cost_nano: Option<u64>,
+    /// More on the outcome: which wait ran out, what was wrong with the body.
+    pub reason: Option<&'a str>,
 }
 
 #[derive(Debug)]
 pub struct OutcomeRecord<'a> {
     pub request: RequestId,
+    /// The intent's, again: an outcome alone is enough to be booked.
+    pub who: Who<'a>,
     /// `ok`, `failed`, `cancelled` or `interrupted`.
     pub how: &'a str,
     pub kind: &'a str,
@@ -69,10 +98,16 @@ pub struct OutcomeRecord<'a> {
     pub first_content: Option<Duration>,
     pub took: Duration,
     pub race: Option<&'a str>,
+    /// Nano-dollars, all attempts together; `None` when nobody reckoned.
+    pub cost_nano: Option<u64>,
+    /// The cost rests on an estimate or a reservation, not on what a provider reported.
+    pub cost_estimated: bool,
 }
 
 /// Names from outside are cut to this (attack A12).
 const LONGEST_TEXT: usize = 256;
+/// More tags, or more words of policy, are left out: a line stays far shorter than a reader's limit.
+const MOST_WORDS: usize = 32;
 
 /// Appends the members of a record without the braces around them; sequence number and chain are the
 /// writer's.
@@ -80,18 +115,7 @@ pub(super) fn encode(record: &Record<'_>, at_ms: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"at\":");
     decimal(out, at_ms);
     match record {
-        Record::Intent(intent) => {
-            text(out, "kind", "intent");
-            id(out, intent.request);
-            text(out, "client", intent.client);
-            text(out, "asked", intent.asked);
-            text(out, "lane", intent.lane.label());
-            flag(out, "stream", intent.stream);
-            number(out, "input_estimate", intent.input_estimate.0);
-            number(out, "max_output", intent.max_output.0);
-            // Writing to a vector cannot fail.
-            let _ = write!(out, ",\"config\":\"{:016x}\"", intent.config_version);
-        }
+        Record::Intent(intent) => encode_intent(intent, out),
         Record::Attempt(attempt) => {
             text(out, "kind", "attempt");
             id(out, attempt.request);
@@ -108,6 +132,9 @@ pub(super) fn encode(record: &Record<'_>, at_ms: u64, out: &mut Vec<u8>) {
             usage(out, attempt.usage);
             flag(out, "won", attempt.won);
             flag(out, "second_leg", attempt.second_leg);
+            if_text(out, "region", attempt.region);
+            if_number(out, "cost_nano", attempt.cost_nano);
+            if_text(out, "reason", attempt.reason);
         }
         Record::Outcome(outcome) => encode_outcome(outcome, out),
         Record::Event {
@@ -123,9 +150,45 @@ pub(super) fn encode(record: &Record<'_>, at_ms: u64, out: &mut Vec<u8>) {
     }
 }
 
+fn encode_intent(intent: &IntentRecord<'_>, out: &mut Vec<u8>) {
+    text(out, "kind", "intent");
+    id(out, intent.request);
+    who(out, &intent.who);
+    text(out, "asked", intent.asked);
+    text(out, "lane", intent.lane.label());
+    flag(out, "stream", intent.stream);
+    number(out, "input_estimate", intent.input_estimate.0);
+    number(out, "max_output", intent.max_output.0);
+    hex_number(out, "config", intent.config_version);
+    if let Some(hash) = intent.prompt_hash {
+        // Writing to a vector cannot fail.
+        let _ = write!(
+            out,
+            ",\"prompt_hash\":\"{:032x}\"",
+            u128::from_be_bytes(hash)
+        );
+    }
+    if_number(out, "reserved_nano", intent.reserved_nano);
+    if let Some(version) = intent.price {
+        hex_number(out, "price", version);
+    }
+    if_text(out, "region", intent.region);
+    words(out, "policy", intent.policy.iter().copied());
+}
+
+/// The members every record about somebody has. The client of an intent is always written.
+fn who(out: &mut Vec<u8>, who: &Who<'_>) {
+    text(out, "client", who.client);
+    if_text(out, "tenant", who.tenant);
+    if_text(out, "team", who.team);
+    if_text(out, "user", who.user);
+    words(out, "tags", who.tags.iter().map(|tag| &**tag));
+}
+
 fn encode_outcome(outcome: &OutcomeRecord<'_>, out: &mut Vec<u8>) {
     text(out, "kind", "outcome");
     id(out, outcome.request);
+    who(out, &outcome.who);
     text(out, "how", outcome.how);
     text(out, "reason", outcome.kind);
     number(out, "status", outcome.status.into());
@@ -136,9 +199,7 @@ fn encode_outcome(outcome: &OutcomeRecord<'_>, out: &mut Vec<u8>) {
         ("served_model", outcome.served_model),
         ("race", outcome.race),
     ] {
-        if let Some(value) = value {
-            text(out, name, value);
-        }
+        if_text(out, name, value);
     }
     usage(out, outcome.usage);
     if outcome.estimated {
@@ -146,6 +207,10 @@ fn encode_outcome(outcome: &OutcomeRecord<'_>, out: &mut Vec<u8>) {
     }
     millis(out, "first_content_ms", outcome.first_content);
     millis(out, "took_ms", Some(outcome.took));
+    if_number(out, "cost_nano", outcome.cost_nano);
+    if outcome.cost_estimated {
+        flag(out, "cost_estimated", true);
+    }
 }
 
 fn id(out: &mut Vec<u8>, request: RequestId) {
@@ -169,6 +234,18 @@ fn flag(out: &mut Vec<u8>, named: &str, value: bool) {
 fn number(out: &mut Vec<u8>, named: &str, value: u64) {
     name(out, named);
     decimal(out, value);
+}
+
+fn if_number(out: &mut Vec<u8>, named: &str, value: Option<u64>) {
+    if let Some(value) = value {
+        number(out, named, value);
+    }
+}
+
+/// A version: 16 hex digits.
+fn hex_number(out: &mut Vec<u8>, named: &str, value: u64) {
+    // Writing to a vector cannot fail.
+    let _ = write!(out, ",\"{named}\":\"{value:016x}\"");
 }
 
 /// A number in decimal. The formatting machinery costs more than the rest of a record.
@@ -208,6 +285,7 @@ fn usage(out: &mut Vec<u8>, usage: Option<Usage>) {
     for (named, tokens) in [
         ("cached_input", usage.cached_input),
         ("cache_write", usage.cache_write),
+        ("cache_write_hour", usage.cache_write_hour),
         ("reasoning", usage.reasoning),
         ("audio_input", usage.audio_input),
         ("audio_output", usage.audio_output),
@@ -219,8 +297,33 @@ fn usage(out: &mut Vec<u8>, usage: Option<Usage>) {
     out.push(b'}');
 }
 
+fn if_text(out: &mut Vec<u8>, named: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        text(out, named, value);
+    }
+}
+
 fn text(out: &mut Vec<u8>, named: &str, value: &str) {
     name(out, named);
+    quoted(out, value);
+}
+
+/// A list of short texts; nothing when it is empty.
+fn words<'a>(out: &mut Vec<u8>, named: &str, words: impl Iterator<Item = &'a str>) {
+    for (index, word) in words.take(MOST_WORDS).enumerate() {
+        if index == 0 {
+            name(out, named);
+            out.push(b'[');
+        } else {
+            out.pop();
+            out.push(b',');
+        }
+        quoted(out, word);
+        out.push(b']');
+    }
+}
+
+fn quoted(out: &mut Vec<u8>, value: &str) {
     let mut end = value.len().min(LONGEST_TEXT);
     while !value.is_char_boundary(end) {
         end -= 1;

@@ -94,6 +94,15 @@ pub(super) fn file_name(first_seq: u64) -> String {
     format!("journal-{first_seq:020}.jsonl")
 }
 
+/// The record a segment begins with, by its name.
+pub(super) fn first_seq(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_prefix("journal-")?
+        .strip_suffix(".jsonl")?
+        .parse()
+        .ok()
+}
+
 /// The segments of a journal in order.
 pub(super) fn segments(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,11 +13,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::record::{Record, encode};
-use super::segment::{
-    Chain, FIRST_CHAIN, create, ends_oddly, file_name, link, next_line, push_line, segments,
-    split_line,
-};
-use super::verify::Line;
+use super::recover::{Found, Opened, cut_tail, look_back};
+use super::segment::{Chain, create, file_name, push_line};
 use crate::config::JournalMode;
 
 #[expect(
@@ -79,17 +76,6 @@ impl JournalHealth {
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
-}
-
-/// What opening found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Opened {
-    /// Half a record was cut from the end (fault X08).
-    pub repaired: bool,
-    /// Requests that were under way when the last process died; each got its outcome now (fault X07).
-    pub interrupted: u64,
-    /// A record in the middle does not fit the chain. Nothing is skipped; a new segment goes on.
-    pub alarm: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -181,8 +167,6 @@ const LINGER: Duration = Duration::from_millis(20);
 /// Tasks write for themselves only while writes are faster than this.
 const SLOW: Duration = Duration::from_millis(1);
 const RETRY_OPEN: Duration = Duration::from_millis(500);
-/// How far back a start looks for requests without an outcome.
-const LOOK_BACK: u64 = 64 << 20;
 
 /// Wall-clock milliseconds: told in records, never used to decide.
 fn wall_ms() -> u64 {
@@ -366,21 +350,7 @@ fn report_findings(handle: &JournalHandle, found: &Found) -> Result<(), JournalE
         })?;
     }
     for request in &found.open {
-        handle.append(&Record::Outcome(super::OutcomeRecord {
-            request: *request,
-            how: "interrupted",
-            kind: "interrupted",
-            status: 0,
-            attempts: 0,
-            provider: None,
-            model: None,
-            served_model: None,
-            usage: None,
-            estimated: false,
-            first_content: None,
-            took: Duration::ZERO,
-            race: None,
-        }))?;
+        handle.append(&Record::Outcome(request.outcome()))?;
     }
     Ok(())
 }
@@ -420,127 +390,6 @@ fn lock_folder(folder: &Path) -> Result<File, String> {
         ),
         Err(fs::TryLockError::Error(error)) => Err(error.to_string()),
     }
-}
-
-struct Found {
-    opened: Opened,
-    last_seq: u64,
-    chain: Chain,
-    open: Vec<crate::domain::RequestId>,
-}
-
-/// Reads the end of what is there: where the chain goes on, what was under way, what is torn.
-fn look_back(folder: &Path) -> io::Result<Found> {
-    let mut found = Found {
-        opened: Opened::default(),
-        last_seq: 0,
-        chain: FIRST_CHAIN,
-        open: Vec::new(),
-    };
-    let files = segments(folder)?;
-    let mut first = files.len();
-    let mut bytes = 0;
-    while first > 0 && bytes < LOOK_BACK {
-        first -= 1;
-        bytes += files
-            .get(first)
-            .map_or(0, |path| fs::metadata(path).map_or(0, |meta| meta.len()));
-    }
-    let mut open = HashSet::new();
-    for (index, path) in files.iter().enumerate().skip(first) {
-        read_segment(
-            path,
-            index == first && first > 0,
-            index + 1 == files.len(),
-            &mut found,
-            &mut open,
-        )?;
-    }
-    found.open = open
-        .into_iter()
-        .filter_map(|text: String| parse_id(&text))
-        .collect();
-    found.opened.interrupted = found.open.len() as u64;
-    Ok(found)
-}
-
-fn parse_id(text: &str) -> Option<crate::domain::RequestId> {
-    let hex = text.strip_prefix("sy-")?;
-    u128::from_str_radix(hex, 16)
-        .ok()
-        .map(crate::domain::RequestId::from_draw)
-}
-
-fn read_segment(
-    path: &Path,
-    unknown_before: bool,
-    last: bool,
-    found: &mut Found,
-    open: &mut HashSet<String>,
-) -> io::Result<()> {
-    let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
-    let mut line = Vec::new();
-    let mut good: u64 = 0;
-    let mut first_line = true;
-    while let Some(whole) = next_line(&mut reader, &mut line)? {
-        let parsed = split_line(&line)
-            .filter(|_| whole)
-            .and_then(|(body, claimed)| {
-                Some((
-                    body,
-                    claimed,
-                    serde_json::from_slice::<Line<'_>>(&line).ok()?,
-                ))
-            });
-        let Some((body, claimed, record)) = parsed else {
-            // Only what was never written whole is cut. A record that was, and is not one now, was changed.
-            let torn = !whole && !ends_oddly(&line, &found.chain);
-            if torn && last && reader_is_at_end(&mut reader)? {
-                found.opened.repaired = true;
-                return cut_tail(path, good);
-            }
-            found
-                .opened
-                .alarm
-                .get_or_insert_with(|| format!("after record {}", found.last_seq));
-            continue;
-        };
-        let follows = link(&found.chain, body) == claimed || (unknown_before && first_line);
-        first_line = false;
-        if !follows {
-            found
-                .opened
-                .alarm
-                .get_or_insert_with(|| format!("record {}", record.seq));
-        }
-        found.chain = claimed;
-        found.last_seq = record.seq;
-        let request = record.request.unwrap_or_default();
-        match record.kind {
-            "intent" => drop(open.insert(request.to_owned())),
-            "outcome" => drop(open.remove(request)),
-            _ => {}
-        }
-        good += line.len() as u64 + 1;
-    }
-    Ok(())
-}
-
-fn reader_is_at_end(reader: &mut impl io::BufRead) -> io::Result<bool> {
-    Ok(reader.fill_buf()?.is_empty())
-}
-
-/// Cuts the torn end off and keeps it beside the segment.
-fn cut_tail(path: &Path, good: u64) -> io::Result<()> {
-    let whole = fs::read(path)?;
-    let keep = usize::try_from(good).unwrap_or(usize::MAX);
-    fs::write(
-        path.with_extension("torn"),
-        whole.get(keep..).unwrap_or_default(),
-    )?;
-    let file = fs::OpenOptions::new().write(true).open(path)?;
-    file.set_len(good)?;
-    file.sync_data()
 }
 
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod records;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -18,22 +20,36 @@ fn options(folder: &Path) -> JournalOptions {
     }
 }
 
+const WHO: Who<'static> = Who {
+    client: "app",
+    tenant: None,
+    team: None,
+    user: None,
+    tags: &[],
+};
+
 fn intent(number: u128) -> Record<'static> {
     Record::Intent(IntentRecord {
         request: RequestId::from_draw(number),
-        client: "app",
+        who: WHO,
         asked: "fast \"quoted\"\n",
         lane: Lane::Default,
         stream: true,
         input_estimate: Tokens(12),
         max_output: Tokens(100),
         config_version: 7,
+        prompt_hash: None,
+        reserved_nano: None,
+        price: None,
+        region: None,
+        policy: &[],
     })
 }
 
 fn outcome(number: u128) -> Record<'static> {
     Record::Outcome(OutcomeRecord {
         request: RequestId::from_draw(number),
+        who: WHO,
         how: "ok",
         kind: "ok",
         status: 200,
@@ -50,6 +66,8 @@ fn outcome(number: u128) -> Record<'static> {
         first_content: Some(Duration::from_micros(1_234)),
         took: Duration::from_millis(2),
         race: None,
+        cost_nano: None,
+        cost_estimated: false,
     })
 }
 
@@ -67,6 +85,9 @@ fn attempt(number: u128) -> Record<'static> {
         usage: None,
         won: true,
         second_leg: false,
+        region: None,
+        cost_nano: None,
+        reason: None,
     })
 }
 

@@ -1,0 +1,241 @@
+//! What a start finds: where the chain goes on, what is torn, and which requests never ended.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::read::{ReadAttempt, ReadIntent, head, parse};
+use super::record::{OutcomeRecord, Who};
+use super::segment::{Chain, FIRST_CHAIN, ends_oddly, link, next_line, segments, split_line};
+use crate::domain::Usage;
+
+/// How far back a start looks for requests without an outcome.
+const LOOK_BACK: u64 = 64 << 20;
+
+/// What opening found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Half a record was cut from the end (fault X08).
+    pub repaired: bool,
+    /// Requests that were under way when the last process died; each got its outcome now (fault X07).
+    pub interrupted: u64,
+    /// A record in the middle does not fit the chain. Nothing is skipped; a new segment goes on.
+    pub alarm: Option<String>,
+}
+
+pub(super) struct Found {
+    pub(super) opened: Opened,
+    pub(super) last_seq: u64,
+    pub(super) chain: Chain,
+    pub(super) open: Vec<Interrupted>,
+}
+
+/// A request that was under way when its process died.
+#[derive(Debug)]
+pub(super) struct Interrupted {
+    intent: ReadIntent,
+    tags: Vec<Arc<str>>,
+    attempts: Vec<ReadAttempt>,
+}
+
+/// The lines of a request, as long as it has no outcome.
+#[derive(Default)]
+struct Open {
+    intent: Vec<u8>,
+    attempts: Vec<Vec<u8>>,
+}
+
+impl Interrupted {
+    fn read(open: &Open) -> Option<Self> {
+        let intent: ReadIntent = parse(&open.intent)?;
+        Some(Self {
+            tags: intent.tags.iter().map(|tag| Arc::from(&**tag)).collect(),
+            intent,
+            attempts: open
+                .attempts
+                .iter()
+                .filter_map(|line| parse(line))
+                .collect(),
+        })
+    }
+
+    /// # Why the reservation comes on top
+    /// An attempt is recorded when it ends. Those that are recorded told what they cost; whether another
+    /// was under way, or two in a race, nothing on the disk can say, and the provider bills it all the
+    /// same. The reservation bounds what was under way. So the sum may be above the provider's bill and is
+    /// never below it; `cost_estimated` says that it is not to be taken for the bill.
+    fn cost_nano(&self) -> Option<u64> {
+        self.attempts
+            .iter()
+            .filter_map(|attempt| attempt.cost_nano)
+            .chain(self.intent.reserved_nano)
+            .reduce(u64::saturating_add)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        let mut told = self.attempts.iter().filter_map(|attempt| attempt.usage);
+        let mut sum = told.next()?;
+        for more in told {
+            sum.input += more.input;
+            sum.output += more.output;
+            sum.cached_input += more.cached_input;
+            sum.cache_write += more.cache_write;
+            sum.cache_write_hour += more.cache_write_hour;
+            sum.reasoning += more.reasoning;
+            sum.audio_input += more.audio_input;
+            sum.audio_output += more.audio_output;
+        }
+        Some(sum)
+    }
+
+    pub(super) fn outcome(&self) -> OutcomeRecord<'_> {
+        let last = self.attempts.last();
+        let (usage, cost_nano) = (self.usage(), self.cost_nano());
+        OutcomeRecord {
+            request: self.intent.request,
+            who: Who {
+                client: &self.intent.client,
+                tenant: self.intent.tenant.as_deref(),
+                team: self.intent.team.as_deref(),
+                user: self.intent.user.as_deref(),
+                tags: &self.tags,
+            },
+            how: "interrupted",
+            kind: "interrupted",
+            status: 0,
+            attempts: u32::try_from(self.attempts.len()).unwrap_or(u32::MAX),
+            provider: last.map(|attempt| attempt.provider.as_str()),
+            model: last.map(|attempt| attempt.model.as_str()),
+            served_model: None,
+            usage,
+            estimated: usage.is_some(),
+            first_content: None,
+            took: Duration::ZERO,
+            race: None,
+            cost_nano,
+            cost_estimated: cost_nano.is_some(),
+        }
+    }
+}
+
+/// Reads the end of what is there: where the chain goes on, what was under way, what is torn.
+pub(super) fn look_back(folder: &Path) -> io::Result<Found> {
+    let files = segments(folder)?;
+    let mut first = files.len();
+    let mut bytes = 0;
+    while first > 0 && bytes < LOOK_BACK {
+        first -= 1;
+        bytes += files
+            .get(first)
+            .map_or(0, |path| fs::metadata(path).map_or(0, |meta| meta.len()));
+    }
+    let mut look = Look {
+        opened: Opened::default(),
+        last_seq: 0,
+        chain: FIRST_CHAIN,
+        open: HashMap::new(),
+        unknown_before: first > 0,
+    };
+    for (index, path) in files.iter().enumerate().skip(first) {
+        look.segment(path, index + 1 == files.len())?;
+    }
+    let mut open: Vec<_> = look.open.values().filter_map(Interrupted::read).collect();
+    // In the order they came, not in that of a map.
+    open.sort_by_key(|request| request.intent.at);
+    look.opened.interrupted = open.len() as u64;
+    Ok(Found {
+        opened: look.opened,
+        last_seq: look.last_seq,
+        chain: look.chain,
+        open,
+    })
+}
+
+struct Look {
+    opened: Opened,
+    last_seq: u64,
+    chain: Chain,
+    open: HashMap<Box<str>, Open>,
+    /// The next record continues a chain that was not read.
+    unknown_before: bool,
+}
+
+impl Look {
+    fn segment(&mut self, path: &Path, last: bool) -> io::Result<()> {
+        let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
+        let mut line = Vec::new();
+        let mut good: u64 = 0;
+        while let Some(whole) = next_line(&mut reader, &mut line)? {
+            if whole && self.line(&line) {
+                good += line.len() as u64 + 1;
+                continue;
+            }
+            // Only what was never written whole is cut. A record that was, and is not one now, was changed.
+            let torn = !whole && !ends_oddly(&line, &self.chain);
+            if torn && last && reader_is_at_end(&mut reader)? {
+                self.opened.repaired = true;
+                return cut_tail(path, good);
+            }
+            let after = format!("after record {}", self.last_seq);
+            self.opened.alarm.get_or_insert(after);
+        }
+        Ok(())
+    }
+
+    /// Takes a record in; whether it is one.
+    fn line(&mut self, line: &[u8]) -> bool {
+        let Some((body, claimed)) = split_line(line) else {
+            return false;
+        };
+        let Some(head) = head(line) else {
+            return false;
+        };
+        let follows =
+            link(&self.chain, body) == claimed || std::mem::take(&mut self.unknown_before);
+        self.unknown_before = false;
+        if !follows {
+            self.opened
+                .alarm
+                .get_or_insert_with(|| format!("record {}", head.seq));
+        }
+        self.chain = claimed;
+        self.last_seq = head.seq;
+        match head.kind {
+            "intent" => {
+                let open = Open {
+                    intent: line.to_vec(),
+                    attempts: Vec::new(),
+                };
+                self.open.insert(Box::from(head.request), open);
+            }
+            "attempt" => {
+                if let Some(open) = self.open.get_mut(head.request) {
+                    open.attempts.push(line.to_vec());
+                }
+            }
+            "outcome" => drop(self.open.remove(head.request)),
+            _ => {}
+        }
+        true
+    }
+}
+
+fn reader_is_at_end(reader: &mut impl io::BufRead) -> io::Result<bool> {
+    Ok(reader.fill_buf()?.is_empty())
+}
+
+/// Cuts the torn end off and keeps it beside the segment.
+pub(super) fn cut_tail(path: &Path, good: u64) -> io::Result<()> {
+    let whole = fs::read(path)?;
+    let keep = usize::try_from(good).unwrap_or(usize::MAX);
+    fs::write(
+        path.with_extension("torn"),
+        whole.get(keep..).unwrap_or_default(),
+    )?;
+    let file = fs::OpenOptions::new().write(true).open(path)?;
+    file.set_len(good)?;
+    file.sync_data()
+}
