@@ -18,6 +18,9 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     named(&mut said, "client", &old.clients, &new.clients, |client| {
         client.name.to_string()
     });
+    named(&mut said, "tenant", &old.tenants, &new.tenants, |tenant| {
+        tenant.name.to_string()
+    });
     let mut section = |name: &str, same: bool| {
         if !same {
             said.push(format!("{name} changed"));

@@ -15,6 +15,7 @@ mod raw;
 mod registry;
 mod secret;
 mod settings;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -29,5 +30,5 @@ pub use settings::{
     AdminSettings, AuthSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings,
     JournalMode, JournalOnFailure, JournalSettings, KeyLimits, KeySettings, ListenSettings,
     LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings, ProxySettings, RaceMode,
-    Settings, TargetSettings, TimeoutSettings,
+    Settings, TargetSettings, TenantSettings, TimeoutSettings,
 };

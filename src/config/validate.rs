@@ -19,8 +19,9 @@ use super::settings::{
     AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings, JournalMode,
     JournalOnFailure, JournalSettings, KeyLimits, KeySettings, ListenSettings, LogFormat,
     LogSettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode, Settings, TargetSettings,
-    TimeoutSettings,
+    TenantSettings, TimeoutSettings,
 };
+use super::tenants;
 use crate::domain::{KeyName, ModelName, PoolName, PromptClass, ProviderName, Score, Tokens};
 use crate::policy::chain::cycle;
 
@@ -89,7 +90,7 @@ impl Judge<'_> {
     }
 
     /// Names become parts of paths, labels and `provider/model`.
-    fn name(&mut self, path: &str, name: &str, slash: Slash) {
+    pub(super) fn name(&mut self, path: &str, name: &str, slash: Slash) {
         let fits = |c: char| {
             c.is_ascii_alphanumeric()
                 || "-_.:@".contains(c)
@@ -106,7 +107,7 @@ impl Judge<'_> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Slash {
+pub(super) enum Slash {
     Allowed,
     Refused,
 }
@@ -122,6 +123,7 @@ pub(super) fn settings(
         env,
     };
     let clients = clients(&mut judge, &raw.clients);
+    let tenants = tenants::settings(&mut judge, raw);
     let listen = listen(&mut judge, raw);
     let admin = admin(&mut judge, raw);
     let egress = way_out(&mut judge, raw);
@@ -144,6 +146,7 @@ pub(super) fn settings(
         models,
         listen,
         admin,
+        tenants,
         clients,
         egress,
         providers,
@@ -227,6 +230,12 @@ fn clients(judge: &mut Judge<'_>, raw: &[RawClient]) -> Vec<ClientSettings> {
             key,
             pools: client.pools.clone(),
             lane: client.lane,
+            tenant: client
+                .tenant
+                .as_deref()
+                .unwrap_or(TenantSettings::DEFAULT)
+                .into(),
+            team: client.team.as_deref().map(Arc::from),
         });
     }
     clients
@@ -333,6 +342,7 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         name: name.into(),
         dialect,
         auth: auth::settings(judge, &path, raw, &keys),
+        free: raw.free.unwrap_or(false),
         base_url: base_url.trim_end_matches('/').to_owned(),
         keys,
         models: raw

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bill::Charge;
 use super::request::Request;
 use crate::actors::{Lease, News};
-use crate::domain::{AttemptOutcome, FailureKind, ModelName, ProviderName, Usage};
+use crate::domain::{AttemptOutcome, FailureKind, ModelName, NanoUsd, ProviderName, Usage};
 use crate::store::journal::{IntentRecord, OutcomeRecord, Record, Who};
 use crate::telemetry::metrics::RequestStory;
 
@@ -53,6 +54,8 @@ pub(super) struct Account {
     first_content: Option<Duration>,
     pub(super) served_model: Option<String>,
     pub(super) race: Option<RaceResult>,
+    /// What its tenant holds for it; `None` for those who have no limits to keep.
+    pub(super) charge: Option<Charge>,
     /// No intent stands in the journal, so no outcome may.
     unrecorded: bool,
     written: bool,
@@ -78,6 +81,7 @@ impl Account {
             first_content: None,
             served_model: None,
             race: None,
+            charge: None,
             unrecorded: false,
             written: false,
         }
@@ -95,7 +99,7 @@ impl Account {
             max_output: request.estimate.output,
             config_version: request.published.settings.version,
             prompt_hash: None,
-            reserved_nano: None,
+            reserved_nano: self.charge.as_ref().map(|charge| charge.reserved().0),
             price: None,
             region: None,
             policy: &[],
@@ -104,8 +108,11 @@ impl Account {
 
     fn who(&self) -> Who<'_> {
         Who {
-            client: self.request.client.as_str(),
-            ..Who::default()
+            client: self.request.caller.client.as_str(),
+            tenant: Some(&self.request.caller.payer.tenant),
+            team: self.request.caller.payer.team.as_deref(),
+            user: self.request.caller.user.as_deref(),
+            tags: &self.request.caller.tags,
         }
     }
 
@@ -157,11 +164,25 @@ impl Account {
         }
     }
 
+    /// What it has cost so far; `None` when nobody knows.
+    pub(super) fn cost(&self) -> Option<NanoUsd> {
+        self.cost_of(self.charge.as_ref())
+    }
+
+    fn cost_of(&self, charge: Option<&Charge>) -> Option<NanoUsd> {
+        charge.map_or_else(|| self.request.bill.total(), |charge| Some(charge.cost()))
+    }
+
     /// Writes the outcome. Later calls change nothing.
     pub(super) fn close(&mut self, ending: Ending) {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
+        let mut charge = self.charge.take();
+        if let Some(charge) = &mut charge {
+            charge.used = self.usage.map(|usage| usage.total());
+        }
+        let cost = self.cost_of(charge.as_ref());
         let request = &self.request;
         let took = request.arrived.elapsed();
         let (how, status, kind) = match ending {
@@ -187,8 +208,8 @@ impl Account {
                 first_content: self.first_content,
                 took,
                 race: self.race.map(RaceResult::label),
-                cost_nano: None,
-                cost_estimated: false,
+                cost_nano: cost.map(|cost| cost.0),
+                cost_estimated: self.estimated || request.bill.is_estimated(),
             }));
         }
         if let Some(pool) = request.route.chain.first() {

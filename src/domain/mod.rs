@@ -14,6 +14,7 @@ mod wish;
 pub use failure::{Advice, Failure, FailureKind};
 pub use ids::{
     ClientDialect, ClientName, Dialect, KeyName, ModelName, PoolName, ProviderName, RequestId,
+    TenantName,
 };
 pub use money::NanoUsd;
 pub use outcome::{AttemptOutcome, Fault, RetryRule};

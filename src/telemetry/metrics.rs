@@ -14,7 +14,7 @@ use ::metrics::{
     gauge, histogram,
 };
 
-use crate::domain::{AttemptOutcome, Lane, Usage};
+use crate::domain::{AttemptOutcome, Lane, NanoUsd, Usage};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
@@ -83,6 +83,9 @@ rows! {
     CONN_STALE = Counter "switchyard_conn_stale_total" [] "Free retries after a provider closed an idle connection";
     H2_GOAWAY = Counter "switchyard_h2_goaway_total" ["why"] "Requests said again for free because HTTP/2 refused them unheard";
     EGRESS_FAIL = Counter "switchyard_egress_fail_total" ["why"] "Connections the egress proxy did not make, by what it did instead";
+    SPEND = Counter "switchyard_spend_nanousd_total" ["tenant"] "Spent by tenants that have limits or budgets, in billionths of a dollar";
+    DENIED = Counter "switchyard_tenant_denied_total" ["tenant", "why"] "Requests refused by a tenant's limit or budget";
+    ALERTS = Counter "switchyard_budget_alert_total" ["tenant"] "Thresholds of budgets that were reached";
     OVERHEAD = Histogram "switchyard_overhead_seconds" ["pool"] "Time of a request that was not spent waiting for a provider";
     BUILD = Gauge "switchyard_build_info" ["version"] "Always 1";
     OPERATION = Histogram "gen_ai_client_operation_duration_seconds" ["gen_ai_operation_name", "gen_ai_request_model", "error_type"] "Duration of requests";
@@ -167,7 +170,13 @@ macro_rules! opaque_debug {
     )+};
 }
 
-opaque_debug!(EndpointMetrics, KeyMetrics, PoolMetrics, GatewayMetrics);
+opaque_debug!(
+    EndpointMetrics,
+    KeyMetrics,
+    PoolMetrics,
+    TenantMetrics,
+    GatewayMetrics
+);
 
 /// Handles of one provider's one model.
 pub struct EndpointMetrics {
@@ -249,6 +258,36 @@ impl PoolMetrics {
             output_tokens: tokens("output"),
             name,
         }
+    }
+}
+
+/// Handles of one tenant.
+pub struct TenantMetrics {
+    name: String,
+    spend: Counter,
+    alerts: Counter,
+}
+
+impl TenantMetrics {
+    pub fn new(tenant: &str) -> Self {
+        let name = tenant.to_owned();
+        Self {
+            spend: counter!(SPEND, "tenant" => name.clone()),
+            alerts: counter!(ALERTS, "tenant" => name.clone()),
+            name,
+        }
+    }
+
+    pub fn spent(&self, cost: NanoUsd) {
+        self.spend.increment(cost.0);
+    }
+
+    pub fn alerted(&self) {
+        self.alerts.increment(1);
+    }
+
+    pub fn denied(&self, why: &'static str) {
+        counter!(DENIED, "tenant" => self.name.clone(), "why" => why).increment(1);
     }
 }
 

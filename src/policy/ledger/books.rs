@@ -64,8 +64,17 @@ pub enum Denied {
     Unpriced {
         account: AccountName,
     },
-    /// It is open already.
-    Twice,
+}
+
+impl Denied {
+    /// A word for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Limit { kind, .. } => kind.label(),
+            Self::Budget(_) => "budget",
+            Self::Unpriced { .. } => "unpriced",
+        }
+    }
 }
 
 /// A budget that does not reach.
@@ -237,8 +246,9 @@ impl Books {
 
     /// Lets a request in, in one step for every limit and budget on its path, or changes nothing.
     pub fn admit(&mut self, ask: &Ask, now: Moment, wall: Wall) -> Result<Admitted, Denied> {
+        // Asked again because the answer was lost: it is in.
         if self.open.contains_key(&ask.request) {
-            return Err(Denied::Twice);
+            return Ok(self.told(&ask.path, &ask.model, now));
         }
         self.enter(ask, now)?;
         let holds = match self.afford(&ask.path, ask.most, wall) {
@@ -271,7 +281,7 @@ impl Books {
         match self.afford(&path, Some(more), wall) {
             Ok(()) => {}
             Err(Denied::Budget(short)) => return Err(short),
-            Err(Denied::Limit { .. } | Denied::Unpriced { .. } | Denied::Twice) => return Ok(()),
+            Err(Denied::Limit { .. } | Denied::Unpriced { .. }) => return Ok(()),
         }
         let holds = self.take(&path, more);
         if let Some(open) = self.open.get_mut(&request) {

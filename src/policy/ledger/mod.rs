@@ -27,6 +27,6 @@ pub use books::{
     AccountName, AccountTerms, AccountView, Admitted, Alert, Ask, Books, Denied, Expired, Settled,
     Short,
 };
-pub use period::{Period, Span, Zone, ZoneError};
+pub use period::{Period, PeriodError, Span, Zone, ZoneError};
 pub use purse::{Cap, Purse, PurseView};
 pub use quota::{Quota, QuotaKind, QuotaTerms, Standing};
