@@ -15,6 +15,7 @@ mod raw;
 mod registry;
 mod secret;
 mod settings;
+mod store;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -31,3 +32,4 @@ pub use settings::{
     LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings, ProxySettings, RaceMode,
     Settings, TargetSettings, TimeoutSettings,
 };
+pub use store::{KeepResponses, StoreMode, StoreSettings};
