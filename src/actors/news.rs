@@ -15,12 +15,14 @@ use crate::policy::breaker::Change;
 use crate::policy::ledger::Alert;
 use crate::policy::overload::Pressure;
 use crate::policy::queue::ShedReason;
+use crate::store::StoreDesk;
 use crate::telemetry::metrics::GatewayMetrics;
 
 /// Where news goes. Cheap to share; nothing here waits.
 pub struct News {
     pub metrics: GatewayMetrics,
     pub journal: JournalDesk,
+    pub store: StoreDesk,
     /// How full memory is (fault O08).
     pub pressure: Arc<Pressure>,
     /// Called when the root gave up.

@@ -32,6 +32,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     section("listen", old.listen == new.listen);
     section("admin", old.admin == new.admin);
     section("journal", old.journal == new.journal);
+    section("store", old.store == new.store);
     section("logs", old.logs == new.logs);
     section("registry", old.models == new.models);
     said.extend(restart_needed(old, new));
@@ -57,6 +58,7 @@ pub fn restart_needed(old: &Settings, new: &Settings) -> Vec<String> {
         old.admin.address == new.admin.address && old.admin.enabled == new.admin.enabled,
     );
     needs("journal", old.journal == new.journal);
+    needs("store", old.store == new.store);
     needs("logs", old.logs == new.logs);
     said
 }

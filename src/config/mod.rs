@@ -15,6 +15,7 @@ mod raw;
 mod registry;
 mod secret;
 mod settings;
+mod store;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -32,3 +33,4 @@ pub use settings::{
     LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings, ProxySettings, RaceMode,
     Settings, TargetSettings, TenantSettings, TimeoutSettings,
 };
+pub use store::{KeepResponses, StoreMode, StoreSettings};

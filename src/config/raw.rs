@@ -17,6 +17,7 @@ pub(super) struct RawConfig {
     pub(super) timeouts: RawTimeouts,
     pub(super) failover: RawFailover,
     pub(super) journal: RawJournal,
+    pub(super) store: RawStore,
     pub(super) logs: RawLogs,
     pub(super) registry: RawRegistry,
 }
@@ -400,6 +401,47 @@ pub(super) enum RawJournalMode {
 pub(super) enum RawOnFailure {
     Refuse,
     BestEffort,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawStore {
+    pub(super) path: String,
+    pub(super) mode: RawStoreMode,
+    pub(super) max_bytes: u64,
+    pub(super) retention_days: u64,
+    pub(super) responses: RawKeepResponses,
+    pub(super) key: Option<String>,
+    pub(super) patience_ms: u64,
+}
+
+impl Default for RawStore {
+    fn default() -> Self {
+        Self {
+            path: "switchyard.db".to_owned(),
+            mode: RawStoreMode::Fast,
+            max_bytes: 4 << 30,
+            retention_days: 30,
+            responses: RawKeepResponses::Usual,
+            key: None,
+            patience_ms: 5_000,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawStoreMode {
+    Fast,
+    Durable,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawKeepResponses {
+    Usual,
+    Asked,
+    Never,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

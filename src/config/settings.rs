@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::mistakes::Mistake;
 use super::registry::Models;
 use super::secret::Secret;
+use super::store::StoreSettings;
 use crate::domain::{
     ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Score,
     TenantName, Tokens,
@@ -31,6 +32,7 @@ pub struct Settings {
     pub timeouts: TimeoutSettings,
     pub failover: FailoverSettings,
     pub journal: JournalSettings,
+    pub store: StoreSettings,
     pub logs: LogSettings,
     /// What is known of models.
     pub models: Models,

@@ -21,6 +21,7 @@ use super::settings::{
     LogSettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode, Settings, TargetSettings,
     TenantSettings, TimeoutSettings,
 };
+use super::store;
 use super::tenants;
 use crate::domain::{KeyName, ModelName, PoolName, PromptClass, ProviderName, Score, Tokens};
 use crate::policy::chain::cycle;
@@ -34,7 +35,7 @@ pub(super) struct Judge<'a> {
 
 impl Judge<'static> {
     /// The defaults need no environment and hold no mistakes.
-    fn of_defaults() -> Self {
+    pub(super) fn of_defaults() -> Self {
         Self {
             mistakes: Vec::new(),
             warnings: Vec::new(),
@@ -53,7 +54,7 @@ impl Judge<'_> {
         self.mistakes.push(Mistake::new(path, what, cure));
     }
 
-    fn secret(&mut self, path: &str, reference: &str) -> Option<Secret> {
+    pub(super) fn secret(&mut self, path: &str, reference: &str) -> Option<Secret> {
         match resolve(reference, self.env) {
             Ok(secret) => Some(secret),
             Err((what, cure)) => {
@@ -81,7 +82,7 @@ impl Judge<'_> {
         value.max(1)
     }
 
-    fn millis(&mut self, path: &str, value: u64) -> Duration {
+    pub(super) fn millis(&mut self, path: &str, value: u64) -> Duration {
         // A day is more than any timer here means.
         if value > 86_400_000 {
             self.wrong(path, "is longer than a day", "the unit is milliseconds");
@@ -141,6 +142,7 @@ pub(super) fn settings(
         timeouts: timeouts(&mut judge, raw),
         failover: failover(&mut judge, raw),
         journal: journal(&mut judge, raw),
+        store: store::settings(&mut judge, &raw.store),
         logs: logs(raw),
         notices: registry::notices(&pools, &models),
         models,
@@ -178,6 +180,9 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
     context.update(settings.models.own_text().as_bytes());
     for client in &settings.clients {
         context.update(&client.key.fingerprint());
+    }
+    if let Some(key) = &settings.store.key {
+        context.update(&key.fingerprint());
     }
     if let Some(proxy) = &settings.egress.proxy {
         context.update(proxy.authority().as_bytes());

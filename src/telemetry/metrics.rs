@@ -76,6 +76,10 @@ rows! {
     AUDIT_LAG = Gauge "switchyard_audit_lag" [] "Seconds the oldest unwritten journal record waits";
     AUDIT_WRITABLE = Gauge "switchyard_audit_writable" [] "1 while the journal can be written";
     AUDIT_RECORDS = Gauge "switchyard_audit_records" [] "Journal records written since the start";
+    STORE_WRITABLE = Gauge "switchyard_store_writable" [] "1 while the open store can be written";
+    STORE_BYTES = Gauge "switchyard_store_bytes" [] "What the store's pages hold, without its log";
+    STORE_LET_GO = Gauge "switchyard_store_let_go" ["why"] "Records deleted since the start because their time was over (expired) or for want of room (evicted)";
+    STORE_REFUSED = Counter "switchyard_store_refused_total" ["why"] "What was asked of the store and not done, by reason";
     STALL = Counter "switchyard_stall_detected" [] "Times the whole process stood still";
     FOLDED = Counter "switchyard_labels_folded" [] "Label values counted as other";
     BODY_BYTES = Gauge "switchyard_body_bytes" [] "Request bodies in memory";
@@ -301,6 +305,14 @@ pub struct RequestStory<'a> {
     pub usage: Option<Usage>,
 }
 
+/// The store, as the metrics need it.
+pub struct StoreFigures {
+    pub writable: bool,
+    pub bytes: u64,
+    pub expired: u64,
+    pub evicted: u64,
+}
+
 /// Metrics of the gateway as a whole.
 pub struct GatewayMetrics {
     pub conns: Gauge,
@@ -384,6 +396,18 @@ impl GatewayMetrics {
 
     pub fn race(&self, win: &'static str) {
         counter!(RACE, "win" => win).increment(1);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn store(&self, figures: &StoreFigures) {
+        gauge!(STORE_WRITABLE).set(if figures.writable { 1.0 } else { 0.0 });
+        gauge!(STORE_BYTES).set(figures.bytes as f64);
+        gauge!(STORE_LET_GO, "why" => "expired").set(figures.expired as f64);
+        gauge!(STORE_LET_GO, "why" => "evicted").set(figures.evicted as f64);
+    }
+
+    pub fn store_refused(&self, why: &'static str) {
+        counter!(STORE_REFUSED, "why" => why).increment(1);
     }
 
     pub fn usage_estimated(&self) {
