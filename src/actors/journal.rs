@@ -118,6 +118,11 @@ impl JournalDesk {
         metrics.audit_records.set(health.records() as f64);
     }
 
+    /// Whether it has been opened, and what was under way at the last end has its outcome.
+    pub fn is_open(&self) -> bool {
+        self.inner.handle.load().is_some()
+    }
+
     /// A word on the journal for `/ready`.
     pub fn state(&self) -> &'static str {
         match (

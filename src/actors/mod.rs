@@ -5,6 +5,7 @@
 //! ├─ settings    the configuration in force
 //! ├─ telemetry   upkeep of metrics, watchdog
 //! ├─ journal     keeper of the audit journal
+//! ├─ books       what was spent, added up from the journal
 //! ├─ tenants     (one_for_one)  who pays: limits and budgets
 //! ├─ providers   (one_for_one)  a provider: breakers; parent of its keys
 //! ├─ pools       (one_for_one)  a pool: who takes a request; a race strategy beside it
@@ -15,6 +16,7 @@
 //! An actor is a [`Member`]: plain state and a synchronous `handle`. What must outlive it lies in the
 //! [`Tables`]. References are [`Slot`]s, which stay good over a restart.
 
+mod books;
 mod cells;
 mod clock;
 mod edge;
@@ -38,6 +40,7 @@ mod tenant;
 mod tests;
 mod wish;
 
+pub use books::BooksMessage;
 pub use cells::{EndpointCell, KeyCell, PoolCell, WindowCell};
 pub use clock::{Clock, at_most, until};
 pub use edge::Listener;

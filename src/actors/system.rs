@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ractor::{Actor, ActorRef};
 
+use super::books::{Bookkeeper, BooksMessage};
 use super::cells::{EndpointCell, KeyCell, PoolCell, WindowCell};
 use super::clock::Clock;
 use super::edge::{EdgeActor, EdgeMessage, Listener};
@@ -58,6 +59,7 @@ pub struct System {
     pub settings: Arc<Slot<SettingsMessage>>,
     pub telemetry: Arc<Slot<TelemetryMessage>>,
     pub journal: Arc<Slot<JournalMessage>>,
+    pub books: Arc<Slot<BooksMessage>>,
     edge: Arc<Slot<EdgeMessage>>,
     tenants: Arc<Slot<NoMessage>>,
     providers: Arc<Slot<NoMessage>>,
@@ -137,6 +139,7 @@ impl System {
             settings: Slot::new(tables.seat(ActorKind::Settings, "root/settings")),
             telemetry: Slot::new(tables.seat(ActorKind::Telemetry, "root/telemetry")),
             journal: Slot::new(tables.seat(ActorKind::Journal, "root/journal")),
+            books: Slot::new(tables.seat(ActorKind::Books, "root/books")),
             edge: Slot::new(tables.seat(ActorKind::Edge, "root/edge")),
             tenants: Slot::new(tables.seat(ActorKind::Tenants, "root/tenants")),
             providers: Slot::new(tables.seat(ActorKind::Providers, "root/providers")),
@@ -188,6 +191,8 @@ impl System {
         let new = Arc::new(settings);
         self.put_in_force(Arc::clone(&new));
         self.change_tenants(&old.tenants);
+        // New budgets want to know what was spent.
+        let _ = self.books.cast(BooksMessage::Due);
         self.change_family(&old.settings, &new);
         self.forget_unused(&new);
     }
@@ -201,6 +206,7 @@ impl System {
             inject_into(&self.telemetry, path, fault),
             inject_into(&self.journal, path, fault),
             inject_into(&self.edge, path, fault),
+            inject_into(&self.books, path, fault),
             inject_into(&self.tenants, path, fault),
             inject_into(&self.providers, path, fault),
             inject_into(&self.pools, path, fault),
@@ -250,6 +256,7 @@ impl System {
             self.settings_spec().vital(),
             self.telemetry_spec().vital(),
             self.journal_spec().vital(),
+            self.books_spec(),
             self.family_spec("tenants", &self.tenants, Self::tenant_specs),
             self.family_spec("providers", &self.providers, Self::provider_specs),
             self.family_spec("pools", &self.pools, Self::pool_specs),
@@ -305,6 +312,22 @@ impl System {
         })
         // Its last act is to flush.
         .stop_within(Duration::from_secs(10))
+    }
+
+    fn books_spec(self: &Arc<Self>) -> ChildSpec {
+        let system = Arc::downgrade(self);
+        let journal = self.published().settings.journal.clone();
+        let (news, seat) = (Arc::clone(&self.news), Arc::clone(self.books.seat()));
+        self.spec("books", &self.books, move || Bookkeeper {
+            system: std::sync::Weak::clone(&system),
+            journal: journal.clone(),
+            news: Arc::clone(&news),
+            seat: Arc::clone(&seat),
+            busy: false,
+            again: false,
+            ticking: false,
+            trouble: None,
+        })
     }
 
     fn edge_spec(&self, listeners: Vec<Arc<dyn Listener>>) -> ChildSpec {
@@ -782,6 +805,7 @@ impl System {
             | ActorKind::Settings
             | ActorKind::Telemetry
             | ActorKind::Journal
+            | ActorKind::Books
             | ActorKind::Tenants
             | ActorKind::Providers
             | ActorKind::Pools

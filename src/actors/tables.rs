@@ -102,6 +102,7 @@ impl Tables {
             | ActorKind::Settings
             | ActorKind::Telemetry
             | ActorKind::Journal
+            | ActorKind::Books
             | ActorKind::Tenants
             | ActorKind::Providers
             | ActorKind::Provider

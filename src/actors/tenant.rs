@@ -78,6 +78,21 @@ impl TenantCell {
         self.with(|books| books.open_accounts(accounts));
     }
 
+    /// Gets ready to be told the history; see [`Books::wants_history`].
+    pub fn wants_history(&self) -> Option<(u64, Wall)> {
+        self.with(|books| books.wants_history(wall())).flatten()
+    }
+
+    /// Whether every budget knows what was spent before.
+    pub fn is_complete(&self) -> bool {
+        self.with(|books| books.is_complete()).unwrap_or(false)
+    }
+
+    /// The history of this edition of the terms has been told.
+    pub fn complete(&self, edition: u64) {
+        self.with(|books| books.complete(edition));
+    }
+
     /// Counts what was spent before this process began.
     pub fn remember(&self, account: &str, at: Wall, cost: NanoUsd) {
         self.with(|books| books.remember(account, at, cost));

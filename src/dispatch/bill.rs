@@ -335,6 +335,7 @@ fn failure(denied: &Denied) -> Failure {
         )
         .retry_after(*retry_after),
         Denied::Budget(short) => over_budget(short),
+        Denied::NotReady => books_unavailable(),
         Denied::Unpriced { account } => Failure::new(
             FailureKind::PriceUnknown,
             format!(

@@ -31,6 +31,7 @@ pub fn admin_router(edge: &Arc<Edge>) -> Router {
     Router::new()
         .route("/admin/tree", get(tree))
         .route("/admin/tenants", get(tenants))
+        .route("/admin/spend", get(spend))
         .route("/admin/explain", get(explain_model))
         .route("/admin/config", get(config))
         .route("/admin/reload", post(reload))
@@ -65,7 +66,7 @@ fn refuse(status: StatusCode, message: &str) -> Response {
 async fn nothing_here() -> Response {
     refuse(
         StatusCode::NOT_FOUND,
-        "there is nothing at this path; see GET /admin/tree, /admin/tenants, /admin/explain?model=…, /admin/config, POST /admin/reload",
+        "there is nothing at this path; see GET /admin/tree, /admin/tenants, /admin/spend?by=model, /admin/explain?model=…, /admin/config, POST /admin/reload",
     )
 }
 
@@ -153,6 +154,22 @@ async fn tree(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Resp
         })
         .collect();
     told(StatusCode::OK, &json!({"actors": actors}))
+}
+
+/// `GET /admin/spend?by=model&from=…&to=…&tenant=…`: what was spent on what.
+async fn spend(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+    let (parts, _) = request.into_parts();
+    if let Err(refused) = allow(&edge, &parts, Intent::Read) {
+        return refused;
+    }
+    let question = match spending::question(|name| query(&parts, name)) {
+        Ok(question) => question,
+        Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
+    };
+    match spending::report(&edge, question).await {
+        Ok(report) => told(StatusCode::OK, &report),
+        Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    }
 }
 
 /// One value of the query, without decoding: names need none.

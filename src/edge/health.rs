@@ -22,12 +22,21 @@ pub(super) async fn ready(State(edge): State<Arc<Edge>>) -> Response {
     let published = edge.published();
     let journal = edge.journal().state();
     let router_up = edge.system.router.seat().state() == SeatState::Running;
+    let books = edge.system.books.seat().health();
+    // Once it is known that they cannot be read, those without a budget are served all the same.
+    let reading = books.is_empty()
+        && published
+            .tenants
+            .values()
+            .any(|tenant| !tenant.cell.is_complete());
     let why = if edge.is_draining() {
         Some("draining")
     } else if !edge.journal().admits() {
         Some("the journal cannot be written")
     } else if edge.overload() == Overload::Full {
         Some("memory is full")
+    } else if reading {
+        Some("what was spent before is being read")
     } else if !router_up {
         Some("the router is not running")
     } else if published.settings.providers.is_empty() {
@@ -39,6 +48,7 @@ pub(super) async fn ready(State(edge): State<Arc<Edge>>) -> Response {
         "ready": why.is_none(),
         "why": why,
         "journal": journal,
+        "books": *books,
         "store": edge.news.store.state(),
         "providers": published.settings.providers.len(),
         "config_version": format!("{:016x}", published.settings.version),

@@ -1,11 +1,14 @@
 //! Who has spent what, and what is left: the books as an operator looks at them.
 
 use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Edge;
 use crate::actors::TenantEntry;
 use crate::domain::NanoUsd;
 use crate::policy::ledger::{AccountView, PurseView, Standing};
+use crate::store::StoreError;
+use crate::store::spending::{SpendBy, SpendLine, SpendQuestion};
 
 /// Every tenant with limits or budgets, by name.
 pub(super) fn tenants(edge: &Edge) -> Value {
@@ -61,4 +64,49 @@ fn budget(purse: &PurseView) -> Value {
         "left_usd": usd(left),
         "resets_at_ms": purse.resets_at,
     })
+}
+
+/// How far a report looks back when nobody says: thirty days.
+const USUAL: u64 = 30 * 86_400;
+
+/// What was spent, by what was asked for: `by`, `from`, `to` (unix seconds) and `tenant`.
+pub(super) fn question<'a>(
+    value: impl Fn(&str) -> Option<&'a str>,
+) -> Result<SpendQuestion, String> {
+    let by = value("by").unwrap_or("tenant");
+    let by = SpendBy::by_label(by).ok_or_else(|| {
+        let known: Vec<&str> = SpendBy::ALL.into_iter().map(SpendBy::label).collect();
+        format!("by is one of: {}", known.join(", "))
+    })?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |since| since.as_secs());
+    let seconds = |name: &str, usual: u64| match value(name) {
+        None => Ok(usual),
+        Some(text) => text
+            .parse()
+            .map_err(|_| format!("{name} is a time in unix seconds")),
+    };
+    Ok(SpendQuestion {
+        by,
+        from: seconds("from", now.saturating_sub(USUAL))?,
+        to: seconds("to", now + 1)?,
+        tenant: value("tenant").map(str::to_owned),
+    })
+}
+
+pub(super) async fn report(edge: &Edge, question: SpendQuestion) -> Result<Value, StoreError> {
+    let by = question.by.label();
+    let lines = if edge.news.store.is_there().await {
+        edge.news.store.spending().await?.report(question).await?
+    } else {
+        Vec::new()
+    };
+    let lines: Vec<Value> = lines.iter().map(line).collect();
+    Ok(json!({"by": by, "lines": lines}))
+}
+
+fn line(line: &SpendLine) -> Value {
+    let mut value = serde_json::to_value(line).unwrap_or_default();
+    value["cost_usd"] = NanoUsd(line.sum.cost_nano).to_string().into();
+    value
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, info};
 
 use super::embedded::{Embedded, OpenedStore, open};
+use super::spending::SpendStore;
 use super::{ResponseStore, StoreError};
 use crate::config::StoreSettings;
 
@@ -49,9 +50,7 @@ impl StoreDesk {
 
     /// Opens a store that is there, so that its mistakes are told at the start and what is over is let go.
     pub async fn take_up(&self) {
-        let path = self.0.settings.path.clone();
-        let there = tokio::task::spawn_blocking(move || path.exists()).await;
-        if there.unwrap_or(false) {
+        if self.is_there().await {
             // Told in the log; whoever needs it is told again.
             let _ = self.opened().await;
         }
@@ -59,6 +58,21 @@ impl StoreDesk {
 
     /// Where responses are kept.
     pub async fn responses(&self) -> Result<Arc<dyn ResponseStore>, StoreError> {
+        Ok(self.opened().await?)
+    }
+
+    /// Whether there is a store, open or on the disk.
+    pub async fn is_there(&self) -> bool {
+        if self.current().is_some() {
+            return true;
+        }
+        let path = self.0.settings.path.clone();
+        let there = tokio::task::spawn_blocking(move || path.exists()).await;
+        there.unwrap_or(false)
+    }
+
+    /// Where it is added up what was spent.
+    pub async fn spending(&self) -> Result<Arc<dyn SpendStore>, StoreError> {
         Ok(self.opened().await?)
     }
 

@@ -9,6 +9,7 @@ pub mod embedded;
 mod error;
 pub mod journal;
 mod responses;
+pub mod spending;
 
 use futures_util::future::BoxFuture;
 

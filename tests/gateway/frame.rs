@@ -205,6 +205,40 @@ impl Gateway {
             .collect()
     }
 
+    /// Stops it and starts it again in the same folder.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        let source = Source {
+            file: Some(self.config_path()),
+        };
+        let settings = source.load().unwrap_or_else(|error| panic!("{error}"));
+        let app = App::start(settings, source).await.unwrap();
+        (self.address, self.admin) = (app.address().unwrap(), app.admin_address().unwrap());
+        self.app = Some(app);
+        self.until_ready().await;
+    }
+
+    pub fn store_path(&self) -> PathBuf {
+        self.folder.path().join("switchyard.db")
+    }
+
+    /// Waits until so many requests are booked.
+    pub async fn booked(&self, requests: u64) {
+        for _ in 0..500 {
+            let report = self.admin_get("/admin/spend?by=tenant").await;
+            let lines = report["lines"].as_array().unwrap();
+            let booked: u64 = lines
+                .iter()
+                .map(|line| line["requests"].as_u64().unwrap())
+                .sum();
+            if booked >= requests {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("what was spent was never booked");
+    }
+
     pub async fn stop(&mut self) {
         if let Some(app) = self.app.take() {
             app.stop().await;

@@ -341,3 +341,74 @@ async fn m2_a_raised_budget_counts_at_once_and_keeps_what_was_spent() {
     assert_eq!(gateway.admin_post("/admin/reload").await.status(), 200);
     assert_eq!(gateway.post(&asked()).await.status(), 200);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn x07_what_was_spent_before_a_restart_is_spent_after_it() {
+    let a = mock("a").await;
+    a.set(answer());
+    // Four answers and a little: the reservation of a fifth would fit, were nothing remembered.
+    let budget = usd(reserve(&asked()) + 3 * USED * MILLI);
+    let terms = format!(
+        "team = \"search\"\ntenant = \"acme\"\nbudgets = [{{ usd = \"{budget}\", period = \"month\" }}]"
+    );
+    let tables = "[tenants.acme]\n[tenants.acme.teams.search]\n[tenants.acme.tags.nightly]\nbudgets = [{ usd = \"9\", period = \"rolling:1h\" }]\n";
+    let mut gateway = gateway(&[&a], &terms, tables).await;
+    for _ in 0..4 {
+        let answer = post_with(&gateway, &[("x-switchyard-tags", "nightly")]).await;
+        assert_eq!(answer.status(), 200, "{}", answer.json());
+    }
+    assert_eq!(post_with(&gateway, &[]).await.status(), 402);
+    gateway.restart().await;
+    let refused = post_with(&gateway, &[]).await;
+    assert_eq!(
+        (refused.status(), code_of(&refused).as_str()),
+        (402, "budget_exceeded")
+    );
+    let view = gateway.admin_get("/admin/tenants").await;
+    let accounts = view["tenants"][0]["accounts"].as_array().unwrap();
+    for account in accounts {
+        assert_eq!(account["budgets"][0]["spent_usd"], "0.044", "{view}");
+    }
+    assert_eq!(accounts.len(), 2);
+    for (by, name) in [
+        ("tenant", "acme"),
+        ("team", "acme/search"),
+        ("client", "acme#test"),
+        ("model", "a/m-a"),
+        ("provider", "a"),
+        ("tag", "acme+nightly"),
+    ] {
+        let report = gateway.admin_get(&format!("/admin/spend?by={by}")).await;
+        assert_eq!(report["lines"][0]["name"], name, "{report}");
+        assert_eq!(report["lines"][0]["cost_usd"], "0.044", "{report}");
+        assert_eq!(report["lines"][0]["requests"], 4, "{report}");
+        assert_eq!(report["lines"][0]["output"], 24, "{report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g11_a_budget_whose_history_cannot_be_read_lets_nothing_in_and_others_are_served() {
+    let a = mock("a").await;
+    a.set(answer());
+    let mut gateway = gateway(&[&a], "requests_per_minute = 100", "").await;
+    assert_eq!(gateway.post(&asked()).await.status(), 200);
+    gateway.booked(1).await;
+    gateway.stop().await;
+    let store = gateway.store_path();
+    std::fs::write(&store, b"not a store").unwrap();
+    gateway.restart().await;
+    assert_eq!(gateway.post(&asked()).await.status(), 200);
+    let path = gateway.config_path();
+    let config = std::fs::read_to_string(&path).unwrap();
+    let with_budget = config.replace(
+        "requests_per_minute = 100",
+        "budgets = [{ usd = \"5\", period = \"month\" }]",
+    );
+    std::fs::write(&path, with_budget).unwrap();
+    assert_eq!(gateway.admin_post("/admin/reload").await.status(), 200);
+    let refused = gateway.post(&asked()).await;
+    assert_eq!(
+        (refused.status(), code_of(&refused).as_str()),
+        (503, "overloaded")
+    );
+}

@@ -60,6 +60,8 @@ pub enum Denied {
         told: Admitted,
     },
     Budget(Short),
+    /// What was spent before is still being read.
+    NotReady,
     /// A budget is to be kept, and nobody knows what this would cost.
     Unpriced {
         account: AccountName,
@@ -73,6 +75,7 @@ impl Denied {
             Self::Limit { kind, .. } => kind.label(),
             Self::Budget(_) => "budget",
             Self::Unpriced { .. } => "unpriced",
+            Self::NotReady => "not_ready",
         }
     }
 }
@@ -160,6 +163,8 @@ struct Open {
 pub struct Books {
     accounts: HashMap<AccountName, Account>,
     open: HashMap<RequestId, Open>,
+    /// Counts the changes of terms.
+    edition: u64,
 }
 
 impl Account {
@@ -230,6 +235,7 @@ impl Books {
     /// Brings the accounts to these terms. What the new ones do not name is closed; what was open there is
     /// settled with the rest.
     pub fn open_accounts(&mut self, terms: impl IntoIterator<Item = (AccountName, AccountTerms)>) {
+        self.edition += 1;
         let mut before = std::mem::take(&mut self.accounts);
         self.accounts = terms
             .into_iter()
@@ -281,7 +287,9 @@ impl Books {
         match self.afford(&path, Some(more), wall) {
             Ok(()) => {}
             Err(Denied::Budget(short)) => return Err(short),
-            Err(Denied::Limit { .. } | Denied::Unpriced { .. }) => return Ok(()),
+            Err(Denied::Limit { .. } | Denied::Unpriced { .. } | Denied::NotReady) => {
+                return Ok(());
+            }
         }
         let holds = self.take(&path, more);
         if let Some(open) = self.open.get_mut(&request) {
@@ -341,6 +349,38 @@ impl Books {
             for purse in &mut account.purses {
                 purse.remember(at, cost);
             }
+        }
+    }
+
+    /// Gets ready to be told the history: from when on it is wanted, and for which edition of the terms; `None`
+    /// when nothing is missing.
+    pub fn wants_history(&mut self, now: Wall) -> Option<(u64, Wall)> {
+        self.accounts
+            .values_mut()
+            .flat_map(|account| &mut account.purses)
+            .filter(|purse| !purse.is_complete())
+            .map(|purse| {
+                // What an earlier telling left is told again.
+                purse.forget();
+                purse.begins(now)
+            })
+            .min()
+            .map(|since| (self.edition, since))
+    }
+
+    /// Whether every budget knows what was spent before.
+    pub fn is_complete(&self) -> bool {
+        let mut purses = self.accounts.values().flat_map(|account| &account.purses);
+        purses.all(Purse::is_complete)
+    }
+
+    /// The history of this edition has been remembered; one that came since has to be read again.
+    pub fn complete(&mut self, edition: u64) {
+        if edition != self.edition {
+            return;
+        }
+        for account in self.accounts.values_mut() {
+            account.purses.iter_mut().for_each(Purse::complete);
         }
     }
 
@@ -458,6 +498,9 @@ impl Books {
                 continue;
             };
             for purse in &mut account.purses {
+                if !purse.is_complete() {
+                    return Err(Denied::NotReady);
+                }
                 purse.roll(wall);
                 let Some(amount) = most else {
                     return Err(Denied::Unpriced {

@@ -34,6 +34,8 @@ pub struct Purse {
     steps: VecDeque<Step>,
     /// How many of `tell_at` were told of what is counted now.
     told: usize,
+    /// What was spent before is counted too: until then nobody knows what is left.
+    complete: bool,
 }
 
 /// A purse as people look at it.
@@ -52,6 +54,7 @@ impl Purse {
             cap,
             steps: VecDeque::new(),
             told: 0,
+            complete: false,
         }
     }
 
@@ -138,8 +141,24 @@ impl Purse {
             .find(|step| step.span.start == start)
     }
 
-    /// Counts what was spent before this process began.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.steps.clear();
+    }
+
+    /// Nothing more is to be remembered.
+    pub(super) fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    /// Counts what was spent before this process began, or before there was this cap.
     pub(super) fn remember(&mut self, at: Wall, cost: NanoUsd) {
+        if self.complete {
+            return;
+        }
         self.roll(at);
         let start = self.steps.iter().rev().find(|step| step.span.holds(at));
         if let Some(start) = start.map(|step| step.span.start) {
@@ -162,6 +181,13 @@ impl Purse {
         let limit = u128::from(self.cap.limit.0);
         let reached = |share: &&u8| spent >= limit * u128::from(**share);
         self.cap.tell_at.iter().take_while(reached).count()
+    }
+
+    /// From when on what was spent counts in it now.
+    pub(super) fn begins(&self, now: Wall) -> Wall {
+        let step = self.cap.period.step(now, &self.cap.zone).start;
+        let lingers = u64::try_from(self.cap.period.lingers().as_millis()).unwrap_or(u64::MAX);
+        Wall(step.0.saturating_sub(lingers))
     }
 
     /// How long until `amount` may fit, going by what is counted now; `None` if it never will.

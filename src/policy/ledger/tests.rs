@@ -35,6 +35,14 @@ fn books(accounts: &[(&str, Vec<Cap>)]) -> Books {
         };
         (Arc::from(*name), terms)
     }));
+    ready(books)
+}
+
+/// Nothing was spent before.
+fn ready(mut books: Books) -> Books {
+    if let Some((edition, _)) = books.wants_history(Wall(0)) {
+        books.complete(edition);
+    }
     books
 }
 
@@ -192,6 +200,7 @@ proptest! {
             (Arc::from("org"), terms),
             (Arc::from("org#key"), AccountTerms { caps: vec![cap(limit, Period::Total)], ..AccountTerms::default() }),
         ]);
+        let mut books = ready(books);
         let now = Moment::from_secs(100);
         for id in 0..5 {
             let denied = books.admit(&ask(id, &["org", "org#key"], most), now, Wall(0)).unwrap_err();
@@ -379,20 +388,40 @@ fn new_terms_keep_what_is_counted_and_open_requests_settle_under_them() {
 }
 
 #[test]
-fn history_counts_in_the_step_it_belongs_to() {
-    let mut books = books(&[("org", vec![cap(100, Period::Day)])]);
+fn history_counts_in_the_step_it_belongs_to_and_until_it_is_read_nothing_comes_in() {
+    let mut books = Books::default();
+    let terms = |caps| AccountTerms {
+        caps,
+        ..AccountTerms::default()
+    };
+    books.open_accounts([(Arc::from("org"), terms(vec![cap(100, Period::Day)]))]);
+    let (now, morning) = (Moment::from_secs(1), Wall(DAY + 9));
+    let denied = books.admit(&ask(1, &["org"], 1), now, morning);
+    assert!(matches!(denied, Err(Denied::NotReady)));
+    assert_eq!(books.open_requests(), 0);
+    let (edition, since) = books.wants_history(morning).unwrap();
+    assert_eq!(since, Wall(DAY));
     books.remember("org", Wall(DAY - 5), NanoUsd(90));
     books.remember("org", Wall(DAY + 5), NanoUsd(25));
     books.remember("nobody", Wall(DAY + 5), NanoUsd(25));
-    assert_eq!(spent(&mut books, "org", Wall(DAY + 9)), (25, 0));
+    // Terms that came meanwhile are not settled by it.
+    books.open_accounts([(
+        Arc::from("org"),
+        terms(vec![cap(100, Period::Day), cap(50, Period::Total)]),
+    )]);
+    books.complete(edition);
+    let (edition, since) = books.wants_history(morning).unwrap();
+    assert_eq!(since, Wall(0));
+    books.remember("org", Wall(DAY + 5), NanoUsd(25));
+    books.complete(edition);
+    assert_eq!(spent(&mut books, "org", morning), (25, 0));
     let path: smallvec::SmallVec<[AccountName; 4]> = smallvec![Arc::from("org")];
     let ask = Ask {
         path,
         ..ask(1, &[], 76)
     };
-    assert!(
-        books
-            .admit(&ask, Moment::from_secs(1), Wall(DAY + 9))
-            .is_err()
-    );
+    assert!(books.admit(&ask, now, morning).is_err());
+    // What is complete is not counted twice.
+    books.remember("org", Wall(DAY + 5), NanoUsd(25));
+    assert_eq!(spent(&mut books, "org", morning), (25, 0));
 }

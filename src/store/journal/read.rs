@@ -155,6 +155,7 @@ pub enum ReadError {
 pub fn read(folder: &Path, from_seq: u64) -> Lines {
     let mut lines = Lines {
         from_seq,
+        only: None,
         files: VecDeque::new(),
         open: None,
         failed: None,
@@ -188,6 +189,8 @@ fn failed(path: &Path, source: io::Error) -> ReadError {
 #[derive(Debug)]
 pub struct Lines {
     from_seq: u64,
+    /// The kind that is wanted; `None`: all.
+    only: Option<&'static str>,
     files: VecDeque<(u64, PathBuf)>,
     open: Option<Segment>,
     failed: Option<ReadError>,
@@ -205,6 +208,13 @@ struct Segment {
 }
 
 impl Lines {
+    /// Outcomes alone: the other records are passed over unread.
+    #[must_use]
+    pub fn outcomes(mut self) -> Self {
+        self.only = Some("outcome");
+        self
+    }
+
     /// The next segment there is; one that was removed meanwhile is passed over.
     fn next_segment(&mut self) -> Option<Result<Segment, ReadError>> {
         while let Some((_, path)) = self.files.pop_front() {
@@ -244,7 +254,7 @@ impl Lines {
             if head.seq >= segment.until {
                 return None;
             }
-            if head.seq < self.from_seq {
+            if head.seq < self.from_seq || self.only.is_some_and(|kind| kind != head.kind) {
                 continue;
             }
             return Some(line(&head, &self.buffer).ok_or_else(|| segment.no_record()));

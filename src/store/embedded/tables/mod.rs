@@ -2,6 +2,7 @@
 
 mod meta;
 mod responses;
+mod spend;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +22,7 @@ struct Table {
 }
 
 /// In the order in which they give room.
-const ALL: &[Table] = &[responses::TABLE, meta::TABLE];
+const ALL: &[Table] = &[responses::TABLE, spend::TABLE, meta::TABLE];
 
 /// Whoever has nothing to say here.
 fn nothing(_: &Connection) -> rusqlite::Result<u64> {

@@ -1,0 +1,216 @@
+//! The bookkeeper: adds the journal's outcomes up in the store, and tells tenants what they spent before.
+//!
+//! A restart forgets nothing: how far the journal is booked stands in the store, in the transaction that booked it.
+//! Until a tenant's history is told its budgets let nothing in: not to know what is left is not to have it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::member::{Crash, Member, Stage};
+use super::news::News;
+use super::slot::Seat;
+use super::system::System;
+use super::tenant::TenantCell;
+use crate::config::{JournalMode, JournalSettings};
+use crate::domain::{NanoUsd, Wall};
+use crate::store::spending::{Position, QUARTER, SpendStore, read_batch};
+use crate::store::{StoreDesk, StoreError};
+
+pub enum BooksMessage {
+    /// Book what is new, and tell who wants to know.
+    Due,
+    /// As [`Self::Due`], because time has passed.
+    Tick,
+    Done(Result<(), String>),
+}
+
+pub(crate) struct Bookkeeper {
+    pub(super) system: std::sync::Weak<System>,
+    pub(super) journal: JournalSettings,
+    pub(super) news: Arc<News>,
+    pub(super) seat: Arc<Seat>,
+    /// A round is under way.
+    pub(super) busy: bool,
+    /// Somebody asked meanwhile.
+    pub(super) again: bool,
+    /// A tick is on its way.
+    pub(super) ticking: bool,
+    pub(super) trouble: Option<String>,
+}
+
+/// How far the reports lie behind at most.
+const EVERY: Duration = Duration::from_secs(2);
+/// Until the journal is there, and after a failure.
+const SOON: Duration = Duration::from_millis(20);
+const LATER: Duration = Duration::from_secs(1);
+
+impl Member for Bookkeeper {
+    type Message = BooksMessage;
+
+    fn started(&mut self, stage: &mut Stage<BooksMessage>) -> Result<(), Crash> {
+        self.round(stage);
+        Ok(())
+    }
+
+    fn handle(
+        &mut self,
+        message: BooksMessage,
+        stage: &mut Stage<BooksMessage>,
+    ) -> Result<(), Crash> {
+        match message {
+            BooksMessage::Tick => {
+                self.ticking = false;
+                self.due(stage);
+            }
+            BooksMessage::Due => self.due(stage),
+            BooksMessage::Done(done) => {
+                self.busy = false;
+                let wait = if self.ended(done) { EVERY } else { LATER };
+                if std::mem::take(&mut self.again) {
+                    self.round(stage);
+                } else {
+                    self.tick_after(wait, stage);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Bookkeeper {
+    fn due(&mut self, stage: &mut Stage<BooksMessage>) {
+        if self.busy {
+            self.again = true;
+        } else {
+            self.round(stage);
+        }
+    }
+
+    fn tick_after(&mut self, wait: Duration, stage: &mut Stage<BooksMessage>) {
+        if !std::mem::replace(&mut self.ticking, true) {
+            stage.after(wait, BooksMessage::Tick);
+        }
+    }
+
+    fn round(&mut self, stage: &mut Stage<BooksMessage>) {
+        let Some(system) = self.system.upgrade() else {
+            return;
+        };
+        let tenants: Vec<Arc<TenantCell>> = system
+            .published()
+            .tenants
+            .values()
+            .map(|tenant| Arc::clone(&tenant.cell))
+            .collect();
+        if self.journal.mode == JournalMode::Off {
+            // Nothing is remembered, so nothing is missing; the operator was warned.
+            tenants.iter().for_each(|tenant| begin_anew(tenant));
+            self.tick_after(EVERY, stage);
+            return;
+        }
+        if !self.news.journal.is_open() {
+            self.tick_after(SOON, stage);
+            return;
+        }
+        self.busy = true;
+        let (folder, store) = (self.journal.path.clone(), self.news.store.clone());
+        stage.spawn(async move {
+            let done = keep(folder, &store, &tenants).await;
+            Some(BooksMessage::Done(done))
+        });
+    }
+
+    /// Notes how a round ended; whether it went well.
+    fn ended(&mut self, done: Result<(), String>) -> bool {
+        match done {
+            Ok(()) => {
+                if self.trouble.take().is_some() {
+                    info!("what was spent is booked again");
+                }
+                self.seat.set_health("booked");
+                true
+            }
+            Err(why) => {
+                if self.trouble.as_ref() != Some(&why) {
+                    warn!(%why, "what was spent cannot be booked; budgets that were not read yet let nothing in");
+                }
+                self.trouble = Some(why);
+                self.seat.set_health("behind");
+                false
+            }
+        }
+    }
+}
+
+fn begin_anew(tenant: &TenantCell) {
+    if let Some((edition, _)) = tenant.wants_history() {
+        tenant.complete(edition);
+    }
+}
+
+async fn keep(
+    folder: PathBuf,
+    store: &StoreDesk,
+    tenants: &[Arc<TenantCell>],
+) -> Result<(), String> {
+    let told = |error: StoreError| error.to_string();
+    let mut from = None;
+    if store.is_there().await {
+        let books = store.spending().await.map_err(told)?;
+        from = Some(books.position().await.map_err(told)?);
+    }
+    loop {
+        let (place, start) = (folder.clone(), from.unwrap_or_default());
+        let batch = tokio::task::spawn_blocking(move || read_batch(&place, start)).await;
+        let batch = match batch {
+            Ok(batch) => batch.map_err(|error| error.to_string())?,
+            Err(_) => return Err("the journal could not be read".to_owned()),
+        };
+        if batch.is_empty() {
+            break;
+        }
+        let to = batch.to;
+        let books = store.spending().await.map_err(told)?;
+        if books.book(start, batch).await.map_err(told)? {
+            from = Some(to);
+        } else {
+            // Booked by somebody else meanwhile, or with an answer that came too late.
+            from = Some(books.position().await.map_err(told)?);
+        }
+    }
+    for tenant in tenants {
+        let Some((edition, since)) = tenant.wants_history() else {
+            continue;
+        };
+        // Where nothing was ever booked there is nothing to be told.
+        if from.is_some_and(|from| from != Position::default()) {
+            let books = store.spending().await.map_err(told)?;
+            tell(books.as_ref(), tenant, since).await.map_err(told)?;
+        }
+        tenant.complete(edition);
+    }
+    Ok(())
+}
+
+/// Tells a tenant's accounts what they spent since a time.
+async fn tell(books: &dyn SpendStore, tenant: &TenantCell, since: Wall) -> Result<(), StoreError> {
+    let name = tenant.name.as_str();
+    for spent in books.spent(name, since.0 / 1_000).await? {
+        // At the end of its quarter: a rolling cap lets it go late rather than early.
+        let at = Wall((spent.quarter + QUARTER) * 1_000 - 1);
+        let remember = |account: &str, cost: NanoUsd| tenant.remember(account, at, cost);
+        if !spent.tag.is_empty() {
+            remember(&format!("{name}+{}", spent.tag), spent.cost);
+            continue;
+        }
+        remember(name, spent.cost);
+        if !spent.team.is_empty() {
+            remember(&format!("{name}/{}", spent.team), spent.cost);
+        }
+        remember(&format!("{name}#{}", spent.client), spent.cost);
+    }
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! What was spent, by a quarter of an hour.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
+
+use super::{Table, nothing};
+use crate::domain::NanoUsd;
+use crate::store::Pending;
+use crate::store::embedded::Embedded;
+use crate::store::embedded::schema::{Migration, fault};
+use crate::store::spending::{
+    Batch, LabelKind, Position, SpendBy, SpendLine, SpendQuestion, SpendStore, Spent, Sum,
+};
+
+pub(super) const TABLE: Table = Table {
+    migrations: &[Migration {
+        number: 3,
+        sql: "
+CREATE TABLE spend (
+    quarter INTEGER NOT NULL,
+    tenant TEXT NOT NULL,
+    team TEXT NOT NULL,
+    client TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL,
+    input INTEGER NOT NULL,
+    output INTEGER NOT NULL,
+    cached_input INTEGER NOT NULL,
+    cache_write INTEGER NOT NULL,
+    cache_write_hour INTEGER NOT NULL,
+    reasoning INTEGER NOT NULL,
+    audio_input INTEGER NOT NULL,
+    audio_output INTEGER NOT NULL,
+    cost_nano INTEGER NOT NULL,
+    estimated_nano INTEGER NOT NULL,
+    PRIMARY KEY (tenant, quarter, team, client, provider, model)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE spend_labels (
+    quarter INTEGER NOT NULL,
+    tenant TEXT NOT NULL,
+    kind INTEGER NOT NULL,
+    value TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL,
+    input INTEGER NOT NULL,
+    output INTEGER NOT NULL,
+    cached_input INTEGER NOT NULL,
+    cache_write INTEGER NOT NULL,
+    cache_write_hour INTEGER NOT NULL,
+    reasoning INTEGER NOT NULL,
+    audio_input INTEGER NOT NULL,
+    audio_output INTEGER NOT NULL,
+    cost_nano INTEGER NOT NULL,
+    estimated_nano INTEGER NOT NULL,
+    PRIMARY KEY (tenant, kind, quarter, value)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE spend_position (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    seq INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL
+) STRICT",
+    }],
+    started: nothing,
+    // What was spent is kept: a year of quarters is small, and budgets rest on it.
+    expire: |_, _| Ok(0),
+    evict: nothing,
+};
+
+const SUMS: [&str; 13] = [
+    "requests",
+    "failed",
+    "unpriced",
+    "input",
+    "output",
+    "cached_input",
+    "cache_write",
+    "cache_write_hour",
+    "reasoning",
+    "audio_input",
+    "audio_output",
+    "cost_nano",
+    "estimated_nano",
+];
+
+fn kind(kind: LabelKind) -> i64 {
+    match kind {
+        LabelKind::Tag => 0,
+        LabelKind::User => 1,
+    }
+}
+
+/// Adds a row's counts to what is there.
+fn upsert(table: &str, keys: &[&str]) -> String {
+    let columns: Vec<&str> = keys.iter().copied().chain(SUMS).collect();
+    let places: Vec<String> = (1..=columns.len()).map(|nth| format!("?{nth}")).collect();
+    let adds: Vec<String> = SUMS
+        .iter()
+        .map(|name| format!("{name} = {name} + excluded.{name}"))
+        .collect();
+    format!(
+        "INSERT INTO {table} ({}) VALUES ({}) ON CONFLICT DO UPDATE SET {}",
+        columns.join(", "),
+        places.join(", "),
+        adds.join(", ")
+    )
+}
+
+fn position(connection: &Connection) -> rusqlite::Result<Position> {
+    let found = connection
+        .query_row("SELECT seq, at_ms FROM spend_position", [], |row| {
+            Ok(Position {
+                seq: row.get(0)?,
+                at_ms: row.get(1)?,
+            })
+        })
+        .optional()?;
+    Ok(found.unwrap_or_default())
+}
+
+/// SQLite's numbers have a sign; what does not fit is as much as there is.
+fn signed(sum: &Sum) -> [i64; 13] {
+    sum.columns()
+        .map(|count| i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+fn book(connection: &Connection, from: Position, batch: &Batch) -> rusqlite::Result<bool> {
+    if position(connection)? != from {
+        return Ok(false);
+    }
+    let slices = upsert(
+        "spend",
+        &["quarter", "tenant", "team", "client", "provider", "model"],
+    );
+    let mut insert = connection.prepare_cached(&slices)?;
+    for (slice, sum) in &batch.slices {
+        let counts = signed(sum);
+        let names: [&dyn ToSql; 6] = [
+            &slice.quarter,
+            &slice.tenant,
+            &slice.team,
+            &slice.client,
+            &slice.provider,
+            &slice.model,
+        ];
+        let row: Vec<&dyn ToSql> = names
+            .into_iter()
+            .chain(counts.iter().map(|count| count as &dyn ToSql))
+            .collect();
+        insert.execute(&*row)?;
+    }
+    let labels = upsert("spend_labels", &["quarter", "tenant", "kind", "value"]);
+    let mut insert = connection.prepare_cached(&labels)?;
+    for (label, sum) in &batch.labels {
+        let (counts, kind) = (signed(sum), kind(label.kind));
+        let names: [&dyn ToSql; 4] = [&label.quarter, &label.tenant, &kind, &label.value];
+        let row: Vec<&dyn ToSql> = names
+            .into_iter()
+            .chain(counts.iter().map(|count| count as &dyn ToSql))
+            .collect();
+        insert.execute(&*row)?;
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO spend_position (only, seq, at_ms) VALUES (1, ?1, ?2)
+             ON CONFLICT DO UPDATE SET seq = excluded.seq, at_ms = excluded.at_ms",
+        )?
+        .execute((batch.to.seq, batch.to.at_ms))?;
+    Ok(true)
+}
+
+fn spent(connection: &Connection, tenant: &str, since: u64) -> rusqlite::Result<Vec<Spent>> {
+    // A quarter that began before counts whole: too much rather than too little.
+    let mut by_client = connection.prepare_cached(
+        "SELECT quarter, team, client, '', sum(cost_nano) FROM spend
+         WHERE tenant = ?1 AND quarter >= ?2 GROUP BY quarter, team, client
+         UNION ALL
+         SELECT quarter, '', '', value, cost_nano FROM spend_labels
+         WHERE tenant = ?1 AND kind = 0 AND quarter >= ?2",
+    )?;
+    let rows = by_client.query_map((tenant, since), |row| {
+        Ok(Spent {
+            quarter: row.get(0)?,
+            team: row.get(1)?,
+            client: row.get(2)?,
+            tag: row.get(3)?,
+            cost: NanoUsd(row.get(4)?),
+        })
+    })?;
+    rows.collect()
+}
+
+fn report(connection: &Connection, question: &SpendQuestion) -> rusqlite::Result<Vec<SpendLine>> {
+    let (table, name, kind) = match question.by {
+        SpendBy::Tenant => ("spend", "tenant", None),
+        SpendBy::Team => ("spend", "tenant || '/' || team", None),
+        SpendBy::Client => ("spend", "tenant || '#' || client", None),
+        SpendBy::Provider => ("spend", "provider", None),
+        SpendBy::Model => ("spend", "provider || '/' || model", None),
+        SpendBy::Tag => (
+            "spend_labels",
+            "tenant || '+' || value",
+            Some(LabelKind::Tag),
+        ),
+        SpendBy::User => (
+            "spend_labels",
+            "tenant || '@' || value",
+            Some(LabelKind::User),
+        ),
+        SpendBy::Day => ("spend", "date(quarter, 'unixepoch')", None),
+        SpendBy::Hour => (
+            "spend",
+            "strftime('%Y-%m-%dT%H:00Z', quarter, 'unixepoch')",
+            None,
+        ),
+    };
+    let sums: Vec<String> = SUMS.iter().map(|column| format!("sum({column})")).collect();
+    // Names in the text are ours; what was asked for is bound (attack A08).
+    let order = match question.by {
+        SpendBy::Day | SpendBy::Hour => "name",
+        SpendBy::Tenant
+        | SpendBy::Team
+        | SpendBy::Client
+        | SpendBy::Provider
+        | SpendBy::Model
+        | SpendBy::Tag
+        | SpendBy::User => "sum(cost_nano) DESC, name",
+    };
+    let of_kind = if kind.is_some() {
+        "AND kind = ?4"
+    } else {
+        "AND ?4 IS NULL"
+    };
+    let sql = format!(
+        "SELECT {name} AS name, {} FROM {table}
+         WHERE quarter >= ?1 AND quarter < ?2 AND (?3 IS NULL OR tenant = ?3) {of_kind}
+         GROUP BY name ORDER BY {order} LIMIT 10000",
+        sums.join(", ")
+    );
+    let mut asked = connection.prepare_cached(&sql)?;
+    let rows = asked.query_map(
+        (
+            question.from,
+            question.to.min(i64::MAX as u64),
+            &question.tenant,
+            kind.map(self::kind),
+        ),
+        line,
+    )?;
+    rows.collect()
+}
+
+fn line(row: &Row<'_>) -> rusqlite::Result<SpendLine> {
+    let mut columns = [0_u64; 13];
+    for (nth, place) in columns.iter_mut().enumerate() {
+        *place = row.get(nth + 1)?;
+    }
+    Ok(SpendLine {
+        name: row.get(0)?,
+        sum: Sum::of_columns(columns),
+    })
+}
+
+impl SpendStore for Embedded {
+    fn position(&self) -> Pending<Position> {
+        let path = self.path();
+        self.read(move |connection, _| position(connection).map_err(|error| fault(&error, &path)))
+    }
+
+    fn book(&self, from: Position, batch: Batch) -> Pending<bool> {
+        let path = self.path();
+        let bytes = (batch.slices.len() + batch.labels.len()) * 256;
+        self.write(bytes, move |connection, _| {
+            book(connection, from, &batch).map_err(|error| fault(&error, &path))
+        })
+    }
+
+    fn spent(&self, tenant: &str, since: u64) -> Pending<Vec<Spent>> {
+        let (tenant, path) = (tenant.to_owned(), self.path());
+        self.read(move |connection, _| {
+            spent(connection, &tenant, since).map_err(|error| fault(&error, &path))
+        })
+    }
+
+    fn report(&self, question: SpendQuestion) -> Pending<Vec<SpendLine>> {
+        let path = self.path();
+        self.read(move |connection, _| {
+            report(connection, &question).map_err(|error| fault(&error, &path))
+        })
+    }
+}

@@ -1,0 +1,358 @@
+//! What was spent: the journal's outcomes, added up so that years of them are answered at once.
+//!
+//! # Why not ask the journal
+//! It is the truth, and it is read from one end to the other. Here the same outcomes stand added up by a quarter
+//! of an hour, which no time zone's midnight cuts, and the number of the last record that is in stands beside them
+//! in the same transaction: each outcome is counted once, whatever is killed when.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::Pending;
+use super::journal::{ReadError, ReadOutcome, ReadRecord, read};
+use crate::domain::{NanoUsd, Usage, Wall};
+
+/// What is counted together, in seconds.
+pub const QUARTER: u64 = 900;
+
+/// What the journal has been read up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The last record that is in; 0 before the first.
+    pub seq: u64,
+    /// When it was written: tells this journal from another in its place.
+    pub at_ms: u64,
+}
+
+/// Who spent it on what.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slice {
+    /// Unix seconds at which its quarter of an hour begins.
+    pub quarter: u64,
+    pub tenant: String,
+    pub team: String,
+    pub client: String,
+    pub provider: String,
+    pub model: String,
+}
+
+/// A tag's or an end user's share, which cuts across the slices.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Label {
+    pub quarter: u64,
+    pub tenant: String,
+    pub kind: LabelKind,
+    pub value: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LabelKind {
+    Tag,
+    User,
+}
+
+/// What was used and what it cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sum {
+    pub requests: u64,
+    /// Of them: without a whole answer.
+    pub failed: u64,
+    /// Of them: nobody knows what they cost.
+    pub unpriced: u64,
+    pub input: u64,
+    pub output: u64,
+    pub cached_input: u64,
+    pub cache_write: u64,
+    pub cache_write_hour: u64,
+    pub reasoning: u64,
+    pub audio_input: u64,
+    pub audio_output: u64,
+    pub cost_nano: u64,
+    /// Of the cost: resting on an estimate or a reservation.
+    pub estimated_nano: u64,
+}
+
+/// Outcomes of a stretch of the journal, added up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    pub to: Position,
+    pub slices: HashMap<Slice, Sum>,
+    pub labels: HashMap<Label, Sum>,
+}
+
+/// What a report is broken down by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpendBy {
+    Tenant,
+    Team,
+    Client,
+    Provider,
+    Model,
+    Tag,
+    User,
+    Day,
+    Hour,
+}
+
+impl SpendBy {
+    pub const ALL: [Self; 9] = [
+        Self::Tenant,
+        Self::Team,
+        Self::Client,
+        Self::Provider,
+        Self::Model,
+        Self::Tag,
+        Self::User,
+        Self::Day,
+        Self::Hour,
+    ];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Team => "team",
+            Self::Client => "client",
+            Self::Provider => "provider",
+            Self::Model => "model",
+            Self::Tag => "tag",
+            Self::User => "user",
+            Self::Day => "day",
+            Self::Hour => "hour",
+        }
+    }
+
+    pub fn by_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.label() == label)
+    }
+}
+
+/// What is to be reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpendQuestion {
+    pub by: SpendBy,
+    /// Unix seconds, the end excluded.
+    pub from: u64,
+    pub to: u64,
+    pub tenant: Option<String>,
+}
+
+/// One line of a report; days and hours are those of UTC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SpendLine {
+    pub name: String,
+    #[serde(flatten)]
+    pub sum: Sum,
+}
+
+/// What one client spent in a quarter of an hour, for the books of its tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spent {
+    pub quarter: u64,
+    pub team: String,
+    pub client: String,
+    pub tag: String,
+    pub cost: NanoUsd,
+}
+
+/// Keeps what was spent.
+pub trait SpendStore: Send + Sync {
+    fn position(&self) -> Pending<Position>;
+
+    /// Adds a batch read from behind `from`. `false`: something else is in already, and nothing was added.
+    fn book(&self, from: Position, batch: Batch) -> Pending<bool>;
+
+    /// A tenant's costs since a time (unix seconds): once by team and client, and once by tag with neither.
+    fn spent(&self, tenant: &str, since: u64) -> Pending<Vec<Spent>>;
+
+    fn report(&self, question: SpendQuestion) -> Pending<Vec<SpendLine>>;
+}
+
+/// Outcomes that are read in one go.
+const MOST_AT_ONCE: usize = 50_000;
+
+impl Sum {
+    fn add(&mut self, outcome: &ReadOutcome) {
+        let usage = outcome.usage.unwrap_or_default();
+        let more = Self {
+            requests: 1,
+            failed: u64::from(outcome.how != "ok"),
+            unpriced: u64::from(outcome.cost_nano.is_none()),
+            cost_nano: outcome.cost_nano.unwrap_or_default(),
+            estimated_nano: match outcome.cost_estimated {
+                true => outcome.cost_nano.unwrap_or_default(),
+                false => 0,
+            },
+            ..Self::of(&usage)
+        };
+        *self = self.plus(&more);
+    }
+
+    fn of(usage: &Usage) -> Self {
+        Self {
+            input: usage.input.0,
+            output: usage.output.0,
+            cached_input: usage.cached_input.0,
+            cache_write: usage.cache_write.0,
+            cache_write_hour: usage.cache_write_hour.0,
+            reasoning: usage.reasoning.0,
+            audio_input: usage.audio_input.0,
+            audio_output: usage.audio_output.0,
+            ..Self::default()
+        }
+    }
+
+    /// In the order of the store's columns.
+    pub fn columns(&self) -> [u64; 13] {
+        [
+            self.requests,
+            self.failed,
+            self.unpriced,
+            self.input,
+            self.output,
+            self.cached_input,
+            self.cache_write,
+            self.cache_write_hour,
+            self.reasoning,
+            self.audio_input,
+            self.audio_output,
+            self.cost_nano,
+            self.estimated_nano,
+        ]
+    }
+
+    pub fn of_columns(columns: [u64; 13]) -> Self {
+        let [
+            requests,
+            failed,
+            unpriced,
+            input,
+            output,
+            cached_input,
+            cache_write,
+            cache_write_hour,
+            reasoning,
+            audio_input,
+            audio_output,
+            cost_nano,
+            estimated_nano,
+        ] = columns;
+        Self {
+            requests,
+            failed,
+            unpriced,
+            input,
+            output,
+            cached_input,
+            cache_write,
+            cache_write_hour,
+            reasoning,
+            audio_input,
+            audio_output,
+            cost_nano,
+            estimated_nano,
+        }
+    }
+
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let mut sum = self.columns();
+        for (place, more) in sum.iter_mut().zip(other.columns()) {
+            *place = place.saturating_add(more);
+        }
+        Self::of_columns(sum)
+    }
+}
+
+impl Batch {
+    fn add(&mut self, outcome: &ReadOutcome) {
+        // What is paid belongs to the time at which it was let in, as in the books.
+        let took = if outcome.took_ms.is_finite() {
+            outcome.took_ms.max(0.0)
+        } else {
+            0.0
+        };
+        let took = std::time::Duration::from_secs_f64((took / 1_000.0).min(1e9));
+        let began = Wall(outcome.at)
+            .0
+            .saturating_sub(u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
+            / 1_000;
+        let quarter = began - began % QUARTER;
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let tenant = outcome
+            .tenant
+            .clone()
+            .unwrap_or_else(|| "default".to_owned());
+        let slice = Slice {
+            quarter,
+            tenant: tenant.clone(),
+            team: text(&outcome.team),
+            client: outcome.client.clone(),
+            provider: text(&outcome.provider),
+            model: text(&outcome.model),
+        };
+        self.slices.entry(slice).or_default().add(outcome);
+        let tags = outcome.tags.iter().map(|tag| (LabelKind::Tag, tag));
+        let users = outcome.user.iter().map(|user| (LabelKind::User, user));
+        for (kind, value) in tags.chain(users) {
+            let label = Label {
+                quarter,
+                tenant: tenant.clone(),
+                kind,
+                value: value.clone(),
+            };
+            self.labels.entry(label).or_default().add(outcome);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.slices.is_empty()
+    }
+}
+
+/// Adds up what stands in the journal behind `from`, up to a bound; `Batch::to` tells how far it came. A journal in
+/// another's place is read from its beginning.
+pub fn read_batch(folder: &Path, from: Position) -> Result<Batch, ReadError> {
+    let start = if is_ours(folder, from)? {
+        from
+    } else {
+        Position::default()
+    };
+    let mut batch = Batch {
+        to: start,
+        ..Batch::default()
+    };
+    for line in read(folder, start.seq + 1).outcomes().take(MOST_AT_ONCE) {
+        let line = match line {
+            Ok(line) => line,
+            // Told by `audit verify`; what cannot be read cannot be counted, and must not stop what can.
+            Err(ReadError::NoRecord { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        batch.to = Position {
+            seq: line.seq,
+            at_ms: line.at_ms,
+        };
+        if let ReadRecord::Outcome(outcome) = &line.record {
+            batch.add(outcome);
+        }
+    }
+    Ok(batch)
+}
+
+/// Whether the record that was read last still stands there, or was let go with its segment.
+fn is_ours(folder: &Path, position: Position) -> Result<bool, ReadError> {
+    if position.seq == 0 {
+        return Ok(true);
+    }
+    match read(folder, position.seq).next() {
+        Some(Ok(line)) if line.seq == position.seq => Ok(line.at_ms == position.at_ms),
+        // Its segment was let go: what follows is newer.
+        Some(Ok(line)) => Ok(line.seq > position.seq && line.at_ms >= position.at_ms),
+        Some(Err(ReadError::NoRecord { .. })) => Ok(true),
+        Some(Err(error)) => Err(error),
+        // Shorter than it was.
+        None => Ok(false),
+    }
+}
