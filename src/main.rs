@@ -1,5 +1,6 @@
 //! The `switchyard` command: serve, check, audit.
 
+mod audit;
 #[cfg(feature = "chaos")]
 mod bench;
 mod store_command;
@@ -12,7 +13,6 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use switchyard::app::{App, StartError};
 use switchyard::config::{Source, explain, explain_json};
-use switchyard::store::journal::verify;
 use switchyard::telemetry::logs;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -37,7 +37,7 @@ enum Command {
     Check(Check),
     /// The audit journal.
     #[command(subcommand)]
-    Audit(Audit),
+    Audit(audit::Audit),
     /// The store of what clients asked to be kept.
     #[command(subcommand)]
     Store(store_command::StoreCommand),
@@ -76,25 +76,12 @@ struct Check {
     json: bool,
 }
 
-#[derive(Subcommand)]
-enum Audit {
-    /// Prove that no record was changed, removed or moved, and that every request has one outcome.
-    Verify {
-        /// The journal's folder.
-        #[arg(default_value = "journal")]
-        path: PathBuf,
-        /// For programs.
-        #[arg(long)]
-        json: bool,
-    },
-}
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(serve) => run(serve),
         Command::Check(check) => self::check(&check),
-        Command::Audit(Audit::Verify { path, json }) => audit(&path, json),
+        Command::Audit(command) => audit::run(command),
         Command::Store(command) => store_command::run(command),
         #[cfg(feature = "chaos")]
         Command::Chaos(command) => in_runtime(async move {
@@ -174,30 +161,6 @@ fn check(check: &Check) -> ExitCode {
             }
             complain(&format!("{} mistakes", error.mistakes.len()));
             ExitCode::FAILURE
-        }
-    }
-}
-
-fn audit(path: &std::path::Path, json: bool) -> ExitCode {
-    match verify(path) {
-        Ok(report) => {
-            if json {
-                say(&serde_json::to_string_pretty(&report).unwrap_or_default());
-            } else {
-                say(&report.to_string());
-            }
-            if report.intact() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }
-        Err(error) => {
-            complain(&format!(
-                "{}: {error}; name the journal's folder",
-                path.display()
-            ));
-            ExitCode::from(2)
         }
     }
 }

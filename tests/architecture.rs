@@ -55,6 +55,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "domain",
         ],
     ),
+    // A command for who reads the journal.
+    ("audit", &["store", "config", "domain"]),
     // A command of its own, beside the gateway: it measures what the others do.
     ("bench", &["actors", "telemetry", "config", "domain"]),
 ];

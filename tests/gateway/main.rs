@@ -11,6 +11,7 @@
 
 mod answers;
 mod attacks;
+mod audit;
 mod clients;
 mod config;
 mod dialects;

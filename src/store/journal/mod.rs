@@ -6,19 +6,23 @@
 //! came before: a write to the page cache costs less than waking a thread. A disk that turns slow, syncs,
 //! and records nobody waits for are left to a thread of their own, which writes all of a moment at once.
 
+mod anchor;
 mod read;
 mod record;
 mod recover;
+mod rows;
 mod segment;
 #[cfg(test)]
 mod tests;
 mod verify;
 mod writer;
 
+pub use anchor::{Anchor, AnchorError, anchor};
 pub use read::{
     Line, Lines, ReadAttempt, ReadError, ReadEvent, ReadIntent, ReadOutcome, ReadRecord, read,
 };
 pub use record::{AttemptRecord, IntentRecord, OutcomeRecord, Record, Who};
 pub use recover::Opened;
-pub use verify::{VerifyReport, verify};
+pub use rows::{Row, Rows, Selection, rows};
+pub use verify::{VerifyReport, verify, verify_against};
 pub use writer::{JournalError, JournalHandle, JournalHealth, JournalOptions, Written, open};

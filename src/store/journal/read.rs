@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::segment::{first_seq, next_line, segments};
 use crate::domain::{RequestId, Usage};
@@ -36,16 +36,19 @@ pub enum ReadRecord {
 // Who asked stands in intent and outcome field by field: serde's flatten would read every member twice.
 
 /// The fields are those of [`IntentRecord`](super::IntentRecord).
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct ReadIntent {
     pub at: u64,
-    #[serde(deserialize_with = "request")]
+    #[serde(deserialize_with = "request", serialize_with = "as_text")]
     pub request: RequestId,
     pub client: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub team: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     pub asked: String,
     #[serde(default)]
@@ -56,22 +59,35 @@ pub struct ReadIntent {
     pub input_estimate: u64,
     #[serde(default)]
     pub max_output: u64,
-    #[serde(default, deserialize_with = "hex")]
+    #[serde(
+        default,
+        deserialize_with = "hex",
+        serialize_with = "as_hex",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub config: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_hash: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reserved_nano: Option<u64>,
-    #[serde(default, deserialize_with = "hex")]
+    #[serde(
+        default,
+        deserialize_with = "hex",
+        serialize_with = "as_hex",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub price: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policy: Vec<String>,
 }
 
 /// The fields are those of [`AttemptRecord`](super::AttemptRecord).
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct ReadAttempt {
     pub at: u64,
-    #[serde(deserialize_with = "request")]
+    #[serde(deserialize_with = "request", serialize_with = "as_text")]
     pub request: RequestId,
     pub number: u32,
     pub provider: String,
@@ -79,34 +95,46 @@ pub struct ReadAttempt {
     #[serde(default)]
     pub key: String,
     pub outcome: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_content_ms: Option<f64>,
     #[serde(default)]
     pub took_ms: f64,
-    #[serde(default, deserialize_with = "usage")]
+    #[serde(
+        default,
+        deserialize_with = "usage",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub usage: Option<Usage>,
     #[serde(default)]
     pub won: bool,
     #[serde(default)]
     pub second_leg: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_nano: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 /// The fields are those of [`OutcomeRecord`](super::OutcomeRecord).
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct ReadOutcome {
     pub at: u64,
-    #[serde(deserialize_with = "request")]
+    #[serde(deserialize_with = "request", serialize_with = "as_text")]
     pub request: RequestId,
     /// Empty in journals of the first release.
     #[serde(default)]
     pub client: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub team: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     pub how: String,
     #[serde(default)]
@@ -115,17 +143,27 @@ pub struct ReadOutcome {
     pub status: u16,
     #[serde(default)]
     pub attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub served_model: Option<String>,
-    #[serde(default, deserialize_with = "usage")]
+    #[serde(
+        default,
+        deserialize_with = "usage",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub usage: Option<Usage>,
     #[serde(default)]
     pub estimated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_content_ms: Option<f64>,
     #[serde(default)]
     pub took_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub race: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_nano: Option<u64>,
     #[serde(default)]
     pub cost_estimated: bool,
@@ -176,6 +214,23 @@ pub fn read(folder: &Path, from_seq: u64) -> Lines {
         Err(source) => lines.failed = Some(failed(folder, source)),
     }
     lines
+}
+
+/// The first record of the segment that holds the first record of this time or a later one.
+///
+/// Only the head of each segment is read. A clock that was set back makes the answer earlier, never later.
+pub(super) fn seq_at(folder: &Path, at_ms: u64) -> io::Result<u64> {
+    let mut begins = 0;
+    let mut line = Vec::new();
+    for path in segments(folder)? {
+        next_line(&mut BufReader::new(File::open(&path)?), &mut line)?;
+        let Some(head) = head(&line) else { continue };
+        if head.at_ms >= at_ms {
+            break;
+        }
+        begins = head.seq;
+    }
+    Ok(begins)
 }
 
 fn failed(path: &Path, source: io::Error) -> ReadError {
@@ -367,6 +422,15 @@ fn request<'de, D: Deserializer<'de>>(from: D) -> Result<RequestId, D::Error> {
 fn hex<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     let text = <&str>::deserialize(from)?;
     Ok(u64::from_str_radix(text, 16).ok())
+}
+
+#[expect(clippy::ref_option, reason = "serde hands a reference to the field")]
+fn as_hex<S: Serializer>(version: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&format_args!("{:016x}", version.unwrap_or_default()))
+}
+
+fn as_text<S: Serializer>(request: &RequestId, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(request.text().as_str())
 }
 
 /// Counts that are zero are not written.

@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod anchors;
 mod records;
+mod rows;
 
 use std::fs;
 use std::path::Path;

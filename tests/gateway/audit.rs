@@ -1,0 +1,147 @@
+//! What an auditor does with a journal, by the commands of the binary.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use switchyard_chaos::fault;
+use switchyard_chaos::mock::Dialect;
+
+use crate::frame::{Gateway, mock, pair};
+
+/// Runs `switchyard audit …` over a journal.
+fn audit(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_switchyard"))
+        .arg("audit")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn journal(gateway: &Gateway) -> String {
+    let folder = gateway.folder.path().join("journal");
+    folder.to_str().unwrap().to_owned()
+}
+
+/// A gateway that answered a whole, a stream and one asked with a formula for a name.
+async fn asked() -> (Gateway, String) {
+    let (a, b) = (mock("a").await, mock("b").await);
+    let gateway = pair(&a, &b, "").await;
+    a.set(fault::p08(Dialect::OpenAi));
+    gateway.ask("p").await;
+    gateway.stream("p").await;
+    gateway
+        .post(&json!({"model": "p", "messages": [{"role": "user", "content": "the secret word is canary"}]}))
+        .await;
+    let folder = journal(&gateway);
+    (gateway, folder)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t4_every_request_is_exported_once_while_the_gateway_runs() {
+    let (gateway, folder) = asked().await;
+    let records = gateway.records().await;
+    let intents = records.iter().filter(|record| record["kind"] == "intent");
+    let lines = audit(&["export", "--journal", &folder]);
+    assert!(lines.status.success(), "{lines:?}");
+    let rows: Vec<Value> = said(&lines)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows.len(), intents.count());
+    assert!(rows.iter().all(|row| row["outcome"]["how"] == "ok"));
+    assert_eq!(rows[0]["attempts"][0]["outcome"], "overloaded");
+    let out = gateway.folder.path().join("rows.csv");
+    let to_file = [
+        "export",
+        "--journal",
+        &folder,
+        "--format",
+        "csv",
+        "--out",
+        out.to_str().unwrap(),
+    ];
+    assert!(audit(&to_file).status.success());
+    assert!(
+        !audit(&to_file).status.success(),
+        "a file of before is kept"
+    );
+    let csv = std::fs::read_to_string(&out).unwrap();
+    assert_eq!(csv.lines().count(), rows.len() + 1);
+    let columns = csv.lines().next().unwrap().split(',').count();
+    assert!(csv.lines().all(|line| line.split(',').count() == columns));
+    let prompt = format!("{csv}{}", said(&lines));
+    assert!(
+        !prompt.contains("canary"),
+        "no text of a prompt in an export"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t4_one_request_is_found_by_its_id_and_many_by_what_they_were() {
+    let (gateway, folder) = asked().await;
+    let records = gateway.records().await;
+    let id = records
+        .iter()
+        .find(|record| record["kind"] == "intent")
+        .unwrap()["request"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let story = said(&audit(&["search", "--journal", &folder, "--request", &id]));
+    assert!(
+        story.contains(&id) && story.contains("overloaded"),
+        "{story}"
+    );
+    let table = said(&audit(&["search", "--journal", &folder, "--model", "p"]));
+    assert_eq!(table.lines().count(), 4, "{table}");
+    let none = audit(&["search", "--journal", &folder, "--outcome", "failed"]);
+    assert!(!none.status.success() && none.stdout.is_empty());
+    let old = audit(&["search", "--journal", &folder, "--to", "1h"]);
+    assert!(!old.status.success());
+    let lines = said(&audit(&[
+        "search",
+        "--journal",
+        &folder,
+        "--from",
+        "1h",
+        "--json",
+        "--limit",
+        "2",
+    ]));
+    assert_eq!(lines.lines().count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a27_a_kept_anchor_shows_that_the_journal_was_cut() {
+    let (mut gateway, folder) = asked().await;
+    gateway.stop().await;
+    let kept = said(&audit(&["anchor", &folder]));
+    let kept = kept.trim();
+    assert!(
+        audit(&["verify", &folder, "--anchor", kept])
+            .status
+            .success()
+    );
+    let segment = std::fs::read_dir(Path::new(&folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|end| end == "jsonl"))
+        .unwrap();
+    let text = std::fs::read_to_string(&segment).unwrap();
+    let cut = text.trim_end().rfind('\n').unwrap() + 1;
+    std::fs::write(&segment, &text[..cut]).unwrap();
+    assert!(
+        audit(&["verify", &folder]).status.success(),
+        "the chain alone is good"
+    );
+    let found = audit(&["verify", &folder, "--anchor", kept]);
+    assert_eq!(found.status.code(), Some(1));
+    assert!(said(&found).contains("MISSING"), "{}", said(&found));
+    let nonsense = audit(&["verify", &folder, "--anchor", "12"]);
+    assert_eq!(nonsense.status.code(), Some(2));
+}
