@@ -75,7 +75,7 @@ pub(super) fn call_id(given: Option<&Value>, request_id: &str, index: u32) -> St
 }
 
 /// Dialects without a place for the signature of a call carry it in the call's id.
-const IN_ID: &str = "~switchyard-signed~";
+pub(super) const IN_ID: &str = "~switchyard-signed~";
 
 /// The id a client of such a dialect gets for a call.
 pub(super) fn id_with(id: &str, signature: Option<&Signature>) -> String {

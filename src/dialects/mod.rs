@@ -7,6 +7,7 @@ pub mod anthropic;
 pub mod bedrock;
 pub mod cohere;
 mod fields;
+mod foreign;
 mod frames;
 mod framing;
 pub mod gemini;
@@ -29,6 +30,7 @@ use crate::domain::{
     AttemptOutcome, Failure, FailureKind, StreamEnd, StreamFacts, StreamFault, Usage,
 };
 
+pub use foreign::{Foreign, Home, cut_foreign};
 pub use sides::{Decoder, Encoder};
 pub use sides::{
     decode_answer, decode_error, decode_request, encode_answer, encode_error, encode_request,

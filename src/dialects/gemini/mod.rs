@@ -16,3 +16,4 @@ pub use decode::decode_request;
 pub use encode::{StreamEncoder, encode_answer, encode_error};
 pub use events::EventDecoder;
 pub use request::encode_request;
+pub(super) use request::{NO_SIGNATURE, newest};

@@ -12,7 +12,7 @@ use crate::domain::chat::{
 };
 
 /// Calls that another model made have no signature; this word is taken in its place.
-const NO_SIGNATURE: &str = "skip_thought_signature_validator";
+pub(in crate::dialects) const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
 /// Encodes for `model`, which stands in the address and decides how thinking is asked for.
 pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, DialectError> {
@@ -77,7 +77,7 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     Ok(Encoded { body, dropped })
 }
 
-fn newest(model: &str) -> bool {
+pub(in crate::dialects) fn newest(model: &str) -> bool {
     model
         .rsplit('/')
         .next()
