@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::DialectError;
+use super::json::exact;
 use crate::domain::Dialect;
 use crate::domain::chat::{Signature, Source};
 
@@ -12,7 +13,7 @@ pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, DialectError> {
         message: message.to_owned(),
         param: None,
     };
-    match serde_json::from_slice(body) {
+    match exact::read(body) {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) => Err(no_object("the request body is not an object")),
         Err(_) => Err(no_object("the request body is not JSON")),

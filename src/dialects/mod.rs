@@ -72,7 +72,7 @@ pub struct AnswerTerms {
 
 /// JSON on one line, with the separators escaped that some parsers take for line ends (attack A13).
 pub(crate) fn one_line(value: &serde_json::Value) -> Vec<u8> {
-    let text = serde_json::to_string(value).unwrap_or_default();
+    let text = json::exact::write(value);
     if text.contains(['\u{2028}', '\u{2029}', '\u{85}']) {
         return text
             .replace('\u{2028}', "\\u2028")

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::DialectError;
+use super::json::exact;
 
 /// Fields whose absence changes nothing essential, by the names of every client's dialect.
 const DROPPED: [&str; 34] = [
@@ -106,7 +107,7 @@ pub(super) fn arguments_object(index: usize, arguments: &str) -> Result<Value, D
     if arguments.trim().is_empty() || arguments.trim() == "null" {
         return Ok(json!({}));
     }
-    match serde_json::from_str(arguments) {
+    match exact::read_data(arguments) {
         Ok(value @ Value::Object(_)) => Ok(value),
         _ => Err(DialectError::at(
             format!("messages[{index}].tool_calls"),

@@ -8,7 +8,7 @@ use super::request::Request;
 use super::unix_now;
 use crate::actors::Lease;
 use crate::config::ProviderSettings;
-use crate::dialects::json::edited;
+use crate::dialects::json::{edited, exact};
 use crate::dialects::openai::{
     SpliceEdit, SpliceRelay, inspect_answer, inspect_result, splice_request,
 };
@@ -220,7 +220,7 @@ impl Translation<'_> {
             created: unix_now(),
             include_usage: request.peek.include_usage == Some(true),
             request: if echoed {
-                serde_json::from_slice(&request.body()).unwrap_or_default()
+                exact::read(&request.body()).unwrap_or_default()
             } else {
                 serde_json::Value::Null
             },

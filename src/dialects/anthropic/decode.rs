@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::dialects::DialectError;
 use crate::dialects::fields::{Taken, base64, list, number, object, signed_id, text};
+use crate::dialects::json::exact;
 use crate::domain::Dialect;
 use crate::domain::chat::{
     ChatRequest, Message, OutputFormat, Part, Role, Signature, Source, Tool, ToolChoice,
@@ -152,7 +153,7 @@ fn block(path: &str, fields: &mut Taken) -> Result<Part, DialectError> {
                 arguments: if input.is_null() {
                     "{}".to_owned()
                 } else {
-                    input.to_string()
+                    exact::write_data(&input)
                 },
                 signature,
             }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::dialects::json::exact;
 use crate::dialects::refuse;
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::chat::{
@@ -60,7 +61,7 @@ pub fn encode_request(
     );
     put("tool_choice", tool_choice(request));
     put("output_config", output_config(request, &mut dropped)?);
-    let body = serde_json::to_vec(&body).unwrap_or_default();
+    let body = exact::write(&body.into()).into_bytes();
     Ok(Encoded { body, dropped })
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::media;
 use super::settings::{self, cache_point};
+use crate::dialects::json::exact;
 use crate::dialects::refuse::{self, leave_out};
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::Dialect;
@@ -22,7 +23,7 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     if request.user.is_some() {
         leave_out(&mut dropped, "user");
     }
-    let body = serde_json::to_vec(&body).unwrap_or_default();
+    let body = exact::write(&body.into()).into_bytes();
     Ok(Encoded { body, dropped })
 }
 

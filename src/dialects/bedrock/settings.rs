@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::model::Maker;
 use crate::dialects::DialectError;
+use crate::dialects::json::exact;
 use crate::dialects::refuse::leave_out;
 use crate::domain::chat::{ChatRequest, OutputFormat, Part, Tool, ToolChoice};
 
@@ -62,7 +63,7 @@ fn output(request: &ChatRequest, maker: Maker) -> Result<Map<String, Value>, Dia
     let mut output = Map::new();
     match &request.output_format {
         Some(OutputFormat::Schema { name, schema, .. }) => {
-            let schema = json!({"name": name, "schema": schema.to_string()});
+            let schema = json!({"name": name, "schema": exact::write_data(schema)});
             let format = json!({"type": "json_schema", "structure": {"jsonSchema": schema}});
             output.insert("textFormat".to_owned(), format);
         }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::dialects::json::exact;
 use crate::dialects::refuse::{self, leave_out};
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::chat::{ChatRequest, Message, OutputFormat, Part, Role, Source, ToolChoice};
@@ -60,7 +61,7 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     if request.user.is_some() {
         leave_out(&mut dropped, "user");
     }
-    let body = serde_json::to_vec(&body).unwrap_or_default();
+    let body = exact::write(&body.into()).into_bytes();
     Ok(Encoded { body, dropped })
 }
 
@@ -100,7 +101,7 @@ fn turn(
                 let arguments = refuse::arguments_object(index, arguments)?;
                 calls.push(json!({
                     "id": id, "type": "function",
-                    "function": {"name": name, "arguments": arguments.to_string()},
+                    "function": {"name": name, "arguments": exact::write_data(&arguments)},
                 }));
             }
             Part::Text { .. }

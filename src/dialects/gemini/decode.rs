@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::names::camel;
 use crate::dialects::DialectError;
 use crate::dialects::fields::{Taken, list, number, object, text};
+use crate::dialects::json::exact;
 use crate::domain::Dialect;
 use crate::domain::chat::{
     ChatRequest, Message, OutputFormat, Part, Role, Signature, Source, Tool, ToolChoice,
@@ -239,7 +240,7 @@ impl Calls {
             id,
             name,
             arguments: if args.is_object() {
-                args.to_string()
+                exact::write_data(&args)
             } else {
                 "{}".to_owned()
             },
@@ -272,7 +273,7 @@ impl Calls {
         });
         let text = plain
             .flatten()
-            .map_or_else(|| response.to_string(), str::to_owned);
+            .map_or_else(|| exact::write_data(&response), str::to_owned);
         let mut parts = vec![Part::Text { text }];
         for media_part in list(Some(result.take("parts"))) {
             if let Some(mut fields) = Taken::of(media_part) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::dialects::json::exact;
 use crate::dialects::refuse::{self, leave_out};
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::Dialect;
@@ -73,7 +74,7 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     if !config.is_empty() {
         body.insert("generationConfig".to_owned(), config.into());
     }
-    let body = serde_json::to_vec(&body).unwrap_or_default();
+    let body = exact::write(&body.into()).into_bytes();
     Ok(Encoded { body, dropped })
 }
 
@@ -242,7 +243,7 @@ impl<'a> Turns<'a> {
                 | Part::CachePoint { .. } => {}
             }
         }
-        let response = match serde_json::from_str(&text) {
+        let response = match exact::read_data(&text) {
             Ok(object @ Value::Object(_)) if !is_error => object,
             Ok(_) | Err(_) if is_error => json!({"error": text}),
             Ok(_) | Err(_) => json!({"result": text}),

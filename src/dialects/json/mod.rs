@@ -6,6 +6,7 @@
 //! leaves the spans of the top-level members behind, so that a large body is read once and spliced.
 
 mod cursor;
+pub(crate) mod exact;
 mod node;
 
 use std::ops::Range;

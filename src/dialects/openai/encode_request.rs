@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::encode_messages::messages;
+use crate::dialects::json::exact;
 use crate::dialects::refuse::{self, leave_out};
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::chat::{ChatRequest, OutputFormat, Tool, ToolChoice};
@@ -96,7 +97,7 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     let (choice, parallel) = choices(request, &mut dropped);
     put("tool_choice", choice);
     put("parallel_tool_calls", parallel);
-    let body = serde_json::to_vec(&body).unwrap_or_default();
+    let body = exact::write(&body.into()).into_bytes();
     Ok(Encoded { body, dropped })
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::dialects::DialectError;
-use crate::dialects::fields::url_source;
+use crate::dialects::fields::{object, url_source};
 use crate::domain::Dialect;
 use crate::domain::chat::{
     ChatRequest, Message, OutputFormat, Part, Role, Signature, Tool, ToolChoice,
@@ -11,16 +11,7 @@ use crate::domain::chat::{
 
 /// Decodes a body that was peeked before: its top level is known to be sound.
 pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
-    let value: Value = serde_json::from_slice(body).map_err(|_| DialectError {
-        message: "the request body is not JSON".to_owned(),
-        param: None,
-    })?;
-    let Value::Object(mut fields) = value else {
-        return Err(DialectError {
-            message: "the request body is not an object".to_owned(),
-            param: None,
-        });
-    };
+    let mut fields = object(body)?;
     let mut request = ChatRequest {
         model: text(fields.remove("model")).unwrap_or_default(),
         messages: messages(fields.remove("messages"))?,

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::items::{reasoning_item, text_of};
+use crate::dialects::json::exact;
 use crate::dialects::refuse::{self, leave_out};
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::chat::{
@@ -82,7 +83,7 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
         put(name, request.extra.get(*name).cloned());
     }
     without_counterpart(request, &mut dropped);
-    let body = serde_json::to_vec(&body).unwrap_or_default();
+    let body = exact::write(&body.into()).into_bytes();
     Ok(Encoded { body, dropped })
 }
 
