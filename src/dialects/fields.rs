@@ -4,11 +4,29 @@ use serde_json::{Map, Value};
 
 use super::DialectError;
 use super::json::exact;
-use crate::domain::Dialect;
+use super::unread::unread;
 use crate::domain::chat::{Signature, Source};
+use crate::domain::{ClientDialect, Dialect};
 
-/// The members of a body that was scanned before.
-pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, DialectError> {
+/// The members of a body that was scanned before, and the places in it that nobody reads.
+pub(super) fn request(
+    dialect: ClientDialect,
+    body: &[u8],
+) -> Result<(Map<String, Value>, Vec<String>), DialectError> {
+    let mut body = Value::Object(object(body)?);
+    if dialect == ClientDialect::Gemini {
+        body = super::gemini::camel(body);
+    }
+    let unread = unread(dialect, &body);
+    match body {
+        Value::Object(fields) => Ok((fields, unread)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Ok((Map::new(), unread))
+        }
+    }
+}
+
+fn object(body: &[u8]) -> Result<Map<String, Value>, DialectError> {
     let no_object = |message: &str| DialectError {
         message: message.to_owned(),
         param: None,

@@ -6,6 +6,7 @@
 pub mod anthropic;
 pub mod bedrock;
 pub mod cohere;
+mod effort;
 mod fields;
 mod foreign;
 mod frames;
@@ -20,8 +21,11 @@ pub mod responses;
 mod sequence;
 mod sides;
 pub mod sse;
+mod system;
 mod translate;
+mod unread;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -87,7 +91,14 @@ pub(crate) fn one_line(value: &serde_json::Value) -> Vec<u8> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoded {
     pub body: Vec<u8>,
-    pub dropped: Vec<&'static str>,
+    pub dropped: Vec<Cow<'static, str>>,
+}
+
+impl Encoded {
+    pub(crate) fn new(body: Vec<u8>, dropped: Vec<&'static str>) -> Self {
+        let dropped = dropped.into_iter().map(Cow::Borrowed).collect();
+        Self { body, dropped }
+    }
 }
 
 /// A request cannot be said in another dialect.

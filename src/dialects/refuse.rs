@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::DialectError;
 use super::json::exact;
+use crate::domain::chat::Part;
 
 /// Fields whose absence changes nothing essential, by the names of every client's dialect.
 const DROPPED: [&str; 34] = [
@@ -100,6 +101,17 @@ pub(super) fn leave_out(dropped: &mut Vec<&'static str>, name: &'static str) {
     if !dropped.contains(&name) {
         dropped.push(name);
     }
+}
+
+/// What nobody signed may be a provider's own thought, where none are signed; what another signed is not.
+pub(super) fn is_lost_thought(part: &Part) -> bool {
+    matches!(
+        part,
+        Part::Thinking {
+            signature: Some(_),
+            ..
+        } | Part::RedactedThinking { .. }
+    )
 }
 
 /// The arguments of a call where a provider wants them as an object.

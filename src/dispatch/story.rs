@@ -36,7 +36,7 @@ pub struct Told {
     pub model: Option<String>,
     pub served_model: Option<String>,
     pub race: Option<RaceResult>,
-    pub dropped: Vec<&'static str>,
+    pub dropped: Vec<std::borrow::Cow<'static, str>>,
     /// What of the provider's headers may pass.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -471,7 +471,7 @@ pub(super) fn estimate(request: &Request, content_bytes: u64) -> Usage {
 
 fn told(
     account: &Account,
-    dropped: Vec<&'static str>,
+    dropped: Vec<std::borrow::Cow<'static, str>>,
     headers: Vec<(HeaderName, HeaderValue)>,
 ) -> Told {
     Told {

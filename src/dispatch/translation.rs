@@ -1,5 +1,7 @@
 //! What one attempt sends and how its answer is read, by the two dialects of the conversation.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
@@ -28,7 +30,7 @@ const UNSAYABLE: AnswerFault =
 /// What to send, and what could not be said.
 pub(super) struct Prepared {
     pub(super) body: Rope,
-    pub(super) dropped: Vec<&'static str>,
+    pub(super) dropped: Vec<Cow<'static, str>>,
 }
 
 /// A whole answer in the client's dialect.
@@ -152,7 +154,7 @@ impl Translation<'_> {
         };
         Prepared {
             body: pieces.into_iter().collect(),
-            dropped: foreign.dropped,
+            dropped: foreign.dropped.into_iter().map(Cow::Borrowed).collect(),
         }
     }
 
