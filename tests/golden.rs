@@ -58,6 +58,53 @@ fn same(case: &Path, name: &str, seen: &str) {
     );
 }
 
+/// A text of one line, indented as serde would and to the digit as it is: no number is read.
+fn indented(text: &[u8]) -> String {
+    let (mut out, mut depth, mut quoted, mut escaped) = (String::new(), 0, false, false);
+    let text = std::str::from_utf8(text).unwrap();
+    let newline = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.push_str(&"  ".repeat(depth));
+    };
+    for letter in text.chars() {
+        if quoted || letter == '"' {
+            quoted = !quoted || letter != '"' || escaped;
+            escaped = letter == '\\' && !escaped;
+            out.push(letter);
+            continue;
+        }
+        match letter {
+            '{' | '[' => {
+                depth += 1;
+                out.push(letter);
+                newline(&mut out, depth);
+            }
+            '}' | ']' => {
+                depth -= 1;
+                let empty = out.trim_end().ends_with(['{', '[']);
+                out.truncate(out.trim_end().len());
+                if !empty {
+                    newline(&mut out, depth);
+                }
+                out.push(letter);
+            }
+            ',' => {
+                out.push(letter);
+                newline(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            other => out.push(other),
+        }
+    }
+    out + "\n"
+}
+
+/// The text of a value whose member `body` is a text already.
+fn with_body(dropped: &Value, body: &[u8]) -> String {
+    let body = std::str::from_utf8(body).unwrap();
+    indented(format!("{{\"dropped\":{dropped},\"body\":{body}}}").as_bytes())
+}
+
 fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap() + "\n"
 }
@@ -134,9 +181,17 @@ fn requests_decode_and_cross_to_every_provider() {
             );
             for (provider, name) in other_providers(client) {
                 let crossed = encode_dialect(provider, &domain, "model-test", Tokens(4_096));
-                same(&case, &format!("{name}.json"), &pretty(&crossing(crossed)));
+                same(&case, &format!("{name}.json"), &shown(crossed));
             }
         }
+    }
+}
+
+/// A crossing, to the digit.
+fn shown(encoded: Result<Encoded, DialectError>) -> String {
+    match encoded {
+        Ok(encoded) => with_body(&json!(encoded.dropped), &encoded.body),
+        refused @ Err(_) => pretty(&crossing(refused)),
     }
 }
 
@@ -259,8 +314,7 @@ fn answers_decode_and_cross_to_every_client() {
             );
             for (client, name) in other_clients(provider) {
                 let encoded = encode_answer(client, &answer, &terms());
-                let encoded: Value = serde_json::from_slice(&encoded).unwrap();
-                same(&case, &format!("{name}.json"), &pretty(&encoded));
+                same(&case, &format!("{name}.json"), &indented(&encoded));
             }
         }
     }
@@ -439,4 +493,150 @@ fn no_damage_to_a_stream_panics_and_no_cut_one_ends_as_whole() {
             }
         }
     }
+}
+
+/// Every object of a request, by its place as a JSON pointer.
+fn objects(at: &str, value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            found.push(at.to_owned());
+            for (name, value) in fields {
+                objects(
+                    &format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")),
+                    value,
+                    found,
+                );
+            }
+        }
+        Value::Array(list) => {
+            for (index, value) in list.iter().enumerate() {
+                objects(&format!("{at}/{index}"), value, found);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Tools that the request itself allows no call of are not sent where nothing else forbids it.
+fn is_left_out(case: &Path, place: &str) -> bool {
+    (case.ends_with("named-tool") && place.starts_with("/tools/1"))
+        || (case.ends_with("ask-some-tools")
+            && place.starts_with("/tools/0/functionDeclarations/2"))
+}
+
+fn golden_requests() -> Vec<(ClientDialect, PathBuf, Value)> {
+    let mut found = Vec::new();
+    for (client, name) in CLIENTS {
+        for case in cases(name, "request.json") {
+            let body = fs::read(case.join("request.json")).unwrap();
+            found.push((client, case, serde_json::from_slice(&body).unwrap()));
+        }
+    }
+    found
+}
+
+#[test]
+fn g_an_unknown_field_at_any_place_is_kept_or_told_or_the_request_is_refused() {
+    let mut silent = Vec::new();
+    for (client, case, body) in golden_requests() {
+        let mut places = Vec::new();
+        objects("", &body, &mut places);
+        for place in places
+            .into_iter()
+            .filter(|place| !is_left_out(&case, place))
+        {
+            let top = place.split('/').nth(1).unwrap_or_default();
+            let mut odd = body.clone();
+            odd.pointer_mut(&place).unwrap()["zzunknown"] = "zz".into();
+            let Ok(domain) = decode_dialect(client, odd.to_string().as_bytes()) else {
+                continue;
+            };
+            for (provider, name) in other_providers(client) {
+                let Ok(encoded) = encode_dialect(provider, &domain, "model-test", Tokens(4_096))
+                else {
+                    continue;
+                };
+                let kept = String::from_utf8(encoded.body)
+                    .unwrap()
+                    .contains("zzunknown");
+                let told = encoded.dropped.iter().any(|told| {
+                    told.ends_with("zzunknown") || told == "unknown fields" || told == top
+                });
+                if !kept && !told {
+                    silent.push(format!("{} at {place:?} to {name}", case.display()));
+                }
+            }
+        }
+    }
+    assert!(silent.is_empty(), "{silent:#?}");
+}
+
+/// What means nothing where it stands: without it, the request is the same.
+const MEANS_NOTHING: &[&str] = &[
+    // There is one kind of it.
+    "/tool_calls//type",
+    "/tool_choice/type",
+    "/cache_control/type",
+    "/format/type",
+    "/summary//type",
+    "/input//type",
+    // The default, said aloud.
+    "/response_format",
+    "/stream",
+    "/contents//role",
+    "/generationConfig/responseMimeType",
+    // A text is one, and a document by address is judged by who reads it.
+    "/source/media_type",
+    "/fileData/mimeType",
+];
+
+/// Nothing, said aloud.
+fn is_nothing(value: &Value) -> bool {
+    value.is_null() || *value == json!("") || *value == json!("{}") || *value == json!({})
+}
+
+#[test]
+fn g_whatever_is_said_is_read_or_told() {
+    let mut silent = Vec::new();
+    for (client, case, body) in golden_requests() {
+        let Ok(whole) = decode_dialect(client, body.to_string().as_bytes()) else {
+            continue;
+        };
+        let mut places = Vec::new();
+        objects("", &body, &mut places);
+        for place in places.iter().filter(|place| !is_left_out(&case, place)) {
+            let names: Vec<String> = body
+                .pointer(place)
+                .unwrap()
+                .as_object()
+                .unwrap()
+                .keys()
+                .cloned()
+                .collect();
+            for name in names {
+                let mut less = body.clone();
+                let object = less.pointer_mut(place).unwrap().as_object_mut().unwrap();
+                if object
+                    .shift_remove(&name)
+                    .is_none_or(|value| is_nothing(&value))
+                {
+                    continue;
+                }
+                let at = format!("{place}/{name}");
+                let plain: String = at
+                    .chars()
+                    .filter(|letter| !letter.is_ascii_digit())
+                    .collect();
+                if MEANS_NOTHING.iter().any(|known| plain.ends_with(known)) {
+                    continue;
+                }
+                if decode_dialect(client, less.to_string().as_bytes())
+                    .is_ok_and(|less| less == whole)
+                {
+                    silent.push(format!("{} {at}", case.display()));
+                }
+            }
+        }
+    }
+    assert!(silent.is_empty(), "{silent:#?}");
 }

@@ -3,16 +3,35 @@
 use serde_json::{Map, Value};
 
 use super::DialectError;
-use crate::domain::Dialect;
+use super::json::exact;
+use super::unread::unread;
 use crate::domain::chat::{Signature, Source};
+use crate::domain::{ClientDialect, Dialect};
 
-/// The members of a body that was scanned before.
-pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, DialectError> {
+/// The members of a body that was scanned before, and the places in it that nobody reads.
+pub(super) fn request(
+    dialect: ClientDialect,
+    body: &[u8],
+) -> Result<(Map<String, Value>, Vec<String>), DialectError> {
+    let mut body = Value::Object(object(body)?);
+    if dialect == ClientDialect::Gemini {
+        body = super::gemini::camel(body);
+    }
+    let unread = unread(dialect, &body);
+    match body {
+        Value::Object(fields) => Ok((fields, unread)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Ok((Map::new(), unread))
+        }
+    }
+}
+
+fn object(body: &[u8]) -> Result<Map<String, Value>, DialectError> {
     let no_object = |message: &str| DialectError {
         message: message.to_owned(),
         param: None,
     };
-    match serde_json::from_slice(body) {
+    match exact::read(body) {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) => Err(no_object("the request body is not an object")),
         Err(_) => Err(no_object("the request body is not JSON")),
@@ -75,7 +94,7 @@ pub(super) fn call_id(given: Option<&Value>, request_id: &str, index: u32) -> St
 }
 
 /// Dialects without a place for the signature of a call carry it in the call's id.
-const IN_ID: &str = "~switchyard-signed~";
+pub(super) const IN_ID: &str = "~switchyard-signed~";
 
 /// The id a client of such a dialect gets for a call.
 pub(super) fn id_with(id: &str, signature: Option<&Signature>) -> String {

@@ -6,7 +6,9 @@
 pub mod anthropic;
 pub mod bedrock;
 pub mod cohere;
+mod effort;
 mod fields;
+mod foreign;
 mod frames;
 mod framing;
 pub mod gemini;
@@ -19,8 +21,11 @@ pub mod responses;
 mod sequence;
 mod sides;
 pub mod sse;
+mod system;
 mod translate;
+mod unread;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -29,6 +34,7 @@ use crate::domain::{
     AttemptOutcome, Failure, FailureKind, StreamEnd, StreamFacts, StreamFault, Usage,
 };
 
+pub use foreign::{Foreign, Home, cut_foreign};
 pub use sides::{Decoder, Encoder};
 pub use sides::{
     decode_answer, decode_error, decode_request, encode_answer, encode_error, encode_request,
@@ -70,7 +76,7 @@ pub struct AnswerTerms {
 
 /// JSON on one line, with the separators escaped that some parsers take for line ends (attack A13).
 pub(crate) fn one_line(value: &serde_json::Value) -> Vec<u8> {
-    let text = serde_json::to_string(value).unwrap_or_default();
+    let text = json::exact::write(value);
     if text.contains(['\u{2028}', '\u{2029}', '\u{85}']) {
         return text
             .replace('\u{2028}', "\\u2028")
@@ -85,7 +91,14 @@ pub(crate) fn one_line(value: &serde_json::Value) -> Vec<u8> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoded {
     pub body: Vec<u8>,
-    pub dropped: Vec<&'static str>,
+    pub dropped: Vec<Cow<'static, str>>,
+}
+
+impl Encoded {
+    pub(crate) fn new(body: Vec<u8>, dropped: Vec<&'static str>) -> Self {
+        let dropped = dropped.into_iter().map(Cow::Borrowed).collect();
+        Self { body, dropped }
+    }
 }
 
 /// A request cannot be said in another dialect.

@@ -4,6 +4,8 @@
 use serde_json::{Map, Value, json};
 
 use super::DialectError;
+use super::json::exact;
+use crate::domain::chat::Part;
 
 /// Fields whose absence changes nothing essential, by the names of every client's dialect.
 const DROPPED: [&str; 34] = [
@@ -101,12 +103,23 @@ pub(super) fn leave_out(dropped: &mut Vec<&'static str>, name: &'static str) {
     }
 }
 
+/// What nobody signed may be a provider's own thought, where none are signed; what another signed is not.
+pub(super) fn is_lost_thought(part: &Part) -> bool {
+    matches!(
+        part,
+        Part::Thinking {
+            signature: Some(_),
+            ..
+        } | Part::RedactedThinking { .. }
+    )
+}
+
 /// The arguments of a call where a provider wants them as an object.
 pub(super) fn arguments_object(index: usize, arguments: &str) -> Result<Value, DialectError> {
     if arguments.trim().is_empty() || arguments.trim() == "null" {
         return Ok(json!({}));
     }
-    match serde_json::from_str(arguments) {
+    match exact::read_data(arguments) {
         Ok(value @ Value::Object(_)) => Ok(value),
         _ => Err(DialectError::at(
             format!("messages[{index}].tool_calls"),

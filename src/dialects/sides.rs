@@ -4,6 +4,8 @@
 //! them all: a request goes from a client's dialect to the canonical chat and from there to a provider's, so N
 //! dialects cost N. Some are only ever spoken by providers, so a client's is a type of its own.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 
 use super::sse::Event;
@@ -33,7 +35,7 @@ pub fn encode_request(
     model: &str,
     default_max_output: Tokens,
 ) -> Result<Encoded, DialectError> {
-    match dialect {
+    let mut encoded = match dialect {
         Dialect::Openai => openai::encode_request(request, model),
         Dialect::Anthropic => anthropic::encode_request(request, model, default_max_output),
         Dialect::Responses => responses::encode_request(request, model),
@@ -41,7 +43,10 @@ pub fn encode_request(
         Dialect::Ollama => ollama::encode_request(request, model),
         Dialect::Cohere => cohere::encode_request(request, model),
         Dialect::Bedrock => bedrock::encode_request(request, model),
-    }
+    }?;
+    let unread = request.unread.iter().cloned().map(Cow::Owned);
+    encoded.dropped.extend(unread);
+    Ok(encoded)
 }
 
 // --- answers ---

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
 use super::framing::Framing;
-use super::json::scan_object;
+use super::json::{exact, scan_object};
 use super::sse::Event;
 use super::{AnswerFault, Decoder, Encoder, Relay, UpstreamError, openai};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Part, StopReason};
@@ -312,8 +312,8 @@ pub(super) fn fold_one(
 ) -> Result<ChatAnswer, AnswerFault> {
     // Bounds how deep it nests before it is built.
     scan_object(body).map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
+    let value: Value =
+        exact::read(body).map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
     let mut events = Vec::new();
     read(&value, &mut events).map_err(|fault| match fault {
         StreamFault::Reported {

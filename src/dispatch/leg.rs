@@ -55,7 +55,7 @@ pub(super) struct Won {
     pub(super) headers: Vec<(http::HeaderName, http::HeaderValue)>,
     pub(super) answer: WonAnswer,
     pub(super) first_content: Duration,
-    pub(super) dropped: Vec<&'static str>,
+    pub(super) dropped: Vec<std::borrow::Cow<'static, str>>,
 }
 
 pub(super) enum WonAnswer {
@@ -256,7 +256,7 @@ impl Dispatch {
         &self,
         request: &Request,
         leg: &mut Leg,
-        dropped: &mut Vec<&'static str>,
+        dropped: &mut Vec<std::borrow::Cow<'static, str>>,
     ) -> Result<(Vec<(http::HeaderName, http::HeaderValue)>, WonAnswer), Failed> {
         let patience_ends = leg.started + self.patience(request, &leg.lease);
         let give_up_at = patience_ends.min(request.deadline);

@@ -39,7 +39,7 @@ pub struct Told {
     pub model: Option<String>,
     pub served_model: Option<String>,
     pub race: Option<RaceResult>,
-    pub dropped: Vec<&'static str>,
+    pub dropped: Vec<std::borrow::Cow<'static, str>>,
     /// What it cost, where that is known when the head goes out.
     pub cost: Option<NanoUsd>,
     /// What is left of the client's own limits.
@@ -495,7 +495,7 @@ pub(super) fn estimate(request: &Request, content_bytes: u64) -> Usage {
 /// What is told with a stream's head: its cost is not known yet.
 fn told_early(
     account: &Account,
-    dropped: Vec<&'static str>,
+    dropped: Vec<std::borrow::Cow<'static, str>>,
     headers: Vec<(HeaderName, HeaderValue)>,
 ) -> Told {
     Told {
@@ -506,7 +506,7 @@ fn told_early(
 
 fn told(
     account: &Account,
-    dropped: Vec<&'static str>,
+    dropped: Vec<std::borrow::Cow<'static, str>>,
     headers: Vec<(HeaderName, HeaderValue)>,
 ) -> Told {
     Told {

@@ -1,5 +1,7 @@
 //! What one attempt sends and how its answer is read, by the two dialects of the conversation.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
@@ -8,13 +10,14 @@ use super::request::Request;
 use super::unix_now;
 use crate::actors::Lease;
 use crate::config::ProviderSettings;
+use crate::dialects::json::{edited, exact};
 use crate::dialects::openai::{
     SpliceEdit, SpliceRelay, inspect_answer, inspect_result, splice_request,
 };
 use crate::dialects::{
-    AnswerFacts, AnswerFault, AnswerTerms, DialectError, Encoder, MirrorRelay, Relay,
-    TranslateRelay, UpstreamError, answer_from_stream, decode_answer, decode_error, decode_request,
-    encode_answer, encode_request, stream_from_answer,
+    AnswerFacts, AnswerFault, AnswerTerms, DialectError, Encoder, Foreign, Home, MirrorRelay,
+    Relay, TranslateRelay, UpstreamError, answer_from_stream, cut_foreign, decode_answer,
+    decode_error, decode_request, encode_answer, encode_request, stream_from_answer,
 };
 use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
 use crate::domain::{AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, StreamFacts};
@@ -27,7 +30,7 @@ const UNSAYABLE: AnswerFault =
 /// What to send, and what could not be said.
 pub(super) struct Prepared {
     pub(super) body: Rope,
-    pub(super) dropped: Vec<&'static str>,
+    pub(super) dropped: Vec<Cow<'static, str>>,
 }
 
 /// A whole answer in the client's dialect.
@@ -117,37 +120,8 @@ impl Translation<'_> {
                 param: Some("model".to_owned()),
             }));
         }
-        // What another provider signed would be refused: such a conversation is built anew without it.
-        let mark = match self.dialect {
-            // The field other gateways taught clients; OpenAI itself refuses it.
-            Dialect::Openai => "\"thinking_blocks\"",
-            Dialect::Anthropic
-            | Dialect::Responses
-            | Dialect::Gemini
-            | Dialect::Bedrock
-            | Dialect::Cohere
-            | Dialect::Ollama => FOREIGN_SIGNATURE,
-        };
-        let foreign = || memmem::find(&body, mark.as_bytes()).is_some();
-        let plain = operation != Operation::Chat
-            || self.is_plain() && !(self.may_be_foreign() && foreign());
-        if plain {
-            let edit = SpliceEdit {
-                model: lease.model().as_str(),
-                ask_usage: operation == Operation::Chat && self.dialect == Dialect::Openai,
-            };
-            let body = match self.request.speaks {
-                // The model stands in the address.
-                ClientDialect::Gemini => [body].into_iter().collect(),
-                ClientDialect::Openai | ClientDialect::Anthropic | ClientDialect::Responses => {
-                    let pieces = splice_request(&body, &self.request.peek, &edit);
-                    pieces.into_iter().collect()
-                }
-            };
-            return Ok(Prepared {
-                body,
-                dropped: Vec::new(),
-            });
+        if operation != Operation::Chat || self.is_plain() {
+            return Ok(self.spliced(&body, lease));
         }
         let mut canonical = decode_request(self.request.speaks, &body)?;
         let peek = &self.request.peek;
@@ -161,6 +135,59 @@ impl Translation<'_> {
             body: [Bytes::from(encoded.body)].into_iter().collect(),
             dropped: encoded.dropped,
         })
+    }
+
+    /// The client's own bytes, save the model's name and what this provider could not understand.
+    fn spliced(&self, body: &Bytes, lease: &Lease) -> Prepared {
+        let operation = self.request.operation;
+        let foreign = self.foreign(body, lease);
+        let edit = SpliceEdit {
+            model: lease.model().as_str(),
+            ask_usage: operation == Operation::Chat && self.dialect == Dialect::Openai,
+        };
+        let pieces = match self.request.speaks {
+            // The model stands in the address.
+            ClientDialect::Gemini => edited(body, foreign.edits),
+            ClientDialect::Openai | ClientDialect::Anthropic | ClientDialect::Responses => {
+                splice_request(body, &self.request.peek, &edit, foreign.edits)
+            }
+        };
+        Prepared {
+            body: pieces.into_iter().collect(),
+            dropped: foreign.dropped.into_iter().map(Cow::Borrowed).collect(),
+        }
+    }
+
+    /// What another provider signed would be refused here.
+    fn foreign(&self, body: &[u8], lease: &Lease) -> Foreign {
+        // What is counted is what would be asked.
+        let operation = self.request.operation;
+        let counted = operation == Operation::CountTokens;
+        let conversation = counted || operation == Operation::Chat && self.is_plain();
+        if !conversation || !self.may_be_foreign() {
+            return Foreign::default();
+        }
+        let marks: &[&str] = match self.dialect {
+            // Fields that other gateways and Google's own form taught clients; OpenAI itself refuses them.
+            Dialect::Openai => &["\"thinking_blocks\"", "\"thought_signature\""],
+            Dialect::Anthropic
+            | Dialect::Responses
+            | Dialect::Gemini
+            | Dialect::Bedrock
+            | Dialect::Cohere
+            | Dialect::Ollama => &[FOREIGN_SIGNATURE],
+        };
+        if !marks
+            .iter()
+            .any(|mark| memmem::find(body, mark.as_bytes()).is_some())
+        {
+            return Foreign::default();
+        }
+        let home = Home {
+            model: lease.model().as_str(),
+            google: lease.target().provider.base_url.contains(".googleapis.com"),
+        };
+        cut_foreign(self.request.speaks, body, home)
     }
 
     pub(super) fn relay(&self) -> Box<dyn Relay> {
@@ -195,7 +222,7 @@ impl Translation<'_> {
             created: unix_now(),
             include_usage: request.peek.include_usage == Some(true),
             request: if echoed {
-                serde_json::from_slice(&request.body()).unwrap_or_default()
+                exact::read(&request.body()).unwrap_or_default()
             } else {
                 serde_json::Value::Null
             },

@@ -34,15 +34,32 @@ pub struct ChatRequest {
     /// Tokens a model may think for, where a client counts them; 0 turns thinking off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning_budget: Option<u64>,
+    /// The model may think as long as it finds right.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reasoning_free: bool,
+    /// Whether the thoughts are to be shown; `None` leaves it to the provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_shown: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     #[serde(default)]
     pub stream: bool,
     #[serde(default)]
     pub include_usage: bool,
+    /// Places of the client's request that have no canonical form: whoever cannot pass them on says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
     /// Fields of the client's dialect that have no canonical form.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

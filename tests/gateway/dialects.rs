@@ -360,6 +360,26 @@ async fn e3_tokens_are_counted_by_who_can_and_estimated_aloud_elsewhere() {
         sent.path
     );
 
+    // What another provider signed is cut out of what is counted, too: it would be refused.
+    let foreign = json!({"model": "p", "system": "x", "messages": [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "a", "signature": "switchyard-signed~openai~"},
+            {"type": "text", "text": "ho"},
+        ]},
+        {"role": "user", "content": "and?"},
+    ]});
+    let answer = connection
+        .post_json(path, &key(Dialect::Anthropic), &foreign)
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    assert_eq!(answer.header("x-switchyard-dropped"), Some("thinking"));
+    let sent = counts.last().unwrap().asked.clone();
+    let left = json!([{"type": "text", "text": "ho"}]);
+    assert_eq!(sent.json["messages"][1]["content"], left);
+    assert_eq!(sent.json["system"], "x");
+
     let other = mock_of(Dialect::OpenAi, "a").await;
     let gateway = alone(&other, "").await;
     let mut connection = gateway.client().await;
@@ -503,7 +523,7 @@ async fn d3_thoughts_of_another_provider_are_not_sent_to_one_of_openais_form() {
         mock_of(Dialect::Anthropic, "b").await,
     );
     let gateway = pair(&a, &b, "").await;
-    let body = json!({"model": "p", "x_own": 1, "messages": [
+    let body = json!({"model": "p", "x_own": 1, "n": 2, "logprobs": true, "messages": [
         {"role": "user", "content": "17 * 23?"},
         {"role": "assistant", "content": "391", "reasoning_content": "hm",
          "thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}]},
@@ -516,8 +536,16 @@ async fn d3_thoughts_of_another_provider_are_not_sent_to_one_of_openais_form() {
         "{}",
         sent.json
     );
-    assert_eq!(sent.json["messages"][1]["content"], "391");
+    // Only the thought is cut out: what has no canonical form is there as the client wrote it.
+    let mut expected = body.clone();
+    expected["model"] = "m-a".into();
+    expected["messages"][1] = json!({"role": "assistant", "content": "391"});
+    assert_eq!(sent.json, expected);
     a.set(Behaviour::status(500));
+    let mut body = body;
+    for own in ["n", "logprobs"] {
+        body.as_object_mut().unwrap().remove(own);
+    }
     assert_eq!(gateway.post(&body).await.status(), 200);
     let sent = b.last().unwrap().asked.clone();
     let blocks = &sent.json["messages"][1]["content"];

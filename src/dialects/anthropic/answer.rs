@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::dialects::json::scan_object;
+use crate::dialects::json::{exact, scan_object};
 use crate::dialects::{AnswerFault, UpstreamError};
 use crate::domain::chat::{ChatAnswer, Part, Signature, StopReason};
 use crate::domain::{Dialect, Tokens, Usage};
@@ -14,8 +14,8 @@ pub fn decode_error(status: u16, body: &[u8]) -> UpstreamError {
 
 pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
     scan_object(body).map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
+    let value: Value =
+        exact::read(body).map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
     if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
         return Err(AnswerFault::Disguised(crate::dialects::openai::outcome_of(
             error,
@@ -64,7 +64,7 @@ fn part(block: &Value) -> Option<Part> {
             name: text("name")?,
             arguments: block
                 .get("input")
-                .map_or_else(|| "{}".to_owned(), Value::to_string),
+                .map_or_else(|| "{}".to_owned(), exact::write_data),
             signature: None,
         }),
         "thinking" => Some(Part::Thinking {

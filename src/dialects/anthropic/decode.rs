@@ -3,15 +3,16 @@
 use serde_json::{Map, Value};
 
 use crate::dialects::DialectError;
-use crate::dialects::fields::{Taken, base64, list, number, object, signed_id, text};
-use crate::domain::Dialect;
+use crate::dialects::fields::{self, Taken, base64, list, number, signed_id, text};
+use crate::dialects::json::exact;
 use crate::domain::chat::{
     ChatRequest, Message, OutputFormat, Part, Role, Signature, Source, Tool, ToolChoice,
 };
+use crate::domain::{ClientDialect, Dialect};
 
 /// Decodes a body that was peeked before: its top level is known to be sound.
 pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
-    let mut fields = object(body)?;
+    let (mut fields, unread) = fields::request(ClientDialect::Anthropic, body)?;
     let mut request = ChatRequest {
         model: text(fields.remove("model")).unwrap_or_default(),
         tools: tools(fields.remove("tools"))?,
@@ -23,6 +24,7 @@ pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
             .into_iter()
             .filter_map(|stop| text(Some(stop)))
             .collect(),
+        unread,
         stream: fields.remove("stream").as_ref().and_then(Value::as_bool) == Some(true),
         ..ChatRequest::default()
     };
@@ -54,7 +56,13 @@ fn thinking(
     request.reasoning_budget = match thinking.get("type").and_then(Value::as_str) {
         Some("disabled") => Some(0),
         Some("enabled") => thinking.get("budget_tokens").and_then(Value::as_u64),
-        // Adaptive thinking is the model's own choice, which is what saying nothing means elsewhere.
+        _ => None,
+    };
+    let kind = thinking.get("type").and_then(Value::as_str);
+    request.reasoning_free = kind == Some("adaptive");
+    request.reasoning_shown = match thinking.get("display").and_then(Value::as_str) {
+        Some("omitted") => Some(false),
+        Some("summarized") => Some(true),
         _ => None,
     };
     let mut config = fields.remove("output_config").unwrap_or_default();
@@ -152,7 +160,7 @@ fn block(path: &str, fields: &mut Taken) -> Result<Part, DialectError> {
                 arguments: if input.is_null() {
                     "{}".to_owned()
                 } else {
-                    input.to_string()
+                    exact::write_data(&input)
                 },
                 signature,
             }

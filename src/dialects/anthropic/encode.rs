@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use crate::dialects::fields::id_with;
+use crate::dialects::json::exact;
 use crate::dialects::{AnswerTerms, one_line};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Part, Signature, StopReason};
 use crate::domain::{Dialect, Failure, FailureKind, Tokens, Usage};
@@ -53,7 +54,7 @@ fn message(id: &str, model: &str) -> Value {
 
 /// The arguments as the object they should be; what is none is said as a text of that name, and not lost.
 fn input(arguments: &str) -> Value {
-    match serde_json::from_str(arguments) {
+    match exact::read_data(arguments) {
         Ok(value @ Value::Object(_)) => value,
         Ok(Value::Null) => json!({}),
         Err(_) if arguments.trim().is_empty() => json!({}),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::answer::{UsageCounts, signed, stop_reason};
+use crate::dialects::json::exact;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::sse::Event;
 use crate::domain::StreamFault;
@@ -37,8 +38,8 @@ impl EventDecoder {
         if event.data.is_empty() {
             return Ok(());
         }
-        let value: Value = serde_json::from_slice(&event.data)
-            .map_err(|_| StreamFault::Malformed("an event is not JSON"))?;
+        let value: Value =
+            exact::read(&event.data).map_err(|_| StreamFault::Malformed("an event is not JSON"))?;
         let kind = value.get("type").and_then(Value::as_str);
         match kind.ok_or(ODD)? {
             "message_start" => {
@@ -121,7 +122,7 @@ impl EventDecoder {
                     self.input = block
                         .get("input")
                         .filter(|input| input.as_object().is_some_and(|input| !input.is_empty()))
-                        .map(Value::to_string);
+                        .map(exact::write_data);
                     Block::Tool(index)
                 }
                 "redacted_thinking" => {

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::dialects::refuse;
+use crate::dialects::effort::{Sampling, claude};
+use crate::dialects::json::exact;
+use crate::dialects::refuse::{self, leave_out};
+use crate::dialects::system::{Halves, SystemPart, is_assistant};
 use crate::dialects::{DialectError, Encoded};
-use crate::domain::chat::{
-    ChatRequest, Message, OutputFormat, Part, Role, Source, Tool, ToolChoice,
-};
+use crate::domain::chat::{ChatRequest, OutputFormat, Part, Source, Tool, ToolChoice};
 use crate::domain::{Dialect, Tokens};
 
 /// Encodes for `model`; `default_max_output` is said when the client named no limit.
@@ -18,33 +19,29 @@ pub fn encode_request(
     let mut dropped = refuse::unspeakable(&request.extra, &[])?;
     let mut body = Map::new();
     body.insert("model".to_owned(), model.into());
-    body.insert(
-        "max_tokens".to_owned(),
-        request.max_output.unwrap_or(default_max_output.0).into(),
-    );
-    let system = system(&request.messages);
+    let home = (Dialect::Anthropic, Some(default_max_output.0));
+    let asked = claude(request, model, home, &mut dropped);
+    let most = asked.max_tokens.unwrap_or(default_max_output.0);
+    body.insert("max_tokens".to_owned(), most.into());
+    let halves = Halves::of(request, &mut dropped);
+    let system = system(&halves, &mut dropped);
     if !system.is_empty() {
         body.insert("system".to_owned(), system.into());
     }
-    body.insert("messages".to_owned(), messages(&request.messages)?.into());
-    let thinking = thinking(request, &body, &mut dropped);
-    let thinks = thinking
-        .as_ref()
-        .is_some_and(|thinking| thinking["type"] == "enabled");
-    if let Some(temperature) = request.temperature.filter(|_| !thinks) {
-        if temperature > 1.0 {
-            dropped.push("temperature above 1");
-        }
-        body.insert("temperature".to_owned(), temperature.min(1.0).into());
-    }
+    body.insert(
+        "messages".to_owned(),
+        messages(&halves, &mut dropped)?.into(),
+    );
+    let sampling = Sampling::of(request, asked.own_sampling, &mut dropped);
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             body.insert(name.to_owned(), value);
         }
     };
-    put("top_p", request.top_p.map(Value::from));
-    put("top_k", request.top_k.map(Value::from));
-    put("thinking", thinking);
+    put("temperature", sampling.temperature.map(Value::from));
+    put("top_p", sampling.top_p.map(Value::from));
+    put("top_k", sampling.top_k.map(Value::from));
+    put("thinking", asked.thinking);
     put(
         "stop_sequences",
         (!request.stop.is_empty()).then(|| json!(request.stop)),
@@ -59,32 +56,17 @@ pub fn encode_request(
         (!request.tools.is_empty()).then(|| request.tools.iter().map(tool).collect()),
     );
     put("tool_choice", tool_choice(request));
-    put("output_config", output_config(request, &mut dropped)?);
-    let body = serde_json::to_vec(&body).unwrap_or_default();
-    Ok(Encoded { body, dropped })
+    put("output_config", output_config(request, asked.effort)?);
+    let body = exact::write(&body.into()).into_bytes();
+    Ok(Encoded::new(body, dropped))
 }
 
-/// A system message is text; what else a client puts there means nothing.
-fn system(messages: &[Message]) -> Vec<Value> {
-    let system = messages
-        .iter()
-        .filter(|message| message.role == Role::System);
+fn system(halves: &Halves<'_>, dropped: &mut Vec<&'static str>) -> Vec<Value> {
     let mut blocks: Vec<Value> = Vec::new();
-    for part in system.flat_map(|message| &message.parts) {
+    for part in halves.system_parts(dropped) {
         match part {
-            Part::Text { text } if !text.is_empty() => {
-                blocks.push(json!({"type": "text", "text": text}));
-            }
-            Part::CachePoint { hour } => mark_cached(&mut blocks, *hour),
-            Part::Text { .. }
-            | Part::Image { .. }
-            | Part::Document { .. }
-            | Part::Audio { .. }
-            | Part::ToolCall { .. }
-            | Part::ToolResult { .. }
-            | Part::Thinking { .. }
-            | Part::RedactedThinking { .. }
-            | Part::Refusal { .. } => {}
+            SystemPart::Text(text) => blocks.push(json!({"type": "text", "text": text})),
+            SystemPart::CachePoint { hour } => mark_cached(&mut blocks, hour),
         }
     }
     blocks
@@ -105,13 +87,17 @@ fn cache_control(hour: bool) -> Value {
     }
 }
 
-fn blocks(index: usize, parts: &[Part]) -> Result<Vec<Value>, DialectError> {
+fn blocks(
+    index: usize,
+    parts: &[Part],
+    dropped: &mut Vec<&'static str>,
+) -> Result<Vec<Value>, DialectError> {
     let mut blocks = Vec::with_capacity(parts.len());
     for part in parts {
         if let Part::CachePoint { hour } = part {
             mark_cached(&mut blocks, *hour);
         } else {
-            blocks.extend(block(index, part)?);
+            blocks.extend(block(index, part, dropped)?);
         }
     }
     Ok(blocks)
@@ -119,15 +105,18 @@ fn blocks(index: usize, parts: &[Part]) -> Result<Vec<Value>, DialectError> {
 
 /// Turns alternate between user and assistant; neighbours of one role are one turn, and the results of
 /// tools come first in theirs.
-fn messages(messages: &[Message]) -> Result<Vec<Value>, DialectError> {
+fn messages(
+    halves: &Halves<'_>,
+    dropped: &mut Vec<&'static str>,
+) -> Result<Vec<Value>, DialectError> {
     let mut turns: Vec<(&'static str, Vec<Value>)> = Vec::new();
-    for (index, message) in messages.iter().enumerate() {
-        let role = match message.role {
-            Role::System => continue,
-            Role::User | Role::Tool => "user",
-            Role::Assistant => "assistant",
+    for (index, message) in &halves.turns {
+        let role = if is_assistant(message) {
+            "assistant"
+        } else {
+            "user"
         };
-        let blocks = blocks(index, &message.parts)?;
+        let blocks = blocks(*index, &message.parts, dropped)?;
         match turns.last_mut() {
             Some((last, so_far)) if *last == role => so_far.extend(blocks),
             _ => turns.push((role, blocks)),
@@ -146,7 +135,11 @@ fn messages(messages: &[Message]) -> Result<Vec<Value>, DialectError> {
         .collect())
 }
 
-fn block(index: usize, part: &Part) -> Result<Option<Value>, DialectError> {
+fn block(
+    index: usize,
+    part: &Part,
+    dropped: &mut Vec<&'static str>,
+) -> Result<Option<Value>, DialectError> {
     Ok(Some(match part {
         // Empty texts are refused over there and mean nothing.
         Part::Text { text } | Part::Refusal { text } if text.is_empty() => return Ok(None),
@@ -178,7 +171,7 @@ fn block(index: usize, part: &Part) -> Result<Option<Value>, DialectError> {
             parts,
             is_error,
         } => {
-            let content = blocks(index, parts)?;
+            let content = blocks(index, parts, dropped)?;
             let mut result =
                 json!({"type": "tool_result", "tool_use_id": plain_id(id), "content": content});
             if *is_error {
@@ -191,12 +184,14 @@ fn block(index: usize, part: &Part) -> Result<Option<Value>, DialectError> {
             let own = signature.as_ref();
             let Some(own) = own.and_then(|signature| signature.written_by(Dialect::Anthropic))
             else {
+                leave_out(dropped, "thinking");
                 return Ok(None);
             };
             json!({"type": "thinking", "thinking": text, "signature": own})
         }
         Part::RedactedThinking { data } => {
             let Some(own) = data.written_by(Dialect::Anthropic) else {
+                leave_out(dropped, "thinking");
                 return Ok(None);
             };
             json!({"type": "redacted_thinking", "data": own})
@@ -263,31 +258,9 @@ fn tool_choice(request: &ChatRequest) -> Option<Value> {
     Some(choice)
 }
 
-/// The least a budget may be here.
-const LEAST_BUDGET: u64 = 1_024;
-
-/// How long the model may think; the limit of the answer holds the thoughts too.
-fn thinking(
-    request: &ChatRequest,
-    body: &Map<String, Value>,
-    dropped: &mut Vec<&'static str>,
-) -> Option<Value> {
-    let budget = request.reasoning_budget?;
-    if budget == 0 {
-        return Some(json!({"type": "disabled"}));
-    }
-    let most = body.get("max_tokens").and_then(Value::as_u64);
-    let most = most.unwrap_or(LEAST_BUDGET).saturating_sub(1);
-    if most < LEAST_BUDGET {
-        dropped.push("reasoning budget");
-        return None;
-    }
-    Some(json!({"type": "enabled", "budget_tokens": budget.clamp(LEAST_BUDGET, most)}))
-}
-
 fn output_config(
     request: &ChatRequest,
-    dropped: &mut Vec<&'static str>,
+    effort: Option<&'static str>,
 ) -> Result<Option<Value>, DialectError> {
     let mut config = Map::new();
     match &request.output_format {
@@ -305,15 +278,8 @@ fn output_config(
         }
         None => {}
     }
-    match request.reasoning_effort.as_deref() {
-        Some(effort @ ("low" | "medium" | "high" | "xhigh" | "max")) => {
-            config.insert("effort".to_owned(), effort.into());
-        }
-        Some("minimal") => {
-            config.insert("effort".to_owned(), "low".into());
-        }
-        Some("none") | None => {}
-        Some(_) => dropped.push("reasoning_effort"),
+    if let Some(effort) = effort {
+        config.insert("effort".to_owned(), effort.into());
     }
     Ok((!config.is_empty()).then_some(Value::Object(config)))
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::dialects::json::exact;
 use crate::dialects::translate::fold_one;
 use crate::dialects::{AnswerFault, UpstreamError};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Signature, StopReason};
@@ -99,7 +100,7 @@ fn block(block: &Value, calls: &mut u32, events: &mut Vec<ChatEvent>) -> Result<
         let input = call.get("input").filter(|input| input.is_object());
         events.push(ChatEvent::ToolArguments {
             index,
-            fragment: input.map_or_else(|| "{}".to_owned(), Value::to_string),
+            fragment: input.map_or_else(|| "{}".to_owned(), exact::write_data),
         });
     } else if block.get("reasoningContent").is_some() {
         if let Some(text) = text("/reasoningContent/reasoningText/text") {

@@ -4,48 +4,42 @@ use serde_json::{Map, Value, json};
 
 use super::media;
 use super::settings::{self, cache_point};
+use crate::dialects::json::exact;
 use crate::dialects::refuse::{self, leave_out};
+use crate::dialects::system::{Halves, SystemPart, is_assistant};
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::Dialect;
-use crate::domain::chat::{ChatRequest, Message, Part, Role};
+use crate::domain::chat::{ChatRequest, Part, Signature};
 
 /// Encodes for `model`, which stands in the address and decides which settings are known.
 pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, DialectError> {
     let mut dropped = refuse::unspeakable(&request.extra, &[])?;
     let mut body = Map::new();
-    let system = system(&request.messages);
+    let halves = Halves::of(request, &mut dropped);
+    let system = system(&halves, &mut dropped);
     if !system.is_empty() {
         body.insert("system".to_owned(), system.into());
     }
-    body.insert("messages".to_owned(), messages(&request.messages)?.into());
+    body.insert(
+        "messages".to_owned(),
+        messages(&halves, &mut dropped)?.into(),
+    );
     settings::add(request, model, &mut body, &mut dropped)?;
     if request.user.is_some() {
         leave_out(&mut dropped, "user");
     }
-    let body = serde_json::to_vec(&body).unwrap_or_default();
-    Ok(Encoded { body, dropped })
+    let body = exact::write(&body.into()).into_bytes();
+    Ok(Encoded::new(body, dropped))
 }
 
-/// A system message is text; what else a client puts there means nothing.
-fn system(messages: &[Message]) -> Vec<Value> {
-    let system = messages
-        .iter()
-        .filter(|message| message.role == Role::System);
+fn system(halves: &Halves<'_>, dropped: &mut Vec<&'static str>) -> Vec<Value> {
     let mut blocks: Vec<Value> = Vec::new();
-    for part in system.flat_map(|message| &message.parts) {
+    for part in halves.system_parts(dropped) {
         match part {
-            Part::Text { text } if !text.trim().is_empty() => blocks.push(json!({"text": text})),
-            Part::CachePoint { hour } if !blocks.is_empty() => blocks.push(cache_point(*hour)),
-            Part::Text { .. }
-            | Part::CachePoint { .. }
-            | Part::Image { .. }
-            | Part::Document { .. }
-            | Part::Audio { .. }
-            | Part::ToolCall { .. }
-            | Part::ToolResult { .. }
-            | Part::Thinking { .. }
-            | Part::RedactedThinking { .. }
-            | Part::Refusal { .. } => {}
+            SystemPart::Text(text) => blocks.push(json!({"text": text})),
+            // Nothing stands before the first.
+            SystemPart::CachePoint { .. } if blocks.is_empty() => {}
+            SystemPart::CachePoint { hour } => blocks.push(cache_point(hour)),
         }
     }
     blocks
@@ -53,15 +47,18 @@ fn system(messages: &[Message]) -> Vec<Value> {
 
 /// Turns alternate between user and assistant: neighbours of one role are one turn, and the results of tools
 /// come first in theirs.
-fn messages(messages: &[Message]) -> Result<Vec<Value>, DialectError> {
+fn messages(
+    halves: &Halves<'_>,
+    dropped: &mut Vec<&'static str>,
+) -> Result<Vec<Value>, DialectError> {
     let mut turns: Vec<(&'static str, Vec<Value>)> = Vec::new();
-    for (index, message) in messages.iter().enumerate() {
-        let role = match message.role {
-            Role::System => continue,
-            Role::User | Role::Tool => "user",
-            Role::Assistant => "assistant",
+    for (index, message) in &halves.turns {
+        let role = if is_assistant(message) {
+            "assistant"
+        } else {
+            "user"
         };
-        let blocks = blocks(index, &message.parts)?;
+        let blocks = blocks(*index, &message.parts, dropped)?;
         if blocks.is_empty() {
             continue;
         }
@@ -78,7 +75,11 @@ fn messages(messages: &[Message]) -> Result<Vec<Value>, DialectError> {
     Ok(turns.collect())
 }
 
-fn blocks(index: usize, parts: &[Part]) -> Result<Vec<Value>, DialectError> {
+fn blocks(
+    index: usize,
+    parts: &[Part],
+    dropped: &mut Vec<&'static str>,
+) -> Result<Vec<Value>, DialectError> {
     let mut blocks: Vec<Value> = Vec::with_capacity(parts.len());
     for part in parts {
         match part {
@@ -89,13 +90,17 @@ fn blocks(index: usize, parts: &[Part]) -> Result<Vec<Value>, DialectError> {
                 parts,
                 is_error,
             } => {
-                let mut content = self::blocks(index, parts)?;
+                let mut content = self::blocks(index, parts, dropped)?;
+                let all = content.len();
                 // Only words, pictures and documents can stand there.
                 content.retain(|block| {
                     ["text", "image", "document"]
                         .iter()
                         .any(|kind| block.get(kind).is_some())
                 });
+                if content.len() < all {
+                    leave_out(dropped, "parts of a result");
+                }
                 let status = if *is_error { "error" } else { "success" };
                 blocks.push(json!({"toolResult": {
                     "toolUseId": fitting(id), "content": content, "status": status,
@@ -108,13 +113,24 @@ fn blocks(index: usize, parts: &[Part]) -> Result<Vec<Value>, DialectError> {
             | Part::ToolCall { .. }
             | Part::Thinking { .. }
             | Part::RedactedThinking { .. }
-            | Part::Refusal { .. } => blocks.extend(block(index, part)?),
+            | Part::Refusal { .. } => blocks.extend(block(index, part, dropped)?),
         }
     }
     Ok(blocks)
 }
 
-fn block(index: usize, part: &Part) -> Result<Option<Value>, DialectError> {
+fn block(
+    index: usize,
+    part: &Part,
+    dropped: &mut Vec<&'static str>,
+) -> Result<Option<Value>, DialectError> {
+    let own = |signature: Option<&Signature>, dropped: &mut Vec<&'static str>| {
+        let own = signature.and_then(|own| own.written_by(Dialect::Bedrock).map(str::to_owned));
+        if own.is_none() {
+            leave_out(dropped, "thinking");
+        }
+        own
+    };
     Ok(match part {
         // Blank texts are refused over there and mean nothing.
         Part::Text { text } | Part::Refusal { text } => {
@@ -133,16 +149,11 @@ fn block(index: usize, part: &Part) -> Result<Option<Value>, DialectError> {
             Some(json!({"toolUse": {"toolUseId": fitting(id), "name": name, "input": input}}))
         }
         // Without its own signature the provider refuses a thought.
-        Part::Thinking { text, signature } => {
-            let own = signature.as_ref();
-            let own = own.and_then(|signature| signature.written_by(Dialect::Bedrock));
-            own.map(|own| {
-                let said = json!({"text": text, "signature": own});
-                json!({"reasoningContent": {"reasoningText": said}})
-            })
-        }
-        Part::RedactedThinking { data } => data
-            .written_by(Dialect::Bedrock)
+        Part::Thinking { text, signature } => own(signature.as_ref(), dropped).map(|own| {
+            let said = json!({"text": text, "signature": own});
+            json!({"reasoningContent": {"reasoningText": said}})
+        }),
+        Part::RedactedThinking { data } => own(Some(data), dropped)
             .map(|own| json!({"reasoningContent": {"redactedContent": own}})),
         Part::ToolResult { .. } | Part::CachePoint { .. } => None,
     })

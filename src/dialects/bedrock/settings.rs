@@ -4,11 +4,11 @@ use serde_json::{Map, Value, json};
 
 use super::model::Maker;
 use crate::dialects::DialectError;
+use crate::dialects::effort::{self, Claude, Effort, Sampling, claude};
+use crate::dialects::json::exact;
 use crate::dialects::refuse::leave_out;
+use crate::domain::Dialect;
 use crate::domain::chat::{ChatRequest, OutputFormat, Part, Tool, ToolChoice};
-
-/// The least a budget for thoughts may be.
-const LEAST_BUDGET: u64 = 1_024;
 
 /// Adds everything but the conversation.
 pub(super) fn add(
@@ -18,17 +18,22 @@ pub(super) fn add(
     dropped: &mut Vec<&'static str>,
 ) -> Result<(), DialectError> {
     let maker = Maker::of(model);
-    let own = own_fields(request, maker, dropped);
-    let thinks = own
-        .get("thinking")
-        .is_some_and(|own| own["type"] == "enabled");
+    let asked = match maker {
+        Maker::Anthropic => claude(request, model, (Dialect::Bedrock, None), dropped),
+        Maker::Nova | Maker::GptOss | Maker::Other => Claude {
+            max_tokens: request.max_output,
+            ..Claude::default()
+        },
+    };
+    let sampling = Sampling::of(request, asked.own_sampling, dropped);
+    let own = own_fields(request, maker, (&asked, &sampling), dropped);
     let mut put = |name: &str, value: Map<String, Value>| {
         if !value.is_empty() {
             body.insert(name.to_owned(), value.into());
         }
     };
-    put("inferenceConfig", inference(request, thinks, dropped));
-    put("outputConfig", output(request, maker)?);
+    put("inferenceConfig", inference(request, &asked, &sampling));
+    put("outputConfig", output(request, &asked)?);
     put("additionalModelRequestFields", own);
     if let Some(config) = tool_config(request, dropped) {
         body.insert("toolConfig".to_owned(), config);
@@ -36,21 +41,12 @@ pub(super) fn add(
     Ok(())
 }
 
-fn inference(
-    request: &ChatRequest,
-    thinks: bool,
-    dropped: &mut Vec<&'static str>,
-) -> Map<String, Value> {
-    // A model that thinks on a budget chooses for itself.
-    let temperature = request.temperature.filter(|_| !thinks);
-    if temperature.is_some_and(|temperature| temperature > 1.0) {
-        leave_out(dropped, "temperature above 1");
-    }
+fn inference(request: &ChatRequest, asked: &Claude, sampling: &Sampling) -> Map<String, Value> {
     let stop = (!request.stop.is_empty()).then(|| json!(request.stop));
     [
-        ("maxTokens", request.max_output.map(Value::from)),
-        ("temperature", temperature.map(|one| one.min(1.0).into())),
-        ("topP", request.top_p.map(Value::from)),
+        ("maxTokens", asked.max_tokens.map(Value::from)),
+        ("temperature", sampling.temperature.map(Value::from)),
+        ("topP", sampling.top_p.map(Value::from)),
         ("stopSequences", stop),
     ]
     .into_iter()
@@ -58,11 +54,11 @@ fn inference(
     .collect()
 }
 
-fn output(request: &ChatRequest, maker: Maker) -> Result<Map<String, Value>, DialectError> {
+fn output(request: &ChatRequest, asked: &Claude) -> Result<Map<String, Value>, DialectError> {
     let mut output = Map::new();
     match &request.output_format {
         Some(OutputFormat::Schema { name, schema, .. }) => {
-            let schema = json!({"name": name, "schema": schema.to_string()});
+            let schema = json!({"name": name, "schema": exact::write_data(schema)});
             let format = json!({"type": "json_schema", "structure": {"jsonSchema": schema}});
             output.insert("textFormat".to_owned(), format);
         }
@@ -74,52 +70,36 @@ fn output(request: &ChatRequest, maker: Maker) -> Result<Map<String, Value>, Dia
         }
         None => {}
     }
-    if let (Maker::Anthropic, Some(effort)) = (maker, level(request)) {
+    if let Some(effort) = asked.effort {
         output.insert("effort".to_owned(), effort.into());
     }
     Ok(output)
-}
-
-fn level(request: &ChatRequest) -> Option<&'static str> {
-    match request.reasoning_effort.as_deref()? {
-        "none" => None,
-        "minimal" | "low" => Some("low"),
-        "medium" => Some("medium"),
-        _ => Some("high"),
-    }
 }
 
 /// What one maker's models know and others do not.
 fn own_fields(
     request: &ChatRequest,
     maker: Maker,
+    (asked, sampling): (&Claude, &Sampling),
     dropped: &mut Vec<&'static str>,
 ) -> Map<String, Value> {
     let mut own = Map::new();
-    if let Some(top_k) = request.top_k {
+    if let Some(top_k) = sampling.top_k {
         match maker {
             Maker::Anthropic => _ = own.insert("top_k".to_owned(), top_k.into()),
             Maker::Nova => _ = own.insert("inferenceConfig".to_owned(), json!({"topK": top_k})),
             Maker::GptOss | Maker::Other => leave_out(dropped, "top_k"),
         }
     }
-    match (maker, request.reasoning_budget, level(request)) {
-        (Maker::Anthropic, Some(0), _) => {
-            own.insert("thinking".to_owned(), json!({"type": "disabled"}));
-        }
-        (Maker::Anthropic, Some(budget), _) => {
-            let most = request
-                .max_output
-                .map_or(u64::MAX, |most| most.saturating_sub(1));
-            if most < LEAST_BUDGET {
-                leave_out(dropped, "reasoning budget");
-            } else {
-                let budget = budget.clamp(LEAST_BUDGET, most);
-                let thinking = json!({"type": "enabled", "budget_tokens": budget});
-                own.insert("thinking".to_owned(), thinking);
-            }
-        }
-        (Maker::Nova, Some(0), _) => {
+    if let Some(thinking) = &asked.thinking {
+        own.insert("thinking".to_owned(), thinking.clone());
+    }
+    let asked = effort::is_asked(request);
+    let effort = Effort::asked(request);
+    let level = effort.map(|effort| effort.clamp(Effort::Low, Effort::High).word());
+    match (maker, effort, level) {
+        (Maker::Anthropic, _, _) => {}
+        (Maker::Nova, Some(Effort::None), _) => {
             own.insert("reasoningConfig".to_owned(), json!({"type": "disabled"}));
         }
         (Maker::Nova, _, Some(level)) => {
@@ -129,9 +109,12 @@ fn own_fields(
         (Maker::GptOss, _, Some(level)) => {
             own.insert("reasoning_effort".to_owned(), level.into());
         }
-        (_, Some(budget), None) if budget > 0 => leave_out(dropped, "reasoning budget"),
-        (Maker::Other, _, Some(_)) => leave_out(dropped, "reasoning_effort"),
-        (Maker::Anthropic | Maker::Nova | Maker::GptOss | Maker::Other, _, _) => {}
+        // Not to think is what others do anyway.
+        (Maker::Other, Some(Effort::None), _) => {}
+        (Maker::Nova | Maker::GptOss | Maker::Other, _, _) if asked => {
+            leave_out(dropped, effort::name(request));
+        }
+        (Maker::Nova | Maker::GptOss | Maker::Other, _, _) => {}
     }
     own
 }

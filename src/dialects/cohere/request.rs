@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::dialects::refuse::{self, leave_out};
+use crate::dialects::effort::{self, tokens_asked, within};
+use crate::dialects::json::exact;
+use crate::dialects::refuse::{self, is_lost_thought, leave_out};
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::chat::{ChatRequest, Message, OutputFormat, Part, Role, Source, ToolChoice};
 
@@ -22,8 +24,17 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     let mut body = Map::new();
     body.insert("model".to_owned(), model.into());
     let mut messages = Vec::new();
+    let only_system = (request.messages.iter()).all(|message| message.role == Role::System);
+    let last = request.messages.len().saturating_sub(1);
     for (index, message) in request.messages.iter().enumerate() {
-        turn(index, message, &mut messages, &mut dropped)?;
+        // Somebody has to be answered.
+        let role = if only_system && index == last {
+            leave_out(&mut dropped, "role of the system message");
+            Role::User
+        } else {
+            message.role
+        };
+        turn((index, role), message, &mut messages, &mut dropped)?;
     }
     body.insert("messages".to_owned(), messages.into());
     if request.stop.len() > MOST_STOPS {
@@ -32,6 +43,7 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
             "the provider of this model takes five stop sequences at most",
         ));
     }
+    let thinking = thinking(request, &mut dropped);
     for (name, value) in [
         ("stream", request.stream.then_some(Value::Bool(true))),
         ("max_tokens", request.max_output.map(Value::from)),
@@ -49,7 +61,7 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
             "response_format",
             request.output_format.as_ref().map(format),
         ),
-        ("thinking", thinking(request)),
+        ("thinking", thinking),
     ] {
         if let Some(value) = value {
             body.insert(name.to_owned(), value);
@@ -60,13 +72,13 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     if request.user.is_some() {
         leave_out(&mut dropped, "user");
     }
-    let body = serde_json::to_vec(&body).unwrap_or_default();
-    Ok(Encoded { body, dropped })
+    let body = exact::write(&body.into()).into_bytes();
+    Ok(Encoded::new(body, dropped))
 }
 
 /// A message, and before it the results of tools it holds, each a message of its own.
 fn turn(
-    index: usize,
+    (index, role): (usize, Role),
     message: &Message,
     wire: &mut Vec<Value>,
     dropped: &mut Vec<&'static str>,
@@ -100,7 +112,7 @@ fn turn(
                 let arguments = refuse::arguments_object(index, arguments)?;
                 calls.push(json!({
                     "id": id, "type": "function",
-                    "function": {"name": name, "arguments": arguments.to_string()},
+                    "function": {"name": name, "arguments": exact::write_data(&arguments)},
                 }));
             }
             Part::Text { .. }
@@ -110,10 +122,15 @@ fn turn(
             | Part::Thinking { .. }
             | Part::RedactedThinking { .. }
             | Part::Refusal { .. }
-            | Part::CachePoint { .. } => items.extend(item(index, part)?),
+            | Part::CachePoint { .. } => {
+                if is_lost_thought(part) {
+                    leave_out(dropped, "thinking");
+                }
+                items.extend(item(index, part)?);
+            }
         }
     }
-    match message.role {
+    match role {
         Role::System => wire.push(json!({"role": "system", "content": texts(index, &items)?})),
         Role::Assistant => wire.push(assistant(items, calls)),
         Role::User | Role::Tool if items.is_empty() && !message.parts.is_empty() => {}
@@ -274,14 +291,24 @@ fn format(format: &OutputFormat) -> Value {
     }
 }
 
-fn thinking(request: &ChatRequest) -> Option<Value> {
-    match (
-        request.reasoning_budget,
-        request.reasoning_effort.as_deref(),
-    ) {
-        (Some(0), _) | (None, Some("none")) => Some(json!({"type": "disabled"})),
-        (Some(budget), _) => Some(json!({"type": "enabled", "token_budget": budget})),
-        (None, Some(_)) => Some(json!({"type": "enabled"})),
-        (None, None) => None,
+/// The thoughts count against the limit of the answer.
+fn thinking(request: &ChatRequest, dropped: &mut Vec<&'static str>) -> Option<Value> {
+    if !effort::is_asked(request) {
+        return request.reasoning_free.then(|| json!({"type": "enabled"}));
+    }
+    let Some(tokens) = tokens_asked(request) else {
+        leave_out(dropped, "reasoning_effort");
+        return None;
+    };
+    if tokens == 0 {
+        return Some(json!({"type": "disabled"}));
+    }
+    let limit = request.max_output.unwrap_or(u64::MAX);
+    match within(tokens, 1, limit) {
+        Some(tokens) => Some(json!({"type": "enabled", "token_budget": tokens})),
+        None => {
+            leave_out(dropped, effort::name(request));
+            None
+        }
     }
 }

@@ -2,21 +2,20 @@
 
 use serde_json::{Map, Value};
 
-use super::names::camel;
 use crate::dialects::DialectError;
-use crate::dialects::fields::{Taken, list, number, object, text};
-use crate::domain::Dialect;
+use crate::dialects::fields::{self, Taken, list, number, text};
+use crate::dialects::json::exact;
 use crate::domain::chat::{
     ChatRequest, Message, OutputFormat, Part, Role, Signature, Source, Tool, ToolChoice,
 };
+use crate::domain::{ClientDialect, Dialect};
 
 /// Decodes a body that was peeked before: its top level is known to be sound.
 pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
-    let Value::Object(mut fields) = camel(Value::Object(object(body)?)) else {
-        return Ok(ChatRequest::default());
-    };
+    let (mut fields, unread) = fields::request(ClientDialect::Gemini, body)?;
     let mut request = ChatRequest {
         tools: tools(fields.remove("tools"))?,
+        unread,
         ..ChatRequest::default()
     };
     let config = fields.remove("toolConfig");
@@ -126,7 +125,9 @@ fn generation(
     };
     if let Some(thinking) = config.remove("thinkingConfig") {
         let budget = thinking.get("thinkingBudget").and_then(Value::as_i64);
-        // Minus one leaves it to the model, which is what saying nothing means elsewhere.
+        // Minus one leaves it to the model.
+        request.reasoning_free = budget == Some(-1);
+        request.reasoning_shown = thinking.get("includeThoughts").and_then(Value::as_bool);
         request.reasoning_budget = budget.and_then(|budget| u64::try_from(budget).ok());
         let level = thinking.get("thinkingLevel").and_then(Value::as_str);
         request.reasoning_effort = level.map(str::to_ascii_lowercase);
@@ -239,7 +240,7 @@ impl Calls {
             id,
             name,
             arguments: if args.is_object() {
-                args.to_string()
+                exact::write_data(&args)
             } else {
                 "{}".to_owned()
             },
@@ -272,7 +273,7 @@ impl Calls {
         });
         let text = plain
             .flatten()
-            .map_or_else(|| response.to_string(), str::to_owned);
+            .map_or_else(|| exact::write_data(&response), str::to_owned);
         let mut parts = vec![Part::Text { text }];
         for media_part in list(Some(result.take("parts"))) {
             if let Some(mut fields) = Taken::of(media_part) {

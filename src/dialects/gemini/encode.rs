@@ -5,6 +5,7 @@
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
+use crate::dialects::json::exact;
 use crate::dialects::{AnswerTerms, one_line};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Part, Signature, StopReason};
 use crate::domain::{Dialect, Failure, FailureKind, Usage};
@@ -38,7 +39,7 @@ fn signed(mut part: Value, signature: Option<&Signature>) -> Value {
 }
 
 fn call(id: &str, name: &str, arguments: &str, signature: Option<&Signature>) -> Value {
-    let args = match serde_json::from_str(arguments) {
+    let args = match exact::read_data(arguments) {
         Ok(value @ Value::Object(_)) => value,
         Ok(Value::Null) => json!({}),
         Err(_) if arguments.trim().is_empty() => json!({}),

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::answer::{stop_reason, usage};
 use crate::dialects::fields::call_id;
+use crate::dialects::json::exact;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::sse::Event;
 use crate::domain::chat::{ChatEvent, Signature, StopReason};
@@ -30,8 +31,8 @@ impl EventDecoder {
         if event.data.is_empty() {
             return Ok(());
         }
-        let value: Value = serde_json::from_slice(&event.data)
-            .map_err(|_| StreamFault::Malformed("an event is not JSON"))?;
+        let value: Value =
+            exact::read(&event.data).map_err(|_| StreamFault::Malformed("an event is not JSON"))?;
         self.value(&value, events)
     }
 
@@ -131,7 +132,7 @@ impl EventDecoder {
         let args = call.get("args").filter(|args| args.is_object());
         events.push(ChatEvent::ToolArguments {
             index,
-            fragment: args.map_or_else(|| "{}".to_owned(), Value::to_string),
+            fragment: args.map_or_else(|| "{}".to_owned(), exact::write_data),
         });
         Ok(())
     }

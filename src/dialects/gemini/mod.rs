@@ -10,9 +10,13 @@ mod encode;
 mod events;
 mod names;
 mod request;
+mod thinking;
 
 pub use answer::{decode_answer, decode_error};
 pub use decode::decode_request;
 pub use encode::{StreamEncoder, encode_answer, encode_error};
 pub use events::EventDecoder;
+pub(super) use names::camel;
+pub(super) use request::NO_SIGNATURE;
 pub use request::encode_request;
+pub(super) use thinking::newest;

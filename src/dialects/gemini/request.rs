@@ -4,15 +4,16 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+use super::thinking::{self, thinking_config};
+use crate::dialects::json::exact;
 use crate::dialects::refuse::{self, leave_out};
+use crate::dialects::system::{Halves, SystemPart, is_assistant};
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::Dialect;
-use crate::domain::chat::{
-    ChatRequest, Message, OutputFormat, Part, Role, Signature, Source, ToolChoice,
-};
+use crate::domain::chat::{ChatRequest, OutputFormat, Part, Signature, Source, ToolChoice};
 
 /// Calls that another model made have no signature; this word is taken in its place.
-const NO_SIGNATURE: &str = "skip_thought_signature_validator";
+pub(in crate::dialects) const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
 /// Encodes for `model`, which stands in the address and decides how thinking is asked for.
 pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, DialectError> {
@@ -27,12 +28,40 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
         ],
     )?;
     let mut body = Map::new();
-    let system: Vec<Value> = system(&request.messages);
+    let halves = Halves::of(request, &mut dropped);
+    let system: Vec<Value> = halves
+        .system_parts(&mut dropped)
+        .filter_map(|part| match part {
+            SystemPart::Text(text) => Some(json!({"text": text})),
+            // What is kept is Google's own choice.
+            SystemPart::CachePoint { .. } => None,
+        })
+        .collect();
     if !system.is_empty() {
         body.insert("systemInstruction".to_owned(), json!({"parts": system}));
     }
-    let turns = Turns::of(&request.messages, newest(model))?;
+    let turns = Turns::of(&halves, thinking::newest(model), &mut dropped)?;
     body.insert("contents".to_owned(), turns.into());
+    tools(request, &mut body, &mut dropped);
+    for name in ["safety_settings", "labels"] {
+        if let Some(value) = request.extra.get(name) {
+            let name = if name == "labels" {
+                name
+            } else {
+                "safetySettings"
+            };
+            body.insert(name.to_owned(), value.clone());
+        }
+    }
+    let config = generation_config(request, model, &mut dropped);
+    if !config.is_empty() {
+        body.insert("generationConfig".to_owned(), config.into());
+    }
+    let body = exact::write(&body.into()).into_bytes();
+    Ok(Encoded::new(body, dropped))
+}
+
+fn tools(request: &ChatRequest, body: &mut Map<String, Value>, dropped: &mut Vec<&'static str>) {
     if !request.tools.is_empty() {
         let tools: Vec<Value> = request
             .tools
@@ -54,58 +83,11 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
         }
     }
     if request.parallel_tool_calls == Some(false) && !request.tools.is_empty() {
-        leave_out(&mut dropped, "parallel_tool_calls");
+        leave_out(dropped, "parallel_tool_calls");
     }
     if request.user.is_some() {
-        leave_out(&mut dropped, "user");
+        leave_out(dropped, "user");
     }
-    for name in ["safety_settings", "labels"] {
-        if let Some(value) = request.extra.get(name) {
-            let name = if name == "labels" {
-                name
-            } else {
-                "safetySettings"
-            };
-            body.insert(name.to_owned(), value.clone());
-        }
-    }
-    let config = generation_config(request, model);
-    if !config.is_empty() {
-        body.insert("generationConfig".to_owned(), config.into());
-    }
-    let body = serde_json::to_vec(&body).unwrap_or_default();
-    Ok(Encoded { body, dropped })
-}
-
-fn newest(model: &str) -> bool {
-    model
-        .rsplit('/')
-        .next()
-        .unwrap_or(model)
-        .starts_with("gemini-3")
-}
-
-fn system(messages: &[Message]) -> Vec<Value> {
-    let system = messages
-        .iter()
-        .filter(|message| message.role == Role::System);
-    system
-        .flat_map(|message| &message.parts)
-        .filter_map(|part| match part {
-            Part::Text { text } if !text.is_empty() => Some(json!({"text": text})),
-            // A system message is text; what else a client puts there means nothing.
-            Part::Text { .. }
-            | Part::Image { .. }
-            | Part::Document { .. }
-            | Part::Audio { .. }
-            | Part::ToolCall { .. }
-            | Part::ToolResult { .. }
-            | Part::Thinking { .. }
-            | Part::RedactedThinking { .. }
-            | Part::Refusal { .. }
-            | Part::CachePoint { .. } => None,
-        })
-        .collect()
 }
 
 /// The turns so far: neighbours of one role are one turn, and results are matched with calls by name.
@@ -118,21 +100,28 @@ struct Turns<'a> {
 }
 
 impl<'a> Turns<'a> {
-    fn of(messages: &'a [Message], signs: bool) -> Result<Vec<Value>, DialectError> {
+    fn of(
+        halves: &Halves<'a>,
+        signs: bool,
+        dropped: &mut Vec<&'static str>,
+    ) -> Result<Vec<Value>, DialectError> {
         let mut all = Self {
             turns: Vec::new(),
             names: HashMap::new(),
             signs,
         };
-        for (index, message) in messages.iter().enumerate() {
-            let role = match message.role {
-                Role::System => continue,
-                Role::User | Role::Tool => "user",
-                Role::Assistant => "model",
+        for (index, message) in &halves.turns {
+            let role = if is_assistant(message) {
+                "model"
+            } else {
+                "user"
             };
             let mut parts = Vec::with_capacity(message.parts.len());
             for part in &message.parts {
-                all.part(index, part, &mut parts)?;
+                if is_lost(part) {
+                    leave_out(dropped, "thinking");
+                }
+                all.part(*index, part, &mut parts)?;
             }
             match all.turns.last_mut() {
                 Some((last, so_far)) if *last == role => so_far.append(&mut parts),
@@ -242,7 +231,7 @@ impl<'a> Turns<'a> {
                 | Part::CachePoint { .. } => {}
             }
         }
-        let response = match serde_json::from_str(&text) {
+        let response = match exact::read_data(&text) {
             Ok(object @ Value::Object(_)) if !is_error => object,
             Ok(_) | Err(_) if is_error => json!({"error": text}),
             Ok(_) | Err(_) => json!({"result": text}),
@@ -251,6 +240,22 @@ impl<'a> Turns<'a> {
         parts.push(json!({"functionResponse": answered}));
         parts.append(&mut media_parts);
         Ok(())
+    }
+}
+
+/// Thoughts of others mean nothing here.
+fn is_lost(part: &Part) -> bool {
+    match part {
+        Part::Thinking { signature, .. } => own(signature.as_ref()).is_none(),
+        Part::RedactedThinking { .. } => true,
+        Part::Text { .. }
+        | Part::Image { .. }
+        | Part::Document { .. }
+        | Part::Audio { .. }
+        | Part::ToolCall { .. }
+        | Part::ToolResult { .. }
+        | Part::Refusal { .. }
+        | Part::CachePoint { .. } => false,
     }
 }
 
@@ -290,7 +295,11 @@ fn tool_config(choice: Option<&ToolChoice>) -> Option<Value> {
     Some(json!({"functionCallingConfig": config}))
 }
 
-fn generation_config(request: &ChatRequest, model: &str) -> Map<String, Value> {
+fn generation_config(
+    request: &ChatRequest,
+    model: &str,
+    dropped: &mut Vec<&'static str>,
+) -> Map<String, Value> {
     let mut config = Map::new();
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -318,30 +327,6 @@ fn generation_config(request: &ChatRequest, model: &str) -> Map<String, Value> {
             put("responseJsonSchema", Some(schema.clone()));
         }
     }
-    put("thinkingConfig", thinking_config(request, model));
+    put("thinkingConfig", thinking_config(request, model, dropped));
     config
-}
-
-/// Newer models are told a level, older ones a number of tokens; the numbers are Google's own for its OpenAI form.
-fn thinking_config(request: &ChatRequest, model: &str) -> Option<Value> {
-    if let Some(budget) = request.reasoning_budget {
-        return Some(json!({"thinkingBudget": budget, "includeThoughts": budget > 0}));
-    }
-    let effort = request.reasoning_effort.as_deref()?;
-    if newest(model) {
-        let level = match effort {
-            "none" | "minimal" => "MINIMAL",
-            "low" => "LOW",
-            "medium" => "MEDIUM",
-            _ => "HIGH",
-        };
-        return Some(json!({"thinkingLevel": level, "includeThoughts": true}));
-    }
-    let budget = match effort {
-        "none" => 0,
-        "minimal" | "low" => 1_024,
-        "medium" => 8_192,
-        _ => 24_576,
-    };
-    Some(json!({"thinkingBudget": budget, "includeThoughts": budget > 0}))
 }

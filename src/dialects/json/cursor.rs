@@ -98,6 +98,14 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Passes over one value of any depth and answers where it stands.
+    pub(crate) fn skip_span(&mut self) -> Walked<(usize, usize)> {
+        self.0.space();
+        let start = self.0.at;
+        self.skip()?;
+        Ok((start, self.0.at))
+    }
+
     /// Passes over one value of any depth and answers its bytes.
     pub(crate) fn skip(&mut self) -> Walked<&'a [u8]> {
         self.0.space();

@@ -6,6 +6,8 @@
 //! leaves the spans of the top-level members behind, so that a large body is read once and spliced.
 
 mod cursor;
+pub(crate) mod exact;
+mod node;
 
 use std::ops::Range;
 
@@ -13,6 +15,8 @@ use memchr::memchr2;
 use smallvec::SmallVec;
 
 pub(crate) use cursor::Cursor;
+pub use node::{Edits, edited};
+pub(crate) use node::{Node, Object, cut_items};
 
 /// Deeper nesting is refused: somebody behind us parses with recursion.
 pub const DEEPEST: usize = 64;

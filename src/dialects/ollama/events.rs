@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::answer::{stop_reason, usage};
 use crate::dialects::fields::call_id;
+use crate::dialects::json::exact;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::sse::Event;
 use crate::domain::StreamFault;
@@ -26,8 +27,8 @@ impl EventDecoder {
     }
 
     pub fn event(&mut self, event: &Event, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> {
-        let value: Value = serde_json::from_slice(&event.data)
-            .map_err(|_| StreamFault::Malformed("an event is not JSON"))?;
+        let value: Value =
+            exact::read(&event.data).map_err(|_| StreamFault::Malformed("an event is not JSON"))?;
         self.value(&value, events)
     }
 
@@ -98,7 +99,7 @@ impl EventDecoder {
         });
         let arguments = call.pointer("/function/arguments");
         let fragment = match arguments {
-            Some(Value::Object(_)) => arguments.map(Value::to_string).unwrap_or_default(),
+            Some(Value::Object(_)) => arguments.map(exact::write_data).unwrap_or_default(),
             // Some servers behind this protocol write the text of the object.
             Some(Value::String(text)) if !text.trim().is_empty() => text.clone(),
             _ => "{}".to_owned(),

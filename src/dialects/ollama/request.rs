@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::dialects::refuse::{self, leave_out};
+use crate::dialects::effort::{self, Effort};
+use crate::dialects::json::exact;
+use crate::dialects::refuse::{self, is_lost_thought, leave_out};
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::chat::{ChatRequest, Message, OutputFormat, Part, Role, Source, ToolChoice};
 
@@ -37,7 +39,7 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     };
     put("tools", tools(request)?);
     put("format", request.output_format.as_ref().map(format));
-    put("think", think(request, model));
+    put("think", think(request, model, &mut dropped));
     put("keep_alive", request.extra.get("keep_alive").cloned());
     let options = options(request);
     put("options", (!options.is_empty()).then(|| options.into()));
@@ -47,8 +49,8 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     if request.user.is_some() {
         leave_out(&mut dropped, "user");
     }
-    let body = serde_json::to_vec(&body).unwrap_or_default();
-    Ok(Encoded { body, dropped })
+    let body = exact::write(&body.into()).into_bytes();
+    Ok(Encoded::new(body, dropped))
 }
 
 /// The messages so far, and the names of the calls in them: a result is known by its call's name here.
@@ -119,6 +121,9 @@ impl<'a> Turns<'a> {
                 }
                 self.wire.push(wire);
             } else {
+                if is_lost_thought(part) {
+                    leave_out(dropped, "thinking");
+                }
                 self.part(index, part, &mut said)?;
             }
         }
@@ -215,22 +220,22 @@ fn format(format: &OutputFormat) -> Value {
 }
 
 /// Most models think or do not; those that know levels are told one.
-fn think(request: &ChatRequest, model: &str) -> Option<Value> {
-    let effort = request.reasoning_effort.as_deref();
-    if request.reasoning_budget == Some(0) || effort == Some("none") {
-        return Some(false.into());
+fn think(request: &ChatRequest, model: &str, dropped: &mut Vec<&'static str>) -> Option<Value> {
+    if !effort::is_asked(request) {
+        return request.reasoning_free.then_some(Value::Bool(true));
     }
-    let level = match (effort, request.reasoning_budget) {
-        (Some("minimal" | "low"), _) => "low",
-        (Some("medium"), _) | (None, Some(_)) => "medium",
-        (Some(_), _) => "high",
-        (None, None) => return None,
-    };
-    Some(if model.contains("gpt-oss") {
-        level.into()
-    } else {
-        true.into()
-    })
+    let levels = model.contains("gpt-oss");
+    match Effort::asked(request) {
+        // It cannot be kept from thinking.
+        Some(effort) if levels => Some(effort.clamp(Effort::Low, Effort::High).word().into()),
+        Some(Effort::None) => Some(false.into()),
+        measured => {
+            if measured.is_none() || request.reasoning_budget.is_some() {
+                leave_out(dropped, effort::name(request));
+            }
+            Some(true.into())
+        }
+    }
 }
 
 fn options(request: &ChatRequest) -> Map<String, Value> {

@@ -152,6 +152,11 @@ pub struct StreamEncoder {
     include_usage: bool,
     started: bool,
     usage: Option<Usage>,
+    /// The words of the thought under way, which go with its signature once more: a client puts blocks together by
+    /// their number, and a signature holds for its own words only.
+    thought: String,
+    /// Thoughts that were signed so far.
+    blocks: u32,
 }
 
 impl StreamEncoder {
@@ -164,10 +169,16 @@ impl StreamEncoder {
             include_usage: terms.include_usage,
             started: false,
             usage: None,
+            thought: String::new(),
+            blocks: 0,
         }
     }
 
     pub fn event(&mut self, event: &ChatEvent, out: &mut BytesMut) {
+        // A thought that something else follows was not signed.
+        if matches!(event, ChatEvent::Text { .. } | ChatEvent::ToolCall { .. }) {
+            self.thought.clear();
+        }
         match event {
             ChatEvent::Start { id, model } => {
                 if !self.started && !id.is_empty() {
@@ -179,17 +190,16 @@ impl StreamEncoder {
                 self.start(out);
             }
             ChatEvent::Text { text } => self.delta(json!({"content": text}), out),
-            ChatEvent::Thinking { text } => self.delta(json!({"reasoning_content": text}), out),
+            ChatEvent::Thinking { text } => {
+                self.thought.push_str(text);
+                self.delta(json!({"reasoning_content": text}), out);
+            }
             ChatEvent::Refusal { text } => self.delta(json!({"refusal": text}), out),
             ChatEvent::Signed { signature } => {
-                self.delta(
-                    json!({"thinking_blocks": [thinking_block("", signature)]}),
-                    out,
-                );
+                let text = std::mem::take(&mut self.thought);
+                self.block(thinking_block(&text, signature), out);
             }
-            ChatEvent::RedactedThinking { data } => {
-                self.delta(json!({"thinking_blocks": [redacted_block(data)]}), out);
-            }
+            ChatEvent::RedactedThinking { data } => self.block(redacted_block(data), out),
             ChatEvent::ToolCall {
                 index,
                 id,
@@ -241,6 +251,12 @@ impl StreamEncoder {
             &json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": null}]),
             out,
         );
+    }
+
+    fn block(&mut self, mut block: Value, out: &mut BytesMut) {
+        block["index"] = self.blocks.into();
+        self.blocks = self.blocks.saturating_add(1);
+        self.delta(json!({"thinking_blocks": [block]}), out);
     }
 
     fn chunk(&self, choices: &Value, out: &mut BytesMut) {

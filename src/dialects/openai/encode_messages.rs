@@ -8,9 +8,11 @@
 
 use serde_json::{Value, json};
 
+use super::thinking::Thoughts;
 use crate::dialects::DialectError;
+use crate::dialects::effort::turn_under_way;
 use crate::dialects::refuse::leave_out;
-use crate::domain::chat::{Message, Part, Role, Source};
+use crate::domain::chat::{ChatRequest, Message, Part, Role, Source};
 
 /// Where a message stands in the request.
 #[derive(Clone, Copy)]
@@ -25,16 +27,23 @@ impl Place {
 }
 
 pub(super) fn messages(
-    messages: &[Message],
+    request: &ChatRequest,
+    model: &str,
     dropped: &mut Vec<&'static str>,
 ) -> Result<Vec<Value>, DialectError> {
-    let mut wire = Vec::with_capacity(messages.len());
-    for (index, message) in messages.iter().enumerate() {
+    let mut wire = Vec::with_capacity(request.messages.len());
+    let turn = turn_under_way(request);
+    for (index, message) in request.messages.iter().enumerate() {
         let place = Place { index };
         match message.role {
             Role::System => wire.extend(system(message, dropped)),
             Role::User | Role::Tool => wire.extend(user(place, message, dropped)?),
-            Role::Assistant => wire.extend(assistant(place, message, dropped)?),
+            Role::Assistant => {
+                let calls = |part: &Part| matches!(part, Part::ToolCall { .. });
+                let under_way = index >= turn && message.parts.iter().any(calls);
+                let thoughts = Thoughts::of(&message.parts, model, under_way);
+                wire.extend(assistant(place, message, thoughts, dropped)?);
+            }
         }
     }
     Ok(wire)
@@ -166,8 +175,12 @@ fn result_texts(
 fn assistant(
     place: Place,
     message: &Message,
+    thoughts: Thoughts,
     dropped: &mut Vec<&'static str>,
 ) -> Result<Option<Value>, DialectError> {
+    if thoughts.lost {
+        leave_out(dropped, "thinking");
+    }
     let (mut said, mut calls) = (Vec::new(), Vec::new());
     for part in &message.parts {
         match part {
@@ -182,10 +195,7 @@ fn assistant(
             } => calls.push(json!({
                 "id": id, "type": "function", "function": {"name": name, "arguments": arguments},
             })),
-            Part::CachePoint { .. } => {}
-            Part::Thinking { .. } | Part::RedactedThinking { .. } => {
-                leave_out(dropped, "thinking");
-            }
+            Part::CachePoint { .. } | Part::Thinking { .. } | Part::RedactedThinking { .. } => {}
             Part::Image { .. }
             | Part::Document { .. }
             | Part::Audio { .. }
@@ -214,6 +224,12 @@ fn assistant(
     let mut wire = json!({"role": "assistant", "content": content});
     if let Some(mut refusal) = refusal {
         wire["refusal"] = refusal["refusal"].take();
+    }
+    if !thoughts.content.is_empty() {
+        wire["reasoning_content"] = thoughts.content.into();
+    }
+    if !thoughts.details.is_empty() {
+        wire["reasoning_details"] = thoughts.details.into();
     }
     if !calls.is_empty() {
         wire["tool_calls"] = calls.into();

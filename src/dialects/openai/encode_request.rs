@@ -3,6 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::encode_messages::messages;
+use super::thinking;
+use crate::dialects::json::exact;
 use crate::dialects::refuse::{self, leave_out};
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::chat::{ChatRequest, OutputFormat, Tool, ToolChoice};
@@ -48,7 +50,8 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     } else {
         "max_completion_tokens"
     };
-    let wire = messages(&request.messages, &mut dropped)?;
+    let wire = messages(request, model, &mut dropped)?;
+    thinking::ask(request, model, &mut body, &mut dropped);
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             body.insert(name.to_owned(), value);
@@ -71,11 +74,6 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
         "response_format",
         request.output_format.as_ref().map(response_format),
     );
-    let effort = request.reasoning_effort.as_deref();
-    put("reasoning_effort", effort.map(Value::from));
-    if request.reasoning_budget.is_some() {
-        leave_out(&mut dropped, "reasoning budget");
-    }
     // A longer one is refused.
     let user = request.user.as_deref();
     put(
@@ -96,8 +94,8 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     let (choice, parallel) = choices(request, &mut dropped);
     put("tool_choice", choice);
     put("parallel_tool_calls", parallel);
-    let body = serde_json::to_vec(&body).unwrap_or_default();
-    Ok(Encoded { body, dropped })
+    let body = exact::write(&body.into()).into_bytes();
+    Ok(Encoded::new(body, dropped))
 }
 
 /// Only a stream may have options.
@@ -355,6 +353,9 @@ mod tests {
                 output_format,
                 reasoning_effort,
                 reasoning_budget: None,
+                reasoning_free: false,
+                reasoning_shown: None,
+                unread: Vec::new(),
                 user: user.filter(|user: &String| user.len() <= LONGEST_USER),
                 stream: streaming > 0,
                 include_usage: streaming > 1,

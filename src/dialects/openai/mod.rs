@@ -13,6 +13,7 @@ mod peek;
 mod request;
 mod said;
 mod splice;
+mod thinking;
 
 pub use answer::{decode_answer, inspect_answer};
 pub use chunk::SpliceRelay;
@@ -26,3 +27,4 @@ pub use request::decode_request;
 pub use splice::{SpliceEdit, splice_request};
 
 pub(super) use error::outcome_of;
+pub(super) use thinking::effort_word;

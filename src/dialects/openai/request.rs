@@ -3,24 +3,15 @@
 use serde_json::{Map, Value};
 
 use crate::dialects::DialectError;
-use crate::dialects::fields::url_source;
-use crate::domain::Dialect;
+use crate::dialects::fields::{self, url_source};
 use crate::domain::chat::{
     ChatRequest, Message, OutputFormat, Part, Role, Signature, Tool, ToolChoice,
 };
+use crate::domain::{ClientDialect, Dialect};
 
 /// Decodes a body that was peeked before: its top level is known to be sound.
 pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
-    let value: Value = serde_json::from_slice(body).map_err(|_| DialectError {
-        message: "the request body is not JSON".to_owned(),
-        param: None,
-    })?;
-    let Value::Object(mut fields) = value else {
-        return Err(DialectError {
-            message: "the request body is not an object".to_owned(),
-            param: None,
-        });
-    };
+    let (mut fields, unread) = fields::request(ClientDialect::Openai, body)?;
     let mut request = ChatRequest {
         model: text(fields.remove("model")).unwrap_or_default(),
         messages: messages(fields.remove("messages"))?,
@@ -40,6 +31,7 @@ pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
             .remove("stream")
             .and_then(|value| value.as_bool())
             .unwrap_or(false),
+        unread,
         ..ChatRequest::default()
     };
     reasoning(&mut fields, &mut request);
@@ -61,7 +53,20 @@ pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
     Ok(request)
 }
 
-/// How much to think, in the words of other gateways: `reasoning` and `thinking`.
+/// On without a measure leaves the measure to the model.
+fn switched(on: Option<bool>, request: &mut ChatRequest) {
+    match on {
+        Some(true) => {
+            let measured = request.reasoning_budget.is_some() || request.reasoning_effort.is_some();
+            request.reasoning_free |= !measured;
+        }
+        Some(false) => (request.reasoning_budget, request.reasoning_effort) = (Some(0), None),
+        None => {}
+    }
+}
+
+/// How much to think, in the words of those who copy the form: OpenRouter's `reasoning`, DeepSeek's and others'
+/// `thinking`, Qwen's `enable_thinking`.
 fn reasoning(fields: &mut Map<String, Value>, request: &mut ChatRequest) {
     if let Some(reasoning) = fields.remove("reasoning") {
         let effort = reasoning.get("effort").and_then(Value::as_str);
@@ -70,12 +75,31 @@ fn reasoning(fields: &mut Map<String, Value>, request: &mut ChatRequest) {
             .take()
             .or_else(|| effort.map(str::to_owned));
         request.reasoning_budget = reasoning.get("max_tokens").and_then(Value::as_u64);
+        let hidden = reasoning.get("exclude").and_then(Value::as_bool);
+        request.reasoning_shown = hidden.map(|hidden| !hidden);
+        let on = reasoning.get("enabled").and_then(Value::as_bool);
+        switched(on, request);
     }
     if let Some(thinking) = fields.remove("thinking") {
-        let off = thinking.get("type").and_then(Value::as_str) == Some("disabled");
         let budget = thinking.get("budget_tokens").and_then(Value::as_u64);
-        request.reasoning_budget = if off { Some(0) } else { budget };
+        request.reasoning_budget = budget.or(request.reasoning_budget);
+        let kind = thinking.get("type").and_then(Value::as_str);
+        let on = match kind {
+            Some("disabled") => Some(false),
+            Some("enabled" | "adaptive" | "auto") => Some(true),
+            _ => None,
+        };
+        switched(on, request);
     }
+    if let Some(budget) = fields.remove("thinking_budget") {
+        request.reasoning_budget = budget.as_u64().or(request.reasoning_budget);
+    }
+    let on = fields.remove("enable_thinking");
+    switched(on.and_then(|on| on.as_bool()), request);
+    let shown = fields.remove("include_reasoning");
+    request.reasoning_shown = shown
+        .and_then(|on| on.as_bool())
+        .or(request.reasoning_shown);
 }
 
 fn text(value: Option<Value>) -> Option<String> {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::peek::ChatPeek;
+use crate::dialects::json::{Edits, edited};
 
 /// What a provider of the same dialect gets to see differently.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +17,8 @@ pub struct SpliceEdit<'a> {
     pub ask_usage: bool,
 }
 
-/// The request in pieces: new text where something changed, the client's own bytes everywhere else.
+/// The request in pieces: new text where something changed, the client's own bytes everywhere else. `others` are
+/// edits of what stands inside the conversation.
 ///
 /// A stream always asks for usage, because it is billed by it; what the client did not ask for is taken
 /// out of the answer again.
@@ -24,9 +26,10 @@ pub fn splice_request(
     body: &Bytes,
     peek: &ChatPeek,
     edit: &SpliceEdit<'_>,
+    others: Edits,
 ) -> SmallVec<[Bytes; 5]> {
     let spans = &peek.spans;
-    let mut edits: SmallVec<[(Range<usize>, Bytes); 5]> = SmallVec::new();
+    let mut edits = others;
     if edit.model != peek.model {
         edits.push((spans.model.clone(), json_text(edit.model)));
     }
@@ -36,23 +39,7 @@ pub fn splice_request(
     if edit.ask_usage && peek.stream && peek.include_usage != Some(true) {
         edits.push(usage_edit(body, peek));
     }
-    if edits.is_empty() {
-        return SmallVec::from_iter([body.clone()]);
-    }
-    edits.sort_by_key(|(span, _)| span.start);
-    let mut pieces = SmallVec::new();
-    let mut at = 0;
-    for (span, text) in edits {
-        if span.start > at {
-            pieces.push(body.slice(at..span.start));
-        }
-        if !text.is_empty() {
-            pieces.push(text);
-        }
-        at = span.end.max(at);
-    }
-    pieces.push(body.slice(at.min(body.len())..));
-    pieces
+    edited(body, edits)
 }
 
 fn usage_edit(body: &Bytes, peek: &ChatPeek) -> (Range<usize>, Bytes) {
@@ -108,7 +95,7 @@ mod tests {
             model,
             ask_usage: true,
         };
-        let pieces = splice_request(&body, &peek, &edit);
+        let pieces = splice_request(&body, &peek, &edit, Edits::new());
         serde_json::from_slice(&pieces.concat()).unwrap()
     }
 
@@ -123,6 +110,7 @@ mod tests {
                 model: "m",
                 ask_usage: true,
             },
+            Edits::new(),
         );
         assert_eq!(pieces.len(), 1);
         assert_eq!(pieces[0].as_ptr(), body.as_ptr());
@@ -165,7 +153,7 @@ mod tests {
             }
             let body = Bytes::from(format!("{{{}}}", text.join(",")));
             let peek = peek_request(&body).unwrap();
-            let pieces = splice_request(&body, &peek, &SpliceEdit { model: "up/stream", ask_usage: true });
+            let pieces = splice_request(&body, &peek, &SpliceEdit { model: "up/stream", ask_usage: true }, Edits::new());
             let seen: Value = serde_json::from_slice(&pieces.concat()).unwrap();
             let mut expected: Value = serde_json::from_slice(&body).unwrap();
             let object = expected.as_object_mut().unwrap();

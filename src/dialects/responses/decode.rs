@@ -5,12 +5,13 @@ use serde_json::{Map, Value};
 use super::answer::thought;
 use super::items::read_signature;
 use crate::dialects::DialectError;
-use crate::dialects::fields::{Taken, list, number, object, signed_id, text, url_source};
+use crate::dialects::fields::{self, Taken, list, number, signed_id, text, url_source};
+use crate::domain::ClientDialect;
 use crate::domain::chat::{ChatRequest, Message, OutputFormat, Part, Role, Tool, ToolChoice};
 
 /// Decodes a body that was peeked before: its top level is known to be sound.
 pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
-    let mut fields = object(body)?;
+    let (mut fields, unread) = fields::request(ClientDialect::Responses, body)?;
     stateless(&fields)?;
     let mut request = ChatRequest {
         model: text(fields.remove("model")).unwrap_or_default(),
@@ -25,6 +26,7 @@ pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
         temperature: number(fields.remove("temperature").as_ref()),
         top_p: number(fields.remove("top_p").as_ref()),
         user: text(fields.remove("user")),
+        unread,
         stream: fields.remove("stream").as_ref().and_then(Value::as_bool) == Some(true),
         ..ChatRequest::default()
     };
@@ -37,6 +39,8 @@ pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
     input(fields.remove("input"), &mut request.messages)?;
     if let Some(mut reasoning) = fields.remove("reasoning") {
         request.reasoning_effort = text(reasoning.get_mut("effort").map(Value::take));
+        let summary = text(reasoning.get_mut("summary").map(Value::take));
+        request.reasoning_shown = summary.map(|summary| summary != "none");
     }
     if let Some(mut said) = fields.remove("text") {
         let verbosity = said.get_mut("verbosity").map(Value::take);
@@ -45,18 +49,33 @@ pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
         }
         request.output_format = format(said.get_mut("format").map(Value::take))?;
     }
-    for ours in [
-        "include",
-        "store",
-        "stream_options",
-        "truncation",
-        "max_tool_calls",
-    ] {
+    for ours in ["store", "stream_options"] {
         fields.remove(ours);
     }
+    asides(&mut fields, &mut request.unread);
     fields.retain(|_, value| !value.is_null());
     request.extra.extend(fields);
     Ok(request)
+}
+
+/// What is so anyway is not told.
+fn asides(fields: &mut Map<String, Value>, unread: &mut Vec<String>) {
+    let include = list(fields.remove("include"));
+    let kept = |one: &Value| one.as_str() == Some("reasoning.encrypted_content");
+    let truncation = text(fields.remove("truncation"));
+    let calls = fields.remove("max_tool_calls");
+    for (name, said) in [
+        ("include", !include.iter().all(kept)),
+        (
+            "truncation",
+            truncation.is_some_and(|how| how != "disabled"),
+        ),
+        ("max_tool_calls", calls.is_some_and(|most| !most.is_null())),
+    ] {
+        if said {
+            unread.push(name.to_owned());
+        }
+    }
 }
 
 /// What lives at OpenAI cannot be reached by another provider.

@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::items::{reasoning_item, text_of};
+use crate::dialects::json::exact;
 use crate::dialects::refuse::{self, leave_out};
-use crate::dialects::{DialectError, Encoded};
+use crate::dialects::{DialectError, Encoded, openai};
 use crate::domain::chat::{
     ChatRequest, Message, OutputFormat, Part, Role, Source, Tool, ToolChoice,
 };
@@ -47,10 +48,8 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     // The conversation is the client's; nothing of it has to be kept at the provider.
     put("store", Some(false.into()));
     // Models that do not think refuse to be asked for it.
-    let thinks = request
-        .reasoning_effort
-        .as_deref()
-        .is_some_and(|effort| effort != "none");
+    let effort = openai::effort_word(request, model, &mut dropped);
+    let thinks = effort.as_deref().is_some_and(|effort| effort != "none");
     put(
         "include",
         thinks.then(|| json!(["reasoning.encrypted_content"])),
@@ -63,12 +62,13 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     put("top_p", request.top_p.map(Value::from));
     put("user", request.user.as_deref().map(Value::from));
     put("stream", request.stream.then_some(Value::Bool(true)));
+    let shown = request.reasoning_shown != Some(false);
     put(
         "reasoning",
-        request
-            .reasoning_effort
-            .as_deref()
-            .map(|effort| json!({"effort": effort, "summary": "auto"})),
+        effort.map(|effort| match shown {
+            true => json!({"effort": effort, "summary": "auto"}),
+            false => json!({"effort": effort}),
+        }),
     );
     put("text", text(request));
     if !request.tools.is_empty() {
@@ -82,16 +82,13 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
         put(name, request.extra.get(*name).cloned());
     }
     without_counterpart(request, &mut dropped);
-    let body = serde_json::to_vec(&body).unwrap_or_default();
-    Ok(Encoded { body, dropped })
+    let body = exact::write(&body.into()).into_bytes();
+    Ok(Encoded::new(body, dropped))
 }
 
 fn without_counterpart(request: &ChatRequest, dropped: &mut Vec<&'static str>) {
     if request.top_k.is_some() {
         leave_out(dropped, "top_k");
-    }
-    if request.reasoning_budget.is_some() {
-        leave_out(dropped, "reasoning budget");
     }
 }
 
