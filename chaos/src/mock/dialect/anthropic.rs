@@ -158,13 +158,15 @@ pub(super) fn draft(plan: &Plan) -> Draft {
 }
 
 fn usage(plan: &Plan, output: u64) -> Value {
-    json!({"input_tokens": plan.usage.input, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
+    json!({"input_tokens": plan.fresh_input(), "cache_creation_input_tokens": 0, "cache_read_input_tokens": plan.cached,
         "output_tokens": output, "service_tier": "standard"})
 }
 
 fn stop_reason(plan: &Plan) -> &'static str {
     if !plan.calls.is_empty() {
         "tool_use"
+    } else if plan.refuses {
+        "refusal"
     } else if plan.limited {
         "max_tokens"
     } else {

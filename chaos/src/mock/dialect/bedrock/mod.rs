@@ -12,7 +12,7 @@ use super::super::draft::{Body, Document, Draft, Event, Kind};
 use super::super::event_stream::frame;
 use super::super::framing::Framing;
 use super::super::plan::{Plan, halves};
-use super::super::wish::{Choice, Wish, last, list, text};
+use super::super::wish::{Choice, Turns, Wish, list, text};
 use super::places::{Blank, Places};
 
 pub(super) const PLACES: Places = Places {
@@ -141,7 +141,7 @@ pub(super) fn wish(asked: &Asked) -> Wish {
             (name, _) => Choice::Named(name.to_owned()),
         },
         one_at_a_time: false,
-        last: last(request.get("messages")),
+        turns: Turns::of(request.get("messages")),
         echo: Vec::new(),
     }
 }
@@ -180,7 +180,12 @@ pub(super) fn draft(plan: &Plan) -> Draft {
 
 fn usage(plan: &Plan) -> Value {
     let (input, output) = (plan.usage.input, plan.usage.output);
-    json!({"inputTokens": input, "outputTokens": output, "totalTokens": input.saturating_add(output)})
+    let mut usage = json!({"inputTokens": plan.fresh_input(), "outputTokens": output,
+        "totalTokens": input.saturating_add(output)});
+    if let (true, Some(usage)) = (plan.cached > 0, usage.as_object_mut()) {
+        usage.insert("cacheReadInputTokens".to_owned(), json!(plan.cached));
+    }
+    usage
 }
 
 fn metrics(plan: &Plan) -> Value {
@@ -191,6 +196,8 @@ fn metrics(plan: &Plan) -> Value {
 fn stop_reason(plan: &Plan) -> &'static str {
     if !plan.calls.is_empty() {
         "tool_use"
+    } else if plan.refuses {
+        "guardrail_intervened"
     } else if plan.limited {
         "max_tokens"
     } else {

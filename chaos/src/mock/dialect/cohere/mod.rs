@@ -9,7 +9,7 @@ pub(super) use complaint::complaint;
 use super::super::asked::Asked;
 use super::super::draft::{Body, Document, Draft, Event, Kind};
 use super::super::plan::{Plan, halves};
-use super::super::wish::{Wish, choice, last, list, text, tools};
+use super::super::wish::{Turns, Wish, choice, list, text, tools};
 use super::places::{Blank, Places};
 
 pub(super) const PLACES: Places = Places {
@@ -56,7 +56,7 @@ pub(super) fn wish(asked: &Asked) -> Wish {
         tools: tools(request),
         choice: choice(request.get("tool_choice")),
         one_at_a_time: false,
-        last: last(request.get("messages")),
+        turns: Turns::of(request.get("messages")),
         echo: Vec::new(),
     }
 }
@@ -97,6 +97,8 @@ pub(super) fn draft(plan: &Plan) -> Draft {
 fn finish_reason(plan: &Plan) -> &'static str {
     if !plan.calls.is_empty() {
         "TOOL_CALL"
+    } else if plan.refuses {
+        "ERROR_TOXIC"
     } else if plan.limited {
         "MAX_TOKENS"
     } else {
@@ -112,7 +114,7 @@ fn finish_reason(plan: &Plan) -> &'static str {
 fn usage(plan: &Plan) -> Value {
     let (input, output) = (plan.usage.input as f64, plan.usage.output as f64);
     json!({"billed_units": {"input_tokens": (input / 2.0).ceil(), "output_tokens": output},
-        "tokens": {"input_tokens": input, "output_tokens": output}, "cached_tokens": 0.0})
+        "tokens": {"input_tokens": input, "output_tokens": output}, "cached_tokens": plan.cached as f64})
 }
 
 const THOUGHTS: [&str; 2] = ["let me ", "think"];

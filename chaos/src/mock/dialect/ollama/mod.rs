@@ -10,7 +10,7 @@ use super::super::asked::Asked;
 use super::super::draft::{Body, Document, Draft, Event, Kind};
 use super::super::framing::Framing;
 use super::super::plan::Plan;
-use super::super::wish::{Choice, Wish, last, text, tools};
+use super::super::wish::{Choice, Turns, Wish, text, tools};
 use super::places::{Blank, Places};
 use crate::http1;
 
@@ -47,7 +47,7 @@ pub(super) fn wish(asked: &Asked) -> Wish {
         tools: tools(request),
         choice: Choice::Free,
         one_at_a_time: false,
-        last: last(request.get("messages")),
+        turns: Turns::of(request.get("messages")),
         echo: Vec::new(),
     }
 }

@@ -10,7 +10,7 @@ pub(super) use complaint::complaint;
 use super::super::asked::Asked;
 use super::super::draft::{Body, Document, Draft, Kind};
 use super::super::plan::Plan;
-use super::super::wish::{Wish, choice, last, list, text, tools};
+use super::super::wish::{Turns, Wish, choice, list, text, tools};
 use super::places::{Blank, Places};
 
 pub(super) const PLACES: Places = Places {
@@ -86,7 +86,7 @@ pub(super) fn wish(asked: &Asked) -> Wish {
         tools: tools(request),
         choice: choice(request.get("tool_choice")),
         one_at_a_time: request.get("parallel_tool_calls") == Some(&Value::Bool(false)),
-        last: last(request.get("input")),
+        turns: Turns::of(request.get("input")),
         echo: echo(request),
     }
 }
@@ -155,8 +155,12 @@ fn item_id(plan: &Plan, item: Item) -> String {
     }
 }
 
-fn text_part(said: &str) -> Value {
-    json!({"type": "output_text", "annotations": [], "logprobs": [], "text": said})
+fn text_part(plan: &Plan, said: &str) -> Value {
+    if plan.refuses {
+        json!({"type": "refusal", "refusal": said})
+    } else {
+        json!({"type": "output_text", "annotations": [], "logprobs": [], "text": said})
+    }
 }
 
 fn item(plan: &Plan, item: Item, state: State) -> Value {
@@ -173,7 +177,7 @@ fn item(plan: &Plan, item: Item, state: State) -> Value {
             json!({"id": id, "type": "reasoning", "summary": summary.into_iter().collect::<Vec<_>>()})
         }
         Item::Message => {
-            let content = over.then(|| text_part(&plan.text()));
+            let content = over.then(|| text_part(plan, &plan.text()));
             json!({"id": id, "type": "message", "status": status, "role": "assistant",
                 "content": content.into_iter().collect::<Vec<_>>()})
         }
@@ -189,7 +193,7 @@ fn item(plan: &Plan, item: Item, state: State) -> Value {
 
 fn usage(plan: &Plan) -> Value {
     let (input, output) = (plan.usage.input, plan.usage.output);
-    json!({"input_tokens": input, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": output,
+    json!({"input_tokens": input, "input_tokens_details": {"cached_tokens": plan.cached}, "output_tokens": output,
         "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": input.saturating_add(output)})
 }
 
