@@ -103,6 +103,11 @@ impl Control {
             }
             behaviour = chosen;
         }
+        if matches!(behaviour.act, Act::Healthy(_))
+            && let Some(counted) = self.dialect.counted(asked)
+        {
+            behaviour = counted;
+        }
         if self.checks
             && matches!(behaviour.act, Act::Healthy(_))
             && let Some(refusal) = self.dialect.refuse(asked)

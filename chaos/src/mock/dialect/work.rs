@@ -24,6 +24,13 @@ impl Dialect {
             || self == Self::OpenAi && PATHS.iter().any(|known| path.ends_with(known))
     }
 
+    /// The answer to who only asks how many tokens a request has.
+    pub(in super::super) fn counted(self, asked: &Asked) -> Option<Behaviour> {
+        let asks = self == Self::Anthropic && asked.bare_path().ends_with("/messages/count_tokens");
+        let tokens = (asked.body.len() / 4).max(1);
+        asks.then(|| Behaviour::status(200).json(&serde_json::json!({"input_tokens": tokens})))
+    }
+
     pub(in super::super) fn is_generation(self, path: &str) -> bool {
         match self {
             Self::OpenAi => path.ends_with("/chat/completions"),
