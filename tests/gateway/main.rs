@@ -24,6 +24,7 @@ mod operations;
 mod overload;
 mod process;
 mod races;
+mod readme;
 mod ready;
 mod registry;
 mod secure;

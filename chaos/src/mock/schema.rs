@@ -27,9 +27,9 @@ pub(super) fn of_request(request: &Value) -> Option<Value> {
             .pointer(place)
             .filter(|found| !found.is_null() && *found != "json")
     })?;
-    match found {
-        Value::String(text) => serde_json::from_str(text).ok(),
-        other => Some(other.clone()),
+    match found.as_str() {
+        Some(text) => serde_json::from_str(text).ok(),
+        None => Some(found.clone()),
     }
 }
 
@@ -50,10 +50,9 @@ fn filled(schema: &Value, said: &str, depth: usize) -> Value {
     if let Some(one) = first("anyOf").or_else(|| first("oneOf")) {
         return filled(one, said, deeper);
     }
-    let kind = schema.get("type").and_then(|kind| match kind {
-        Value::Array(kinds) => kinds.first().and_then(Value::as_str),
-        one => one.as_str(),
-    });
+    let kind = schema
+        .get("type")
+        .and_then(|kind| kind.get(0).unwrap_or(kind).as_str());
     match kind.map(str::to_ascii_lowercase).as_deref() {
         Some("string") => json!(said),
         Some("integer") => json!(7),
