@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::asked::Asked;
-use super::super::draft::{Body, Document, Draft, Event, Kind};
+use super::super::draft::{Draft, Event, Kind};
 use super::super::plan::{Plan, halves};
 use super::places::{Blank, Places};
+use super::work::{Form, answer};
 
 pub(super) const PLACES: Places = Places {
     usage: &[("", "usage"), ("/message", "usage")],
@@ -137,24 +138,13 @@ pub(super) fn text_of(document: &Value) -> String {
 }
 
 pub(super) fn draft(plan: &Plan) -> Draft {
-    let content_type = if plan.streams {
-        "text/event-stream; charset=utf-8"
-    } else {
-        "application/json"
+    let form = Form {
+        content_types: ["text/event-stream; charset=utf-8", "application/json"],
+        fields: vec![("request-id", format!("req_{}", plan.id))],
+        events: &events,
+        whole: &|plan: &Plan| message(plan, blocks(plan)),
     };
-    let fields = vec![
-        ("content-type".to_owned(), content_type.to_owned()),
-        ("request-id".to_owned(), format!("req_{}", plan.id)),
-    ];
-    let (body, head_wait) = if plan.streams {
-        (Body::Events(events(plan)), plan.waits.head)
-    } else {
-        (
-            Body::Document(Document::Json(message(plan, blocks(plan)))),
-            plan.waits.whole(),
-        )
-    };
-    Draft::healthy(fields, body, head_wait)
+    answer(plan, &form)
 }
 
 fn usage(plan: &Plan, output: u64) -> Value {

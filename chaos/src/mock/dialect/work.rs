@@ -4,11 +4,37 @@ use serde_json::Value;
 
 use super::super::asked::Asked;
 use super::super::behaviour::Behaviour;
-use super::super::draft::{Body, Document, Draft};
+use super::super::draft::{Body, Document, Draft, Event};
 use super::super::log::Reported;
 use super::super::plan::Plan;
 use super::super::wish::Wish;
 use super::{Dialect, anthropic, bedrock, cohere, embeddings, gemini, ollama, openai, responses};
+
+/// How an answer leaves, whole or streamed.
+pub(super) struct Form<'a> {
+    /// Of a stream, and of a document.
+    pub(super) content_types: [&'static str; 2],
+    /// Beside the content type.
+    pub(super) fields: Vec<(&'static str, String)>,
+    pub(super) events: &'a dyn Fn(&Plan) -> Vec<Event>,
+    pub(super) whole: &'a dyn Fn(&Plan) -> Value,
+}
+
+/// The healthy answer to a plan.
+pub(super) fn answer(plan: &Plan, form: &Form<'_>) -> Draft {
+    let [stream_type, document_type] = form.content_types;
+    let (content_type, body, head_wait) = if plan.streams {
+        let body = Body::Events((form.events)(plan));
+        (stream_type, body, plan.waits.head)
+    } else {
+        let body = Body::Document(Document::Json((form.whole)(plan)));
+        (document_type, body, plan.waits.whole())
+    };
+    let own = form.fields.iter().cloned();
+    let fields = std::iter::once(("content-type", content_type.to_owned())).chain(own);
+    let fields = fields.map(|(name, value)| (name.to_owned(), value));
+    Draft::healthy(fields.collect(), body, head_wait)
+}
 
 /// What the mock asks it.
 impl Dialect {

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 pub(super) use complaint::complaint;
 
 use super::super::asked::Asked;
-use super::super::draft::{Body, Document, Draft, Kind};
+use super::super::draft::{Draft, Kind};
 use super::super::plan::Plan;
 use super::super::wish::{Turns, Wish, choice, list, text, tools};
 use super::places::{Blank, Places};
+use super::work::{Form, answer};
 
 pub(super) const PLACES: Places = Places {
     usage: &[("", "usage"), ("/response", "usage")],
@@ -104,23 +105,16 @@ pub(super) fn text_of(document: &Value) -> String {
 }
 
 pub(super) fn draft(plan: &Plan) -> Draft {
-    let content_type = if plan.streams {
-        "text/event-stream; charset=utf-8"
-    } else {
-        "application/json"
+    let form = Form {
+        content_types: ["text/event-stream; charset=utf-8", "application/json"],
+        fields: vec![
+            ("x-request-id", format!("req_{}", plan.id)),
+            ("openai-version", "2020-10-01".to_owned()),
+        ],
+        events: &stream::events,
+        whole: &|plan: &Plan| response(plan, State::Over),
     };
-    let fields = vec![
-        ("content-type".to_owned(), content_type.to_owned()),
-        ("x-request-id".to_owned(), format!("req_{}", plan.id)),
-        ("openai-version".to_owned(), "2020-10-01".to_owned()),
-    ];
-    let (body, head_wait) = if plan.streams {
-        (Body::Events(stream::events(plan)), plan.waits.head)
-    } else {
-        let whole = response(plan, State::Over);
-        (Body::Document(Document::Json(whole)), plan.waits.whole())
-    };
-    Draft::healthy(fields, body, head_wait)
+    answer(plan, &form)
 }
 
 /// Whether the answer, or an item of it, is still being made.
