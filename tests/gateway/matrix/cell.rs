@@ -5,7 +5,7 @@ use switchyard_chaos::client::{BodyEnd, Client};
 use switchyard_chaos::fault;
 use switchyard_chaos::mock::{Behaviour, Dialect, MockProvider};
 
-use super::heard::{Heard, hear};
+use super::heard::{Heard, hear, turn};
 use super::question::{ADDRESS, PICTURE, Picture, Question};
 use super::speaker::{is_whole, key};
 use crate::frame::Gateway;
@@ -161,6 +161,9 @@ impl Pair<'_> {
             );
             assert_eq!(self.sent().matches("dry").count(), 2, "{name}");
         }
+        if row == Row::Thoughts && !stream {
+            self.think_on(&question, &answered.raw).await;
+        }
         match (found, answered.dropped) {
             (Outcome::Works, Some(dropped)) => Outcome::Without(dropped),
             (found, _) => found,
@@ -261,8 +264,23 @@ impl Pair<'_> {
         Outcome::Works
     }
 
+    /// A thought goes back to who signed it with its signature, and its turn breaks nothing anywhere.
+    async fn think_on(&self, question: &Question, raw: &str) {
+        let document: Value = serde_json::from_str(raw).unwrap();
+        let before = turn(self.client, &document);
+        let asked = question.said_after(self.client, before, false);
+        let told = self.post(asked, false).await;
+        assert_eq!(told.status, 200, "after {raw}: {}", told.raw);
+        let signs = matches!(self.mock.dialect(), Dialect::Anthropic | Dialect::Bedrock);
+        let sent = self.sent();
+        assert_eq!(sent.contains("\"sig-"), signs, "after {raw}: {sent}");
+    }
+
     async fn ask(&self, question: &Question, stream: bool) -> Answered {
-        let (path, body) = question.said(self.client, stream);
+        self.post(question.said(self.client, stream), stream).await
+    }
+
+    async fn post(&self, (path, body): (String, Value), stream: bool) -> Answered {
         let mut connection = Client::connect(self.gateway.address).await.unwrap();
         if stream {
             let reader = connection

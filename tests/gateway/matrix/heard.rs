@@ -56,6 +56,16 @@ pub fn hear(client: Dialect, documents: &[Value]) -> Heard {
     heard
 }
 
+/// The model's turn in a whole answer, as an SDK sends it back.
+pub fn turn(client: Dialect, answer: &Value) -> Vec<Value> {
+    match client {
+        Dialect::OpenAi => vec![answer["choices"][0]["message"].clone()],
+        Dialect::Anthropic => vec![json!({"role": "assistant", "content": answer["content"]})],
+        Dialect::Responses => list(&answer["output"]).to_vec(),
+        _ => vec![answer["candidates"][0]["content"].clone()],
+    }
+}
+
 /// The last number at one of these places.
 fn number(documents: &[Value], places: &[&str]) -> u64 {
     let found = documents.iter().rev().find_map(|document| {

@@ -72,6 +72,20 @@ impl Question {
         })
     }
 
+    /// As [`Question::said`], with the model's turn as it came, and the question again behind it.
+    pub fn said_after(&self, client: Dialect, turn: Vec<Value>, stream: bool) -> (String, Value) {
+        let (path, mut body) = self.said(client, stream);
+        let turns = match client {
+            Dialect::OpenAi | Dialect::Anthropic => &mut body["messages"],
+            Dialect::Responses => &mut body["input"],
+            _ => &mut body["contents"],
+        };
+        let turns = turns.as_array_mut().unwrap();
+        let again = turns.last().cloned();
+        turns.extend(turn.into_iter().chain(again));
+        (path, body)
+    }
+
     fn to_chat(&self, body: &mut Value) {
         let mut messages: Vec<Value> = Vec::new();
         if let Some(system) = self.system {
