@@ -1,5 +1,5 @@
-//! Every client's dialect against every provider's, over real sockets: what is said arrives whole, once, and in
-//! the form the client knows; what fails says so in that form.
+//! What dialects owe each other beyond the matrix of every pair (`matrix`): failover between them, errors, thoughts
+//! that go home only, and what passes untouched.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -9,57 +9,10 @@
 
 use serde_json::{Value, json};
 use switchyard_chaos::client::{Answer, Client, SseStream};
-use switchyard_chaos::fault;
 use switchyard_chaos::mock::{Behaviour, Dialect, MockOptions, MockProvider};
 
-use crate::frame::{Gateway, KEY, alone, mock_of, pair, provider, quick};
-
-const CLIENTS: [Dialect; 4] = [
-    Dialect::OpenAi,
-    Dialect::Anthropic,
-    Dialect::Responses,
-    Dialect::Gemini,
-];
-/// Providers speak what clients speak, and more.
-const PROVIDERS: [Dialect; 7] = [
-    Dialect::OpenAi,
-    Dialect::Anthropic,
-    Dialect::Responses,
-    Dialect::Gemini,
-    Dialect::Ollama,
-    Dialect::Cohere,
-    Dialect::Bedrock,
-];
-
-/// Where a client of this dialect asks, and what.
-fn asked(client: Dialect, stream: bool) -> (String, Value) {
-    let mut body = client.sample_request("hello", stream);
-    if client != Dialect::Gemini {
-        body["model"] = "p".into();
-    }
-    if client == Dialect::OpenAi && stream {
-        body["stream_options"] = json!({"include_usage": true});
-    }
-    let path = match client {
-        Dialect::OpenAi => "/v1/chat/completions".to_owned(),
-        Dialect::Anthropic => "/v1/messages".to_owned(),
-        Dialect::Responses => "/v1/responses".to_owned(),
-        Dialect::Gemini if stream => "/v1beta/models/p:streamGenerateContent?alt=sse".to_owned(),
-        Dialect::Gemini => "/v1beta/models/p:generateContent".to_owned(),
-        _ => panic!("no client speaks it"),
-    };
-    (path, body)
-}
-
-/// The key where an SDK of this dialect puts it.
-fn key(client: Dialect) -> Vec<(String, String)> {
-    let pair = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
-    match client {
-        Dialect::Anthropic => pair("x-api-key", KEY),
-        Dialect::Gemini => pair("x-goog-api-key", KEY),
-        _ => pair("authorization", &format!("Bearer {KEY}")),
-    }
-}
+use crate::frame::{Gateway, alone, mock_of, pair, provider, quick};
+use crate::matrix::speaker::{CLIENTS, PROVIDERS, asked, is_whole, key};
 
 async fn ask(gateway: &Gateway, client: Dialect) -> Answer {
     let (path, body) = asked(client, false);
@@ -75,118 +28,6 @@ async fn stream(gateway: &Gateway, client: Dialect) -> SseStream {
     let mut connection = Client::connect(gateway.address).await.unwrap();
     let reader = connection.stream(&path, &key(client), &body).await.unwrap();
     reader.collect().await.unwrap()
-}
-
-/// Whether the stream ends as this dialect ends.
-fn is_whole(client: Dialect, stream: &SseStream) -> bool {
-    let documents = stream.documents();
-    let last = documents.last().cloned().unwrap_or_default();
-    match client {
-        Dialect::OpenAi => stream
-            .events
-            .last()
-            .is_some_and(|event| event.data == "[DONE]"),
-        Dialect::Anthropic => last["type"] == "message_stop",
-        Dialect::Responses => last["type"] == "response.completed",
-        Dialect::Gemini => last["candidates"][0]["finishReason"] == "STOP",
-        _ => false,
-    }
-}
-
-/// Input and output tokens, wherever this dialect tells them.
-fn tokens(client: Dialect, documents: &[Value]) -> (u64, u64) {
-    let of = |pointer: &str| {
-        documents
-            .iter()
-            .rev()
-            .find_map(|document| document.pointer(pointer)?.as_u64())
-            .unwrap_or_default()
-    };
-    match client {
-        Dialect::OpenAi => (of("/usage/prompt_tokens"), of("/usage/completion_tokens")),
-        Dialect::Anthropic => (
-            // A stream may tell them at its beginning.
-            of("/usage/input_tokens").max(of("/message/usage/input_tokens")),
-            of("/usage/output_tokens"),
-        ),
-        Dialect::Responses => {
-            let whole = (of("/usage/input_tokens"), of("/usage/output_tokens"));
-            let streamed = (
-                of("/response/usage/input_tokens"),
-                of("/response/usage/output_tokens"),
-            );
-            if whole.1 > 0 { whole } else { streamed }
-        }
-        Dialect::Gemini => (
-            of("/usageMetadata/promptTokenCount"),
-            of("/usageMetadata/candidatesTokenCount"),
-        ),
-        _ => (0, 0),
-    }
-}
-
-fn told(mock: &MockProvider) -> (u64, u64) {
-    let reported = mock.last().unwrap().reported.unwrap();
-    (reported.input, reported.output)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_client_reads_every_providers_whole_answer() {
-    for provider in PROVIDERS {
-        let mock = mock_of(provider, "a").await;
-        let gateway = alone(&mock, "").await;
-        for client in CLIENTS {
-            let name = format!("{client:?} client, {provider:?} provider");
-            let answer = ask(&gateway, client).await;
-            assert_eq!(answer.status(), 200, "{name}: {}", answer.json());
-            let document = answer.json();
-            let text = client.text_of(std::slice::from_ref(&document));
-            assert_eq!(text.split_whitespace().count(), 6, "{name}: {document}");
-            assert_eq!(tokens(client, &[document]), told(&mock), "{name}");
-            let sent = mock.last().unwrap().asked.clone();
-            assert_eq!(sent.model(), Some("m-a"), "{name}");
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_client_reads_every_providers_stream() {
-    for provider in PROVIDERS {
-        let mock = mock_of(provider, "a").await;
-        let gateway = alone(&mock, "").await;
-        for client in CLIENTS {
-            let name = format!("{client:?} client, {provider:?} provider");
-            let stream = stream(&gateway, client).await;
-            assert!(is_whole(client, &stream), "{name}: {:?}", stream.raw);
-            let text = stream.text(client);
-            assert_eq!(text.split_whitespace().count(), 6, "{name}: {text}");
-            assert_eq!(tokens(client, &stream.documents()), told(&mock), "{name}");
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn s09_s10_a_stream_that_breaks_says_so_in_every_dialect() {
-    for provider in PROVIDERS {
-        let mock = mock_of(provider, "a").await;
-        for client in CLIENTS {
-            // A fresh one each time: the endpoint would be blocked soon.
-            let gateway = alone(&mock, "").await;
-            for bad in [fault::s09(3), fault::s10(3)] {
-                mock.set(bad);
-                let name = format!("{client:?} client, {provider:?} provider");
-                let stream = stream(&gateway, client).await;
-                assert!(!is_whole(client, &stream), "{name}: {:?}", stream.raw);
-                let documents = stream.documents();
-                let failed = documents.iter().any(|document| {
-                    document["error"].is_object()
-                        || document["type"] == "error"
-                        || document["type"] == "response.failed"
-                });
-                assert!(failed, "{name}: no error event: {:?}", stream.raw);
-            }
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -260,61 +101,6 @@ async fn what_both_sides_speak_is_passed_on_untouched() {
     assert_eq!(sent.header("anthropic-beta"), Some("new-2026-11-01"));
     assert_eq!(sent.header("cookie"), None);
     assert_eq!(answer.json()["type"], "message");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_and_its_result_cross_every_pair() {
-    for provider in PROVIDERS {
-        let mock = mock_of(provider, "a").await;
-        let gateway = alone(&mock, "").await;
-        let body = json!({
-            "model": "p", "stream": true,
-            "messages": [{"role": "user", "content": "rain? [[tools:2]]"}],
-            "tools": [{"type": "function", "function": {
-                "name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
-            }}],
-        });
-        let stream = gateway.stream_of(&body).await;
-        let mut calls: Vec<(String, String)> = Vec::new();
-        for document in stream.documents() {
-            let deltas = document["choices"][0]["delta"]["tool_calls"]
-                .as_array()
-                .cloned();
-            for delta in deltas.unwrap_or_default() {
-                let index = usize::try_from(delta["index"].as_u64().unwrap()).unwrap();
-                if index == calls.len() {
-                    calls.push((delta["id"].as_str().unwrap().to_owned(), String::new()));
-                }
-                let piece = delta["function"]["arguments"].as_str().unwrap_or_default();
-                calls[index].1.push_str(piece);
-            }
-        }
-        assert_eq!(calls.len(), 2, "{provider:?}: {:?}", stream.raw);
-        assert_ne!(calls[0].0, calls[1].0, "{provider:?}: ids");
-        for (id, arguments) in &calls {
-            let value: Value = serde_json::from_str(arguments).unwrap();
-            assert!(
-                value.is_object() && !id.is_empty(),
-                "{provider:?}: {arguments}"
-            );
-        }
-        let mut turn = body.clone();
-        turn["stream"] = false.into();
-        let made: Vec<Value> = calls
-            .iter()
-            .map(|(id, arguments)| json!({
-                "id": id, "type": "function", "function": {"name": "weather", "arguments": arguments},
-            }))
-            .collect();
-        let messages = turn["messages"].as_array_mut().unwrap();
-        messages[0]["content"] = "rain?".into();
-        messages.push(json!({"role": "assistant", "content": null, "tool_calls": made}));
-        for (id, _) in &calls {
-            messages.push(json!({"role": "tool", "tool_call_id": id, "content": "dry"}));
-        }
-        let answer = gateway.post(&turn).await;
-        assert_eq!(answer.status(), 200, "{provider:?}: {}", answer.json());
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,11 +1,12 @@
 //! A mock provider as a command, for SDK tests: prints its base URL and serves until interrupted.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use switchyard_chaos::fault;
-use switchyard_chaos::mock::{Behaviour, Dialect, Fast, MockOptions, MockProvider};
+use switchyard_chaos::mock::{Behaviour, Dialect, Fast, MockOptions, MockProvider, Script};
 
 const USAGE: &str = "\
 usage: switchyard-mock [options]
@@ -17,6 +18,8 @@ usage: switchyard-mock [options]
   --first-ms N                 from the request to the first content (0)
   --gap-ms N                   between two content events (0)
   --fault NUMBER               show this fault to every request, e.g. P01 or P04/negative
+  --script FILE                what to say at each step of a conversation with tools: an [[answer]]
+                               has a text, or an [[answer.call]] with tool and arguments
   --fast                       prebuilt answers for load, no log
   --list                       print every fault and end
 ";
@@ -26,6 +29,7 @@ usage: switchyard-mock [options]
 struct Wanted {
     options: MockOptions,
     fault: Option<String>,
+    script: Option<PathBuf>,
     list: bool,
 }
 
@@ -58,6 +62,7 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Wanted, String> 
                 wanted.options.weather = wanted.options.weather.gap(gap);
             }
             "--fault" => wanted.fault = Some(value()?),
+            "--script" => wanted.script = Some(value()?.into()),
             "--fast" => wanted.options.fast = Some(Fast::default()),
             "--list" => wanted.list = true,
             other => return Err(format!("unknown option `{other}`")),
@@ -100,17 +105,21 @@ async fn run(wanted: Wanted) -> Result<(), String> {
     let Wanted {
         options,
         fault,
+        script,
         list: only_list,
     } = wanted;
     let dialect = options.dialect;
     if only_list {
         return say(&list(dialect));
     }
-    let behaviour = fault
-        .map(|number| behaviour(&number, dialect))
-        .transpose()?;
+    let behaviour = match (fault, script) {
+        (Some(_), Some(_)) => return Err("leave out --fault or --script".to_owned()),
+        (Some(number), None) => Some(behaviour(&number, dialect)?),
+        (None, Some(file)) => Some(scripted(&file)?),
+        (None, None) => None,
+    };
     if behaviour.is_some() && options.fast.is_some() {
-        return Err("--fast shows no faults: leave out --fast or --fault".to_owned());
+        return Err("--fast shows no faults and follows no script: leave out --fast".to_owned());
     }
     let mock = MockProvider::start(options)
         .await
@@ -127,6 +136,12 @@ async fn run(wanted: Wanted) -> Result<(), String> {
 fn behaviour(number: &str, dialect: Dialect) -> Result<Behaviour, String> {
     fault::by_number(number, dialect)
         .ok_or_else(|| format!("no fault `{number}` in this dialect, see --list"))
+}
+
+fn scripted(file: &Path) -> Result<Behaviour, String> {
+    let told = |complaint: String| format!("{}: {complaint}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| told(error.to_string()))?;
+    Script::read(&text).map(Script::behaviour).map_err(told)
 }
 
 fn say(text: &str) -> Result<(), String> {

@@ -129,12 +129,14 @@ pub enum Words {
 }
 
 /// How many tools the answer calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum Calls {
     /// As the request's marker `[[tools]]` or `[[tools:2]]`, or its `tool_choice`, says.
     #[default]
     AsAsked,
     Exactly(usize),
+    /// These tools with these arguments.
+    Given(Vec<(String, Value)>),
 }
 
 /// A correct answer, and what is then spoiled in it.

@@ -60,6 +60,24 @@ pub(super) struct Performance {
 /// A choice may choose a choice, but not for ever.
 const MOST_CHOICES: usize = 8;
 
+/// What a choice comes to for this request, and what it does not say itself taken from who chose.
+fn chosen(mut behaviour: Behaviour, asked: &Asked) -> Behaviour {
+    for _ in 0..MOST_CHOICES {
+        let Act::Choose(choose) = &behaviour.act else {
+            break;
+        };
+        let mut chosen = (choose.0)(asked);
+        chosen.delay = chosen.delay.saturating_add(behaviour.delay);
+        chosen.slice = chosen.slice.or(behaviour.slice);
+        chosen.label = chosen.label.or(behaviour.label);
+        if chosen.after == After::KeepAlive {
+            chosen.after = behaviour.after;
+        }
+        behaviour = chosen;
+    }
+    behaviour
+}
+
 impl Control {
     pub(super) fn decide(&mut self, asked: &Asked) -> Performance {
         let mut limit_fields = Vec::new();
@@ -90,18 +108,11 @@ impl Control {
                     .unwrap_or_else(|| self.default.clone()),
             }
         };
-        for _ in 0..MOST_CHOICES {
-            let Act::Choose(choose) = &behaviour.act else {
-                break;
-            };
-            let mut chosen = (choose.0)(asked);
-            chosen.delay = chosen.delay.saturating_add(behaviour.delay);
-            chosen.slice = chosen.slice.or(behaviour.slice);
-            chosen.label = chosen.label.or(behaviour.label);
-            if chosen.after == After::KeepAlive {
-                chosen.after = behaviour.after;
-            }
-            behaviour = chosen;
+        behaviour = chosen(behaviour, asked);
+        if matches!(behaviour.act, Act::Healthy(_))
+            && let Some(counted) = self.dialect.counted(asked)
+        {
+            behaviour = counted;
         }
         if self.checks
             && matches!(behaviour.act, Act::Healthy(_))

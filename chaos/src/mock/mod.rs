@@ -33,6 +33,8 @@ mod plan;
 mod provider;
 mod rate_limit;
 mod sample;
+mod schema;
+mod script;
 mod shared;
 mod stage;
 #[cfg(test)]
@@ -55,5 +57,6 @@ pub use provider::MockProvider;
 pub use rate_limit::RateLimit;
 pub(crate) use rate_limit::short_duration;
 pub(crate) use sample::{bytes as sample_bytes, events as sample_events, frame as sample_frame};
+pub use script::Script;
 pub use shared::Door;
 pub use weather::{Spread, Weather};

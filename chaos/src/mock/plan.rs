@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::asked::Asked;
 use super::behaviour::{Calls, Form, Healthy, Words};
 use super::log::Reported;
+use super::schema;
 use super::weather::Weather;
 use super::wish::Wish;
 use crate::{canary, http1};
@@ -81,6 +82,10 @@ pub(super) struct Plan {
     pub(super) choices: usize,
     pub(super) include_usage: bool,
     pub(super) thinks: bool,
+    /// The provider's filter has stopped the answer.
+    pub(super) refuses: bool,
+    /// How much of the input came from the provider's cache.
+    pub(super) cached: u64,
     /// Settings of the request that the answer repeats.
     pub(super) echo: Vec<(&'static str, Value)>,
     pub(super) usage: Reported,
@@ -98,15 +103,24 @@ impl Plan {
         let mut rng =
             fastrand::Rng::with_seed(seed ^ asked.number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let wish = asked.dialect.wish(asked);
+        let input = (asked.body.len() as u64 / 4).max(1);
         let limit = wish.limit.unwrap_or(u64::MAX);
         let words = weather.tokens.min(limit).min(MOST_WORDS);
         let pieces = match &healthy.words {
             Words::Given(pieces) => pieces.clone(),
-            Words::Canary => (1..=words)
-                .map(|position| piece(mock, asked.number, position))
-                .collect(),
+            Words::Canary => {
+                let spoken = (1..=words).map(|position| piece(mock, asked.number, position));
+                match schema::of_request(&asked.json) {
+                    None => spoken.collect(),
+                    Some(schema) => {
+                        let said: String = spoken.collect();
+                        let answer = schema::fill(&schema, &said).to_string();
+                        halves(&answer).into_iter().map(str::to_owned).collect()
+                    }
+                }
+            }
         };
-        let calls = calls(mock, asked.number, &wish, healthy.calls);
+        let calls = calls(mock, asked.number, &wish, &healthy.calls);
         let choices = healthy
             .choices
             .unwrap_or_else(|| usize::try_from(wish.choices.clamp(1, MOST_CHOICES)).unwrap_or(1));
@@ -130,10 +144,12 @@ impl Plan {
             calls,
             choices,
             include_usage: wish.include_usage,
-            thinks: wish.thinks,
+            thinks: wish.is_to_think(),
+            refuses: wish.is_to_refuse(),
+            cached: if wish.is_cached() { input / 2 } else { 0 },
             echo: wish.echo,
             usage: Reported {
-                input: (asked.body.len() as u64 / 4).max(1),
+                input,
                 output: (said as u64).saturating_mul(choices as u64).max(1),
             },
             waits,
@@ -142,6 +158,11 @@ impl Plan {
 
     pub(super) fn text(&self) -> String {
         self.pieces.concat()
+    }
+
+    /// The input that no cache held.
+    pub(super) fn fresh_input(&self) -> u64 {
+        self.usage.input.saturating_sub(self.cached)
     }
 }
 
@@ -155,10 +176,17 @@ fn piece(mock: &str, request: u64, position: u64) -> String {
     }
 }
 
-fn calls(mock: &str, request: u64, wish: &Wish, wanted: Calls) -> Vec<Call> {
+fn calls(mock: &str, request: u64, wish: &Wish, wanted: &Calls) -> Vec<Call> {
     let names = &wish.tools;
     let count = match wanted {
-        Calls::Exactly(count) => count,
+        Calls::Given(calls) => {
+            let given = calls.iter().map(|(name, arguments)| Call {
+                name: name.clone(),
+                arguments: arguments.to_string(),
+            });
+            return given.take(MOST_CALLS).collect();
+        }
+        Calls::Exactly(count) => *count,
         Calls::AsAsked if names.is_empty() => 0,
         Calls::AsAsked => wish.calls(),
     };

@@ -583,8 +583,8 @@ async fn k01_a_refused_key_is_counted_and_the_others_stay_good() {
     assert_eq!(with("Bearer sk-two").await, 200);
 }
 
-#[tokio::test]
-async fn n08_only_idle_connections_are_counted_as_closed() {
+/// A mock whose idle connection was closed, and the client of one that waits for its answer.
+async fn with_idle_ones_closed() -> (MockProvider, Client) {
     let mock = start(Dialect::OpenAi).await;
     mock.script(vec![
         Behaviour::healthy(),
@@ -602,6 +602,12 @@ async fn n08_only_idle_connections_are_counted_as_closed() {
     assert!(mock.wait_for(2, SOON).await);
     mock.close_idle();
     assert!(idle.closes_within(SOON).await);
+    (mock, busy)
+}
+
+#[tokio::test]
+async fn n08_only_idle_connections_are_counted_as_closed() {
+    let (mock, _busy) = with_idle_ones_closed().await;
     assert_eq!(mock.idle_connections_closed(), 1);
 }
 
@@ -717,23 +723,7 @@ async fn n11_a_body_that_is_not_read_stops_the_writer() {
 
 #[tokio::test]
 async fn connections_can_be_reset_and_idle_ones_closed() {
-    let mock = start(Dialect::OpenAi).await;
-    mock.script(vec![
-        Behaviour::healthy(),
-        Behaviour::steps(vec![Step::Hold]),
-    ]);
-    let body = Dialect::OpenAi.sample_request("hi", false);
-    let mut idle = Client::connect(mock.address()).await.unwrap();
-    idle.post_json("/v1/chat/completions", &[], &body)
-        .await
-        .unwrap();
-    let mut busy = Client::connect(mock.address()).await.unwrap();
-    busy.send_json("/v1/chat/completions", &[], &body)
-        .await
-        .unwrap();
-    assert!(mock.wait_for(2, SOON).await);
-    mock.close_idle();
-    assert!(idle.closes_within(SOON).await);
+    let (mock, mut busy) = with_idle_ones_closed().await;
     busy.patience(Duration::from_millis(50));
     assert!(
         !busy.closes_within(Duration::from_millis(50)).await,

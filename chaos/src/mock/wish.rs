@@ -23,20 +23,46 @@ pub(super) struct Wish {
     pub(super) tools: Vec<String>,
     pub(super) choice: Choice,
     pub(super) one_at_a_time: bool,
-    /// The last turn as JSON text.
-    pub(super) last: String,
+    pub(super) turns: Turns,
     /// Settings the answer repeats.
     pub(super) echo: Vec<(&'static str, Value)>,
 }
 
-/// What stands in a turn that brings a tool's result, in one dialect or another.
-const RESULTS: [&str; 5] = [
+/// The conversation, as far as it matters here.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Turns {
+    /// The last one as JSON text.
+    last: String,
+    /// Results of tools among all of them.
+    pub(super) results: usize,
+}
+
+/// What stands in a turn that brings a tool's result, in one dialect or another. A text cannot look like it: its
+/// quotes are escaped.
+const RESULTS: [&str; 7] = [
     "\"tool_result\"",
     "\"role\":\"tool\"",
     "\"function_call_output\"",
+    "\"custom_tool_call_output\"",
     "\"functionResponse\"",
+    "\"function_response\"",
     "\"toolResult\"",
 ];
+
+impl Turns {
+    /// Of a list of turns, or of what is no list and so the only one.
+    pub(super) fn of(turns: Option<&Value>) -> Self {
+        let last = match turns.and_then(Value::as_array) {
+            Some(turns) => turns.last(),
+            None => turns,
+        };
+        let all = turns.map(Value::to_string).unwrap_or_default();
+        Self {
+            last: last.map(Value::to_string).unwrap_or_default(),
+            results: RESULTS.iter().map(|mark| all.matches(mark).count()).sum(),
+        }
+    }
+}
 
 impl Choice {
     pub(super) fn forced(&self) -> Option<&str> {
@@ -70,7 +96,7 @@ impl Wish {
             tools: tools(request),
             choice: choice(request.get("tool_choice")),
             one_at_a_time,
-            last: last(request.get("messages")),
+            turns: Turns::of(request.get("messages")),
             echo: Vec::new(),
         }
     }
@@ -78,10 +104,11 @@ impl Wish {
     /// `[[tools]]` asks for one call, `[[tools:3]]` for three; a tool choice that leaves no choice asks for one.
     /// After a tool's result the model has what it wanted and answers in words.
     pub(super) fn calls(&self) -> usize {
-        if RESULTS.iter().any(|mark| self.last.contains(mark)) {
+        let last = &self.turns.last;
+        if RESULTS.iter().any(|mark| last.contains(mark)) {
             return 0;
         }
-        if let Some((_, rest)) = self.last.split_once("[[tools") {
+        if let Some((_, rest)) = last.split_once("[[tools") {
             let count = rest
                 .strip_prefix(':')
                 .and_then(|rest| rest.split("]]").next())
@@ -90,15 +117,21 @@ impl Wish {
         }
         usize::from(self.choice != Choice::Free)
     }
-}
 
-/// The last of a list of turns, or the whole of what is no list, as JSON text.
-pub(super) fn last(turns: Option<&Value>) -> String {
-    let last = match turns.and_then(Value::as_array) {
-        Some(turns) => turns.last(),
-        None => turns,
-    };
-    last.map(Value::to_string).unwrap_or_default()
+    /// `[[think]]` asks for thoughts where the dialect has no setting for them, or the gateway between none.
+    pub(super) fn is_to_think(&self) -> bool {
+        self.thinks || self.turns.last.contains("[[think]]")
+    }
+
+    /// `[[refuse]]` asks for an answer as the provider's own filter leaves it.
+    pub(super) fn is_to_refuse(&self) -> bool {
+        self.turns.last.contains("[[refuse]]")
+    }
+
+    /// `[[cached]]` asks for usage in which half of the input came from the provider's cache.
+    pub(super) fn is_cached(&self) -> bool {
+        self.turns.last.contains("[[cached]]")
+    }
 }
 
 /// The names in `tools`, nested in `function` or not.

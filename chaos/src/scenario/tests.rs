@@ -16,6 +16,17 @@ fn every_scenario_that_ships_is_right_and_has_its_name() {
     assert!(find("nothing-of-that-name").is_none());
 }
 
+#[test]
+fn the_scenario_in_the_readme_is_right() {
+    let readme = include_str!("../../../README.md");
+    let blocks = readme.split("```toml\n").skip(1);
+    let texts = blocks.filter_map(|block| block.split("```").next());
+    let scenarios: Vec<&str> = texts.filter(|text| text.starts_with("version")).collect();
+    assert_eq!(scenarios.len(), 1);
+    let scenario = parse("README.md", scenarios[0]).unwrap_or_else(|bad| panic!("{bad}"));
+    assert!(!scenario.expectations.is_empty());
+}
+
 /// The mistakes of a fault with these lines.
 fn told(fault: &str) -> String {
     match parse("x", &format!("{GOOD}[[fault]]\n{fault}")) {

@@ -11,36 +11,19 @@ fn found(provider: &str, name: &str) -> Option<(String, MatchedBy)> {
 
 #[test]
 fn a_model_is_found_by_any_of_its_names() {
-    let is = |name: &str, by| Some((name.to_owned(), by));
-    assert_eq!(found("openai", "gpt-a"), is("gpt-a", MatchedBy::Name));
-    assert_eq!(
-        found("openai", "gpt-a-latest"),
-        is("gpt-a", MatchedBy::Alias)
-    );
-    assert_eq!(
-        found("openai", "gpt-a-2026-01-02"),
-        is("gpt-a", MatchedBy::Version)
-    );
-    assert_eq!(
-        found("openai", "gpt-a-2026-03-04"),
-        is("gpt-a", MatchedBy::Dated)
-    );
-    assert_eq!(
-        found("openai", "gpt-a@20260304"),
-        is("gpt-a", MatchedBy::Dated)
-    );
-    assert_eq!(
-        found("openai", "gpt-a-20260304"),
-        is("gpt-a", MatchedBy::Dated)
-    );
-    assert_eq!(
-        found("openai", "gpt-a-2026-13-04"),
-        is("gpt-a*", MatchedBy::Beginning)
-    );
-    assert_eq!(
-        found("openai", "ft:gpt-a:me"),
-        is("ft:gpt-a*", MatchedBy::Beginning)
-    );
+    for (asked, name, by) in [
+        ("gpt-a", "gpt-a", MatchedBy::Name),
+        ("gpt-a-latest", "gpt-a", MatchedBy::Alias),
+        ("gpt-a-2026-01-02", "gpt-a", MatchedBy::Version),
+        ("gpt-a-2026-03-04", "gpt-a", MatchedBy::Dated),
+        ("gpt-a@20260304", "gpt-a", MatchedBy::Dated),
+        ("gpt-a-20260304", "gpt-a", MatchedBy::Dated),
+        ("gpt-a-2026-13-04", "gpt-a*", MatchedBy::Beginning),
+        ("ft:gpt-a:me", "ft:gpt-a*", MatchedBy::Beginning),
+    ] {
+        let expected = Some((name.to_owned(), by));
+        assert_eq!(found("openai", asked), expected, "{asked}");
+    }
     assert_eq!(found("openai", "gpt-b"), None);
     assert_eq!(found("nobody", "gpt-a"), None);
     assert_eq!(found("openai", &"gpt-a".repeat(60)), None);

@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::asked::Asked;
-use super::super::draft::{Body, Document, Draft, Event, Kind};
+use super::super::draft::{Draft, Event, Kind};
 use super::super::plan::{Plan, halves};
 use super::places::{Blank, Places};
+use super::work::{Form, answer};
 
 pub(super) const PLACES: Places = Places {
     usage: &[("", "usage"), ("/message", "usage")],
@@ -137,34 +138,25 @@ pub(super) fn text_of(document: &Value) -> String {
 }
 
 pub(super) fn draft(plan: &Plan) -> Draft {
-    let content_type = if plan.streams {
-        "text/event-stream; charset=utf-8"
-    } else {
-        "application/json"
+    let form = Form {
+        content_types: ["text/event-stream; charset=utf-8", "application/json"],
+        fields: vec![("request-id", format!("req_{}", plan.id))],
+        events: &events,
+        whole: &|plan: &Plan| message(plan, blocks(plan)),
     };
-    let fields = vec![
-        ("content-type".to_owned(), content_type.to_owned()),
-        ("request-id".to_owned(), format!("req_{}", plan.id)),
-    ];
-    let (body, head_wait) = if plan.streams {
-        (Body::Events(events(plan)), plan.waits.head)
-    } else {
-        (
-            Body::Document(Document::Json(message(plan, blocks(plan)))),
-            plan.waits.whole(),
-        )
-    };
-    Draft::healthy(fields, body, head_wait)
+    answer(plan, &form)
 }
 
 fn usage(plan: &Plan, output: u64) -> Value {
-    json!({"input_tokens": plan.usage.input, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
+    json!({"input_tokens": plan.fresh_input(), "cache_creation_input_tokens": 0, "cache_read_input_tokens": plan.cached,
         "output_tokens": output, "service_tier": "standard"})
 }
 
 fn stop_reason(plan: &Plan) -> &'static str {
     if !plan.calls.is_empty() {
         "tool_use"
+    } else if plan.refuses {
+        "refusal"
     } else if plan.limited {
         "max_tokens"
     } else {

@@ -4,6 +4,7 @@ mod anthropic;
 pub(super) mod bedrock;
 mod cohere;
 mod embeddings;
+mod errors;
 pub(super) mod gemini;
 mod ollama;
 mod openai;
@@ -11,21 +12,13 @@ mod places;
 mod responses;
 #[cfg(test)]
 mod tests;
+mod work;
 
-use std::time::Duration;
-
-use bytes::Bytes;
 use serde_json::Value;
 
 pub(crate) use places::Places;
 
-use super::asked::Asked;
-use super::behaviour::Behaviour;
-use super::draft::{Body, Document, Draft};
 use super::framing::Framing;
-use super::log::Reported;
-use super::plan::Plan;
-use super::wish::Wish;
 
 /// A provider's wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -180,237 +173,5 @@ impl Dialect {
             Self::Cohere => &cohere::PLACES,
             Self::Ollama => &ollama::PLACES,
         }
-    }
-}
-
-/// Its errors.
-impl Dialect {
-    /// The body of an error. `kind` is the type, `code` only exists in `OpenAI`'s.
-    #[must_use]
-    pub fn error_body(self, kind: &str, code: Option<&str>, message: &str) -> Value {
-        match self {
-            Self::OpenAi | Self::Responses => openai::error_body(kind, code, message),
-            Self::Anthropic => anthropic::error_body(kind, message),
-            Self::Gemini => gemini::error_body(kind, message),
-            Self::Bedrock => serde_json::json!({"message": message}),
-            Self::Cohere => cohere::error_body(message),
-            Self::Ollama => serde_json::json!({"error": message}),
-        }
-    }
-
-    /// An error answer of this kind, with the fields that go with it.
-    #[must_use]
-    pub fn error_of(self, status: u16, kind: &str, code: Option<&str>, message: &str) -> Behaviour {
-        match self {
-            Self::OpenAi
-            | Self::Anthropic
-            | Self::Responses
-            | Self::Gemini
-            | Self::Cohere
-            | Self::Ollama => Behaviour::status(status).json(&self.error_body(kind, code, message)),
-            Self::Bedrock => bedrock::error(status, kind, message),
-        }
-    }
-
-    /// An error answer with the type (and code) this dialect uses for the status.
-    #[must_use]
-    pub fn error(self, status: u16, message: &str) -> Behaviour {
-        let (kind, code) = match self {
-            Self::OpenAi | Self::Responses => openai::error_kind(status),
-            Self::Anthropic => (anthropic::error_kind(status), None),
-            Self::Gemini => (gemini::error_kind(status), None),
-            Self::Bedrock => (bedrock::error_kind(status), None),
-            Self::Cohere | Self::Ollama => ("", None),
-        };
-        self.error_of(status, kind, code, message)
-    }
-
-    /// What is answered to a key it does not know.
-    #[must_use]
-    pub fn wrong_key(self, message: &str) -> Behaviour {
-        match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Cohere | Self::Ollama => {
-                self.error(401, message)
-            }
-            Self::Gemini => Behaviour::status(400).json(&gemini::wrong_key(message)),
-            Self::Bedrock => self.error_of(403, "UnrecognizedClientException", None, message),
-        }
-    }
-
-    /// What is answered to a request without any key; `None` where the answer is that of a wrong one.
-    fn missing_key(self) -> Option<Behaviour> {
-        match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Ollama => None,
-            Self::Bedrock => Some(self.error(403, "Missing Authentication Token")),
-            Self::Cohere => Some(self.error(401, "no api key supplied")),
-            Self::Gemini => Some(self.error(
-                403,
-                "Method doesn't allow unregistered callers (callers without established identity).",
-            )),
-        }
-    }
-
-    /// What is answered beyond the limit, with the wait where this dialect tells it.
-    pub(super) fn limited(self, message: &str, wait: Duration) -> Behaviour {
-        match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Cohere => {
-                let seconds = wait.as_secs_f64().ceil();
-                let limited = self.error(429, message);
-                limited.header("retry-after", format!("{seconds}"))
-            }
-            Self::Gemini => Behaviour::status(429).json(&gemini::retry_info(message, wait)),
-            Self::Bedrock | Self::Ollama => self.error(429, message),
-        }
-    }
-
-    /// Bytes between two events that say the provider is still there, and nothing else.
-    #[must_use]
-    pub fn ping(self) -> Bytes {
-        match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini | Self::Cohere => {
-                Bytes::from_static(b": ping\n\n")
-            }
-            // It has none; what is unheard of has to be passed over all the same.
-            Self::Bedrock => Framing::EventStream.wrap(Some("ping"), b"{}"),
-            // Nor has this; an empty content is the nearest.
-            Self::Ollama => Bytes::from_static(
-                b"{\"model\":\"mock-model\",\"created_at\":\"2026-01-01T00:00:00Z\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":false}\n",
-            ),
-        }
-    }
-
-    /// The error as an event of a stream that has already begun.
-    #[must_use]
-    pub fn error_event(self, kind: &str, message: &str) -> Bytes {
-        let body = |code| self.error_body(kind, code, message).to_string();
-        match self {
-            Self::OpenAi => Framing::Sse.wrap(None, body(Some(kind)).as_bytes()),
-            Self::Anthropic => Framing::Sse.wrap(Some("error"), body(None).as_bytes()),
-            Self::Responses => {
-                let event = responses::error_event(kind, Some(kind), message);
-                Framing::Sse.wrap(Some("error"), event.to_string().as_bytes())
-            }
-            Self::Gemini => Framing::Sse.wrap(None, body(None).as_bytes()),
-            Self::Bedrock => bedrock::exception_frame(kind, message),
-            Self::Ollama => Framing::Lines.wrap(None, body(None).as_bytes()),
-            Self::Cohere => {
-                let event = cohere::error_event(message).to_string();
-                Framing::Sse.wrap(Some("message-end"), event.as_bytes())
-            }
-        }
-    }
-}
-
-/// What the mock asks it.
-impl Dialect {
-    /// Operations of OpenAI's form that have no healthy answer of their own here: scripts give one.
-    pub(super) fn is_passed(self, path: &str) -> bool {
-        const PATHS: [&str; 4] = [
-            "/v1/completions",
-            "/moderations",
-            "/rerank",
-            "/images/generations",
-        ];
-        self == Self::Anthropic && path.ends_with("/messages/count_tokens")
-            || self == Self::OpenAi && PATHS.iter().any(|known| path.ends_with(known))
-    }
-
-    pub(super) fn is_generation(self, path: &str) -> bool {
-        match self {
-            Self::OpenAi => path.ends_with("/chat/completions"),
-            Self::Anthropic => path.ends_with("/messages"),
-            Self::Responses => path.ends_with("/responses"),
-            Self::Cohere => path.ends_with("/chat"),
-            Self::Ollama => path.ends_with("/api/chat"),
-            Self::Bedrock => path.ends_with("/converse") || path.ends_with("/converse-stream"),
-            Self::Gemini => {
-                path.ends_with(":generateContent") || path.ends_with(":streamGenerateContent")
-            }
-        }
-    }
-
-    pub(super) fn is_embedding(self, path: &str) -> bool {
-        embeddings::is_path(self, path)
-    }
-
-    pub(super) fn is_models(self, path: &str) -> bool {
-        match self {
-            Self::OpenAi | Self::Anthropic | Self::Responses | Self::Gemini | Self::Cohere => {
-                path.ends_with("/models")
-            }
-            // Another host tells them.
-            Self::Bedrock => false,
-            Self::Ollama => path.ends_with("/api/tags"),
-        }
-    }
-
-    pub(super) fn models(self, names: &[String]) -> Value {
-        match self {
-            Self::OpenAi | Self::Responses => openai::models(names),
-            Self::Anthropic => anthropic::models(names),
-            Self::Gemini => gemini::models(names),
-            Self::Bedrock => Value::Null,
-            Self::Cohere => cohere::models(names),
-            Self::Ollama => ollama::models(names),
-        }
-    }
-
-    pub(super) fn wish(self, asked: &Asked) -> Wish {
-        match self {
-            Self::OpenAi | Self::Anthropic => Wish::of_chat(&asked.json),
-            Self::Responses => responses::wish(asked),
-            Self::Gemini => gemini::wish(asked),
-            Self::Bedrock => bedrock::wish(asked),
-            Self::Cohere => cohere::wish(asked),
-            Self::Ollama => ollama::wish(asked),
-        }
-    }
-
-    /// What a real provider would refuse in this request.
-    pub(super) fn refuse(self, asked: &Asked) -> Option<Behaviour> {
-        if asked.key().is_none()
-            && let Some(refusal) = self.missing_key()
-        {
-            return Some(refusal);
-        }
-        let complaint = if self.is_embedding(asked.bare_path()) {
-            embeddings::complaint(asked)
-        } else {
-            match self {
-                Self::OpenAi => openai::complaint(asked),
-                Self::Anthropic => anthropic::complaint(asked),
-                Self::Responses => responses::complaint(asked),
-                Self::Gemini => gemini::complaint(asked),
-                Self::Bedrock => bedrock::complaint(asked),
-                Self::Cohere => cohere::complaint(asked),
-                Self::Ollama => ollama::complaint(asked),
-            }
-        };
-        complaint.map(|complaint| self.error(400, &complaint))
-    }
-
-    pub(super) fn draft(self, plan: &Plan) -> Draft {
-        match self {
-            Self::OpenAi => openai::draft(plan),
-            Self::Anthropic => anthropic::draft(plan),
-            Self::Responses => responses::draft(plan),
-            Self::Gemini => gemini::draft(plan),
-            Self::Bedrock => bedrock::draft(plan),
-            Self::Cohere => cohere::draft(plan),
-            Self::Ollama => ollama::draft(plan),
-        }
-    }
-
-    /// The healthy answer to a request for embeddings; it comes when a whole generation would.
-    pub(super) fn embeddings(self, asked: &Asked, plan: &Plan) -> (Draft, Reported) {
-        let (answer, input) = embeddings::answer(asked);
-        let fields = vec![("content-type".to_owned(), "application/json".to_owned())];
-        let body = Body::Document(Document::Json(answer));
-        let draft = Draft::healthy(
-            fields,
-            body,
-            plan.waits.head.saturating_add(plan.waits.first),
-        );
-        (draft, Reported { input, output: 0 })
     }
 }

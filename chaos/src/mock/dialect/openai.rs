@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::super::asked::Asked;
-use super::super::draft::{Body, Document, Draft, Event, Kind};
+use super::super::draft::{Draft, Event, Kind};
 use super::super::plan::{Plan, halves};
 use super::places::{Blank, Places};
+use super::work::{Form, answer};
 
 pub(super) const PLACES: Places = Places {
     usage: &[("", "usage")],
@@ -111,35 +112,26 @@ pub(super) fn text_of(document: &Value) -> String {
 }
 
 pub(super) fn draft(plan: &Plan) -> Draft {
-    let content_type = if plan.streams {
-        "text/event-stream; charset=utf-8"
-    } else {
-        "application/json"
+    let form = Form {
+        content_types: ["text/event-stream; charset=utf-8", "application/json"],
+        fields: vec![
+            ("x-request-id", format!("req_{}", plan.id)),
+            (
+                "openai-processing-ms",
+                plan.waits.head.as_millis().to_string(),
+            ),
+        ],
+        events: &events,
+        whole: &completion,
     };
-    let fields = vec![
-        ("content-type".to_owned(), content_type.to_owned()),
-        ("x-request-id".to_owned(), format!("req_{}", plan.id)),
-        (
-            "openai-processing-ms".to_owned(),
-            plan.waits.head.as_millis().to_string(),
-        ),
-    ];
-    let (body, head_wait) = if plan.streams {
-        (Body::Events(events(plan)), plan.waits.head)
-    } else {
-        (
-            Body::Document(Document::Json(completion(plan))),
-            plan.waits.whole(),
-        )
-    };
-    Draft::healthy(fields, body, head_wait)
+    answer(plan, &form)
 }
 
 fn usage(plan: &Plan) -> Value {
     let (input, output) = (plan.usage.input, plan.usage.output);
     json!({
         "prompt_tokens": input, "completion_tokens": output, "total_tokens": input.saturating_add(output),
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": plan.cached, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0,
             "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0},
     })
@@ -155,16 +147,18 @@ fn finish_reason(plan: &Plan) -> &'static str {
     }
 }
 
+/// As `DeepSeek` and its followers say it; `OpenAI` itself shows none here.
+const REASONING: &str = "reasoning_content";
+const THOUGHTS: [&str; 2] = ["let me ", "think"];
+
 fn call_id(plan: &Plan, choice: usize, call: usize) -> String {
     format!("call_{}_{choice}_{call}", plan.id)
 }
 
 fn completion(plan: &Plan) -> Value {
     let choice = |index: usize| {
-        let calls: Vec<Value> = plan
-            .calls
-            .iter()
-            .enumerate()
+        let calls = plan.calls.iter().enumerate();
+        let calls: Vec<Value> = calls
             .map(|(at, call)| {
                 json!({"id": call_id(plan, index, at), "type": "function",
                     "function": {"name": call.name, "arguments": call.arguments}})
@@ -174,6 +168,12 @@ fn completion(plan: &Plan) -> Value {
         if let (false, Some(message)) = (calls.is_empty(), message.as_object_mut()) {
             message.insert("content".to_owned(), Value::Null);
             message.insert("tool_calls".to_owned(), Value::Array(calls));
+        } else if let (true, Some(message)) = (plan.refuses, message.as_object_mut()) {
+            message.insert("content".to_owned(), Value::Null);
+            message.insert("refusal".to_owned(), json!(plan.text()));
+        }
+        if let (true, Some(message)) = (plan.thinks, message.as_object_mut()) {
+            message.insert(REASONING.to_owned(), json!(THOUGHTS.concat()));
         }
         json!({"index": index, "message": message, "logprobs": null, "finish_reason": finish_reason(plan)})
     };
@@ -250,16 +250,17 @@ fn events(plan: &Plan) -> Vec<Event> {
 /// Per content event the delta of every choice.
 fn content_deltas(plan: &Plan) -> Vec<Vec<Value>> {
     let everyone = 0..plan.choices;
-    if plan.calls.is_empty() {
-        let same = |piece: &String| {
-            everyone
-                .clone()
-                .map(|_| json!({"content": piece}))
-                .collect()
-        };
-        return plan.pieces.iter().map(same).collect();
-    }
+    let same = |member: &'static str, piece: &str| -> Vec<Value> {
+        everyone.clone().map(|_| json!({member: piece})).collect()
+    };
     let mut deltas = Vec::new();
+    if plan.thinks {
+        deltas.extend(THOUGHTS.map(|thought| same(REASONING, thought)));
+    }
+    if plan.calls.is_empty() {
+        let member = if plan.refuses { "refusal" } else { "content" };
+        deltas.extend(plan.pieces.iter().map(|piece| same(member, piece)));
+    }
     for (at, call) in plan.calls.iter().enumerate() {
         let opening = |choice: usize| {
             json!({"tool_calls": [{"index": at, "id": call_id(plan, choice, at), "type": "function",

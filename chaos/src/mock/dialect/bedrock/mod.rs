@@ -8,12 +8,13 @@ pub(super) use complaint::complaint;
 
 use super::super::asked::Asked;
 use super::super::behaviour::Behaviour;
-use super::super::draft::{Body, Document, Draft, Event, Kind};
+use super::super::draft::{Draft, Event, Kind};
 use super::super::event_stream::frame;
 use super::super::framing::Framing;
 use super::super::plan::{Plan, halves};
-use super::super::wish::{Choice, Wish, last, list, text};
+use super::super::wish::{Choice, Turns, Wish, list, text};
 use super::places::{Blank, Places};
+use super::work::{Form, answer};
 
 pub(super) const PLACES: Places = Places {
     usage: &[("", "usage")],
@@ -141,7 +142,7 @@ pub(super) fn wish(asked: &Asked) -> Wish {
             (name, _) => Choice::Named(name.to_owned()),
         },
         one_at_a_time: false,
-        last: last(request.get("messages")),
+        turns: Turns::of(request.get("messages")),
         echo: Vec::new(),
     }
 }
@@ -156,31 +157,29 @@ pub(super) fn text_of(document: &Value) -> String {
 }
 
 pub(super) fn draft(plan: &Plan) -> Draft {
-    let content_type = if plan.streams {
-        Framing::EventStream.content_type()
-    } else {
-        "application/json"
-    };
     let id = format!("00000000-0000-4000-8000-{:0>12}", plan.created);
-    let fields = vec![
-        ("content-type".to_owned(), content_type.to_owned()),
-        ("x-amzn-requestid".to_owned(), id),
-    ];
-    let (body, head_wait) = if plan.streams {
-        (Body::Events(events(plan)), plan.waits.head)
-    } else {
-        let whole = json!({
-            "output": {"message": {"role": "assistant", "content": blocks(plan)}},
-            "stopReason": stop_reason(plan), "usage": usage(plan), "metrics": metrics(plan),
-        });
-        (Body::Document(Document::Json(whole)), plan.waits.whole())
+    let form = Form {
+        content_types: [Framing::EventStream.content_type(), "application/json"],
+        fields: vec![("x-amzn-requestid", id)],
+        events: &events,
+        whole: &whole,
     };
-    Draft::healthy(fields, body, head_wait)
+    answer(plan, &form)
+}
+
+fn whole(plan: &Plan) -> Value {
+    json!({"output": {"message": {"role": "assistant", "content": blocks(plan)}},
+        "stopReason": stop_reason(plan), "usage": usage(plan), "metrics": metrics(plan)})
 }
 
 fn usage(plan: &Plan) -> Value {
     let (input, output) = (plan.usage.input, plan.usage.output);
-    json!({"inputTokens": input, "outputTokens": output, "totalTokens": input.saturating_add(output)})
+    let mut usage = json!({"inputTokens": plan.fresh_input(), "outputTokens": output,
+        "totalTokens": input.saturating_add(output)});
+    if let (true, Some(usage)) = (plan.cached > 0, usage.as_object_mut()) {
+        usage.insert("cacheReadInputTokens".to_owned(), json!(plan.cached));
+    }
+    usage
 }
 
 fn metrics(plan: &Plan) -> Value {
@@ -191,6 +190,8 @@ fn metrics(plan: &Plan) -> Value {
 fn stop_reason(plan: &Plan) -> &'static str {
     if !plan.calls.is_empty() {
         "tool_use"
+    } else if plan.refuses {
+        "guardrail_intervened"
     } else if plan.limited {
         "max_tokens"
     } else {

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 pub(super) use complaint::complaint;
 
 use super::super::asked::Asked;
-use super::super::draft::{Body, Document, Draft, Event, Kind};
+use super::super::draft::{Draft, Event, Kind};
 use super::super::plan::{Plan, halves};
-use super::super::wish::{Wish, choice, last, list, text, tools};
+use super::super::wish::{Turns, Wish, choice, list, text, tools};
 use super::places::{Blank, Places};
+use super::work::{Form, answer};
 
 pub(super) const PLACES: Places = Places {
     usage: &[("", "usage"), ("/delta", "usage")],
@@ -56,7 +57,7 @@ pub(super) fn wish(asked: &Asked) -> Wish {
         tools: tools(request),
         choice: choice(request.get("tool_choice")),
         one_at_a_time: false,
-        last: last(request.get("messages")),
+        turns: Turns::of(request.get("messages")),
         echo: Vec::new(),
     }
 }
@@ -75,28 +76,25 @@ pub(super) fn text_of(document: &Value) -> String {
 }
 
 pub(super) fn draft(plan: &Plan) -> Draft {
-    let content_type = if plan.streams {
-        "text/event-stream"
-    } else {
-        "application/json"
+    let form = Form {
+        content_types: ["text/event-stream", "application/json"],
+        fields: vec![("x-debug-trace-id", plan.id.clone())],
+        events: &events,
+        whole: &whole,
     };
-    let fields = vec![
-        ("content-type".to_owned(), content_type.to_owned()),
-        ("x-debug-trace-id".to_owned(), plan.id.clone()),
-    ];
-    let (body, head_wait) = if plan.streams {
-        (Body::Events(events(plan)), plan.waits.head)
-    } else {
-        let answer = json!({"id": plan.id, "finish_reason": finish_reason(plan),
-            "message": message(plan), "usage": usage(plan)});
-        (Body::Document(Document::Json(answer)), plan.waits.whole())
-    };
-    Draft::healthy(fields, body, head_wait)
+    answer(plan, &form)
+}
+
+fn whole(plan: &Plan) -> Value {
+    json!({"id": plan.id, "finish_reason": finish_reason(plan),
+        "message": message(plan), "usage": usage(plan)})
 }
 
 fn finish_reason(plan: &Plan) -> &'static str {
     if !plan.calls.is_empty() {
         "TOOL_CALL"
+    } else if plan.refuses {
+        "ERROR_TOXIC"
     } else if plan.limited {
         "MAX_TOKENS"
     } else {
@@ -112,7 +110,7 @@ fn finish_reason(plan: &Plan) -> &'static str {
 fn usage(plan: &Plan) -> Value {
     let (input, output) = (plan.usage.input as f64, plan.usage.output as f64);
     json!({"billed_units": {"input_tokens": (input / 2.0).ceil(), "output_tokens": output},
-        "tokens": {"input_tokens": input, "output_tokens": output}, "cached_tokens": 0.0})
+        "tokens": {"input_tokens": input, "output_tokens": output}, "cached_tokens": plan.cached as f64})
 }
 
 const THOUGHTS: [&str; 2] = ["let me ", "think"];

@@ -11,7 +11,7 @@ pub(super) use error::{error_body, error_kind, retry_info, wrong_key};
 use super::super::asked::Asked;
 use super::super::draft::{Body, Document, Draft, Event, Kind};
 use super::super::plan::Plan;
-use super::super::wish::{Choice, Wish, last, list, text};
+use super::super::wish::{Choice, Turns, Wish, list, text};
 use super::places::{Blank, Places};
 
 pub(super) const PLACES: Places = Places {
@@ -81,7 +81,7 @@ pub(super) fn wish(asked: &Asked) -> Wish {
         tools,
         choice: choice(request),
         one_at_a_time: false,
-        last: last(request.get("contents")),
+        turns: Turns::of(request.get("contents")),
         echo: if asks_for_array {
             vec![(ARRAY, Value::Bool(true))]
         } else {
@@ -155,7 +155,13 @@ pub(super) fn draft(plan: &Plan) -> Draft {
 
 /// There is no reason of its own for calls.
 fn finish_reason(plan: &Plan) -> &'static str {
-    if plan.limited { "MAX_TOKENS" } else { "STOP" }
+    if plan.refuses {
+        "SAFETY"
+    } else if plan.limited {
+        "MAX_TOKENS"
+    } else {
+        "STOP"
+    }
 }
 
 /// One `GenerateContentResponse`, with the same parts for every candidate.
@@ -169,10 +175,18 @@ fn chunk(plan: &Plan, parts: &[Value], finish: Option<&str>, output: u64) -> Val
     };
     let candidates: Vec<Value> = (0..plan.choices).map(candidate).collect();
     let input = plan.usage.input;
-    json!({"candidates": candidates, "modelVersion": plan.model, "responseId": plan.id,
+    let mut answer = json!({"candidates": candidates, "modelVersion": plan.model, "responseId": plan.id,
         "usageMetadata": {"promptTokenCount": input, "candidatesTokenCount": output,
             "totalTokenCount": input.saturating_add(output),
-            "promptTokensDetails": [{"modality": "TEXT", "tokenCount": input}]}})
+            "promptTokensDetails": [{"modality": "TEXT", "tokenCount": input}]}});
+    if plan.cached > 0
+        && let Some(usage) = answer
+            .pointer_mut("/usageMetadata")
+            .and_then(Value::as_object_mut)
+    {
+        usage.insert("cachedContentTokenCount".to_owned(), json!(plan.cached));
+    }
+    answer
 }
 
 const THOUGHT: &str = "let me think";

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 pub(super) use complaint::complaint;
 
 use super::super::asked::Asked;
-use super::super::draft::{Body, Document, Draft, Event, Kind};
+use super::super::draft::{Draft, Event, Kind};
 use super::super::framing::Framing;
 use super::super::plan::Plan;
-use super::super::wish::{Choice, Wish, last, text, tools};
+use super::super::wish::{Choice, Turns, Wish, text, tools};
 use super::places::{Blank, Places};
+use super::work::{Form, answer};
 use crate::http1;
 
 pub(super) const PLACES: Places = Places {
@@ -47,7 +48,7 @@ pub(super) fn wish(asked: &Asked) -> Wish {
         tools: tools(request),
         choice: Choice::Free,
         one_at_a_time: false,
-        last: last(request.get("messages")),
+        turns: Turns::of(request.get("messages")),
         echo: Vec::new(),
     }
 }
@@ -65,35 +66,34 @@ pub(super) fn text_of(document: &Value) -> String {
 }
 
 pub(super) fn draft(plan: &Plan) -> Draft {
-    let content_type = if plan.streams {
-        Framing::Lines.content_type()
-    } else {
-        "application/json; charset=utf-8"
+    let form = Form {
+        content_types: [
+            Framing::Lines.content_type(),
+            "application/json; charset=utf-8",
+        ],
+        fields: Vec::new(),
+        events: &events,
+        whole: &whole,
     };
-    let fields = vec![("content-type".to_owned(), content_type.to_owned())];
-    let (body, head_wait) = if plan.streams {
-        (Body::Events(events(plan)), plan.waits.head)
-    } else {
-        let mut message = json!({"role": "assistant", "content": plan.text()});
-        if let Some(message) = message.as_object_mut() {
-            if plan.thinks {
-                message.insert("thinking".to_owned(), json!(THOUGHTS.concat()));
-            }
-            if !plan.calls.is_empty() {
-                message.insert("content".to_owned(), json!(""));
-                message.insert(
-                    "tool_calls".to_owned(),
-                    (0..plan.calls.len()).map(|at| call(plan, at)).collect(),
-                );
-            }
-        }
-        let whole = line(plan, &message, true);
-        (Body::Document(Document::Json(whole)), plan.waits.whole())
-    };
-    Draft::healthy(fields, body, head_wait)
+    answer(plan, &form)
 }
 
 const THOUGHTS: [&str; 2] = ["let me ", "think"];
+
+fn whole(plan: &Plan) -> Value {
+    let mut message = json!({"role": "assistant", "content": plan.text()});
+    if let Some(message) = message.as_object_mut() {
+        if plan.thinks {
+            message.insert("thinking".to_owned(), json!(THOUGHTS.concat()));
+        }
+        if !plan.calls.is_empty() {
+            message.insert("content".to_owned(), json!(""));
+            let calls = (0..plan.calls.len()).map(|at| call(plan, at));
+            message.insert("tool_calls".to_owned(), calls.collect());
+        }
+    }
+    line(plan, &message, true)
+}
 
 /// Arguments are an object, and there is no id.
 fn call(plan: &Plan, at: usize) -> Value {

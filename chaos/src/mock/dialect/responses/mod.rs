@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 pub(super) use complaint::complaint;
 
 use super::super::asked::Asked;
-use super::super::draft::{Body, Document, Draft, Kind};
+use super::super::draft::{Draft, Kind};
 use super::super::plan::Plan;
-use super::super::wish::{Wish, choice, last, list, text, tools};
+use super::super::wish::{Turns, Wish, choice, list, text, tools};
 use super::places::{Blank, Places};
+use super::work::{Form, answer};
 
 pub(super) const PLACES: Places = Places {
     usage: &[("", "usage"), ("/response", "usage")],
@@ -86,7 +87,7 @@ pub(super) fn wish(asked: &Asked) -> Wish {
         tools: tools(request),
         choice: choice(request.get("tool_choice")),
         one_at_a_time: request.get("parallel_tool_calls") == Some(&Value::Bool(false)),
-        last: last(request.get("input")),
+        turns: Turns::of(request.get("input")),
         echo: echo(request),
     }
 }
@@ -104,23 +105,16 @@ pub(super) fn text_of(document: &Value) -> String {
 }
 
 pub(super) fn draft(plan: &Plan) -> Draft {
-    let content_type = if plan.streams {
-        "text/event-stream; charset=utf-8"
-    } else {
-        "application/json"
+    let form = Form {
+        content_types: ["text/event-stream; charset=utf-8", "application/json"],
+        fields: vec![
+            ("x-request-id", format!("req_{}", plan.id)),
+            ("openai-version", "2020-10-01".to_owned()),
+        ],
+        events: &stream::events,
+        whole: &|plan: &Plan| response(plan, State::Over),
     };
-    let fields = vec![
-        ("content-type".to_owned(), content_type.to_owned()),
-        ("x-request-id".to_owned(), format!("req_{}", plan.id)),
-        ("openai-version".to_owned(), "2020-10-01".to_owned()),
-    ];
-    let (body, head_wait) = if plan.streams {
-        (Body::Events(stream::events(plan)), plan.waits.head)
-    } else {
-        let whole = response(plan, State::Over);
-        (Body::Document(Document::Json(whole)), plan.waits.whole())
-    };
-    Draft::healthy(fields, body, head_wait)
+    answer(plan, &form)
 }
 
 /// Whether the answer, or an item of it, is still being made.
@@ -155,8 +149,12 @@ fn item_id(plan: &Plan, item: Item) -> String {
     }
 }
 
-fn text_part(said: &str) -> Value {
-    json!({"type": "output_text", "annotations": [], "logprobs": [], "text": said})
+fn text_part(plan: &Plan, said: &str) -> Value {
+    if plan.refuses {
+        json!({"type": "refusal", "refusal": said})
+    } else {
+        json!({"type": "output_text", "annotations": [], "logprobs": [], "text": said})
+    }
 }
 
 fn item(plan: &Plan, item: Item, state: State) -> Value {
@@ -173,7 +171,7 @@ fn item(plan: &Plan, item: Item, state: State) -> Value {
             json!({"id": id, "type": "reasoning", "summary": summary.into_iter().collect::<Vec<_>>()})
         }
         Item::Message => {
-            let content = over.then(|| text_part(&plan.text()));
+            let content = over.then(|| text_part(plan, &plan.text()));
             json!({"id": id, "type": "message", "status": status, "role": "assistant",
                 "content": content.into_iter().collect::<Vec<_>>()})
         }
@@ -189,7 +187,7 @@ fn item(plan: &Plan, item: Item, state: State) -> Value {
 
 fn usage(plan: &Plan) -> Value {
     let (input, output) = (plan.usage.input, plan.usage.output);
-    json!({"input_tokens": input, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": output,
+    json!({"input_tokens": input, "input_tokens_details": {"cached_tokens": plan.cached}, "output_tokens": output,
         "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": input.saturating_add(output)})
 }
 

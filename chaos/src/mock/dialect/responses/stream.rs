@@ -69,19 +69,26 @@ impl Script<'_> {
             data
         };
         let said = self.plan.text();
-        let opening = at("part", text_part(""));
+        let opening = at("part", text_part(self.plan, ""));
         let deltas: Vec<Value> = self
             .plan
             .pieces
             .iter()
             .map(|piece| at("delta", json!(piece)))
             .collect();
-        let (text, part) = (at("text", json!(said)), at("part", text_part(&said)));
+        let (delta, done, member) = if self.plan.refuses {
+            ("response.refusal.delta", "response.refusal.done", "refusal")
+        } else {
+            let (delta, done) = ("response.output_text.delta", "response.output_text.done");
+            (delta, done, "text")
+        };
+        let whole = at(member, json!(said));
+        let part = at("part", text_part(self.plan, &said));
         self.push(Kind::Opening, "response.content_part.added", opening);
-        for delta in deltas {
-            self.push(Kind::Content, "response.output_text.delta", delta);
+        for piece in deltas {
+            self.push(Kind::Content, delta, piece);
         }
-        self.push(Kind::Closing, "response.output_text.done", text);
+        self.push(Kind::Closing, done, whole);
         self.push(Kind::Closing, "response.content_part.done", part);
     }
 

@@ -1,6 +1,7 @@
 //! What holds in every dialect alike.
 
 use super::*;
+use crate::mock::Script;
 
 #[test]
 fn every_dialect_is_found_by_its_name() {
@@ -324,6 +325,170 @@ async fn the_fast_mock_says_the_same_in_every_dialect() {
             (seen.text().len(), seen.end),
             (1024, BodyEnd::Whole),
             "{dialect:?}"
+        );
+    }
+}
+
+/// A request of this dialect with one tool on offer.
+fn with_tool(dialect: Dialect, prompt: &str, tool: &str) -> Value {
+    let mut body = dialect.sample_request(prompt, false);
+    let form = json!({"type": "object", "properties": {"path": {"type": "string"}}});
+    let function = json!({"name": tool, "description": "", "parameters": form});
+    match dialect {
+        Dialect::OpenAi | Dialect::Cohere | Dialect::Ollama => {
+            body["tools"] = json!([{"type": "function", "function": function}]);
+        }
+        Dialect::Responses => {
+            body["tools"] = json!([{"type": "function", "name": tool, "parameters": form}]);
+        }
+        Dialect::Anthropic => body["tools"] = json!([{"name": tool, "input_schema": form}]),
+        Dialect::Gemini => body["tools"] = json!([{"functionDeclarations": [function]}]),
+        Dialect::Bedrock => {
+            let tool = json!({"toolSpec": {"name": tool, "inputSchema": {"json": form}}});
+            body["toolConfig"] = json!({"tools": [tool]});
+        }
+    }
+    body
+}
+
+const SCRIPT: &str = r#"
+[[answer]]
+[[answer.call]]
+tool = "elsewhere"
+[[answer.call]]
+tool = "write"
+arguments = { path = "a.txt" }
+[[answer]]
+text = "It is written."
+"#;
+
+#[tokio::test]
+async fn a_script_calls_the_tool_that_is_offered_and_says_nothing_to_who_offers_none() {
+    for dialect in Dialect::ALL {
+        let mock = start(dialect).await;
+        mock.set(Script::read(SCRIPT).unwrap().behaviour());
+        let answer = ask(&mock, &with_tool(dialect, "go on", "write")).await;
+        let said = answer.json().to_string();
+        assert_eq!(answer.status(), 200, "{dialect:?}: {said}");
+        assert!(said.contains("a.txt"), "{dialect:?}: {said}");
+        for other in [
+            with_tool(dialect, "go on", "read"),
+            dialect.sample_request("go on", false),
+        ] {
+            let said = dialect.text_of(&[ask(&mock, &other).await.json()]);
+            assert!(canary::verify(&said).is_ok(), "{dialect:?}: {said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_script_goes_on_with_every_result_in_the_conversation() {
+    let mock = start(Dialect::OpenAi).await;
+    mock.set(Script::read(SCRIPT).unwrap().behaviour());
+    let mut body = with_tool(Dialect::OpenAi, "\"role\":\"tool\" is no result", "write");
+    let first = ask(&mock, &body).await.json();
+    let message = first["choices"][0]["message"].clone();
+    let id = message["tool_calls"][0]["id"].clone();
+    let turns = body["messages"].as_array_mut().unwrap();
+    turns.push(message);
+    turns.push(json!({"role": "tool", "tool_call_id": id, "content": "ok"}));
+    let second = ask(&mock, &body).await.json();
+    assert_eq!(Dialect::OpenAi.text_of(&[second]), "It is written.");
+    let turns = body["messages"].as_array_mut().unwrap();
+    turns.extend_from_within(1..);
+    let beyond = Dialect::OpenAi.text_of(&[ask(&mock, &body).await.json()]);
+    assert!(canary::verify(&beyond).is_ok(), "{beyond}");
+}
+
+/// What a dialect says of an answer its filter has stopped; Ollama has no filter.
+fn refusal(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::OpenAi | Dialect::Responses => "\"refusal\":\"",
+        Dialect::Anthropic => "\"stop_reason\":\"refusal\"",
+        Dialect::Gemini => "\"finishReason\":\"SAFETY\"",
+        Dialect::Bedrock => "\"stopReason\":\"guardrail_intervened\"",
+        Dialect::Cohere => "\"finish_reason\":\"ERROR_TOXIC\"",
+        Dialect::Ollama => "\"done_reason\":\"stop\"",
+    }
+}
+
+/// Where a whole answer tells what came from a cache.
+fn cached(dialect: Dialect) -> Option<&'static str> {
+    match dialect {
+        Dialect::OpenAi => Some("/usage/prompt_tokens_details/cached_tokens"),
+        Dialect::Responses => Some("/usage/input_tokens_details/cached_tokens"),
+        Dialect::Anthropic => Some("/usage/cache_read_input_tokens"),
+        Dialect::Gemini => Some("/usageMetadata/cachedContentTokenCount"),
+        Dialect::Bedrock => Some("/usage/cacheReadInputTokens"),
+        Dialect::Cohere => Some("/usage/cached_tokens"),
+        Dialect::Ollama => None,
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_can_ask_for_thoughts_a_refusal_and_cached_usage() {
+    for dialect in Dialect::ALL {
+        let mock = start(dialect).await;
+        for (mark, told) in [
+            ("[[think]]", "let me think"),
+            ("[[refuse]]", refusal(dialect)),
+        ] {
+            let answer = ask(&mock, &dialect.sample_request(mark, false))
+                .await
+                .json();
+            assert!(answer.to_string().contains(told), "{dialect:?}: {answer}");
+            let seen = ask_stream(&mock, &dialect.sample_request(mark, true)).await;
+            let documents = seen.documents();
+            // Thoughts come in two pieces.
+            let told = told.split(" think").next().unwrap();
+            let shown = documents.iter().any(|one| one.to_string().contains(told));
+            assert!(shown, "{dialect:?}: {documents:?}");
+        }
+        let answer = ask(&mock, &dialect.sample_request("[[cached]]", false))
+            .await
+            .json();
+        let input = mock.last().unwrap().reported.unwrap().input;
+        if let Some(place) = cached(dialect) {
+            let told = answer.pointer(place).and_then(Value::as_f64);
+            assert_eq!(told, Some((input / 2) as f64), "{dialect:?}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_has_the_form_that_was_asked_for() {
+    let form = json!({"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}});
+    for (dialect, member, said) in [
+        (
+            Dialect::OpenAi,
+            "response_format",
+            json!({"type": "json_schema", "json_schema": {"name": "a", "schema": form}}),
+        ),
+        (
+            Dialect::Responses,
+            "text",
+            json!({"format": {"type": "json_schema", "name": "a", "schema": form}}),
+        ),
+        (
+            Dialect::Anthropic,
+            "output_config",
+            json!({"format": {"type": "json_schema", "schema": form}}),
+        ),
+        (
+            Dialect::Gemini,
+            "generationConfig",
+            json!({"responseMimeType": "application/json", "responseJsonSchema": form}),
+        ),
+        (Dialect::Ollama, "format", form.clone()),
+    ] {
+        let mock = start(dialect).await;
+        let mut body = dialect.sample_request("hi", false);
+        body[member] = said;
+        let said = dialect.text_of(&[ask(&mock, &body).await.json()]);
+        let answer: Value = serde_json::from_str(&said).unwrap();
+        assert!(
+            answer["city"].is_string() && answer["days"].is_u64(),
+            "{dialect:?}: {said}"
         );
     }
 }
