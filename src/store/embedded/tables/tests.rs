@@ -28,10 +28,23 @@ const HELD: &[(u32, &str, &str, &str)] = &[
         "SELECT owner || id || item || hex(answer) || hex(input) || standing FROM responses JOIN response_items USING (row, owner)",
         "appresp_1msg_101021" ,
     ),
+    (
+        3,
+        "INSERT INTO spend VALUES (900, 'acme', 'search', 'app', 'a', 'm-a', 1, 0, 0, 5, 6, 0, 0, 0, 0, 0, 0, 11, 0);
+         INSERT INTO spend_labels VALUES (900, 'acme', 0, 'nightly', 1, 0, 0, 5, 6, 0, 0, 0, 0, 0, 0, 11, 0);
+         INSERT INTO spend_position VALUES (1, 7, 8)",
+        "SELECT tenant || team || client || provider || model || spend.cost_nano || value || seq || at_ms
+             FROM spend JOIN spend_labels USING (tenant) JOIN spend_position",
+        "acmesearchappam-a11nightly78",
+    ),
 ];
 
 /// The first eight bytes of SHA-256 of each step: files of it exist, so it never changes.
-const STEPS: &[(u32, &str)] = &[(1, "774d1057682480f1"), (2, "40419e8f7803c6df")];
+const STEPS: &[(u32, &str)] = &[
+    (1, "774d1057682480f1"),
+    (2, "40419e8f7803c6df"),
+    (3, "4d0f3ab4fdeae939"),
+];
 
 fn fingerprint(sql: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, sql.as_bytes());
