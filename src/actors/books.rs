@@ -3,7 +3,6 @@
 //! A restart forgets nothing: how far the journal is booked stands in the store, in the transaction that booked it.
 //! Until a tenant's history is told its budgets let nothing in: not to know what is left is not to have it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +15,7 @@ use super::system::System;
 use super::tenant::TenantCell;
 use crate::config::{JournalMode, JournalSettings};
 use crate::domain::{NanoUsd, Wall};
-use crate::store::spending::{Position, QUARTER, SpendStore, read_batch};
-use crate::store::{StoreDesk, StoreError};
+use crate::store::spending::{QUARTER, Spent, catch_up, spent_since};
 
 pub enum BooksMessage {
     /// Book what is new, and tell who wants to know.
@@ -118,8 +116,20 @@ impl Bookkeeper {
         self.busy = true;
         let (folder, store) = (self.journal.path.clone(), self.news.store.clone());
         stage.spawn(async move {
-            let done = keep(folder, &store, &tenants).await;
-            Some(BooksMessage::Done(done))
+            if let Err(error) = catch_up(&folder, &store).await {
+                return Some(BooksMessage::Done(Err(error.to_string())));
+            }
+            for tenant in tenants {
+                let Some((edition, since)) = tenant.wants_history() else {
+                    continue;
+                };
+                match spent_since(&store, tenant.name.as_str(), since).await {
+                    Ok(history) => remember(&tenant, history),
+                    Err(error) => return Some(BooksMessage::Done(Err(error.to_string()))),
+                }
+                tenant.complete(edition);
+            }
+            Some(BooksMessage::Done(Ok(())))
         });
     }
 
@@ -151,54 +161,10 @@ fn begin_anew(tenant: &TenantCell) {
     }
 }
 
-async fn keep(
-    folder: PathBuf,
-    store: &StoreDesk,
-    tenants: &[Arc<TenantCell>],
-) -> Result<(), String> {
-    let told = |error: StoreError| error.to_string();
-    let mut from = None;
-    if store.is_there().await {
-        let books = store.spending().await.map_err(told)?;
-        from = Some(books.position().await.map_err(told)?);
-    }
-    loop {
-        let (place, start) = (folder.clone(), from.unwrap_or_default());
-        let batch = tokio::task::spawn_blocking(move || read_batch(&place, start)).await;
-        let batch = match batch {
-            Ok(batch) => batch.map_err(|error| error.to_string())?,
-            Err(_) => return Err("the journal could not be read".to_owned()),
-        };
-        if batch.is_empty() {
-            break;
-        }
-        let to = batch.to;
-        let books = store.spending().await.map_err(told)?;
-        if books.book(start, batch).await.map_err(told)? {
-            from = Some(to);
-        } else {
-            // Booked by somebody else meanwhile, or with an answer that came too late.
-            from = Some(books.position().await.map_err(told)?);
-        }
-    }
-    for tenant in tenants {
-        let Some((edition, since)) = tenant.wants_history() else {
-            continue;
-        };
-        // Where nothing was ever booked there is nothing to be told.
-        if from.is_some_and(|from| from != Position::default()) {
-            let books = store.spending().await.map_err(told)?;
-            tell(books.as_ref(), tenant, since).await.map_err(told)?;
-        }
-        tenant.complete(edition);
-    }
-    Ok(())
-}
-
-/// Tells a tenant's accounts what they spent since a time.
-async fn tell(books: &dyn SpendStore, tenant: &TenantCell, since: Wall) -> Result<(), StoreError> {
+/// Tells a tenant's accounts what they spent.
+fn remember(tenant: &TenantCell, history: Vec<Spent>) {
     let name = tenant.name.as_str();
-    for spent in books.spent(name, since.0 / 1_000).await? {
+    for spent in history {
         // At the end of its quarter: a rolling cap lets it go late rather than early.
         let at = Wall((spent.quarter + QUARTER) * 1_000 - 1);
         let remember = |account: &str, cost: NanoUsd| tenant.remember(account, at, cost);
@@ -212,5 +178,4 @@ async fn tell(books: &dyn SpendStore, tenant: &TenantCell, since: Wall) -> Resul
         }
         remember(&format!("{name}#{}", spent.client), spent.cost);
     }
-    Ok(())
 }

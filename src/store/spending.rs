@@ -10,8 +10,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::Pending;
 use super::journal::{ReadError, ReadOutcome, ReadRecord, read};
+use super::{Pending, StoreDesk, StoreError};
 use crate::domain::{NanoUsd, Usage, Wall};
 
 /// What is counted together, in seconds.
@@ -355,4 +355,50 @@ fn is_ours(folder: &Path, position: Position) -> Result<bool, ReadError> {
         // Shorter than it was.
         None => Ok(false),
     }
+}
+
+/// Why nothing could be booked.
+#[derive(Debug, thiserror::Error)]
+pub enum BookingError {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Journal(#[from] ReadError),
+    #[error("the journal could not be read to its end")]
+    Ended,
+}
+
+/// Books what stands in the journal and is not in yet. A store is made only when there is something to book.
+pub async fn catch_up(folder: &Path, store: &StoreDesk) -> Result<(), BookingError> {
+    let mut from = Position::default();
+    if store.is_there().await {
+        from = store.spending().await?.position().await?;
+    }
+    loop {
+        let place = folder.to_owned();
+        let batch = tokio::task::spawn_blocking(move || read_batch(&place, from)).await;
+        let batch = batch.map_err(|_| BookingError::Ended)??;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let to = batch.to;
+        let books = store.spending().await?;
+        from = match books.book(from, batch).await? {
+            true => to,
+            // Booked by somebody else meanwhile, or with an answer that came too late.
+            false => books.position().await?,
+        };
+    }
+}
+
+/// What a tenant spent since a time; nothing where nothing was ever booked.
+pub async fn spent_since(
+    store: &StoreDesk,
+    tenant: &str,
+    since: Wall,
+) -> Result<Vec<Spent>, StoreError> {
+    if !store.is_there().await {
+        return Ok(Vec::new());
+    }
+    store.spending().await?.spent(tenant, since.0 / 1_000).await
 }
