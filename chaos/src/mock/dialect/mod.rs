@@ -7,6 +7,7 @@ mod embeddings;
 pub(super) mod gemini;
 mod ollama;
 mod openai;
+mod others;
 mod places;
 mod responses;
 #[cfg(test)]
@@ -303,16 +304,14 @@ impl Dialect {
 
 /// What the mock asks it.
 impl Dialect {
-    /// Operations of OpenAI's form that have no healthy answer of their own here: scripts give one.
+    /// What is neither a generation nor an embedding.
     pub(super) fn is_passed(self, path: &str) -> bool {
-        const PATHS: [&str; 4] = [
-            "/v1/completions",
-            "/moderations",
-            "/rerank",
-            "/images/generations",
-        ];
-        self == Self::Anthropic && path.ends_with("/messages/count_tokens")
-            || self == Self::OpenAi && PATHS.iter().any(|known| path.ends_with(known))
+        others::is_path(self, path)
+    }
+
+    /// The healthy answer to that.
+    pub(super) fn passed(self, asked: &Asked, plan: &Plan) -> Option<(Draft, Reported)> {
+        others::draft(asked, plan)
     }
 
     pub(super) fn is_generation(self, path: &str) -> bool {
@@ -375,6 +374,8 @@ impl Dialect {
         }
         let complaint = if self.is_embedding(asked.bare_path()) {
             embeddings::complaint(asked)
+        } else if self.is_passed(asked.bare_path()) {
+            others::complaint(asked)
         } else {
             match self {
                 Self::OpenAi => openai::complaint(asked),
