@@ -6,15 +6,20 @@
 pub mod anthropic;
 pub mod bedrock;
 pub mod cohere;
+mod counting;
+mod embedding;
 mod fields;
 mod frames;
 mod framing;
 pub mod gemini;
 pub mod json;
 mod lines;
+pub mod multipart;
 pub mod ollama;
 pub mod openai;
+mod raw;
 mod refuse;
+mod rerank;
 pub mod responses;
 mod sequence;
 mod sides;
@@ -29,6 +34,12 @@ use crate::domain::{
     AttemptOutcome, Failure, FailureKind, StreamEnd, StreamFacts, StreamFault, Usage,
 };
 
+pub use counting::{count_answer, count_request, counted};
+pub use embedding::{
+    EmbeddingTerms, decode_embedded, decode_embedding, encode_embedded, encode_embedding,
+};
+pub use raw::RawRelay;
+pub use rerank::{decode_reranked, encode_rerank};
 pub use sides::{Decoder, Encoder};
 pub use sides::{
     decode_answer, decode_error, decode_request, encode_answer, encode_error, encode_request,

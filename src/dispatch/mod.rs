@@ -7,6 +7,7 @@ mod account;
 mod leg;
 mod live;
 mod next;
+mod operations;
 mod request;
 mod story;
 mod translation;
@@ -26,7 +27,7 @@ use crate::upstream::{BuildError, ProviderClient, ProviderOptions};
 pub use account::RaceResult;
 pub use live::{LiveStream, StreamPiece};
 pub use next::refused;
-pub use request::{Prompt, RaceMark, Request};
+pub use request::{Detour, Prompt, RaceMark, Request};
 pub use story::{Served, Told};
 
 /// The clients of all providers in force.

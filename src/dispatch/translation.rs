@@ -8,11 +8,9 @@ use super::request::Request;
 use super::unix_now;
 use crate::actors::Lease;
 use crate::config::ProviderSettings;
-use crate::dialects::openai::{
-    SpliceEdit, SpliceRelay, inspect_answer, inspect_result, splice_request,
-};
+use crate::dialects::openai::{SpliceEdit, SpliceRelay, inspect_answer, splice_request};
 use crate::dialects::{
-    AnswerFacts, AnswerFault, AnswerTerms, DialectError, Encoder, MirrorRelay, Relay,
+    AnswerFacts, AnswerFault, AnswerTerms, DialectError, Encoder, MirrorRelay, RawRelay, Relay,
     TranslateRelay, UpstreamError, answer_from_stream, decode_answer, decode_error, decode_request,
     encode_answer, encode_request, stream_from_answer,
 };
@@ -87,16 +85,6 @@ impl Translation<'_> {
         self.dialect == Dialect::Ollama
     }
 
-    /// Whether the provider's address has the operations that exist in OpenAI's form only.
-    fn has_operations(&self) -> bool {
-        let counts = self.request.operation == Operation::CountTokens;
-        match self.dialect {
-            Dialect::Openai | Dialect::Responses => !counts,
-            Dialect::Anthropic => counts,
-            Dialect::Gemini | Dialect::Ollama | Dialect::Cohere | Dialect::Bedrock => false,
-        }
-    }
-
     /// Whether the conversation may have been elsewhere. A chat is not searched where its pools have nothing but
     /// providers of its own dialect: that would cost every request for the sake of few.
     fn may_be_foreign(&self) -> bool {
@@ -107,15 +95,8 @@ impl Translation<'_> {
     pub(super) fn prepare(&self, lease: &Lease) -> Result<Prepared, AttemptFailure> {
         let body = self.request.body();
         let operation = self.request.operation;
-        if operation != Operation::Chat && !self.has_operations() {
-            let message = format!(
-                "the provider of this model is not asked for {} by this gateway; choose another model",
-                operation.path()
-            );
-            return Err(AttemptFailure::from(DialectError {
-                message,
-                param: Some("model".to_owned()),
-            }));
+        if operation != Operation::Chat {
+            return self.prepare_operation(lease);
         }
         // What another provider signed would be refused: such a conversation is built anew without it.
         let mark = match self.dialect {
@@ -129,12 +110,11 @@ impl Translation<'_> {
             | Dialect::Ollama => FOREIGN_SIGNATURE,
         };
         let foreign = || memmem::find(&body, mark.as_bytes()).is_some();
-        let plain = operation != Operation::Chat
-            || self.is_plain() && !(self.may_be_foreign() && foreign());
+        let plain = self.is_plain() && !(self.may_be_foreign() && foreign());
         if plain {
             let edit = SpliceEdit {
                 model: lease.model().as_str(),
-                ask_usage: operation == Operation::Chat && self.dialect == Dialect::Openai,
+                ask_usage: self.dialect == Dialect::Openai,
             };
             let body = match self.request.speaks {
                 // The model stands in the address.
@@ -166,8 +146,13 @@ impl Translation<'_> {
     pub(super) fn relay(&self) -> Box<dyn Relay> {
         let peek = &self.request.peek;
         let id = self.request.id.text();
-        if self.request.operation != Operation::Chat {
+        let operation = self.request.operation;
+        if operation == Operation::Speech && !peek.stream {
+            return Box::new(RawRelay::default());
+        } else if operation == Operation::Completions {
             return Box::new(MirrorRelay::completions(self.encoder()));
+        } else if operation != Operation::Chat {
+            return Box::new(MirrorRelay::typed(self.encoder()));
         }
         match (self.is_plain(), self.request.speaks) {
             (true, ClientDialect::Openai) => Box::new(SpliceRelay::new(
@@ -219,9 +204,8 @@ impl Translation<'_> {
 
     /// A whole answer that came whole.
     pub(super) fn whole(&self, body: Bytes) -> Result<Whole, AnswerFault> {
-        let operation = self.request.operation;
-        if operation != Operation::Chat {
-            return inspect_result(operation, &body).map(|facts| Whole { facts, body });
+        if self.request.operation != Operation::Chat {
+            return self.whole_operation(body);
         }
         match (self.is_plain(), self.dialect) {
             // The provider's own bytes, untouched.

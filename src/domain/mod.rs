@@ -3,6 +3,7 @@
 //! Nothing here knows a clock, a socket or another folder. Everything else speaks in these types.
 
 pub mod chat;
+mod embedding;
 mod failure;
 mod ids;
 mod outcome;
@@ -10,6 +11,7 @@ mod stream;
 mod units;
 mod wish;
 
+pub use embedding::{Embedded, EmbeddingRequest, EmbeddingTask, Input, VectorForm};
 pub use failure::{Advice, Failure, FailureKind};
 pub use ids::{
     ClientDialect, ClientName, Dialect, KeyName, ModelName, PoolName, ProviderName, RequestId,
@@ -17,4 +19,4 @@ pub use ids::{
 pub use outcome::{AttemptOutcome, Fault, RetryRule};
 pub use stream::{StreamEnd, StreamFacts, StreamFault};
 pub use units::{Moment, Score, Tokens, Usage};
-pub use wish::{Lane, Mode, Operation, PromptClass, Shape};
+pub use wish::{Lane, Mode, Operation, Preference, PromptClass, Shape};

@@ -11,16 +11,19 @@
 
 mod answers;
 mod attacks;
+mod audio;
 mod clients;
 mod config;
 mod dialects;
 mod egress;
+mod embeddings;
 mod failover;
 mod frame;
 mod h2_mock;
 mod journal;
 mod operations;
 mod overload;
+mod paths;
 mod process;
 mod races;
 mod ready;
@@ -30,3 +33,4 @@ mod signed;
 mod streams;
 mod supervision;
 mod tls_mock;
+mod wishes;
