@@ -148,7 +148,7 @@ pub(super) fn with_length(mut body: Value, request: &EmbeddingRequest) -> Encode
         body["dimensions"] = dimensions.into();
     }
     if request.task.is_some() {
-        leave_out(&mut dropped, "taskType");
+        leave_out(&mut dropped, request.task_field);
     }
     Encoded {
         body: serde_json::to_vec(&body).unwrap_or_default(),
@@ -159,10 +159,11 @@ pub(super) fn with_length(mut body: Value, request: &EmbeddingRequest) -> Encode
 /// Refuses more inputs than a call takes.
 pub(super) fn at_most(most: usize, request: &EmbeddingRequest) -> Result<(), DialectError> {
     if request.inputs.len() > most {
+        let texts = if most == 1 { "text" } else { "texts" };
         return Err(DialectError::at(
             "input",
             format!(
-                "the provider of this model takes at most {most} texts a call and this one has {}; send several calls",
+                "the provider of this model takes at most {most} {texts} a call and this one has {}; send several calls",
                 request.inputs.len()
             ),
         ));

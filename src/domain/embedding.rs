@@ -1,15 +1,19 @@
 //! Texts to vectors, in no one's wire format.
 
+use serde::Serialize;
+
 use super::{Tokens, Usage};
 
 /// What is to be embedded, and how.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct EmbeddingRequest {
     pub inputs: Vec<Input>,
     /// Numbers in a vector; `None` leaves it to the model.
     pub dimensions: Option<u64>,
     /// What the vectors are for; `None` when the client did not say.
     pub task: Option<EmbeddingTask>,
+    /// Where its client says so.
+    pub task_field: &'static str,
     /// How the client wants its vectors written.
     pub form: VectorForm,
     /// What has no canonical form and does not change the vectors' meaning.
@@ -17,7 +21,8 @@ pub struct EmbeddingRequest {
 }
 
 /// One thing to embed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Input {
     Text(String),
     /// Numbers that stand for text in one model's alphabet.
@@ -25,7 +30,8 @@ pub enum Input {
 }
 
 /// What vectors are compared for: better models ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EmbeddingTask {
     Query,
     Document,
@@ -37,7 +43,8 @@ pub enum EmbeddingTask {
     CodeQuery,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum VectorForm {
     #[default]
     Numbers,
@@ -46,7 +53,7 @@ pub enum VectorForm {
 }
 
 /// The vectors, one for each input and in their order.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Embedded {
     pub vectors: Vec<Vec<f32>>,
     /// As the provider names it; `None` when it does not.

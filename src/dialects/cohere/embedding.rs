@@ -35,7 +35,7 @@ pub(crate) fn fields(
         Some(EmbeddingTask::Clustering) => "clustering",
         Some(task) if task.is_asked() => "search_query",
         Some(_) => {
-            leave_out(&mut dropped, "taskType");
+            leave_out(&mut dropped, request.task_field);
             "search_document"
         }
     };

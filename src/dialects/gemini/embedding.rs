@@ -84,7 +84,10 @@ fn whole(body: &[u8]) -> Result<Map<String, Value>, DialectError> {
 }
 
 fn one(fields: Map<String, Value>, path: &str) -> Result<EmbeddingRequest, DialectError> {
-    let mut request = EmbeddingRequest::default();
+    let mut request = EmbeddingRequest {
+        task_field: "taskType",
+        ..EmbeddingRequest::default()
+    };
     for (name, value) in fields {
         match name.as_str() {
             "content" => request.inputs.push(Input::Text(text(&value, path)?)),

@@ -12,7 +12,10 @@ use crate::domain::{Embedded, EmbeddingRequest, EmbeddingTask, Input, VectorForm
 const INPUT: &str = "\"input\" must be a text, a list of texts, or token numbers";
 
 pub fn decode_embedding(body: &[u8]) -> Result<EmbeddingRequest, DialectError> {
-    let mut request = EmbeddingRequest::default();
+    let mut request = EmbeddingRequest {
+        task_field: "input_type",
+        ..EmbeddingRequest::default()
+    };
     for (name, value) in fields::object(body)? {
         match name.as_str() {
             "input" => request.inputs = inputs(value)?,
