@@ -162,6 +162,32 @@ async fn e5_a_transcript_comes_as_text_or_as_events_where_that_was_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e5_a_picture_comes_in_events_untouched_and_half_of_one_is_told() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    let half = "event: image_generation.partial_image\ndata: {\"type\":\"image_generation.partial_image\",\"b64_json\":\"iVBO\"}\n\n";
+    let whole = format!(
+        "{half}event: image_generation.completed\ndata: {{\"type\":\"image_generation.completed\",\"b64_json\":\"iVBORw0=\",\"usage\":{{\"input_tokens\":5,\"output_tokens\":9,\"total_tokens\":14}}}}\n\n"
+    );
+    let body = json!({"model": "p", "prompt": "a cat", "stream": true, "partial_images": 1});
+    let path = "/v1/images/generations";
+    a.set(Behaviour::status(200).body("text/event-stream", whole.clone()));
+    let mut client = gateway.client().await;
+    let answer = client.post_json(path, &auth(), &body).await.unwrap();
+    assert_eq!(&answer.body[..], whole.as_bytes());
+    let told = outcome(&gateway).await;
+    assert_eq!(
+        (&told["usage"]["output"], told.get("estimated")),
+        (&json!(9), None)
+    );
+    a.set(Behaviour::status(200).body("text/event-stream", half));
+    let mut client = gateway.client().await;
+    let answer = client.post_json(path, &auth(), &body).await.unwrap();
+    let said = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert!(said.contains("upstream_truncated"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s10_a_transcript_cut_in_its_stream_says_so() {
     let a = mock("a").await;
     let gateway = alone(&a, "").await;
