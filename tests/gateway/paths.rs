@@ -54,6 +54,8 @@ async fn e8_every_operation_is_found_behind_every_usual_base() {
             // Who names the model in the address need not name it again, and if so, the address counts.
             (deployed.clone(), &nameless),
             (format!("{deployed}?api-version=2024-10-21"), &other),
+            // Even where the address calls it what its provider does, so that nothing seems to change.
+            (format!("/openai/deployments/m-a/{operation}"), &other),
         ] {
             let mut client = gateway.client().await;
             let answer = client.post_json(&path, &auth(), body).await.unwrap();
