@@ -5,6 +5,8 @@
 //! `.ndjson`, or `.frames`: the events of binary frames by name, a line each) is relayed to a client of every other, and to one of its own as it came.
 //! `canonical/<case>/request.json`, which no OpenAI client could have sent, is encoded to `openai.json`.
 //!
+//! `embeddings/` and `rerank/` hold the same for what is asked beside conversations; see `golden/operations.rs`.
+//!
 //! Every openai request is also encoded back, and what comes out is what went in. Where it is not,
 //! `back.json` states each difference and why it is right; it is written by hand and never rewritten.
 
@@ -27,6 +29,9 @@ use switchyard::dialects::{
 };
 use switchyard::domain::chat::ChatRequest;
 use switchyard::domain::{ClientDialect, Dialect, Tokens};
+
+#[path = "golden/operations.rs"]
+mod operations;
 
 fn cases(dialect: &str, input: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::*;
 use crate::config::{ConfigError, Fingerprint, Settings};
 use crate::domain::{
-    AttemptOutcome, Dialect, KeyName, Lane, Mode, PromptClass, ProviderName, RequestId, Shape,
-    Tokens, Usage,
+    AttemptOutcome, Dialect, KeyName, Lane, Mode, Operation, PromptClass, ProviderName, RequestId,
+    Shape, Tokens, Usage,
 };
 
 struct NoDoor;
@@ -138,6 +138,8 @@ fn wish(system: &System) -> Wish {
         routes: Arc::clone(&system.published().routes),
         asked: Arc::from("p"),
         step: 0,
+        operation: Operation::Chat,
+        preference: None,
         shape: Shape {
             class: PromptClass::Small,
             mode: Mode::Stream,

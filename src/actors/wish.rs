@@ -7,7 +7,9 @@ use smallvec::SmallVec;
 
 use super::lease::Estimate;
 use super::router::Routes;
-use crate::domain::{Lane, ModelName, Moment, RequestId, Shape, Tokens};
+use crate::domain::{
+    Dialect, Lane, ModelName, Moment, Operation, Preference, RequestId, Shape, Tokens,
+};
 
 /// Everything placement may know of a request. Never its text.
 #[derive(Clone, Debug)]
@@ -19,6 +21,10 @@ pub struct Wish {
     pub asked: Arc<str>,
     /// How far along the fallback chain to place.
     pub step: usize,
+    /// What is asked: not every provider can be asked for it.
+    pub operation: Operation,
+    /// Which providers the client would rather have; `None` when it does not say.
+    pub preference: Option<Arc<Preference>>,
     pub shape: Shape,
     pub lane: Lane,
     pub estimate: Estimate,
@@ -76,6 +82,10 @@ pub enum Again {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Removed {
     Tried,
+    /// The provider has no such operation.
+    CannotServe,
+    /// The request does not want this provider.
+    Unwanted,
     /// It goes through the proxy that just failed.
     BehindProxy,
     ContextTooSmall,
@@ -95,6 +105,8 @@ impl Removed {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Tried => "already tried",
+            Self::CannotServe => "operation not offered",
+            Self::Unwanted => "not wanted by the request",
             Self::BehindProxy => "behind the proxy that failed",
             Self::ContextTooSmall => "context window too small",
             Self::ModelDisabled(_) => "model disabled",
@@ -116,6 +128,8 @@ impl Removed {
             // Someone else's lease has to end; nobody knows when.
             Self::KeyBusy | Self::EndpointBusy => Some(Duration::from_millis(1)),
             Self::Tried
+            | Self::CannotServe
+            | Self::Unwanted
             | Self::BehindProxy
             | Self::ContextTooSmall
             | Self::ModelDisabled(_)
@@ -136,7 +150,11 @@ impl Removed {
             | Self::Cooling(wait)
             | Self::WindowFull(wait) => Some(wait),
             Self::KeyBusy | Self::EndpointBusy | Self::ProbeRunning => Some(Duration::from_secs(1)),
-            Self::Tried | Self::BehindProxy | Self::ContextTooSmall => None,
+            Self::Tried
+            | Self::CannotServe
+            | Self::Unwanted
+            | Self::BehindProxy
+            | Self::ContextTooSmall => None,
         }
     }
 }
@@ -158,6 +176,10 @@ pub enum RefusalKind {
     Exhausted,
     /// Every target would exceed a rate limit now.
     Limited,
+    /// No provider of the pool has this operation.
+    CannotServe,
+    /// The request wants none of the pool's providers.
+    Unwanted,
     /// In-flight limits are reached everywhere.
     Busy,
     /// Waiting would not help: the queue is full.
@@ -183,6 +205,8 @@ impl RefusalKind {
             Self::ChainEnded => "chain_ended",
             Self::Exhausted => "exhausted",
             Self::Limited => "limited",
+            Self::CannotServe => "cannot_serve",
+            Self::Unwanted => "unwanted",
             Self::Busy => "busy",
             Self::QueueFull => "queue_full",
             Self::Shed => "codel",
@@ -194,6 +218,11 @@ impl RefusalKind {
             Self::ContextTooSmall => "context_too_small",
             Self::NoRace => "no_race",
         }
+    }
+
+    /// Whether what the next pool of a chain says tells a client more.
+    pub fn says_little(self) -> bool {
+        matches!(self, Self::Exhausted | Self::CannotServe | Self::Unwanted)
     }
 
     /// Whether waiting in the pool's line may turn this into a lease.
@@ -250,6 +279,8 @@ impl Reasons {
 fn kind(removed: Removed) -> RefusalKind {
     match removed {
         Removed::Tried | Removed::BehindProxy => RefusalKind::Exhausted,
+        Removed::CannotServe => RefusalKind::CannotServe,
+        Removed::Unwanted => RefusalKind::Unwanted,
         Removed::ContextTooSmall => RefusalKind::ContextTooSmall,
         Removed::ModelDisabled(_) => RefusalKind::ModelDisabled,
         Removed::KeyRefused(_) => RefusalKind::KeysRefused,
@@ -263,13 +294,15 @@ fn kind(removed: Removed) -> RefusalKind {
 /// What passes soonest tells the client most.
 fn rank(kind: RefusalKind) -> u8 {
     match kind {
-        RefusalKind::Busy => 7,
-        RefusalKind::Limited => 6,
-        RefusalKind::Unhealthy => 5,
-        RefusalKind::QuotaSpent => 4,
-        RefusalKind::KeysRefused => 3,
-        RefusalKind::ModelDisabled => 2,
-        RefusalKind::ContextTooSmall => 1,
+        RefusalKind::Busy => 9,
+        RefusalKind::Limited => 8,
+        RefusalKind::Unhealthy => 7,
+        RefusalKind::QuotaSpent => 6,
+        RefusalKind::KeysRefused => 5,
+        RefusalKind::ModelDisabled => 4,
+        RefusalKind::ContextTooSmall => 3,
+        RefusalKind::Unwanted => 2,
+        RefusalKind::CannotServe => 1,
         RefusalKind::Exhausted
         | RefusalKind::UnknownModel
         | RefusalKind::ChainEnded
@@ -281,6 +314,17 @@ fn rank(kind: RefusalKind) -> u8 {
 }
 
 impl Wish {
+    /// How gladly this provider is taken, 0 before 1, or why not at all.
+    pub(super) fn rank(&self, provider: &str, dialect: Dialect) -> Result<usize, Removed> {
+        if !self.operation.is_served_by(dialect) {
+            return Err(Removed::CannotServe);
+        }
+        match &self.preference {
+            None => Ok(0),
+            Some(wanted) => wanted.rank(provider).ok_or(Removed::Unwanted),
+        }
+    }
+
     /// The part of the asked name that a wildcard target sends on: what follows `provider/`.
     pub(super) fn wildcard_model(&self) -> ModelName {
         let bare = self

@@ -13,7 +13,7 @@ use switchyard::actors::{
 };
 use switchyard::config::{ConfigError, Fingerprint, Settings, Source};
 use switchyard::domain::{
-    KeyName, Lane, Mode, PromptClass, ProviderName, RequestId, Shape, Tokens,
+    KeyName, Lane, Mode, Operation, PromptClass, ProviderName, RequestId, Shape, Tokens,
 };
 use switchyard::policy::overload::Pressure;
 use switchyard::telemetry::Telemetry;
@@ -92,6 +92,8 @@ fn wish(system: &System) -> Wish {
         routes: Arc::clone(&system.published().routes),
         asked: Arc::from("p"),
         step: 0,
+        operation: Operation::Chat,
+        preference: None,
         shape: Shape {
             class: PromptClass::Small,
             mode: Mode::Whole,

@@ -26,7 +26,7 @@ pub(super) fn request(
     }
 }
 
-fn object(body: &[u8]) -> Result<Map<String, Value>, DialectError> {
+pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, DialectError> {
     let no_object = |message: &str| DialectError {
         message: message.to_owned(),
         param: None,
@@ -155,6 +155,48 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     text
 }
 
+/// The bytes of standard base64 with its padding; `None` for anything else.
+pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let text = text.as_bytes();
+    if !text.len().is_multiple_of(4) {
+        return None;
+    }
+    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
+    if padding > 2 {
+        return None;
+    }
+    let (digits, _) = text.split_at_checked(text.len() - padding)?;
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    for group in digits.chunks(4) {
+        let mut bits = 0_u32;
+        for place in 0..4 {
+            let value = group
+                .get(place)
+                .map_or(Some(0), |byte| digit_value(*byte))?;
+            bits = bits << 6 | value;
+        }
+        let [_, first, second, third] = bits.to_be_bytes();
+        bytes.extend(
+            [first, second, third]
+                .iter()
+                .take(group.len().saturating_sub(1)),
+        );
+    }
+    Some(bytes)
+}
+
+fn digit_value(byte: u8) -> Option<u32> {
+    let value = match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    };
+    Some(u32::from(value))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -175,6 +217,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn bytes_survive_base64(bytes in prop::collection::vec(any::<u8>(), 0..80), other in ".{0,40}") {
+            prop_assert_eq!(from_base64(&base64(&bytes)), Some(bytes));
+            let _ = from_base64(&other);
+        }
+
         #[test]
         fn a_signature_survives_its_travel_in_an_id(id in "[a-z_0-9]{1,20}", data in "[A-Za-z0-9+/=~]{1,40}") {
             let signature = Signature::new(Dialect::Gemini, data);

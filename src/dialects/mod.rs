@@ -6,7 +6,9 @@
 pub mod anthropic;
 pub mod bedrock;
 pub mod cohere;
+mod counting;
 mod effort;
+mod embedding;
 mod fields;
 mod foreign;
 mod frames;
@@ -14,9 +16,12 @@ mod framing;
 pub mod gemini;
 pub mod json;
 mod lines;
+pub mod multipart;
 pub mod ollama;
 pub mod openai;
+mod raw;
 mod refuse;
+mod rerank;
 pub mod responses;
 mod sequence;
 mod sides;
@@ -34,7 +39,13 @@ use crate::domain::{
     AttemptOutcome, Failure, FailureKind, StreamEnd, StreamFacts, StreamFault, Usage,
 };
 
+pub use counting::{count_answer, count_request, counted};
+pub use embedding::{
+    EmbeddingTerms, decode_embedded, decode_embedding, encode_embedded, encode_embedding,
+};
 pub use foreign::{Foreign, Home, cut_foreign};
+pub use raw::RawRelay;
+pub use rerank::{decode_reranked, encode_rerank};
 pub use sides::{Decoder, Encoder};
 pub use sides::{
     decode_answer, decode_error, decode_request, encode_answer, encode_error, encode_request,

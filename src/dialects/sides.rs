@@ -122,6 +122,7 @@ pub fn keep_alive(dialect: ClientDialect) -> Option<Bytes> {
 pub enum Decoder {
     Openai(openai::EventDecoder),
     Completions(openai::CompletionDecoder),
+    Typed(openai::TypedDecoder),
     Anthropic(anthropic::EventDecoder),
     Responses(Box<responses::EventDecoder>),
     Gemini(gemini::EventDecoder),
@@ -151,6 +152,7 @@ impl Decoder {
         match self {
             Self::Openai(decoder) => decoder.event(event, events),
             Self::Completions(decoder) => decoder.event(event, events),
+            Self::Typed(decoder) => decoder.event(event, events),
             Self::Anthropic(decoder) => decoder.event(event, events),
             Self::Responses(decoder) => decoder.event(event, events),
             Self::Gemini(decoder) => decoder.event(event, events),
@@ -166,6 +168,7 @@ impl Decoder {
             Self::Responses(decoder) => decoder.is_repeated(),
             Self::Openai(_)
             | Self::Completions(_)
+            | Self::Typed(_)
             | Self::Anthropic(_)
             | Self::Gemini(_)
             | Self::Ollama(_)
@@ -185,6 +188,7 @@ impl Decoder {
             | Self::Cohere(_)
             | Self::Bedrock(_) => {}
             Self::Gemini(decoder) => decoder.ends(events),
+            Self::Typed(decoder) => decoder.ends(events),
         }
     }
 }

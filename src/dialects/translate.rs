@@ -197,7 +197,16 @@ impl MirrorRelay {
 
     /// A text continued, which exists in one form only.
     pub fn completions(encoder: Encoder) -> Self {
-        let decoder = Decoder::Completions(openai::CompletionDecoder::default());
+        let decoder = openai::CompletionDecoder::default();
+        Self::of_openai(Decoder::Completions(decoder), encoder)
+    }
+
+    /// Speech, a transcript or a picture, in events that name their type.
+    pub fn typed(encoder: Encoder) -> Self {
+        Self::of_openai(Decoder::Typed(openai::TypedDecoder::default()), encoder)
+    }
+
+    fn of_openai(decoder: Decoder, encoder: Encoder) -> Self {
         Self {
             reader: Reader::new(Framing::of(Dialect::Openai), decoder),
             encoder,

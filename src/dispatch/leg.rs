@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
 use tokio::time::Instant;
 
 use super::Dispatch;
@@ -17,7 +19,7 @@ use super::translation::{Translation, Whole};
 use crate::actors::{FailedAttempt, Lease, News, until};
 use crate::dialects::{AnswerFault, Relay, UpstreamError};
 use crate::domain::{
-    AttemptOutcome, FailureKind, Mode, RequestId, StreamFacts, StreamFault, Usage,
+    AttemptOutcome, FailureKind, Mode, Operation, RequestId, StreamFacts, StreamFault, Usage,
 };
 use crate::policy::timers::{TimerBounds, first_content_limit};
 use crate::store::journal::{AttemptRecord, Record};
@@ -299,6 +301,7 @@ impl Dispatch {
             mode: request.shape.mode,
             operation: translation.operation(&target.provider),
             fields: if passes { &request.passed } else { &[] },
+            content_type: request.content_type.as_ref(),
             body,
         };
         let reply = client
@@ -306,7 +309,8 @@ impl Dispatch {
             .await
             .inspect_err(|error| self.note_blocked(error, leg))?;
         self.note_reply(leg, &reply);
-        let headers = passed(&reply.fields).collect();
+        let kept = kept_type(translation, &reply.fields).map(|kind| (CONTENT_TYPE, kind));
+        let headers = passed(&reply.fields).chain(kept).collect();
         let answer = first_content(translation, reply).await?;
         Ok((headers, answer))
     }
@@ -427,6 +431,16 @@ async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<Won
         return Err(from_provider(error, wait));
     }
     let mut form = form(&fields);
+    if translation.request.operation != Operation::Chat {
+        match kind(translation, form, &fields, &body) {
+            Kind::Usual => {}
+            Kind::Raw => return first_event(translation.relay(), body).await,
+            Kind::Whole => {
+                let body = body.collect(LARGEST_ANSWER).await?;
+                return Ok(WonAnswer::Whole(translation.whole(body)?));
+            }
+        }
+    }
     let streams = translation.request.shape.mode == Mode::Stream;
     if streams && translation.is_in_lines() && matches!(form, Form::Json | Form::Unsaid) {
         // Each event begins as a whole answer does, and a whole answer is an event.
@@ -457,6 +471,64 @@ async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<Won
         }
         (Mode::Stream, Form::EventStream) => first_event(translation.relay(), body).await,
     }
+}
+
+/// How an answer to an operation beside conversations is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// As any other: JSON or events.
+    Usual,
+    /// Bytes that are passed on as they come.
+    Raw,
+    /// In one piece, whatever was asked for: models that cannot stream answer so, and a text is as it is.
+    Whole,
+}
+
+fn kind(translation: Translation<'_>, form: Form, fields: &Fields, body: &ReplyBody) -> Kind {
+    let (operation, peek) = (translation.request.operation, &translation.request.peek);
+    let streams = translation.request.shape.mode == Mode::Stream;
+    match form {
+        Form::Page | Form::EventStream => Kind::Usual,
+        Form::Unsaid if operation == Operation::Speech && !peek.stream => {
+            let kind = fields.text("content-type").unwrap_or_default();
+            // Nothing but the transport says where speech ends, and words are none.
+            if body.is_delimited() && !kind.starts_with("text/") {
+                Kind::Raw
+            } else {
+                Kind::Whole
+            }
+        }
+        Form::Json | Form::Unsaid if peek.plain_text || streams && !operation.writes() => {
+            Kind::Whole
+        }
+        Form::Json | Form::Unsaid => Kind::Usual,
+    }
+}
+
+/// What an answer that is neither JSON nor events says it is, as far as a client is told: nothing that a browser
+/// would run.
+fn kept_type(translation: Translation<'_>, fields: &Fields) -> Option<HeaderValue> {
+    let (operation, peek) = (translation.request.operation, &translation.request.peek);
+    let usual = if operation == Operation::Speech && !peek.stream {
+        "application/octet-stream"
+    } else if peek.plain_text {
+        "text/plain; charset=utf-8"
+    } else {
+        return None;
+    };
+    const KEPT: [&str; 6] = [
+        "audio/",
+        "text/plain",
+        "text/vtt",
+        "application/x-subrip",
+        "application/octet-stream",
+        "application/json",
+    ];
+    let told = fields.text("content-type").unwrap_or_default();
+    let told = told.to_ascii_lowercase();
+    let kept = KEPT.iter().any(|kept| told.starts_with(kept));
+    let told = kept.then(|| HeaderValue::from_str(&told).ok()).flatten();
+    Some(told.unwrap_or(HeaderValue::from_static(usual)))
 }
 
 /// Reads a stream until it shows content. What comes before is held, because until then another provider

@@ -38,6 +38,8 @@ pub enum StreamPiece {
     End,
     /// The stream has ended with an error event; the connection is not to be used again (G2).
     Broken,
+    /// The stream has ended in the middle, and nothing could be said in it: its end must not look like one.
+    Cut,
 }
 
 /// A stream before or after its first content.
@@ -55,9 +57,15 @@ enum State {
         comment: Pin<Box<Sleep>>,
     },
     Live(Box<Live>),
-    Ended {
-        broken: bool,
-    },
+    Ended(End),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Whole,
+    /// It says so itself.
+    Told,
+    Cut,
 }
 
 /// How the gateway speaks into a stream of its own.
@@ -90,13 +98,12 @@ impl LiveStream {
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<StreamPiece> {
         loop {
             match &mut self.state {
-                State::Ended { broken: true } => return Poll::Ready(StreamPiece::Broken),
-                State::Ended { broken: false } => return Poll::Ready(StreamPiece::End),
+                State::Ended(End::Whole) => return Poll::Ready(StreamPiece::End),
+                State::Ended(End::Told) => return Poll::Ready(StreamPiece::Broken),
+                State::Ended(End::Cut) => return Poll::Ready(StreamPiece::Cut),
                 State::Live(live) => {
                     let Some(piece) = std::task::ready!(live.poll(cx)) else {
-                        self.state = State::Ended {
-                            broken: live.is_broken(),
-                        };
+                        self.state = State::Ended(live.end);
                         continue;
                     };
                     return Poll::Ready(StreamPiece::Data(piece));
@@ -113,7 +120,7 @@ impl LiveStream {
                             continue;
                         }
                         Poll::Ready(Ok((Finished::Whole(body), _))) => {
-                            self.state = State::Ended { broken: false };
+                            self.state = State::Ended(End::Whole);
                             return Poll::Ready(StreamPiece::Data(body));
                         }
                         Poll::Ready(Err((failure, _))) => {
@@ -125,7 +132,7 @@ impl LiveStream {
                             };
                             let mut encoder = Encoder::of(voice.dialect, &terms);
                             encoder.fail(&failure, id.as_str(), &mut out);
-                            self.state = State::Ended { broken: true };
+                            self.state = State::Ended(End::Told);
                             return Poll::Ready(StreamPiece::Data(out.freeze()));
                         }
                         Poll::Pending => {}
@@ -155,8 +162,11 @@ pub(super) struct Live {
     /// More content than this was never asked for (fault S18).
     most_content: u64,
     ended: bool,
-    broken: bool,
+    end: End,
 }
+
+/// What an answer that is no text may come to (fault P32).
+const LARGEST_OTHER: u64 = 64 << 20;
 
 impl Live {
     pub(super) fn new(dispatch: &Dispatch, account: Account, leg: Leg, held: BytesMut) -> Self {
@@ -176,10 +186,15 @@ impl Live {
         };
         let now = Instant::now();
         // A token is rarely longer than thirty-two bytes; runaway text is.
-        let most_content = account.request.peek.max_output.map_or(u64::MAX, |most| {
-            let choices = u64::from(account.request.peek.choices.max(1));
-            (most.saturating_mul(39) + 65_536).saturating_mul(choices)
-        });
+        let asked = account.request.peek.max_output;
+        let most_content = match asked.filter(|_| account.request.operation.writes()) {
+            Some(most) => {
+                let choices = u64::from(account.request.peek.choices.max(1));
+                (most.saturating_mul(39) + 65_536).saturating_mul(choices)
+            }
+            None if account.request.operation.writes() => u64::MAX,
+            None => LARGEST_OTHER,
+        };
         Self {
             timer: Box::pin(sleep_until((now + gap).min(account.request.deadline))),
             last_call: Box::pin(Arc::clone(&dispatch.last_call).notified_owned()),
@@ -194,7 +209,7 @@ impl Live {
             gap,
             most_content,
             ended: false,
-            broken: false,
+            end: End::Whole,
         }
     }
 
@@ -206,10 +221,6 @@ impl Live {
     pub(super) fn already_complete(mut self, facts: StreamFacts) -> Self {
         self.complete = Some(facts);
         self
-    }
-
-    fn is_broken(&self) -> bool {
-        self.broken
     }
 
     /// The next bytes for the client; `None` at the end.
@@ -318,13 +329,17 @@ impl Live {
     /// Ends the stream with one honest event (ground rule G2).
     fn fail(&mut self, outcome: AttemptOutcome, kind: FailureKind) {
         self.ended = true;
-        self.broken = true;
         let failure = Failure::new(kind, stream_words(kind));
         let id = self.account.request.id.text();
         let mut content_bytes = 0;
         let mut reported = None;
+        self.end = End::Cut;
         if let Some((_, mut relay)) = self.upstream.take() {
+            let before = self.out.len();
             relay.fail(&failure, id.as_str(), &mut self.out);
+            if self.out.len() > before {
+                self.end = End::Told;
+            }
             content_bytes = relay.facts().content_bytes;
             reported = relay.facts().usage;
         }

@@ -8,6 +8,7 @@ mod bill;
 mod leg;
 mod live;
 mod next;
+mod operations;
 mod request;
 mod story;
 mod translation;
@@ -28,7 +29,7 @@ pub use account::RaceResult;
 pub use bill::{Bill, Payer};
 pub use live::{LiveStream, StreamPiece};
 pub use next::refused;
-pub use request::{Caller, Prompt, RaceMark, Request};
+pub use request::{Caller, Detour, Prompt, RaceMark, Request};
 pub use story::{Served, Told};
 
 /// The clients of all providers in force.

@@ -173,6 +173,18 @@ pub fn refused(refusal: &Refusal, asked: &str) -> Failure {
             format!("the provider does not have the model behind {asked:?} any more"),
         )
         .at("model"),
+        RefusalKind::CannotServe => Failure::new(
+            FailureKind::InvalidRequest,
+            "no provider of this model can be asked for this by the gateway; choose another model",
+        )
+        .at("model"),
+        RefusalKind::Unwanted => Failure::new(
+            FailureKind::ModelNotFound,
+            format!(
+                "\"provider\" leaves no provider of {asked:?}: its \"only\", \"ignore\" or \"order\" removed all of them"
+            ),
+        )
+        .at("provider"),
         RefusalKind::ContextTooSmall => Failure::new(
             FailureKind::ContextLengthExceeded,
             "the prompt is longer than the context window of every target of this model",

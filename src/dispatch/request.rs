@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::bill::{Bill, Payer};
 use crate::actors::{Estimate, Published, Route};
 use crate::dialects::openai::ChatPeek;
-use crate::domain::{ClientDialect, ClientName, Lane, Operation, RequestId, Shape};
+use crate::domain::{ClientDialect, ClientName, Lane, Operation, Preference, RequestId, Shape};
 use crate::pricing::Bounds;
 
 /// How a client wants two legs, beyond what the pool's settings say.
@@ -69,6 +69,15 @@ pub struct Caller {
     pub user: Option<Arc<str>>,
 }
 
+/// How placement finds a pool of a chain that a request put together.
+#[derive(Clone, Debug)]
+pub struct Detour {
+    /// The name that leads to it.
+    pub name: Arc<str>,
+    /// How far along that name's own chain.
+    pub step: usize,
+}
+
 pub struct Request {
     pub id: RequestId,
     pub arrived: Instant,
@@ -80,6 +89,8 @@ pub struct Request {
     pub speaks: ClientDialect,
     /// The client's header fields that a provider of the same dialect gets to see.
     pub passed: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// What the body is, with a form's boundary; `None` for JSON.
+    pub content_type: Option<http::HeaderValue>,
     pub lane: Lane,
     pub race: RaceMark,
     /// The model as the client wrote it.
@@ -94,6 +105,13 @@ pub struct Request {
     /// The configuration this request sees to its end (fault C04).
     pub published: Arc<Published>,
     pub route: Arc<Route>,
+    /// How each pool of the route is found, when the request itself named some of them. `None` when the route is
+    /// that of the model asked for.
+    pub detours: Option<Arc<[Detour]>>,
+    /// Which providers the client would rather have; `None` when it does not say.
+    pub preference: Option<Arc<Preference>>,
+    /// Attempts this request may have, never more than the configuration allows.
+    pub max_attempts: u32,
 }
 
 impl Request {
@@ -104,6 +122,17 @@ impl Request {
             bytes: self.length,
             max_output: self.peek.max_output,
             choices: self.peek.choices,
+        }
+    }
+
+    /// The name and the step by which placement finds a pool of this request's chain.
+    pub(super) fn at(&self, step: usize) -> (Arc<str>, usize) {
+        let detour = self.detours.as_ref().map(|detours| detours.get(step));
+        match detour {
+            None => (Arc::clone(&self.asked), step),
+            Some(Some(detour)) => (Arc::clone(&detour.name), detour.step),
+            // Behind the last pool there is none, by whichever name.
+            Some(None) => (Arc::clone(&self.asked), usize::MAX),
         }
     }
 

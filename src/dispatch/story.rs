@@ -85,6 +85,8 @@ impl Dispatch {
         // Without a word to say in between, a head is worth less than an honest status.
         let said = match mode {
             Mode::Whole => None,
+            // What is no text has no comments either.
+            Mode::Stream if !request.operation.writes() => None,
             Mode::Stream => keep_alive(request.speaks),
         };
         let Some(said) = said else {
@@ -258,10 +260,11 @@ impl Dispatch {
             share: settings.retry_share,
             reserve_per_s: settings.retry_reserve_per_s,
         };
-        let attempts_left = account.attempts < settings.max_attempts;
+        let most = request.max_attempts;
+        let attempts_left = account.attempts < most;
         let circumstances = Circumstances {
             attempts: account.attempts,
-            max_attempts: settings.max_attempts,
+            max_attempts: most,
             left: request.deadline.saturating_duration_since(Instant::now()),
             // What no other target would take back must not use up what others need.
             budget: attempts_left
@@ -327,9 +330,8 @@ impl Dispatch {
                 second: false,
             },
         );
-        let settings = &request.published.settings.failover;
         // A second leg is an attempt like any other.
-        let Some(entry) = entry.filter(|_| account.attempts < settings.max_attempts) else {
+        let Some(entry) = entry.filter(|_| account.attempts < request.max_attempts) else {
             return first.await;
         };
         let dual = match (entry.settings.race, request.race) {
@@ -487,7 +489,12 @@ pub(super) fn estimate(request: &Request, content_bytes: u64) -> Usage {
     let output = Tokens::estimated_from_bytes(usize::try_from(content_bytes).unwrap_or(usize::MAX));
     Usage {
         input: request.estimate.input,
-        output: Tokens(output.0.max(1)),
+        // Vectors, pictures and speech are no words, however long they are.
+        output: if request.operation.writes() {
+            Tokens(output.0.max(1))
+        } else {
+            Tokens(0)
+        },
         ..Usage::default()
     }
 }
@@ -599,11 +606,14 @@ impl Search {
     }
 
     fn wish(&self, request: &Request, purpose: Purpose) -> Wish {
+        let (asked, step) = request.at(self.step);
         Wish {
             request: request.id,
             routes: Arc::clone(&request.published.routes),
-            asked: Arc::clone(&request.asked),
-            step: self.step,
+            asked,
+            step,
+            operation: request.operation,
+            preference: request.preference.clone(),
             shape: request.shape,
             lane: request.lane,
             estimate: request.estimate,
@@ -630,7 +640,7 @@ impl Search {
         let better = self
             .refusal
             .as_ref()
-            .is_none_or(|so_far| so_far.why == RefusalKind::Exhausted);
+            .is_none_or(|so_far| so_far.why.says_little());
         if better {
             self.refusal = Some(refusal);
         }

@@ -11,12 +11,10 @@ use super::unix_now;
 use crate::actors::Lease;
 use crate::config::ProviderSettings;
 use crate::dialects::json::{edited, exact};
-use crate::dialects::openai::{
-    SpliceEdit, SpliceRelay, inspect_answer, inspect_result, splice_request,
-};
+use crate::dialects::openai::{SpliceEdit, SpliceRelay, inspect_answer, splice_request};
 use crate::dialects::{
     AnswerFacts, AnswerFault, AnswerTerms, DialectError, Encoder, Foreign, Home, MirrorRelay,
-    Relay, TranslateRelay, UpstreamError, answer_from_stream, cut_foreign, decode_answer,
+    RawRelay, Relay, TranslateRelay, UpstreamError, answer_from_stream, cut_foreign, decode_answer,
     decode_error, decode_request, encode_answer, encode_request, stream_from_answer,
 };
 use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
@@ -90,16 +88,6 @@ impl Translation<'_> {
         self.dialect == Dialect::Ollama
     }
 
-    /// Whether the provider's address has the operations that exist in OpenAI's form only.
-    fn has_operations(&self) -> bool {
-        let counts = self.request.operation == Operation::CountTokens;
-        match self.dialect {
-            Dialect::Openai | Dialect::Responses => !counts,
-            Dialect::Anthropic => counts,
-            Dialect::Gemini | Dialect::Ollama | Dialect::Cohere | Dialect::Bedrock => false,
-        }
-    }
-
     /// Whether the conversation may have been elsewhere. A chat is not searched where its pools have nothing but
     /// providers of its own dialect: that would cost every request for the sake of few.
     fn may_be_foreign(&self) -> bool {
@@ -110,17 +98,10 @@ impl Translation<'_> {
     pub(super) fn prepare(&self, lease: &Lease) -> Result<Prepared, AttemptFailure> {
         let body = self.request.body();
         let operation = self.request.operation;
-        if operation != Operation::Chat && !self.has_operations() {
-            let message = format!(
-                "the provider of this model is not asked for {} by this gateway; choose another model",
-                operation.path()
-            );
-            return Err(AttemptFailure::from(DialectError {
-                message,
-                param: Some("model".to_owned()),
-            }));
+        if operation != Operation::Chat {
+            return self.prepare_operation(lease);
         }
-        if operation != Operation::Chat || self.is_plain() {
+        if self.is_plain() {
             return Ok(self.spliced(&body, lease));
         }
         let mut canonical = decode_request(self.request.speaks, &body)?;
@@ -138,7 +119,7 @@ impl Translation<'_> {
     }
 
     /// The client's own bytes, save the model's name and what this provider could not understand.
-    fn spliced(&self, body: &Bytes, lease: &Lease) -> Prepared {
+    pub(super) fn spliced(&self, body: &Bytes, lease: &Lease) -> Prepared {
         let operation = self.request.operation;
         let foreign = self.foreign(body, lease);
         let edit = SpliceEdit {
@@ -193,8 +174,13 @@ impl Translation<'_> {
     pub(super) fn relay(&self) -> Box<dyn Relay> {
         let peek = &self.request.peek;
         let id = self.request.id.text();
-        if self.request.operation != Operation::Chat {
+        let operation = self.request.operation;
+        if operation == Operation::Speech && !peek.stream {
+            return Box::new(RawRelay::default());
+        } else if operation == Operation::Completions {
             return Box::new(MirrorRelay::completions(self.encoder()));
+        } else if operation != Operation::Chat {
+            return Box::new(MirrorRelay::typed(self.encoder()));
         }
         match (self.is_plain(), self.request.speaks) {
             (true, ClientDialect::Openai) => Box::new(SpliceRelay::new(
@@ -246,9 +232,8 @@ impl Translation<'_> {
 
     /// A whole answer that came whole.
     pub(super) fn whole(&self, body: Bytes) -> Result<Whole, AnswerFault> {
-        let operation = self.request.operation;
-        if operation != Operation::Chat {
-            return inspect_result(operation, &body).map(|facts| Whole { facts, body });
+        if self.request.operation != Operation::Chat {
+            return self.whole_operation(body);
         }
         match (self.is_plain(), self.dialect) {
             // The provider's own bytes, untouched.

@@ -3,6 +3,7 @@
 //! Nothing here knows a clock, a socket or another folder. Everything else speaks in these types.
 
 pub mod chat;
+mod embedding;
 mod failure;
 mod ids;
 pub mod money;
@@ -11,6 +12,7 @@ mod stream;
 mod units;
 mod wish;
 
+pub use embedding::{Embedded, EmbeddingRequest, EmbeddingTask, Input, VectorForm};
 pub use failure::{Advice, Failure, FailureKind};
 pub use ids::{
     ClientDialect, ClientName, Dialect, KeyName, ModelName, PoolName, ProviderName, RequestId,
@@ -20,4 +22,4 @@ pub use money::NanoUsd;
 pub use outcome::{AttemptOutcome, Fault, RetryRule};
 pub use stream::{StreamEnd, StreamFacts, StreamFault};
 pub use units::{Moment, Score, Tokens, Usage, Wall};
-pub use wish::{Lane, Mode, Operation, PromptClass, Shape};
+pub use wish::{Lane, Mode, Operation, Preference, PromptClass, Shape};

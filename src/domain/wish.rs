@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Tokens;
+use super::{Dialect, Tokens};
 
 /// Who waits first when there is not enough for all.
 #[derive(
@@ -43,23 +43,39 @@ pub enum Operation {
     /// The generation of old, a text continued.
     Completions,
     Embeddings,
+    /// As [`Operation::Embeddings`], of a single text: Google's form has a path and an answer of its own for it.
+    EmbedOne,
     Moderations,
     Rerank,
     Images,
+    /// A picture changed by words.
+    ImageEdits,
+    ImageVariations,
+    /// Words spoken.
+    Speech,
+    /// Speech written down.
+    Transcriptions,
+    /// Speech written down in English.
+    Translations,
     /// A generation in OpenAI's newer form, at a provider that speaks both.
     Responses,
-    /// How long a prompt of Anthropic's form is.
+    /// How long a prompt of Anthropic's or Google's form is.
     CountTokens,
 }
 
 impl Operation {
-    /// Those that exist in one form only, and are passed on as they came.
-    pub const PASSED: [Self; 5] = [
+    /// Those of OpenAI's form beside generations.
+    pub const PASSED: [Self; 10] = [
         Self::Completions,
         Self::Embeddings,
         Self::Moderations,
         Self::Rerank,
         Self::Images,
+        Self::ImageEdits,
+        Self::ImageVariations,
+        Self::Speech,
+        Self::Transcriptions,
+        Self::Translations,
     ];
 
     /// Below the base of an address of OpenAI's form.
@@ -67,10 +83,15 @@ impl Operation {
         match self {
             Self::Chat => "chat/completions",
             Self::Completions => "completions",
-            Self::Embeddings => "embeddings",
+            Self::Embeddings | Self::EmbedOne => "embeddings",
             Self::Moderations => "moderations",
             Self::Rerank => "rerank",
             Self::Images => "images/generations",
+            Self::ImageEdits => "images/edits",
+            Self::ImageVariations => "images/variations",
+            Self::Speech => "audio/speech",
+            Self::Transcriptions => "audio/transcriptions",
+            Self::Translations => "audio/translations",
             Self::Responses => "responses",
             Self::CountTokens => "messages/count_tokens",
         }
@@ -80,9 +101,15 @@ impl Operation {
     pub fn content(self) -> &'static str {
         match self {
             Self::Chat | Self::CountTokens => "messages",
-            Self::Completions | Self::Images => "prompt",
-            Self::Embeddings | Self::Moderations | Self::Responses => "input",
+            Self::Completions | Self::Images | Self::ImageEdits => "prompt",
+            Self::Embeddings
+            | Self::EmbedOne
+            | Self::Moderations
+            | Self::Responses
+            | Self::Speech => "input",
             Self::Rerank => "query",
+            Self::ImageVariations => "image",
+            Self::Transcriptions | Self::Translations => "file",
         }
     }
 
@@ -90,6 +117,89 @@ impl Operation {
     pub fn writes(self) -> bool {
         matches!(self, Self::Chat | Self::Completions | Self::Responses)
     }
+
+    /// Whether a second one beside the first would be paid for and thrown away.
+    pub fn is_made_once(self) -> bool {
+        matches!(
+            self,
+            Self::Images | Self::ImageEdits | Self::ImageVariations | Self::Speech
+        )
+    }
+
+    /// Whether what is given may be a file, which comes in a form of several parts.
+    pub fn takes_files(self) -> bool {
+        matches!(
+            self,
+            Self::ImageEdits | Self::ImageVariations | Self::Transcriptions | Self::Translations
+        )
+    }
+
+    /// Whether what is given can be said in JSON.
+    pub fn takes_json(self) -> bool {
+        !matches!(
+            self,
+            Self::ImageVariations | Self::Transcriptions | Self::Translations
+        )
+    }
+
+    /// Whether a provider of this dialect can be asked for it.
+    pub fn is_served_by(self, dialect: Dialect) -> bool {
+        match self {
+            Self::Chat => true,
+            Self::CountTokens => matches!(dialect, Dialect::Anthropic | Dialect::Gemini),
+            Self::Embeddings | Self::EmbedOne => dialect != Dialect::Anthropic,
+            Self::Rerank => matches!(
+                dialect,
+                Dialect::Openai | Dialect::Responses | Dialect::Cohere
+            ),
+            Self::Completions
+            | Self::Moderations
+            | Self::Images
+            | Self::ImageEdits
+            | Self::ImageVariations
+            | Self::Speech
+            | Self::Transcriptions
+            | Self::Translations
+            | Self::Responses => matches!(dialect, Dialect::Openai | Dialect::Responses),
+        }
+    }
+}
+
+/// Which providers a request would rather have. It only ever narrows what its pools have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preference {
+    /// These first, in this order.
+    pub order: Vec<String>,
+    /// Nobody but these; empty is no limit.
+    pub only: Vec<String>,
+    pub ignore: Vec<String>,
+    /// Nobody but those of `order`, if there is one.
+    pub order_only: bool,
+}
+
+impl Preference {
+    pub fn is_none(&self) -> bool {
+        self.order.is_empty() && self.only.is_empty() && self.ignore.is_empty()
+    }
+
+    /// How gladly this provider is taken, 0 before 1; `None` when it is not wanted at all.
+    pub fn rank(&self, provider: &str) -> Option<usize> {
+        let names = |list: &[String]| list.iter().position(|name| is_meant(name, provider));
+        if names(&self.ignore).is_some() || !self.only.is_empty() && names(&self.only).is_none() {
+            return None;
+        }
+        match names(&self.order) {
+            Some(place) => Some(place),
+            None if self.order_only && !self.order.is_empty() => None,
+            None => Some(self.order.len()),
+        }
+    }
+}
+
+/// Other gateways write `name` or `name/variant`, in any case.
+fn is_meant(written: &str, provider: &str) -> bool {
+    let bare = written.split('/').next().unwrap_or(written);
+    written.eq_ignore_ascii_case(provider) || bare.eq_ignore_ascii_case(provider)
 }
 
 /// How large a prompt is. Latency is only comparable within a class.
@@ -161,6 +271,52 @@ impl Shape {
         match self.mode {
             Mode::Stream => self.class.index(),
             Mode::Whole => self.class.index() + PromptClass::ALL.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn preference(order: &[&str], only: &[&str], ignore: &[&str]) -> Preference {
+        let owned = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+        Preference {
+            order: owned(order),
+            only: owned(only),
+            ignore: owned(ignore),
+            order_only: false,
+        }
+    }
+
+    #[test]
+    fn r2_order_ranks_and_only_and_ignore_remove() {
+        let wished = preference(&["b", "A/turbo"], &[], &["x"]);
+        let ranks = ["b", "a", "c", "x"].map(|name| wished.rank(name));
+        assert_eq!(ranks, [Some(0), Some(1), Some(2), None]);
+        let strict = Preference {
+            order_only: true,
+            ..wished
+        };
+        assert_eq!(strict.rank("c"), None);
+        let only = preference(&[], &["a"], &["a"]);
+        assert_eq!((only.rank("a"), only.rank("b")), (None, None));
+        assert!(preference(&[], &[], &[]).is_none() && !only.is_none());
+    }
+
+    #[test]
+    fn e5_no_operation_is_asked_of_a_provider_without_it() {
+        let serves = |operation: Operation| {
+            let all = Dialect::ALL.into_iter();
+            all.filter(|dialect| operation.is_served_by(*dialect))
+                .count()
+        };
+        assert_eq!(serves(Operation::Chat), Dialect::ALL.len());
+        assert_eq!(serves(Operation::Embeddings), Dialect::ALL.len() - 1);
+        assert_eq!(serves(Operation::CountTokens), 2);
+        for operation in Operation::PASSED {
+            assert!(operation.is_served_by(Dialect::Openai), "{operation:?}");
+            assert!(!operation.is_served_by(Dialect::Anthropic), "{operation:?}");
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::actors::{
     SettingsMessage, Wish,
 };
 use crate::config::{Secret, explain};
-use crate::domain::{Lane, Mode, PromptClass, Shape, Tokens};
+use crate::domain::{Lane, Mode, Operation, PromptClass, Shape, Tokens};
 
 pub fn admin_router(edge: &Arc<Edge>) -> Router {
     Router::new()
@@ -211,6 +211,8 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
             routes: Arc::clone(&published.routes),
             asked: Arc::from(model.as_str()),
             step,
+            operation: Operation::Chat,
+            preference: None,
             shape: Shape {
                 class: PromptClass::of(Tokens(input)),
                 mode: Mode::Stream,

@@ -12,16 +12,19 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request as HttpRequest};
 use tokio::time::Instant;
 
+use super::asked::{Asked, Named, form_type};
 use super::auth::{AuthFault, Client};
 use super::caller::caller;
 use super::connection::ConnectionControl;
+use super::detours::{Way, way};
 use super::{Edge, body, reply};
-use crate::actors::{Estimate, Published, Refusal, RefusalKind, Route};
-use crate::dialects::openai::{ChatPeek, peek_addressed, peek_named, peek_operation};
-use crate::dispatch::{Prompt, RaceMark, Request, Served, Told, refused};
+use crate::actors::{Estimate, Published, Route};
+use crate::dialects::count_answer;
+use crate::dialects::openai::ChatPeek;
+use crate::dispatch::{Prompt, RaceMark, Request, Served, Told};
 use crate::domain::{
-    ClientDialect, Dialect, Failure, FailureKind, Lane, Mode, Operation, PromptClass, RequestId,
-    Shape, Tokens,
+    ClientDialect, Failure, FailureKind, Lane, Mode, Operation, PromptClass, RequestId, Shape,
+    Tokens,
 };
 use crate::policy::overload::Overload;
 
@@ -42,64 +45,26 @@ impl Drop for InFlight {
     }
 }
 
-/// What a path asks for.
-struct Asked {
-    operation: Operation,
-    speaks: ClientDialect,
-    named: Named,
-}
-
-/// Where the model's name stands.
-enum Named {
-    InBody,
-    /// In the address; what the body names does not count.
-    InPath(String),
-    /// In the address, and so does whether to stream.
-    Addressed {
-        model: String,
-        stream: bool,
-    },
-}
-
-impl Asked {
-    fn plain(speaks: ClientDialect) -> Self {
-        Self {
-            operation: Operation::Chat,
-            speaks,
-            named: Named::InBody,
-        }
-    }
-}
-
-pub(super) async fn completions(
-    State(edge): State<Arc<Edge>>,
-    request: HttpRequest<Body>,
-) -> Response {
-    serve(edge, request, Asked::plain(ClientDialect::Openai)).await
-}
-
-/// Azure's form names the model in the path.
-pub(super) async fn deployment_completions(
-    State(edge): State<Arc<Edge>>,
-    Path(model): Path<String>,
-    request: HttpRequest<Body>,
-) -> Response {
-    let asked = Asked {
-        named: Named::InPath(model),
-        ..Asked::plain(ClientDialect::Openai)
-    };
-    serve(edge, request, asked).await
-}
-
-/// Operations that exist in OpenAI's form only.
+/// Operations of OpenAI's form.
 pub(super) async fn operation(
     edge: Arc<Edge>,
     request: HttpRequest<Body>,
     operation: Operation,
 ) -> Response {
+    let asked = Asked::of(ClientDialect::Openai, operation);
+    serve(edge, request, asked).await
+}
+
+/// Azure's form names the model in the path.
+pub(super) async fn deployed_operation(
+    edge: Arc<Edge>,
+    model: String,
+    request: HttpRequest<Body>,
+    operation: Operation,
+) -> Response {
     let asked = Asked {
-        operation,
-        ..Asked::plain(ClientDialect::Openai)
+        named: Named::InPath(model),
+        ..Asked::of(ClientDialect::Openai, operation)
     };
     serve(edge, request, asked).await
 }
@@ -116,10 +81,7 @@ pub(super) async fn count_tokens(
     State(edge): State<Arc<Edge>>,
     request: HttpRequest<Body>,
 ) -> Response {
-    let asked = Asked {
-        operation: Operation::CountTokens,
-        ..Asked::plain(ClientDialect::Anthropic)
-    };
+    let asked = Asked::of(ClientDialect::Anthropic, Operation::CountTokens);
     serve(edge, request, asked).await
 }
 
@@ -136,47 +98,24 @@ pub(super) async fn generate(
     Path(call): Path<String>,
     request: HttpRequest<Body>,
 ) -> Response {
-    let speaks = ClientDialect::Gemini;
-    let (model, operation) = call.rsplit_once(':').unwrap_or((&call, ""));
-    let stream = match operation {
-        "generateContent" => false,
-        "streamGenerateContent" => true,
-        _ => {
-            edge.news.metrics.rejected("not_found");
-            let told = Failure::new(
-                FailureKind::NotFound,
-                "there is nothing at this path; of a model the gateway serves generateContent and streamGenerateContent",
-            );
-            return reply::failure(speaks, &told, reply::new_id(), &Told::default());
+    match Asked::of_google(&call, request.uri().query()) {
+        Ok(asked) => serve(edge, request, asked).await,
+        Err(failure) => {
+            edge.news.metrics.rejected(failure.kind.code());
+            reply::failure(
+                ClientDialect::Gemini,
+                &failure,
+                reply::new_id(),
+                &Told::default(),
+            )
         }
-    };
-    if stream && !request.uri().query().is_some_and(asks_for_events) {
-        edge.news.metrics.rejected("invalid_request");
-        let told = Failure::new(
-            FailureKind::InvalidRequest,
-            "a stream is served as events; add alt=sse to the address",
-        );
-        return reply::failure(speaks, &told, reply::new_id(), &Told::default());
     }
-    let named = Named::Addressed {
-        model: model.trim_start_matches("models/").to_owned(),
-        stream,
-    };
-    let asked = Asked {
-        named,
-        ..Asked::plain(speaks)
-    };
-    serve(edge, request, asked).await
-}
-
-fn asks_for_events(query: &str) -> bool {
-    query.split('&').any(|pair| pair == "alt=sse")
 }
 
 async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, asked: Asked) -> Response {
     let arrived = Instant::now();
     let id = reply::new_id();
-    let speaks = asked.speaks;
+    let (speaks, operation) = (asked.speaks, asked.operation);
     let (parts, body) = request.into_parts();
     let control = parts.extensions.get::<ConnectionControl>().cloned();
     let answered = match admit(&edge, &parts, control.as_ref()) {
@@ -196,7 +135,7 @@ async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, asked: Asked) -> Res
     };
     match answered {
         Ok((served, notice, guard)) => {
-            let mut response = told(served, speaks, id, (control, guard));
+            let mut response = told(served, (speaks, operation), id, (control, guard));
             if let Some(notice) = notice {
                 response.headers_mut().insert(WARNING, notice);
             }
@@ -221,7 +160,7 @@ async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, asked: Asked) -> Res
 
 fn told(
     served: Served,
-    speaks: ClientDialect,
+    (speaks, operation): (ClientDialect, Operation),
     id: RequestId,
     (control, guard): (Option<ConnectionControl>, InFlight),
 ) -> Response {
@@ -231,6 +170,7 @@ fn told(
             let speaker = reply::Speaker {
                 id,
                 speaks,
+                mute: !operation.writes(),
                 control,
             };
             reply::stream(stream, speaker, &told, Some(guard))
@@ -324,7 +264,12 @@ pub(super) fn identify(
     }
     Err(Failure::new(
         FailureKind::Unauthenticated,
-        "this gateway needs one of its own client keys in the authorization header: \"Bearer <key>\"",
+        // Where the key was looked for says nothing about keys; the rest is one text for all (attack A01).
+        if fault == AuthFault::InQuery {
+            "a key in the address is refused, because addresses end up in logs; send it in the header x-goog-api-key, or as authorization: \"Bearer <key>\""
+        } else {
+            "this gateway needs one of its own client keys in the authorization header: \"Bearer <key>\""
+        },
     ))
 }
 
@@ -369,15 +314,14 @@ fn is_counted(request: &Request) -> bool {
     let targets = pool.map(|pool| pool.settings.targets.as_slice());
     targets.unwrap_or_default().iter().any(|target| {
         let provider = providers.iter().find(|known| known.name == target.provider);
-        provider.is_some_and(|provider| provider.dialect == Dialect::Anthropic)
+        provider.is_some_and(|provider| request.operation.is_served_by(provider.dialect))
     })
 }
 
 fn estimated(request: &Request) -> Served {
-    let count = serde_json::json!({"input_tokens": request.estimate.input.0});
     let name = HeaderName::from_static("x-switchyard-estimated");
     Served::Whole {
-        body: count.to_string().into(),
+        body: count_answer(request.speaks, request.estimate.input).into(),
         told: Told {
             headers: vec![(name, HeaderValue::from_static("input_tokens"))],
             ..Told::default()
@@ -386,34 +330,7 @@ fn estimated(request: &Request) -> Served {
 }
 
 /// What a client should know of the model it asked for.
-type Notice = Option<HeaderValue>;
-
-fn peeked(asked: Asked, body: &[u8]) -> Result<ChatPeek, Failure> {
-    let Asked {
-        operation,
-        speaks,
-        named,
-    } = asked;
-    if operation != Operation::Chat {
-        return Ok(peek_operation(body, operation)?);
-    }
-    Ok(match named {
-        Named::InBody => peek_named(body, speaks)?,
-        Named::InPath(model) => {
-            let mut peek = peek_named(body, speaks)?;
-            // The body's own model is still there to be spliced; the path decides which is asked for.
-            if model.len() > 256 || model.chars().any(char::is_control) {
-                return Err(Failure::new(
-                    FailureKind::ModelNotFound,
-                    "this deployment name is not usable",
-                ));
-            }
-            peek.model = model;
-            peek
-        }
-        Named::Addressed { model, stream } => peek_addressed(body, speaks, &model, stream)?,
-    })
-}
+pub(super) type Notice = Option<HeaderValue>;
 
 /// Turns head and body into the request that dispatch tells its story about.
 fn facts(
@@ -422,38 +339,25 @@ fn facts(
     prompt: Prompt,
 ) -> Result<(Request, Notice), Failure> {
     let (speaks, operation) = (admission.asked.speaks, admission.asked.operation);
-    let peek = peeked(admission.asked, prompt.bytes())?;
-    let unknown = || {
-        refused(
-            &Refusal {
-                why: RefusalKind::UnknownModel,
-                retry_after: None,
-            },
-            &shown(&peek.model),
-        )
-    };
-    let Found {
+    let peek = admission.asked.peek(headers, prompt.bytes())?;
+    let Way {
         route,
-        successor,
+        asked,
+        detours,
         notice,
-    } = found(&admission.published, &peek.model).ok_or_else(unknown)?;
-    let allowed = route
-        .chain
-        .first()
-        .is_some_and(|pool| admission.client.may_use(pool.name.as_str()));
-    if !allowed {
-        // As if it were not there: a client learns nothing about what others may use.
-        return Err(unknown());
-    }
+    } = way(&peek, &admission.client, &admission.published)?;
     let estimate = estimate(&peek, prompt.bytes().len());
     let caller = caller(&admission.client, &admission.published, headers);
-    let mode = if peek.stream {
+    // Speech is passed on as it comes, whatever form it comes in.
+    let mode = if peek.stream || operation == Operation::Speech {
         Mode::Stream
     } else {
         Mode::Whole
     };
-    let longest = admission.published.settings.timeouts.request;
+    let settings = &admission.published.settings;
+    let longest = settings.timeouts.request;
     let wished = wished_timeout(headers, &peek);
+    let preference = &peek.wishes.preference;
     let request = Request {
         id: admission.id,
         arrived: admission.arrived,
@@ -465,35 +369,34 @@ fn facts(
         operation,
         speaks,
         passed: passed(headers, speaks),
-        // A second picture would be paid for and thrown away.
-        race: if operation == Operation::Images {
-            RaceMark::Off
-        } else {
-            race_mark(headers)
-        },
-        asked: Arc::from(successor.as_ref().unwrap_or(&peek.model).as_str()),
+        content_type: form_type(headers).and_then(|kind| HeaderValue::from_str(kind).ok()),
+        race: race_mark(headers, operation),
+        asked,
         shape: Shape {
             class: PromptClass::of(estimate.input),
             mode,
         },
         estimate,
         prompt: prompt.into(),
+        max_attempts: most_attempts(headers, &peek).min(settings.failover.max_attempts),
+        preference: (!preference.is_none()).then(|| Arc::new(preference.clone())),
         peek,
         published: admission.published,
         route,
+        detours,
     };
     Ok((request, notice))
 }
 
-struct Found {
-    route: Arc<Route>,
+pub(super) struct Found {
+    pub(super) route: Arc<Route>,
     /// The name it is served by, when that is another than the one asked for.
-    successor: Option<String>,
-    notice: Notice,
+    pub(super) successor: Option<String>,
+    pub(super) notice: Notice,
 }
 
 /// Where a model is, and what to say of it. One that has ended is its successor, if that is served (row D6).
-fn found(published: &Published, asked: &str) -> Option<Found> {
+pub(super) fn found(published: &Published, asked: &str) -> Option<Found> {
     let settings = &published.settings;
     if let Some(route) = published.routes.find(asked) {
         let pool = route.chain.first().map(|pool| &pool.name);
@@ -536,20 +439,26 @@ fn passed(headers: &HeaderMap, speaks: ClientDialect) -> Vec<(HeaderName, Header
     passed
 }
 
-/// A name for an error text: not longer than anyone reads.
-fn shown(model: &str) -> String {
-    model.chars().take(128).collect()
-}
-
 fn estimate(peek: &ChatPeek, bytes: usize) -> Estimate {
+    /// A second of speech as most record it comes to about ten tokens; a picture, to about as much by its size.
+    const BYTES_OF_A_FILE: usize = 1_024;
     let output = peek
         .max_output
         .unwrap_or(1_024)
         .saturating_mul(u64::from(peek.choices));
+    let attached = peek.attached.min(bytes);
+    let written = Tokens::estimated_from_bytes(bytes - attached);
     Estimate {
-        input: Tokens::estimated_from_bytes(bytes),
+        input: written + Tokens((attached / BYTES_OF_A_FILE) as u64),
         output: Tokens(output),
     }
+}
+
+/// How often it may be tried: who asks for no retries gets one attempt.
+fn most_attempts(headers: &HeaderMap, peek: &ChatPeek) -> u32 {
+    let told = text(headers, "x-litellm-num-retries").and_then(|value| value.parse::<u32>().ok());
+    let retries = told.or(peek.wishes.retries);
+    retries.map_or(u32::MAX, |retries| retries.saturating_add(1))
 }
 
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -582,7 +491,10 @@ fn wished_lane(headers: &HeaderMap, own: Lane) -> Lane {
     wished.max(own)
 }
 
-fn race_mark(headers: &HeaderMap) -> RaceMark {
+fn race_mark(headers: &HeaderMap, operation: Operation) -> RaceMark {
+    if operation.is_made_once() {
+        return RaceMark::Off;
+    }
     match text(headers, "x-switchyard-race") {
         Some("dual") => RaceMark::Dual,
         Some("off") => RaceMark::Off,

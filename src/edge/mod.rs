@@ -3,14 +3,17 @@
 
 mod admin;
 mod aside;
+mod asked;
 mod auth;
 mod body;
 mod caller;
 mod chat;
 mod connection;
+mod detours;
 mod framing;
 mod health;
 mod models;
+mod paths;
 mod reply;
 mod room;
 mod server;
@@ -21,8 +24,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::State;
-use axum::routing::{any, get, post};
+use axum::extract::{Path, State};
+use axum::handler::Handler;
+use axum::routing::{MethodRouter, any, get, post};
 use tokio::sync::Semaphore;
 
 use crate::actors::{Clock, JournalDesk, News, Published, System};
@@ -106,62 +110,71 @@ impl Edge {
 /// path is decoded or tidied up first (attack A07).
 pub fn router(edge: &Arc<Edge>) -> Router {
     let mut router = Router::new();
-    for prefix in ["/v1", "", "/api/v1"] {
+    // Whatever base an SDK was given, what it puts behind is found (row E8).
+    for prefix in ["/v1", "", "/api/v1", "/openai/v1"] {
         router = router
-            .route(
-                &format!("{prefix}/chat/completions"),
-                post(chat::completions).fallback(reply::wrong_method),
-            )
-            .route(
-                &format!("{prefix}/responses"),
-                post(chat::responses).fallback(reply::wrong_method),
-            )
-            .route(
-                &format!("{prefix}/messages"),
-                post(chat::messages).fallback(reply::wrong_method),
-            )
-            .route(
-                &format!("{prefix}/messages/count_tokens"),
-                post(chat::count_tokens).fallback(reply::wrong_method),
-            )
-            .route(
-                &format!("{prefix}/models"),
-                get(models::list).fallback(reply::wrong_method),
-            )
+            .route(&format!("{prefix}/responses"), taken(chat::responses))
+            .route(&format!("{prefix}/models"), listed(models::list))
             .route(
                 &format!("{prefix}/models/{{*id}}"),
                 get(models::one)
                     .post(chat::generate)
-                    .fallback(reply::wrong_method),
+                    .fallback(|state, uri, headers| {
+                        reply::wrong_method(state, uri, headers, "GET, HEAD, POST")
+                    }),
             );
-        for operation in Operation::PASSED {
-            let handler = move |State(edge), request| chat::operation(edge, request, operation);
-            router = router.route(
-                &format!("{prefix}/{}", operation.path()),
-                post(handler).fallback(reply::wrong_method),
-            );
-        }
     }
+    for prefix in ["/v1", "", "/api/v1", "/anthropic/v1"] {
+        router = router
+            .route(&format!("{prefix}/messages"), taken(chat::messages))
+            .route(
+                &format!("{prefix}/messages/count_tokens"),
+                taken(chat::count_tokens),
+            );
+    }
+    for operation in Operation::PASSED.into_iter().chain([Operation::Chat]) {
+        let handler = move |State(edge), request| chat::operation(edge, request, operation);
+        for prefix in ["/v1", "", "/api/v1", "/openai/v1"] {
+            router = router.route(&format!("{prefix}/{}", operation.path()), taken(handler));
+        }
+        let deployed = move |State(edge), Path(model), request| {
+            chat::deployed_operation(edge, model, request, operation)
+        };
+        let path = format!("/openai/deployments/{{model}}/{}", operation.path());
+        router = router.route(&path, taken(deployed));
+    }
+    let rerank = |State(edge), request| chat::operation(edge, request, Operation::Rerank);
     router
+        // Where Cohere's SDK looks for it.
+        .route("/v2/rerank", taken(rerank))
+        .route("/v1beta/models", listed(models::list_of_google))
         .route(
-            "/openai/deployments/{model}/chat/completions",
-            post(chat::deployment_completions).fallback(reply::wrong_method),
+            "/v1beta/models/{*id}",
+            get(models::one_of_google)
+                .post(chat::generate)
+                .fallback(|state, uri, headers| {
+                    reply::wrong_method(state, uri, headers, "GET, HEAD, POST")
+                }),
         )
+        .route("/anthropic/v1/models", listed(models::list_of_anthropic))
         .route(
-            "/v1beta/models/{*call}",
-            post(chat::generate).fallback(reply::wrong_method),
-        )
-        .route(
-            "/anthropic/v1/messages",
-            post(chat::messages).fallback(reply::wrong_method),
-        )
-        .route(
-            "/anthropic/v1/messages/count_tokens",
-            post(chat::count_tokens).fallback(reply::wrong_method),
+            "/anthropic/v1/models/{*id}",
+            listed(models::one_of_anthropic),
         )
         .route("/live", get(health::live))
         .route("/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .fallback(any(reply::no_such_path))
         .with_state(Arc::clone(edge))
+}
+
+/// A route that takes something.
+fn taken<H: Handler<T, Arc<Edge>>, T: 'static>(handler: H) -> MethodRouter<Arc<Edge>> {
+    post(handler).fallback(|state, uri, headers| reply::wrong_method(state, uri, headers, "POST"))
+}
+
+/// A route that tells something.
+fn listed<H: Handler<T, Arc<Edge>>, T: 'static>(handler: H) -> MethodRouter<Arc<Edge>> {
+    get(handler)
+        .fallback(|state, uri, headers| reply::wrong_method(state, uri, headers, "GET, HEAD"))
 }

@@ -1,5 +1,6 @@
 //! Answers and errors as HTTP, with the headers clients rely on (ground rule G6).
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,14 +12,14 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use http_body::Frame;
 use tokio::sync::mpsc;
 
-use super::Edge;
 use super::chat::InFlight;
 use super::connection::ConnectionControl;
+use super::{Edge, paths};
 use crate::actors::at_most;
 use crate::dialects::{encode_error, keep_alive};
 use crate::dispatch::{LiveStream, StreamPiece, Told};
@@ -151,6 +152,8 @@ pub(super) fn whole(speaks: ClientDialect, body: Bytes, id: RequestId, told: &To
 pub(super) struct Speaker {
     pub(super) id: RequestId,
     pub(super) speaks: ClientDialect,
+    /// Nothing may be written into it that is not the provider's.
+    pub(super) mute: bool,
     pub(super) control: Option<ConnectionControl>,
 }
 
@@ -164,6 +167,7 @@ pub(super) fn stream(
     let Speaker {
         id,
         speaks,
+        mute,
         control,
     } = speaker;
     let body = match control {
@@ -171,7 +175,7 @@ pub(super) fn stream(
         control => Body::new(StreamBody {
             stream,
             control,
-            sign: keep_alive(speaks),
+            sign: keep_alive(speaks).filter(|_| !mute),
             _guard: guard,
         }),
     };
@@ -201,7 +205,7 @@ struct StreamBody {
 
 impl http_body::Body for StreamBody {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = GivenUp;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
@@ -222,6 +226,7 @@ impl http_body::Body for StreamBody {
                 }
                 Poll::Ready(None)
             }
+            Poll::Ready(StreamPiece::Cut) => Poll::Ready(Some(Err(GivenUp))),
         }
     }
 }
@@ -253,7 +258,10 @@ async fn pipe(mut stream: Box<LiveStream>, sender: mpsc::Sender<StreamPiece>, st
         loop {
             let rest = match &mut piece {
                 StreamPiece::Data(bytes) if bytes.len() > MOST => Some(bytes.split_off(MOST)),
-                StreamPiece::Data(_) | StreamPiece::End | StreamPiece::Broken => None,
+                StreamPiece::Data(_)
+                | StreamPiece::End
+                | StreamPiece::Broken
+                | StreamPiece::Cut => None,
             };
             let is_last = !matches!(piece, StreamPiece::Data(_));
             let sent = at_most(stall, sender.send(piece)).await;
@@ -273,9 +281,9 @@ struct PipedBody {
     control: ConnectionControl,
 }
 
-/// The client took nothing for too long, and the stream was given up: its end is no end.
+/// The client took nothing for too long, or what came cannot say that it is broken: the end is no end.
 #[derive(Debug, thiserror::Error)]
-#[error("the client took nothing for too long")]
+#[error("the stream was given up")]
 struct GivenUp;
 
 impl http_body::Body for PipedBody {
@@ -293,7 +301,7 @@ impl http_body::Body for PipedBody {
                 self.control.close_after_response();
                 Poll::Ready(None)
             }
-            None => Poll::Ready(Some(Err(GivenUp))),
+            Some(StreamPiece::Cut) | None => Poll::Ready(Some(Err(GivenUp))),
         }
     }
 }
@@ -303,20 +311,44 @@ pub(super) fn new_id() -> RequestId {
     RequestId::from_draw(fastrand::u128(..))
 }
 
-pub(super) async fn no_such_path(State(edge): State<Arc<Edge>>) -> Response {
+pub(super) async fn no_such_path(
+    State(edge): State<Arc<Edge>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     edge.news.metrics.rejected("not_found");
-    let told = Failure::new(
-        FailureKind::NotFound,
-        "there is nothing at this path; the gateway serves /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/{model}:generateContent and /v1/models",
-    );
-    failure(ClientDialect::Openai, &told, new_id(), &Told::default())
+    let message = match paths::meant(uri.path()) {
+        Some(meant) => Cow::Owned(format!(
+            "there is nothing at this path; did you mean {meant}?"
+        )),
+        None => Cow::Borrowed(
+            "there is nothing at this path; the gateway serves /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/{model}:generateContent, /v1/models and others named in its README",
+        ),
+    };
+    let told = Failure::new(FailureKind::NotFound, message);
+    failure(
+        paths::spoken(uri.path(), &headers),
+        &told,
+        new_id(),
+        &Told::default(),
+    )
 }
 
-pub(super) async fn wrong_method(State(edge): State<Arc<Edge>>) -> Response {
+/// `allowed` is what the path takes instead.
+pub(super) async fn wrong_method(
+    State(edge): State<Arc<Edge>>,
+    uri: Uri,
+    headers: HeaderMap,
+    allowed: &'static str,
+) -> Response {
     edge.news.metrics.rejected("method_not_allowed");
     let told = Failure::new(
         FailureKind::MethodNotAllowed,
-        "this path takes another method; see the README for each",
+        format!("this path takes {allowed} and no other method"),
     );
-    failure(ClientDialect::Openai, &told, new_id(), &Told::default())
+    let speaks = paths::spoken(uri.path(), &headers);
+    let mut response = failure(speaks, &told, new_id(), &Told::default());
+    let allowed = HeaderValue::from_static(allowed);
+    response.headers_mut().insert(ALLOW, allowed);
+    response
 }

@@ -58,10 +58,16 @@ impl Price {
                 let answer = bounds.max_output.unwrap_or(longest).min(longest);
                 model.most(input, answer.saturating_mul(choices), Terms::default())
             }
-            Operation::Embeddings | Operation::Rerank => model.most(input, 0, Terms::default()),
+            Operation::Embeddings | Operation::EmbedOne | Operation::Rerank => {
+                model.most(input, 0, Terms::default())
+            }
             // Nobody bills for these.
             Operation::Moderations | Operation::CountTokens => return Some(NanoUsd::ZERO),
-            Operation::Images => {
+            // By the second of sound, which nobody counts before it is heard or spoken.
+            Operation::Speech | Operation::Transcriptions | Operation::Translations => {
+                return None;
+            }
+            Operation::Images | Operation::ImageEdits | Operation::ImageVariations => {
                 let mut meter = Meter::of(&Usage {
                     input: Tokens(input),
                     ..Usage::default()

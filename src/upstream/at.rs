@@ -12,6 +12,7 @@ use crate::domain::{AttemptOutcome, Dialect, Mode, Operation};
 /// The address of generations.
 #[derive(Clone, Debug)]
 pub(super) struct Address {
+    dialect: Dialect,
     /// Of a provider with one path for all models, that path; else what stands before the model.
     base: Uri,
     /// What stands behind the model; `None` where the path does not name it.
@@ -81,6 +82,7 @@ impl Address {
         .map_err(bad)?;
         let root = root.path().trim_end_matches('/').to_owned();
         Ok(Self {
+            dialect: provider.dialect,
             base,
             behind,
             root,
@@ -98,10 +100,10 @@ impl Address {
         mode: Mode,
         operation: Operation,
     ) -> Result<Cow<'_, str>, AttemptError> {
-        if operation == Operation::CountTokens {
-            return Ok(Cow::Owned(format!("{}/count_tokens", self.base.path())));
-        }
         let path = self.base.path_and_query().map_or("/", |path| path.as_str());
+        if let Some(own) = self.own_path(path, model, operation) {
+            return own.map(Cow::Owned);
+        }
         let chat = operation == Operation::Chat;
         match &self.behind {
             Some(behind) if chat => {
@@ -121,6 +123,32 @@ impl Address {
                 let path = operation.path();
                 Ok(Cow::Owned(format!("{}/{path}{}", self.root, self.query)))
             }
+        }
+    }
+
+    /// Where a dialect has an operation under a name of its own; `None` where it is OpenAI's, or a generation.
+    fn own_path(
+        &self,
+        chat: &str,
+        model: &str,
+        operation: Operation,
+    ) -> Option<Result<String, AttemptError>> {
+        if operation == Operation::Chat {
+            return None;
+        }
+        let beside = |name: &str| {
+            let folder = chat.rsplit_once('/').map_or("", |(folder, _)| folder);
+            Some(Ok(format!("{folder}/{name}")))
+        };
+        match (self.dialect, operation) {
+            (Dialect::Anthropic, _) => Some(Ok(format!("{chat}/count_tokens"))),
+            (Dialect::Gemini, Operation::CountTokens) => Some(named(chat, model, ":countTokens")),
+            (Dialect::Gemini, Operation::EmbedOne) => Some(named(chat, model, ":embedContent")),
+            (Dialect::Gemini, _) => Some(named(chat, model, ":batchEmbedContents")),
+            (Dialect::Cohere, Operation::Rerank) => beside("rerank"),
+            (Dialect::Cohere | Dialect::Ollama, _) => beside("embed"),
+            (Dialect::Bedrock, _) => Some(named(chat, model, "/invoke")),
+            (Dialect::Openai | Dialect::Responses, _) => None,
         }
     }
 
@@ -301,6 +329,61 @@ mod tests {
             let chat = Operation::Chat;
             assert!(at.path(up, Mode::Whole, chat).is_err(), "{up:?}");
             assert!(at.uri(up, Mode::Stream, chat).is_err(), "{up:?}");
+        }
+    }
+
+    #[test]
+    fn e5_each_dialect_has_its_operations_where_it_has_them() {
+        let at = |dialect, base: &str, model: &str, operation| {
+            let provider = provider(dialect, base, AuthSettings::Dialect);
+            let at = Address::of(&provider).unwrap();
+            let path = at.path(model, Mode::Whole, operation).unwrap().into_owned();
+            let uri = at.uri(model, Mode::Whole, operation).unwrap();
+            assert_eq!(uri.path_and_query().unwrap().as_str(), path);
+            path
+        };
+        use Dialect as D;
+        use Operation as O;
+        for (dialect, base, operation, path) in [
+            (
+                D::Gemini,
+                "https://h",
+                O::CountTokens,
+                "/v1beta/models/m:countTokens",
+            ),
+            (
+                D::Gemini,
+                "https://h",
+                O::EmbedOne,
+                "/v1beta/models/m:embedContent",
+            ),
+            (
+                D::Gemini,
+                "https://h",
+                O::Embeddings,
+                "/v1beta/models/m:batchEmbedContents",
+            ),
+            (D::Cohere, "https://h/v2", O::Embeddings, "/v2/embed"),
+            (D::Cohere, "https://h", O::EmbedOne, "/v2/embed"),
+            (D::Cohere, "https://h", O::Rerank, "/v2/rerank"),
+            (D::Ollama, "https://h/v1", O::Embeddings, "/api/embed"),
+            (D::Bedrock, "https://h", O::EmbedOne, "/model/m/invoke"),
+            (
+                D::Anthropic,
+                "https://h",
+                O::CountTokens,
+                "/v1/messages/count_tokens",
+            ),
+            (D::Openai, "https://h/v1", O::EmbedOne, "/v1/embeddings"),
+            (D::Openai, "https://h/v1", O::Speech, "/v1/audio/speech"),
+            (
+                D::Responses,
+                "https://h/v1",
+                O::ImageEdits,
+                "/v1/images/edits",
+            ),
+        ] {
+            assert_eq!(at(dialect, base, "m", operation), path);
         }
     }
 

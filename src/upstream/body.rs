@@ -197,6 +197,14 @@ impl ReplyBody {
         }
     }
 
+    /// Whether its end is told by its framing: that of one which goes on until the connection closes may be a cut.
+    pub fn is_delimited(&self) -> bool {
+        match &self.source {
+            Source::Line(body) => body.is_delimited(),
+            Source::Stream(_) => true,
+        }
+    }
+
     pub async fn piece(&mut self) -> Option<Result<Bytes, AttemptError>> {
         std::future::poll_fn(|cx| self.poll_piece(cx)).await
     }

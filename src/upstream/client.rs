@@ -37,6 +37,8 @@ pub struct Call<'a> {
     pub operation: Operation,
     /// The client's own fields that go along.
     pub fields: &'a [(HeaderName, HeaderValue)],
+    /// What the body is; `None` for JSON.
+    pub content_type: Option<&'a HeaderValue>,
     pub body: Rope,
 }
 
@@ -68,6 +70,9 @@ pub struct ProviderClient {
     /// What a request begins with, per key.
     heads: HashMap<KeyName, RequestHead>,
 }
+
+/// What most bodies are.
+const JSON: &[u8] = b"application/json";
 
 /// A request's head, ready made.
 struct RequestHead {
@@ -265,6 +270,9 @@ impl ProviderClient {
             fields.append(name.clone(), value.clone());
         }
         fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        if let Some(kind) = call.content_type {
+            fields.insert(CONTENT_TYPE, kind.clone());
+        }
         Ok((request, progress))
     }
 }
@@ -273,12 +281,15 @@ impl Ready<'_> {
     /// The HTTP/1.1 form of the head.
     fn written(&self, path: &str) -> Bytes {
         let (line, length) = (&self.head.line, self.call.body.len());
-        let mut whole = BytesMut::with_capacity(line.len() + path.len() + 32);
+        let kind = self.call.content_type.map_or(JSON, HeaderValue::as_bytes);
+        let mut whole = BytesMut::with_capacity(line.len() + path.len() + kind.len() + 48);
         whole.extend_from_slice(b"POST ");
         whole.extend_from_slice(path.as_bytes());
         whole.extend_from_slice(line);
         // Writing to memory cannot fail.
-        let _ = write!(whole, "{length}\r\n");
+        let _ = write!(whole, "{length}\r\ncontent-type: ");
+        whole.extend_from_slice(kind);
+        whole.extend_from_slice(b"\r\n");
         for (name, value) in self.fields() {
             whole.extend_from_slice(name.as_str().as_bytes());
             whole.extend_from_slice(b": ");
@@ -295,7 +306,8 @@ fn line_head(uri: &Uri, fields: &HeaderMap) -> Bytes {
     let host = uri.authority().map_or("", |authority| authority.as_str());
     let mut line = BytesMut::with_capacity(512);
     line.extend_from_slice(format!(" HTTP/1.1\r\nhost: {host}\r\n").as_bytes());
-    for (name, value) in fields {
+    // What a body is differs from request to request.
+    for (name, value) in fields.iter().filter(|(name, _)| *name != CONTENT_TYPE) {
         line.extend_from_slice(name.as_str().as_bytes());
         line.extend_from_slice(b": ");
         line.extend_from_slice(value.as_bytes());

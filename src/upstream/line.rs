@@ -257,6 +257,10 @@ pub(super) struct LineBody {
 }
 
 impl LineBody {
+    pub(super) fn is_delimited(&self) -> bool {
+        self.place != BodyPlace::UntilClose
+    }
+
     fn released_if_over(mut self) -> Self {
         self.release_if_over();
         self

@@ -161,6 +161,7 @@ fn call(key: &KeyName) -> Call<'_> {
         model: "m",
         mode: Mode::Whole,
         operation: Operation::Chat,
+        content_type: None,
         fields: &[],
         key,
         body: Rope::from_iter([Bytes::from_static(b"{}")]),

@@ -11,11 +11,13 @@
 
 mod answers;
 mod attacks;
+mod audio;
 mod audit;
 mod clients;
 mod config;
 mod dialects;
 mod egress;
+mod embeddings;
 mod failover;
 mod frame;
 mod h2_mock;
@@ -24,6 +26,7 @@ mod matrix;
 mod money;
 mod operations;
 mod overload;
+mod paths;
 mod process;
 mod races;
 mod readme;
@@ -34,3 +37,4 @@ mod signed;
 mod streams;
 mod supervision;
 mod tls_mock;
+mod wishes;

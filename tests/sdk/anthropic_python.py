@@ -78,6 +78,13 @@ for model in os.environ["SDK_TEST_MODELS"].split():
     stream(model)
     tools(model)
 
+for model in ("careful", "gemini-2.5-flash", "fast"):
+    count = client.messages.count_tokens(model=model, messages=[{"role": "user", "content": "how long is this?"}])
+    check(f"{model}: tokens counted", count.input_tokens > 0)
+listed = [model.id for model in client.models.list(limit=3)]
+check("models in pages", {"fast", "careful", "gpt-5-mini"} <= set(listed) and len(listed) == len(set(listed)))
+check("one model", client.models.retrieve("fast").type == "model")
+
 refused("unknown model", anthropic.NotFoundError, lambda: ask("no-such-model", "hello"))
 refused("wrong key", anthropic.AuthenticationError, lambda: Anthropic(
     base_url=base, api_key="wrong", max_retries=0).messages.create(

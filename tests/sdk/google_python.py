@@ -74,6 +74,17 @@ def refused(what, code, status, call):
     raise SystemExit(f"google sdk: FAILED {what}: nothing was raised")
 
 
+# Of a model that it takes for one of pictures and text together, the SDK makes one request of all contents.
+for model, vectors in {"gemini-2.5-flash": 1, "fast": 2, "command-a-03-2025": 2, "llama3.2": 2}.items():
+    embedded = client.models.embed_content(
+        model=model, contents=["one", "two"], config=types.EmbedContentConfig(task_type="RETRIEVAL_QUERY"))
+    check(f"{model}: vectors", len(embedded.embeddings) == vectors and all(e.values for e in embedded.embeddings))
+for model in ("gemini-2.5-flash", "careful", "fast"):
+    check(f"{model}: tokens counted", client.models.count_tokens(model=model, contents="how long is this?").total_tokens > 0)
+listed = {model.name: model for model in client.models.list(config={"page_size": 3})}
+check("models in pages", {"models/fast", "models/careful", "models/gemini-2.5-flash"} <= set(listed))
+check("one model", client.models.get(model="fast").supported_actions[0] == "generateContent")
+
 for model in os.environ["SDK_TEST_MODELS"].split():
     unary(model)
     stream(model)

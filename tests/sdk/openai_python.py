@@ -88,6 +88,48 @@ for name in os.environ["SDK_TEST_MODELS"].split():
     stream(name)
     tools(name)
 
+def vectors(model):
+    plain = client.embeddings.create(model=model, input=["one", "two"], encoding_format="float")
+    packed = client.embeddings.create(model=model, input=["one", "two"])  # base64 on the wire
+    check(f"{model}: two vectors", [item.index for item in plain.data] == [0, 1] and plain.usage.prompt_tokens > 0)
+    same = all(abs(a - b) < 1e-6 for a, b in zip(plain.data[0].embedding, packed.data[0].embedding))
+    check(f"{model}: numbers and base64 agree", same and len(packed.data[0].embedding) == len(plain.data[0].embedding))
+
+
+def sound():
+    with client.audio.speech.with_streaming_response.create(model="fast", voice="alloy", input="hello") as spoken:
+        pieces = list(spoken.iter_bytes())
+    check("speech", sum(map(len, pieces)) > 0 and spoken.headers["content-type"] == "audio/mpeg")
+    song = ("song.mp3", b"ID3\x04\x00\r\n--\r\n\xff\xfb", "audio/mpeg")
+    written = client.audio.transcriptions.create(model="fast", file=song)
+    check("transcription", bool(written.text) and written.usage.input_tokens > 0)
+    plain = client.audio.transcriptions.create(model="fast", file=song, response_format="text")
+    check("transcription as text", isinstance(plain, str) and bool(plain.strip()))
+    events = list(client.audio.transcriptions.create(model="fast", file=song, stream=True))
+    said = "".join(event.delta for event in events if event.type == "transcript.text.delta")
+    check("transcription streamed", bool(said) and events[-1].type == "transcript.text.done" and events[-1].text == said)
+    check("translation", bool(client.audio.translations.create(model="fast", file=song).text))
+
+
+def pictures():
+    dot = ("dot.png", b"\x89PNG\r\n\x1a\n", "image/png")
+    for what, answer in {
+        "generated": client.images.generate(model="fast", prompt="a cat"),
+        "edited": client.images.edit(model="fast", prompt="a hat", image=[dot, dot]),
+        "varied": client.images.create_variation(model="fast", image=dot),
+    }.items():
+        check(f"picture {what}", bool(answer.data[0].b64_json))
+
+
+for name in ("fast", "gemini-2.5-flash", "command-a-03-2025", "llama3.2"):
+    vectors(name)
+refused("no vectors of Anthropic's", openai.BadRequestError, 400, lambda: client.embeddings.create(
+    model="careful", input="x"))
+sound()
+pictures()
+check("moderation", client.moderations.create(model="fast", input="hm").results[0].flagged is False)
+check("completion", bool(client.completions.create(model="fast", prompt="once").choices[0].text))
+
 check("models lists both pools", {"fast", "careful"} <= {m.id for m in client.models.list()})
 check("one model by name", client.models.retrieve("fast").id == "fast")
 refused("unknown model is 404", openai.NotFoundError, 404, lambda: client.chat.completions.create(

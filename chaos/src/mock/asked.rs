@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::dialect::{Dialect, bedrock, gemini};
+use super::form;
 use crate::http1::{self, Fields};
 
 /// One request as the mock received it.
@@ -66,7 +67,10 @@ impl Asked {
             | Dialect::Anthropic
             | Dialect::Responses
             | Dialect::Cohere
-            | Dialect::Ollama => self.json.get("model").and_then(Value::as_str),
+            | Dialect::Ollama => {
+                let named = self.json.get("model").and_then(Value::as_str);
+                named.or_else(|| form::text(self, "model"))
+            }
             Dialect::Gemini => gemini::model(self.bare_path()),
             Dialect::Bedrock => bedrock::model(self.bare_path()),
         }

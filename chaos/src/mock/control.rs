@@ -218,6 +218,8 @@ impl Control {
         plan.created = now;
         let (mut draft, usage) = if self.dialect.is_embedding(asked.bare_path()) {
             self.dialect.embeddings(asked, &plan)
+        } else if let Some(answer) = self.dialect.passed(asked, &plan) {
+            answer
         } else {
             (self.dialect.draft(&plan), plan.usage)
         };

@@ -23,6 +23,7 @@ mod draft;
 pub mod edit;
 mod event_stream;
 mod fast;
+mod form;
 mod framing;
 mod intake;
 mod listener;

@@ -102,6 +102,8 @@ struct Judged {
     group: usize,
     key: usize,
     candidate: Candidate,
+    /// As the request ranks its provider; 0 comes first.
+    rank: usize,
     probe_of: Option<BreakerState>,
 }
 
@@ -231,7 +233,8 @@ impl PoolState {
     fn lease_at(&mut self, wish: &Wish, look: Look, reasons: &mut Reasons) -> Option<Lease> {
         let all = self.line.groups.len();
         let mut judged: SmallVec<[Judged; FEW]> = SmallVec::new();
-        if all <= FEW {
+        // Whoever is wanted first may not be among a few that were drawn.
+        if all <= FEW || wish.preference.is_some() {
             self.judge_all(wish, look, &mut judged, reasons);
         } else {
             let sample = self.sample();
@@ -244,7 +247,12 @@ impl PoolState {
             }
         }
         while !judged.is_empty() {
-            let chosen = self.choose(&judged, wish)?;
+            if wish.preference.is_some() {
+                judged.sort_by_key(|one| one.rank);
+            }
+            let first = judged.first().map_or(0, |one| one.rank);
+            let equals = judged.iter().take_while(|one| one.rank == first).count();
+            let chosen = self.choose(judged.get(..equals).unwrap_or_default(), wish)?;
             let judged = judged.swap_remove(chosen);
             match self.take(&judged, wish, look.now) {
                 Ok(lease) => return Some(lease),
@@ -311,6 +319,13 @@ impl PoolState {
     ) -> Option<Judged> {
         let line = Arc::clone(&self.line);
         let this = line.groups.get(group)?;
+        let rank = match rank(this, wish) {
+            Ok(rank) => rank,
+            Err(removed) => {
+                reasons.add(removed);
+                return None;
+            }
+        };
         let probe_of = match endpoint_gate(&this.endpoint, wish, look) {
             Ok(probe_of) => probe_of,
             Err(removed) => {
@@ -323,6 +338,7 @@ impl PoolState {
             group,
             key,
             candidate: candidate(this, wish, room, look.now),
+            rank,
             probe_of,
         })
     }
@@ -507,6 +523,14 @@ fn passes(breaker: BreakerState, now: Moment) -> bool {
         BreakerState::Blocked { until, .. } => until <= now,
         BreakerState::Probing { .. } => false,
     }
+}
+
+/// Whether this provider can and may serve the request at all, and before or after which others.
+fn rank(group: &Group, wish: &Wish) -> Result<usize, Removed> {
+    let Some(target) = group.targets.first() else {
+        return Err(Removed::Tried);
+    };
+    wish.rank(group.endpoint.provider.as_str(), target.provider.dialect)
 }
 
 /// `Ok(Some(state))` when the request would be the probe that ends the blocked state.
@@ -726,7 +750,7 @@ fn candidate(group: &Group, wish: &Wish, room: Score, now: Moment) -> Candidate 
 fn explain_target(group: &Group, target: &Target, wish: &Wish, look: Look) -> ExplainedTarget {
     let now = look.now;
     let endpoint = &group.endpoint;
-    let gate = endpoint_gate(endpoint, wish, look);
+    let gate = rank(group, wish).and_then(|_| endpoint_gate(endpoint, wish, look));
     let room = gate.and_then(|_| key_room(target, wish, look));
     let candidate = candidate(group, wish, room.unwrap_or(Score::NONE), now);
     let sketch = endpoint.first_content(wish.shape);

@@ -6,6 +6,7 @@
 
 mod answer;
 mod decode;
+mod embedding;
 mod encode;
 mod events;
 mod names;
@@ -14,6 +15,9 @@ mod thinking;
 
 pub use answer::{decode_answer, decode_error};
 pub use decode::decode_request;
+pub use embedding::{
+    decode_embedded, decode_embedding, encode_embedded, encode_embedding, readdress,
+};
 pub use encode::{StreamEncoder, encode_answer, encode_error};
 pub use events::EventDecoder;
 pub(super) use names::camel;

@@ -2,9 +2,11 @@
 //! relied on.
 
 mod answer;
+mod embedding;
 mod events;
 mod request;
 
 pub use answer::{decode_answer, decode_error};
+pub use embedding::{decode_embedded, encode_embedding};
 pub use events::EventDecoder;
 pub use request::encode_request;

@@ -17,20 +17,30 @@ pub fn inspect_result(operation: Operation, body: &[u8]) -> Result<AnswerFacts, 
     if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
         return Err(AnswerFault::Disguised(outcome_of(error)));
     }
-    if operation == Operation::CountTokens {
-        return match value.get("input_tokens").and_then(Value::as_u64) {
-            Some(_) => Ok(AnswerFacts::default()),
-            None => Err(AnswerFault::Empty("the answer has no count")),
-        };
-    }
     let list = match operation {
         Operation::Chat | Operation::Completions => "choices",
-        Operation::Embeddings | Operation::Images => "data",
+        Operation::Embeddings
+        | Operation::EmbedOne
+        | Operation::Images
+        | Operation::ImageEdits
+        | Operation::ImageVariations => "data",
         Operation::Moderations | Operation::Rerank => "results",
+        // Silence written down is a text without a word.
+        Operation::Transcriptions | Operation::Translations => "text",
         Operation::Responses | Operation::CountTokens => "output",
+        Operation::Speech => {
+            return Err(AnswerFault::Malformed(
+                "words came where speech was asked for",
+            ));
+        }
     };
-    let results = value.get(list).and_then(Value::as_array);
-    if results.is_none_or(Vec::is_empty) {
+    let results = value.get(list);
+    let is_there = results.is_some_and(|results| match results {
+        Value::String(_) => list == "text",
+        Value::Array(results) => list != "text" && !results.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+    });
+    if !is_there {
         return Err(AnswerFault::Empty("the answer has no results"));
     }
     let served = value.get("model").and_then(Value::as_str);
@@ -41,7 +51,26 @@ pub fn inspect_result(operation: Operation, body: &[u8]) -> Result<AnswerFacts, 
     })
 }
 
-fn usage(value: &Value) -> Option<Usage> {
+/// Judges an answer that was asked for as plain text: it is what it is, but no error in disguise.
+pub fn inspect_text(body: &[u8]) -> Result<AnswerFacts, AnswerFault> {
+    if std::str::from_utf8(body).is_err() {
+        return Err(AnswerFault::Malformed("the answer is not text"));
+    }
+    let start = body.trim_ascii_start();
+    if start.first() == Some(&b'<') {
+        return Err(AnswerFault::Malformed("the answer is a page"));
+    }
+    let value: Value = match start.first() {
+        Some(b'{') => serde_json::from_slice(start).unwrap_or_default(),
+        _ => Value::Null,
+    };
+    match value.get("error").filter(|error| !error.is_null()) {
+        Some(error) => Err(AnswerFault::Disguised(outcome_of(error))),
+        None => Ok(AnswerFacts::default()),
+    }
+}
+
+pub(super) fn usage(value: &Value) -> Option<Usage> {
     let counts = value.get("usage").filter(|usage| usage.is_object())?;
     let count = |names: [&str; 2]| {
         let count = names
@@ -52,11 +81,36 @@ fn usage(value: &Value) -> Option<Usage> {
     };
     let input = count(["prompt_tokens", "input_tokens"])
         .or_else(|| count(["total_tokens", "total_tokens"]))?;
+    let heard = counts
+        .get("input_token_details")
+        .or_else(|| counts.get("input_tokens_details"));
+    let heard = heard.and_then(|details| details.get("audio_tokens")?.as_u64());
     Some(Usage {
         input,
         output: count(["completion_tokens", "output_tokens"]).unwrap_or_default(),
+        audio_input: Tokens(heard.unwrap_or_default()).min(input),
         ..Usage::default()
     })
+}
+
+/// What an event says, if it says anything; the word that ends a stream is taken note of.
+pub(super) fn read_event(
+    event: &Event,
+    events: &mut Vec<ChatEvent>,
+) -> Result<Option<Value>, StreamFault> {
+    if &event.data[..] == b"[DONE]" {
+        events.push(ChatEvent::Done);
+        return Ok(None);
+    }
+    if event.data.is_empty() {
+        return Ok(None);
+    }
+    let value: Value = serde_json::from_slice(&event.data)
+        .map_err(|_| StreamFault::Malformed("an event is not JSON"))?;
+    match value.get("error").filter(|error| !error.is_null()) {
+        Some(error) => Err(outcome_of(error).into()),
+        None => Ok(Some(value)),
+    }
 }
 
 /// The stream of a text continued, read for what it tells.
@@ -67,18 +121,9 @@ pub struct CompletionDecoder {
 
 impl CompletionDecoder {
     pub fn event(&mut self, event: &Event, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> {
-        if &event.data[..] == b"[DONE]" {
-            events.push(ChatEvent::Done);
+        let Some(value) = read_event(event, events)? else {
             return Ok(());
-        }
-        if event.data.is_empty() {
-            return Ok(());
-        }
-        let value: Value = serde_json::from_slice(&event.data)
-            .map_err(|_| StreamFault::Malformed("a chunk is not JSON"))?;
-        if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
-            return Err(outcome_of(error).into());
-        }
+        };
         let text = |value: &Value, name: &str| {
             let text = value.get(name).and_then(Value::as_str);
             text.unwrap_or_default().to_owned()
@@ -111,6 +156,36 @@ impl CompletionDecoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn e5_a_transcript_may_be_empty_and_tells_what_was_heard() {
+        let judged = |text: &str| inspect_result(Operation::Transcriptions, text.as_bytes());
+        let heard = judged(
+            r#"{"text":"","usage":{"type":"tokens","input_tokens":9,"input_token_details":{"audio_tokens":7},"output_tokens":2,"total_tokens":11}}"#,
+        );
+        let usage = heard.unwrap().usage.unwrap();
+        assert_eq!(
+            (usage.input, usage.audio_input, usage.output),
+            (Tokens(9), Tokens(7), Tokens(2))
+        );
+        let timed = judged(r#"{"text":"hi","usage":{"type":"duration","seconds":9}}"#);
+        assert_eq!(timed.unwrap().usage, None);
+        assert!(matches!(
+            judged(r#"{"text":null}"#),
+            Err(AnswerFault::Empty(_))
+        ));
+        let spoken = inspect_result(Operation::Speech, br#"{"text":"hi"}"#);
+        assert!(matches!(spoken, Err(AnswerFault::Malformed(_))));
+    }
+
+    #[test]
+    fn p13_p16_a_text_is_no_page_and_no_error() {
+        assert!(inspect_text(b"").is_ok() && inspect_text("h\u{e9}".as_bytes()).is_ok());
+        assert!(inspect_text(b"{hesitates} hm").is_ok());
+        assert!(inspect_text(b" <html>").is_err() && inspect_text(&[0xff]).is_err());
+        let error = inspect_text(br#"{"error":{"message":"x","code":500}}"#);
+        assert!(matches!(error, Err(AnswerFault::Disguised(_))));
+    }
 
     #[test]
     fn p13_p14_what_is_no_result_is_no_answer() {

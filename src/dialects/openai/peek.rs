@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use smallvec::SmallVec;
 
+use super::wishes::Wishes;
 use crate::dialects::json::{JsonError, MemberSpan, members_of, scan_object};
 use crate::domain::{ClientDialect, Failure, FailureKind, Operation};
 
@@ -19,7 +20,7 @@ pub struct RequestError {
 }
 
 impl RequestError {
-    fn at(param: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn at(param: &'static str, message: impl Into<String>) -> Self {
         Self {
             kind: FailureKind::InvalidRequest,
             message: message.into(),
@@ -60,13 +61,48 @@ pub struct ChatPeek {
     pub choices: u32,
     /// The client's own limit on the time it will wait.
     pub timeout: Option<Duration>,
+    /// Where else it may go, and where not.
+    pub wishes: Wishes,
+    /// Bytes of files that came along: they are not text, and cost otherwise.
+    pub attached: usize,
+    /// The answer is to be plain text instead of JSON.
+    pub plain_text: bool,
     pub(super) spans: Spans,
+}
+
+impl ChatPeek {
+    /// The same request for the model that its address names; what the body names does not count.
+    pub fn addressed(mut self, model: String) -> Self {
+        self.spans.model_differs |= self.model != model;
+        self.model = model;
+        self
+    }
+}
+
+/// Where a request names its model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum ModelPlace {
+    /// In its address.
+    #[default]
+    Nowhere,
+    /// A JSON text, quotes included.
+    Quoted(Range<usize>),
+    /// A form's field.
+    Bare(Range<usize>),
+    /// Not at all; it goes in here, behind and before these words.
+    Absent {
+        at: usize,
+        before: String,
+        after: &'static str,
+        quoted: bool,
+    },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spans {
-    /// The value of `model`, quotes included.
-    pub(super) model: Range<usize>,
+    pub(super) model: ModelPlace,
+    /// The body's own model is not the one asked for.
+    pub(super) model_differs: bool,
     pub(super) stream_options: Option<Range<usize>>,
     pub(super) include_usage: Option<Range<usize>>,
     /// Whole members that are ours and never leave, in order, each with one neighbouring comma.
@@ -76,7 +112,7 @@ pub(super) struct Spans {
 }
 
 /// Fields other gateways taught clients to send. They are for us, and no provider knows them.
-const OURS: [&str; 19] = [
+pub(crate) const OURS: [&str; 19] = [
     "fallbacks",
     "disable_fallbacks",
     "num_retries",
@@ -99,7 +135,7 @@ const OURS: [&str; 19] = [
 ];
 
 /// Where a request goes is decided by the configuration alone (attack A09).
-const REFUSED: [&str; 3] = ["api_base", "base_url", "api_key"];
+pub(super) const REFUSED: [&str; 3] = ["api_base", "base_url", "api_key"];
 
 const LONGEST_MODEL: usize = 256;
 const MOST_OUTPUT: u64 = 10_000_000;
@@ -111,7 +147,12 @@ pub fn peek_request(body: &[u8]) -> Result<ChatPeek, RequestError> {
     named(peek)
 }
 
-fn named(peek: ChatPeek) -> Result<ChatPeek, RequestError> {
+/// Refuses a request that names no model; a list of them will do.
+pub(super) fn named(mut peek: ChatPeek) -> Result<ChatPeek, RequestError> {
+    if peek.model.is_empty() && !peek.wishes.fallbacks.is_empty() {
+        peek.model = peek.wishes.fallbacks.remove(0);
+        peek.spans.model_differs = true;
+    }
     if peek.model.is_empty() {
         return Err(RequestError::at(
             "model",
@@ -126,43 +167,89 @@ pub fn peek_named(body: &[u8], dialect: ClientDialect) -> Result<ChatPeek, Reque
     named(peek_as(body, dialect)?)
 }
 
-/// The facts of a request whose address names the model, and says whether to stream.
+/// The facts of a request whose address names the model.
 pub fn peek_addressed(
     body: &[u8],
     dialect: ClientDialect,
+    operation: Operation,
     model: &str,
-    stream: bool,
 ) -> Result<ChatPeek, RequestError> {
-    let mut peek = peek_as(body, dialect)?;
+    let peek = if operation == Operation::Chat {
+        peek_as(body, dialect)?
+    } else {
+        peek_unnamed(body, dialect, operation)?
+    };
+    Ok(peek.addressed(usable(model)?))
+}
+
+/// A model's name as an address has it.
+pub(super) fn usable(model: &str) -> Result<String, RequestError> {
     if model.is_empty() || model.len() > LONGEST_MODEL || model.chars().any(char::is_control) {
         return Err(RequestError::at(
             "model",
             "the address names no usable model; GET /v1/models lists what there is",
         ));
     }
-    model.clone_into(&mut peek.model);
-    peek.stream = stream;
-    Ok(peek)
+    Ok(model.to_owned())
 }
 
-/// The facts of an operation that exists in OpenAI's form only.
-pub fn peek_operation(body: &[u8], operation: Operation) -> Result<ChatPeek, RequestError> {
-    let dialect = match operation {
-        Operation::CountTokens => ClientDialect::Anthropic,
-        Operation::Responses => ClientDialect::Responses,
-        Operation::Chat
-        | Operation::Completions
-        | Operation::Embeddings
-        | Operation::Moderations
-        | Operation::Rerank
-        | Operation::Images => ClientDialect::Openai,
+/// The facts of an operation whose body names the model.
+pub fn peek_operation(
+    body: &[u8],
+    dialect: ClientDialect,
+    operation: Operation,
+) -> Result<ChatPeek, RequestError> {
+    named(peek_unnamed(body, dialect, operation)?)
+}
+
+fn peek_unnamed(
+    body: &[u8],
+    dialect: ClientDialect,
+    operation: Operation,
+) -> Result<ChatPeek, RequestError> {
+    let mut peek = if dialect == ClientDialect::Gemini {
+        peek_google(body, operation)?
+    } else {
+        peek_with(body, dialect, Some(operation))?
     };
-    let mut peek = peek_with(body, dialect, Some(operation))?;
     if !operation.writes() {
         peek.max_output = Some(0);
         peek.choices = 1;
     }
-    named(peek)
+    Ok(peek)
+}
+
+/// Google's operations beside generations have nothing but what they are given.
+fn peek_google(body: &[u8], operation: Operation) -> Result<ChatPeek, RequestError> {
+    let names = if operation == Operation::CountTokens {
+        ["contents", "generateContentRequest"]
+    } else if operation == Operation::EmbedOne {
+        ["content", "content"]
+    } else {
+        ["requests", "requests"]
+    };
+    let members = scan_object(body)?;
+    let given = members.iter().any(|member| {
+        let key = body.get(member.key.clone()).unwrap_or_default();
+        let value = body.get(member.value.clone()).unwrap_or_default();
+        let known = names.iter().any(|name| key == name.as_bytes());
+        (known || key == b"generate_content_request") && !is_nothing(value)
+    });
+    if !given {
+        let [name, _] = names;
+        return Err(RequestError::at(
+            name,
+            format!("{name:?} is missing or empty; there is nothing to do"),
+        ));
+    }
+    Ok(ChatPeek {
+        include_usage: Some(true),
+        ..ChatPeek::empty()
+    })
+}
+
+fn is_nothing(value: &[u8]) -> bool {
+    matches!(value, b"" | b"null" | b"\"\"" | b"[]" | b"{}")
 }
 
 fn peek_as(body: &[u8], dialect: ClientDialect) -> Result<ChatPeek, RequestError> {
@@ -195,14 +282,9 @@ fn peek_with(
     let limit = limit_of(dialect);
     let content = operation.map_or_else(|| content_of(dialect), Operation::content);
     let mut peek = ChatPeek {
-        model: String::new(),
-        stream: false,
         // Everywhere else usage comes without being asked for.
         include_usage: (dialect != ClientDialect::Openai).then_some(true),
-        max_output: None,
-        choices: 1,
-        timeout: None,
-        spans: Spans::default(),
+        ..ChatPeek::empty()
     };
     let mut has_messages = false;
     let mut ours: SmallVec<[usize; 2]> = SmallVec::new();
@@ -215,11 +297,11 @@ fn peek_with(
         match key {
             "model" => {
                 peek.model = model(value)?;
-                peek.spans.model = member.value.clone();
+                peek.spans.model = ModelPlace::Quoted(member.value.clone());
             }
             // What an operation is given has many forms; its provider judges them.
             key if key == content && operation.is_some() => {
-                has_messages = !matches!(value, b"" | b"null" | b"\"\"" | b"[]");
+                has_messages = !is_nothing(value);
             }
             key if key == content => has_messages = said(content, value, dialect)?,
             "generationConfig" | "generation_config" if dialect == ClientDialect::Gemini => {
@@ -227,6 +309,11 @@ fn peek_with(
             }
             // What follows are names of the other dialects.
             _ if dialect == ClientDialect::Gemini => {}
+            // Speech streams in any case; this asks for events around it.
+            "stream_format" if operation == Some(Operation::Speech) => {
+                peek.stream = value == b"\"sse\"";
+            }
+            "stream" if operation == Some(Operation::Speech) => {}
             "stream" => peek.stream = flag("stream", value)?.unwrap_or(false),
             "stream_options" if dialect == ClientDialect::Openai => {
                 stream_options(body, member, &mut peek)?
@@ -259,6 +346,7 @@ fn peek_with(
                 if key == "timeout" {
                     peek.timeout = seconds(value);
                 }
+                peek.wishes.read(key, value)?;
                 ours.push(index);
             }
             _ => {}
@@ -273,6 +361,9 @@ fn peek_with(
             },
         ));
     }
+    if peek.spans.model == ModelPlace::Nowhere && dialect != ClientDialect::Gemini {
+        peek.spans.model = absent(body);
+    }
     peek.spans.ours = ours
         .iter()
         .map(|index| with_comma(&members, *index, &ours))
@@ -284,16 +375,48 @@ fn peek_with(
     Ok(peek)
 }
 
+/// A model goes in before everything else: what follows is never nothing.
+fn absent(body: &[u8]) -> ModelPlace {
+    let brace = body.iter().position(|byte| *byte == b'{');
+    ModelPlace::Absent {
+        at: brace.map_or(0, |brace| brace + 1),
+        before: "\"model\":".to_owned(),
+        after: ",",
+        quoted: true,
+    }
+}
+
+impl ChatPeek {
+    pub(super) fn empty() -> Self {
+        Self {
+            model: String::new(),
+            stream: false,
+            include_usage: None,
+            max_output: None,
+            choices: 1,
+            timeout: None,
+            wishes: Wishes::default(),
+            attached: 0,
+            plain_text: false,
+            spans: Spans::default(),
+        }
+    }
+}
+
 fn model(value: &[u8]) -> Result<String, RequestError> {
     let text: Cow<'_, str> =
         text(value).ok_or_else(|| RequestError::at("model", "\"model\" must be a text"))?;
+    printable(text.into_owned())
+}
+
+pub(super) fn printable(text: String) -> Result<String, RequestError> {
     if text.is_empty() || text.len() > LONGEST_MODEL || text.chars().any(char::is_control) {
         return Err(RequestError::at(
             "model",
             format!("\"model\" must have 1 to {LONGEST_MODEL} printable characters"),
         ));
     }
-    Ok(text.into_owned())
+    Ok(text)
 }
 
 fn text(value: &[u8]) -> Option<Cow<'_, str>> {
@@ -357,7 +480,7 @@ fn messages(value: &[u8]) -> Result<bool, RequestError> {
     }
 }
 
-fn flag(name: &'static str, value: &[u8]) -> Result<Option<bool>, RequestError> {
+pub(super) fn flag(name: &'static str, value: &[u8]) -> Result<Option<bool>, RequestError> {
     match value {
         b"true" => Ok(Some(true)),
         b"false" => Ok(Some(false)),
@@ -373,7 +496,11 @@ fn number(value: &[u8]) -> Option<f64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-fn count(name: &'static str, value: &[u8], most: u64) -> Result<Option<u64>, RequestError> {
+pub(super) fn count(
+    name: &'static str,
+    value: &[u8],
+    most: u64,
+) -> Result<Option<u64>, RequestError> {
     if value == b"null" {
         return Ok(None);
     }
@@ -407,7 +534,7 @@ fn within(name: &'static str, value: &[u8], least: f64, most: f64) -> Result<(),
     ))
 }
 
-fn seconds(value: &[u8]) -> Option<Duration> {
+pub(super) fn seconds(value: &[u8]) -> Option<Duration> {
     number(value)
         .filter(|seconds| *seconds > 0.0 && *seconds <= 86_400.0)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::peek::ChatPeek;
+use super::peek::{ChatPeek, ModelPlace};
 use crate::dialects::json::{Edits, edited};
 
 /// What a provider of the same dialect gets to see differently.
@@ -30,8 +30,27 @@ pub fn splice_request(
 ) -> SmallVec<[Bytes; 5]> {
     let spans = &peek.spans;
     let mut edits = others;
-    if edit.model != peek.model {
-        edits.push((spans.model.clone(), json_text(edit.model)));
+    let changed = edit.model != peek.model || spans.model_differs;
+    match &spans.model {
+        ModelPlace::Quoted(at) if changed => edits.push((at.clone(), json_text(edit.model))),
+        ModelPlace::Bare(at) if changed => {
+            edits.push((at.clone(), Bytes::copy_from_slice(edit.model.as_bytes())));
+        }
+        ModelPlace::Absent {
+            at,
+            before,
+            after,
+            quoted,
+        } => {
+            let name = if *quoted {
+                json_text(edit.model)
+            } else {
+                Bytes::copy_from_slice(edit.model.as_bytes())
+            };
+            let said = [before.as_bytes(), &name, after.as_bytes()].concat();
+            edits.push((*at..*at, said.into()));
+        }
+        ModelPlace::Quoted(_) | ModelPlace::Bare(_) | ModelPlace::Nowhere => {}
     }
     for ours in &spans.ours {
         edits.push((ours.clone(), Bytes::new()));

@@ -19,7 +19,9 @@ pub(super) fn is_path(dialect: Dialect, path: &str) -> bool {
         Dialect::OpenAi | Dialect::Responses => path.ends_with("/embeddings"),
         Dialect::Gemini => path.ends_with(":embedContent") || path.ends_with(":batchEmbedContents"),
         Dialect::Cohere => path.ends_with("/embed"),
-        Dialect::Anthropic | Dialect::Bedrock | Dialect::Ollama => false,
+        Dialect::Ollama => path.ends_with("/api/embed"),
+        Dialect::Bedrock => path.ends_with("/invoke"),
+        Dialect::Anthropic => false,
     }
 }
 
@@ -40,7 +42,13 @@ pub(super) fn complaint(asked: &Asked) -> Option<String> {
             }
             cohere_inputs(&asked.json)
         }
-        Dialect::Anthropic | Dialect::Bedrock | Dialect::Ollama => None,
+        Dialect::Ollama => openai_inputs(&asked.json),
+        Dialect::Bedrock if is_titan(asked) => {
+            let text = asked.json.get("inputText").and_then(Value::as_str);
+            text.map(|text| vec![text.to_owned()])
+        }
+        Dialect::Bedrock => cohere_inputs(&asked.json),
+        Dialect::Anthropic => None,
     };
     match found {
         None => Some("the input is neither a text nor a list of texts".to_owned()),
@@ -61,8 +69,36 @@ pub(super) fn answer(asked: &Asked) -> (Value, u64) {
         Dialect::OpenAi | Dialect::Responses => openai(asked),
         Dialect::Gemini => gemini(asked),
         Dialect::Cohere => cohere(asked),
-        Dialect::Anthropic | Dialect::Bedrock | Dialect::Ollama => (Value::Null, 0),
+        Dialect::Ollama => ollama(asked),
+        Dialect::Bedrock if is_titan(asked) => titan(asked),
+        Dialect::Bedrock => cohere(asked),
+        Dialect::Anthropic => (Value::Null, 0),
     }
+}
+
+/// Amazon's own models keep a form of their own; the others here are Cohere's.
+fn is_titan(asked: &Asked) -> bool {
+    asked.model().is_some_and(|model| model.contains("titan"))
+}
+
+fn titan(asked: &Asked) -> (Value, u64) {
+    let input = text(&asked.json, "/inputText").to_owned();
+    let length = asked.json.get("dimensions").and_then(Value::as_u64);
+    let vector = vector(&input, length);
+    let tokens = tokens(&[input]);
+    let answer = json!({"embedding": vector, "inputTextTokenCount": tokens,
+        "embeddingsByType": {"float": vector}});
+    (answer, tokens)
+}
+
+fn ollama(asked: &Asked) -> (Value, u64) {
+    let inputs = openai_inputs(&asked.json).unwrap_or_default();
+    let tokens = tokens(&inputs);
+    let length = asked.json.get("dimensions").and_then(Value::as_u64);
+    let vectors: Vec<Vec<f32>> = inputs.iter().map(|input| vector(input, length)).collect();
+    let answer = json!({"model": asked.model(), "embeddings": vectors, "total_duration": 14_143_917,
+        "load_duration": 1_019_500, "prompt_eval_count": tokens});
+    (answer, tokens)
 }
 
 /// Whether many texts came in one request.
@@ -233,7 +269,7 @@ fn vector(input: &str, length: Option<u64>) -> Vec<f32> {
 }
 
 /// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3).saturating_mul(4));
     for group in bytes.chunks(3) {

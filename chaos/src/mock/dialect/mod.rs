@@ -8,6 +8,7 @@ mod errors;
 pub(super) mod gemini;
 mod ollama;
 mod openai;
+mod others;
 mod places;
 mod responses;
 #[cfg(test)]

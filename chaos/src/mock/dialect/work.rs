@@ -8,7 +8,9 @@ use super::super::draft::{Body, Document, Draft, Event};
 use super::super::log::Reported;
 use super::super::plan::Plan;
 use super::super::wish::Wish;
-use super::{Dialect, anthropic, bedrock, cohere, embeddings, gemini, ollama, openai, responses};
+use super::{
+    Dialect, anthropic, bedrock, cohere, embeddings, gemini, ollama, openai, others, responses,
+};
 
 /// How an answer leaves, whole or streamed.
 pub(super) struct Form<'a> {
@@ -38,16 +40,14 @@ pub(super) fn answer(plan: &Plan, form: &Form<'_>) -> Draft {
 
 /// What the mock asks it.
 impl Dialect {
-    /// Operations of OpenAI's form that have no healthy answer of their own here: scripts give one.
+    /// What is neither a generation nor an embedding.
     pub(in super::super) fn is_passed(self, path: &str) -> bool {
-        const PATHS: [&str; 4] = [
-            "/v1/completions",
-            "/moderations",
-            "/rerank",
-            "/images/generations",
-        ];
-        self == Self::Anthropic && path.ends_with("/messages/count_tokens")
-            || self == Self::OpenAi && PATHS.iter().any(|known| path.ends_with(known))
+        others::is_path(self, path)
+    }
+
+    /// The healthy answer to that.
+    pub(in super::super) fn passed(self, asked: &Asked, plan: &Plan) -> Option<(Draft, Reported)> {
+        others::draft(asked, plan)
     }
 
     /// The answer to who only asks how many tokens a request has.
@@ -117,6 +117,8 @@ impl Dialect {
         }
         let complaint = if self.is_embedding(asked.bare_path()) {
             embeddings::complaint(asked)
+        } else if self.is_passed(asked.bare_path()) {
+            others::complaint(asked)
         } else {
             match self {
                 Self::OpenAi => openai::complaint(asked),
