@@ -5,6 +5,7 @@
 
 pub mod anthropic;
 pub mod bedrock;
+mod citations;
 pub mod cohere;
 mod effort;
 mod fields;
@@ -34,6 +35,7 @@ use crate::domain::{
     AttemptOutcome, Failure, FailureKind, StreamEnd, StreamFacts, StreamFault, Usage,
 };
 
+pub use citations::lost_of;
 pub use foreign::{Foreign, Home, cut_foreign};
 pub use sides::{Decoder, Encoder};
 pub use sides::{
