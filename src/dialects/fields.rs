@@ -155,6 +155,31 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     text
 }
 
+/// Reads it again; `None` for what is none.
+pub(super) fn unbase64(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim_end_matches('=').as_bytes();
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    for chunk in text.chunks(4) {
+        let mut bits = 0_u32;
+        for letter in chunk {
+            let digit = match letter {
+                b'A'..=b'Z' => letter - b'A',
+                b'a'..=b'z' => letter - b'a' + 26,
+                b'0'..=b'9' => letter - b'0' + 52,
+                b'+' => 62,
+                b'/' => 63,
+                _ => return None,
+            };
+            bits = bits << 6 | u32::from(digit);
+        }
+        // Six bits a letter; what does not fill a byte is padding.
+        bits <<= (4 - chunk.len()) * 6;
+        let [_, whole @ ..] = bits.to_be_bytes();
+        bytes.extend(whole.iter().take(chunk.len().saturating_sub(1)));
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -175,6 +200,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn base64_is_read_as_it_was_written(bytes in prop::collection::vec(any::<u8>(), 0..40), other in "\\PC{0,12}") {
+            prop_assert_eq!(unbase64(&base64(&bytes)), Some(bytes));
+            let _ = unbase64(&other);
+        }
+
         #[test]
         fn a_signature_survives_its_travel_in_an_id(id in "[a-z_0-9]{1,20}", data in "[A-Za-z0-9+/=~]{1,40}") {
             let signature = Signature::new(Dialect::Gemini, data);

@@ -15,6 +15,7 @@ mod framing;
 pub mod gemini;
 pub mod json;
 mod lines;
+mod media;
 pub mod ollama;
 pub mod openai;
 mod refuse;

@@ -240,7 +240,7 @@ pub(super) fn unread(dialect: ClientDialect, request: &Value) -> Vec<String> {
 }
 
 /// So many are named; whoever says more knows it.
-const MOST: usize = 16;
+pub(super) const MOST: usize = 16;
 
 struct Walk {
     read: &'static [&'static str],
@@ -310,7 +310,7 @@ impl Walk {
 }
 
 /// A place as a header can carry it: names come from outside.
-fn shown(place: &str) -> String {
+pub(super) fn shown(place: &str) -> String {
     let plain = |letter: char| {
         if letter.is_ascii_graphic() && letter != ',' {
             letter
