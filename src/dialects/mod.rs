@@ -5,6 +5,7 @@
 
 pub mod anthropic;
 pub mod bedrock;
+mod citations;
 pub mod cohere;
 mod counting;
 mod effort;
@@ -16,6 +17,7 @@ mod framing;
 pub mod gemini;
 pub mod json;
 mod lines;
+mod media;
 pub mod multipart;
 pub mod ollama;
 pub mod openai;
@@ -39,6 +41,7 @@ use crate::domain::{
     AttemptOutcome, Failure, FailureKind, StreamEnd, StreamFacts, StreamFault, Usage,
 };
 
+pub use citations::lost_of;
 pub use counting::{count_answer, count_request, counted};
 pub use embedding::{
     EmbeddingTerms, decode_embedded, decode_embedding, encode_embedded, encode_embedding,

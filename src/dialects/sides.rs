@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::sse::Event;
 use super::{
     AnswerFault, AnswerTerms, DialectError, Encoded, UpstreamError, anthropic, bedrock, cohere,
-    gemini, ollama, openai, responses,
+    gemini, media, ollama, openai, responses,
 };
 use crate::domain::chat::{ChatAnswer, ChatEvent, ChatRequest};
 use crate::domain::{ClientDialect, Dialect, Failure, StreamFault, Tokens};
@@ -35,6 +35,7 @@ pub fn encode_request(
     model: &str,
     default_max_output: Tokens,
 ) -> Result<Encoded, DialectError> {
+    media::check(dialect, request, model)?;
     let mut encoded = match dialect {
         Dialect::Openai => openai::encode_request(request, model),
         Dialect::Anthropic => anthropic::encode_request(request, model, default_max_output),

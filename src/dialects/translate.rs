@@ -7,7 +7,7 @@ use super::framing::Framing;
 use super::json::{exact, scan_object};
 use super::sse::Event;
 use super::{AnswerFault, Decoder, Encoder, Relay, UpstreamError, openai};
-use crate::domain::chat::{ChatAnswer, ChatEvent, Part, StopReason};
+use crate::domain::chat::{ChatAnswer, ChatEvent, Part, Signature, StopReason};
 use crate::domain::{ClientDialect, Dialect, Failure, StreamEnd, StreamFacts, StreamFault};
 
 /// Reads a provider's events and keeps what they tell.
@@ -77,6 +77,7 @@ impl Reader {
                 true
             }
             ChatEvent::Start { .. }
+            | ChatEvent::Citation { .. }
             | ChatEvent::Foreign { .. }
             | ChatEvent::Stop { .. }
             | ChatEvent::Usage { .. }
@@ -102,9 +103,9 @@ impl Reader {
 
     /// A last event without its blank line still counts if it is whole, and is a cut if it is not. Behind the
     /// finish it takes nothing away (ground rule G3).
-    fn forgive(&self, fault: StreamFault) -> Result<(), StreamFault> {
+    fn forgive(fault: StreamFault, was_finished: bool) -> Result<(), StreamFault> {
         match fault {
-            StreamFault::Malformed(_) if self.facts.finished => Ok(()),
+            StreamFault::Malformed(_) if was_finished => Ok(()),
             StreamFault::Malformed(_) => Err(StreamFault::Truncated),
             fault @ (StreamFault::Reported { .. }
             | StreamFault::Truncated
@@ -139,10 +140,17 @@ impl TranslateRelay {
                 "calls of tools are interleaved, which cannot be said in the form that was asked for",
             ));
         }
-        let foreign = |event: &ChatEvent| matches!(event, ChatEvent::Foreign { .. });
+        let foreign = |event: &ChatEvent| {
+            let reason = StopReason::Unknown;
+            matches!(event, ChatEvent::Foreign { .. }) || *event == ChatEvent::Stop { reason }
+        };
         if self.reader.events.iter().any(foreign) {
             return Err(UNSAYABLE);
         }
+        // The headers that could have told it have gone.
+        let lost = |event: &&ChatEvent| matches!(event, ChatEvent::Citation { citation } if citation.url.is_none());
+        let lost = self.reader.events.iter().filter(lost).count();
+        self.reader.facts.quirks += u32::try_from(lost).unwrap_or(0);
         for event in &self.reader.events {
             self.encoder.event(event, out);
         }
@@ -160,10 +168,11 @@ impl Relay for TranslateRelay {
     }
 
     fn end(&mut self, out: &mut BytesMut) -> Result<StreamEnd, StreamFault> {
+        let was_finished = self.reader.facts.finished;
         if let Some(event) = self.reader.framing.rest()
             && let Err(fault) = self.event(&event, out)
         {
-            self.reader.forgive(fault)?;
+            Reader::forgive(fault, was_finished)?;
         }
         let end = self.reader.ended()?;
         self.encoder.end(out);
@@ -230,6 +239,7 @@ impl Relay for MirrorRelay {
     fn end(&mut self, out: &mut BytesMut) -> Result<StreamEnd, StreamFault> {
         if let Some(event) = self.reader.framing.rest() {
             let over = self.reader.facts.terminal;
+            let was_finished = self.reader.facts.finished;
             match self.reader.read(&event) {
                 // Behind the end nothing counts, least of all half an event.
                 Ok(()) if over => {}
@@ -237,7 +247,7 @@ impl Relay for MirrorRelay {
                     out.extend_from_slice(&event.raw);
                     out.extend_from_slice(b"\n\n");
                 }
-                Err(fault) => self.reader.forgive(fault)?,
+                Err(fault) => Reader::forgive(fault, was_finished)?,
             }
         }
         let end = self.reader.ended()?;
@@ -269,7 +279,7 @@ fn note(facts: &mut StreamFacts, event: &ChatEvent) {
         ChatEvent::Text { text } | ChatEvent::Thinking { text } | ChatEvent::Refusal { text } => {
             content(text.len())
         }
-        ChatEvent::Signed { .. } => {}
+        ChatEvent::Signed { .. } | ChatEvent::Citation { .. } => {}
         ChatEvent::Foreign { bytes } => content(*bytes),
         // A model that only thinks has begun to answer all the same.
         ChatEvent::RedactedThinking { data } => content(data.data.len()),
@@ -358,6 +368,7 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
         parts: Vec::new(),
         stop: StopReason::End,
         usage: None,
+        citations: Vec::new(),
         foreign: false,
     };
     let mut stopped = false;
@@ -375,17 +386,7 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
                 id,
                 name,
                 signature,
-            } => {
-                calls.push((
-                    index,
-                    Part::ToolCall {
-                        id,
-                        name,
-                        arguments: String::new(),
-                        signature,
-                    },
-                ));
-            }
+            } => calls.push((index, call_of(id, name, signature))),
             ChatEvent::ToolArguments { index, fragment } => {
                 let call = calls.iter_mut().rev().find(|(own, _)| *own == index);
                 if let Some((_, Part::ToolCall { arguments, .. })) = call {
@@ -395,6 +396,7 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
             ChatEvent::Stop { reason } if !stopped => (answer.stop, stopped) = (reason, true),
             ChatEvent::Stop { .. } => {}
             ChatEvent::Usage { usage } => answer.usage = Some(usage),
+            ChatEvent::Citation { citation } => answer.citations.push(citation),
             ChatEvent::Foreign { .. } => answer.foreign = true,
             ChatEvent::Done => {}
         }
@@ -410,6 +412,15 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
         return Err(AnswerFault::Empty("the stream has no content"));
     }
     Ok(answer)
+}
+
+fn call_of(id: String, name: String, signature: Option<Signature>) -> Part {
+    Part::ToolCall {
+        id,
+        name,
+        arguments: String::new(),
+        signature,
+    }
 }
 
 /// Words go on where the same kind of words ended.
@@ -446,18 +457,19 @@ fn append(parts: &mut Vec<Part>, event: ChatEvent) {
     }
 }
 
-/// A whole answer that came although a stream was asked for, as a stream of one piece each (fault P17).
-pub fn stream_from_answer(
-    answer: &ChatAnswer,
-    encoder: &mut Encoder,
-    out: &mut BytesMut,
-) -> StreamFacts {
-    let mut events = vec![ChatEvent::Start {
-        id: answer.id.clone(),
-        model: answer.model.clone(),
-    }];
+/// Where the sources of an answer are told: with the text that was said last.
+pub(super) fn last_text(parts: &[Part]) -> Option<usize> {
+    parts
+        .iter()
+        .rposition(|part| matches!(part, Part::Text { .. }))
+}
+
+/// What an answer says, in pieces as large as they are.
+pub(super) fn events_of(answer: &ChatAnswer) -> Vec<ChatEvent> {
+    let mut events = Vec::new();
     let mut index = 0;
-    for part in &answer.parts {
+    let last_text = last_text(&answer.parts);
+    for (place, part) in answer.parts.iter().enumerate() {
         match part {
             Part::Text { text } => events.push(ChatEvent::Text { text: text.clone() }),
             Part::Thinking { text, signature } => {
@@ -495,7 +507,25 @@ pub fn stream_from_answer(
             | Part::ToolResult { .. }
             | Part::CachePoint { .. } => {}
         }
+        if last_text == Some(place) {
+            let cited = answer.citations.iter().cloned();
+            events.extend(cited.map(|citation| ChatEvent::Citation { citation }));
+        }
     }
+    events
+}
+
+/// A whole answer that came although a stream was asked for, as a stream of one piece each (fault P17).
+pub fn stream_from_answer(
+    answer: &ChatAnswer,
+    encoder: &mut Encoder,
+    out: &mut BytesMut,
+) -> StreamFacts {
+    let mut events = vec![ChatEvent::Start {
+        id: answer.id.clone(),
+        model: answer.model.clone(),
+    }];
+    events.extend(events_of(answer));
     events.push(ChatEvent::Stop {
         reason: answer.stop,
     });

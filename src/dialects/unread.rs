@@ -240,7 +240,7 @@ pub(super) fn unread(dialect: ClientDialect, request: &Value) -> Vec<String> {
 }
 
 /// So many are named; whoever says more knows it.
-const MOST: usize = 16;
+pub(super) const MOST: usize = 16;
 
 struct Walk {
     read: &'static [&'static str],
@@ -272,7 +272,10 @@ impl Walk {
 
     fn value(&mut self, value: &Value) {
         let (mut here, mut below, mut data) = (false, false, false);
-        for place in self.read {
+        // The lists are sorted: what begins alike stands together.
+        let from = self.read.partition_point(|place| *place < &*self.pattern);
+        let alike = self.read.get(from..).unwrap_or_default().iter();
+        for place in alike.take_while(|place| place.starts_with(&*self.pattern)) {
             match place.strip_prefix(&*self.pattern) {
                 Some("") => here = true,
                 Some(".*") => data = true,
@@ -310,7 +313,7 @@ impl Walk {
 }
 
 /// A place as a header can carry it: names come from outside.
-fn shown(place: &str) -> String {
+pub(super) fn shown(place: &str) -> String {
     let plain = |letter: char| {
         if letter.is_ascii_graphic() && letter != ',' {
             letter
@@ -340,6 +343,14 @@ mod tests {
             "messages[1].tool_calls[0].function.??",
         ];
         assert_eq!(unread(ClientDialect::Openai, &body), expected);
+    }
+
+    #[test]
+    fn the_lists_are_sorted_and_name_each_place_once() {
+        for list in [OPENAI, ANTHROPIC, RESPONSES, GEMINI] {
+            let out_of_place = list.windows(2).find(|pair| pair[0] >= pair[1]);
+            assert_eq!(out_of_place, None);
+        }
     }
 
     proptest! {

@@ -83,21 +83,21 @@ impl Translation<'_> {
         match self.crossing() {
             Crossing::None if request.operation == Operation::CountTokens => {
                 let facts = counted(self.dialect, &body).map(|_| AnswerFacts::default())?;
-                Ok(Whole { body, facts })
+                Ok(Whole::as_it_came(facts, body))
             }
             Crossing::None if request.peek.plain_text => {
-                inspect_text(&body).map(|facts| Whole { body, facts })
+                inspect_text(&body).map(|facts| Whole::as_it_came(facts, body))
             }
             Crossing::None => {
-                inspect_result(request.operation, &body).map(|facts| Whole { body, facts })
+                inspect_result(request.operation, &body).map(|facts| Whole::as_it_came(facts, body))
             }
             Crossing::Readdressed if request.operation == Operation::CountTokens => {
                 let facts = counted(self.dialect, &body).map(|_| AnswerFacts::default())?;
-                Ok(Whole { body, facts })
+                Ok(Whole::as_it_came(facts, body))
             }
             Crossing::Readdressed => {
                 let facts = AnswerFacts::from(&self.embedded(&body)?.0);
-                Ok(Whole { body, facts })
+                Ok(Whole::as_it_came(facts, body))
             }
             Crossing::Embedding => {
                 let (embedded, form) = self.embedded(&body)?;
@@ -107,24 +107,17 @@ impl Translation<'_> {
                     asked: &request.asked,
                     estimate: request.estimate.input,
                 };
-                Ok(Whole {
-                    facts: AnswerFacts::from(&embedded),
-                    body: encode_embedded(request.speaks, &embedded, &terms).into(),
-                })
+                let body = encode_embedded(request.speaks, &embedded, &terms);
+                Ok(Whole::as_it_came(AnswerFacts::from(&embedded), body.into()))
             }
             Crossing::Count => {
                 let count = counted(self.dialect, &body)?;
-                Ok(Whole {
-                    body: count_answer(request.speaks, count).into(),
-                    facts: AnswerFacts::default(),
-                })
+                let body = count_answer(request.speaks, count);
+                Ok(Whole::as_it_came(AnswerFacts::default(), body.into()))
             }
             Crossing::Rerank => {
                 let (body, facts) = decode_reranked(&body, &request.body(), &request.asked)?;
-                Ok(Whole {
-                    body: body.into(),
-                    facts,
-                })
+                Ok(Whole::as_it_came(facts, body.into()))
             }
         }
     }

@@ -448,11 +448,12 @@ impl Dispatch {
             mut leg,
             headers,
             answer,
-            dropped,
+            mut dropped,
             ..
         } = won;
         match answer {
             WonAnswer::Whole(whole) => {
+                dropped.extend(whole.dropped.into_iter().map(std::borrow::Cow::Borrowed));
                 account.served_model = whole.facts.served_model;
                 let usage = whole.facts.usage;
                 let settled =

@@ -15,7 +15,7 @@ use crate::dialects::openai::{SpliceEdit, SpliceRelay, inspect_answer, splice_re
 use crate::dialects::{
     AnswerFacts, AnswerFault, AnswerTerms, DialectError, Encoder, Foreign, Home, MirrorRelay,
     RawRelay, Relay, TranslateRelay, UpstreamError, answer_from_stream, cut_foreign, decode_answer,
-    decode_error, decode_request, encode_answer, encode_request, stream_from_answer,
+    decode_error, decode_request, encode_answer, encode_request, lost_of, stream_from_answer,
 };
 use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
 use crate::domain::{AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, StreamFacts};
@@ -35,6 +35,19 @@ pub(super) struct Prepared {
 pub(crate) struct Whole {
     pub body: Bytes,
     pub facts: AnswerFacts,
+    /// What the client's form has no place for.
+    pub dropped: Vec<&'static str>,
+}
+
+impl Whole {
+    /// With nothing left out.
+    pub(super) fn as_it_came(facts: AnswerFacts, body: Bytes) -> Self {
+        Self {
+            body,
+            facts,
+            dropped: Vec::new(),
+        }
+    }
 }
 
 /// Reads answers of one dialect for one request.
@@ -221,10 +234,11 @@ impl Translation<'_> {
 
     /// The answer in the client's form, if all of it can be said there.
     fn encoded(&self, answer: &ChatAnswer) -> Result<Whole, AnswerFault> {
-        if answer.foreign {
+        if answer.foreign || answer.stop == StopReason::Unknown {
             return Err(UNSAYABLE);
         }
         Ok(Whole {
+            dropped: lost_of(answer),
             body: encode_answer(self.request.speaks, answer, &self.terms()).into(),
             facts: facts(answer),
         })
@@ -237,11 +251,12 @@ impl Translation<'_> {
         }
         match (self.is_plain(), self.dialect) {
             // The provider's own bytes, untouched.
-            (true, Dialect::Openai) => inspect_answer(&body).map(|facts| Whole { facts, body }),
-            (true, _) => self.decode(&body).map(|answer| Whole {
-                facts: facts(&answer),
-                body,
-            }),
+            (true, Dialect::Openai) => {
+                inspect_answer(&body).map(|facts| Whole::as_it_came(facts, body))
+            }
+            (true, _) => self
+                .decode(&body)
+                .map(|answer| Whole::as_it_came(facts(&answer), body)),
             (false, _) => self.encoded(&self.decode(&body)?),
         }
     }
@@ -268,7 +283,7 @@ impl Translation<'_> {
             ));
         }
         let answer = self.decode(body)?;
-        if answer.foreign {
+        if answer.foreign || answer.stop == StopReason::Unknown {
             return Err(UNSAYABLE);
         }
         let mut out = BytesMut::new();

@@ -231,6 +231,8 @@ pub enum StopReason {
     ContentFilter,
     /// The provider paused a long turn; sending it back goes on.
     Paused,
+    /// A reason that the gateway does not know; it can only be passed on as it came.
+    Unknown,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -243,9 +245,28 @@ pub struct ChatAnswer {
     pub stop: StopReason,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What its text rests on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub citations: Vec<Citation>,
     /// It holds content that has no canonical form and so can only be passed on as it came.
     #[serde(default)]
     pub foreign: bool,
+}
+
+/// A source that a piece of an answer's text rests on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Citation {
+    /// `None` for what is known to its provider only: a document of the request, a file it keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// What the source says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote: Option<String>,
+    /// The piece it stands for, in characters of all the text of the answer; `None` where nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<(u64, u64)>,
 }
 
 /// One step of an answer, whoever gives it. Answers with several choices are only ever spliced.
@@ -271,6 +292,9 @@ pub enum ChatEvent {
     },
     Refusal {
         text: String,
+    },
+    Citation {
+        citation: Citation,
     },
     /// Content that has no canonical form and so can only be passed on as it came.
     Foreign {

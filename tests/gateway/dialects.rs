@@ -337,3 +337,34 @@ async fn d3_thoughts_of_another_provider_are_not_sent_to_one_of_openais_form() {
     let blocks = &sent.json["messages"][1]["content"];
     assert_eq!(blocks[0]["signature"], "c2ln", "home again: {blocks}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g_what_is_lost_on_the_way_there_and_back_is_named_to_the_client() {
+    let mock = mock_of(Dialect::Anthropic, "a").await;
+    let gateway = alone(&mock, "").await;
+    mock.set(Behaviour::status(200).json(&json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "rain", "citations": [
+            {"type": "web_search_result_location", "url": "https://a.example/x", "title": "A", "cited_text": "r", "encrypted_index": "E"},
+            {"type": "char_location", "cited_text": "r", "document_index": 0, "start_char_index": 0, "end_char_index": 1},
+        ]}],
+        "usage": {"input_tokens": 3, "output_tokens": 1},
+    })));
+    let body = json!({"model": "p", "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "name": "ann", "content": [{"type": "text", "text": "rain?", "some": 1}]},
+    ]});
+    let answer = gateway.post(&body).await;
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    assert_eq!(
+        answer.header("x-switchyard-dropped"),
+        Some("messages[1].name, messages[1].content[0].some, citations")
+    );
+    let message = &answer.json()["choices"][0]["message"];
+    let source = &message["annotations"][0]["url_citation"];
+    assert_eq!(source["url"], "https://a.example/x", "{message}");
+    assert_eq!(
+        (&source["start_index"], &source["end_index"]),
+        (&json!(0), &json!(4))
+    );
+}

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
+use crate::dialects::citations::{Said, location};
 use crate::dialects::json::{exact, scan_object};
 use crate::dialects::{AnswerFault, UpstreamError};
-use crate::domain::chat::{ChatAnswer, Part, Signature, StopReason};
+use crate::domain::chat::{ChatAnswer, Citation, Part, Signature, StopReason};
 use crate::domain::{Dialect, Tokens, Usage};
 
 /// The shape of errors differs only in what stands around them.
@@ -26,6 +27,7 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
     };
     let parts: Vec<Part> = content.iter().filter_map(part).collect();
     let foreign = content.iter().any(is_foreign);
+    let citations = cited(content);
     let stop = value
         .get("stop_reason")
         .and_then(Value::as_str)
@@ -49,8 +51,29 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         parts,
         stop: stop_reason(stop),
         usage: counts.usage(),
+        citations,
         foreign,
     })
+}
+
+fn cited(content: &[Value]) -> Vec<Citation> {
+    let (mut said, mut found) = (Said::default(), Vec::new());
+    for block in content {
+        said.begins();
+        said.more(
+            block
+                .get("text")
+                .and_then(Value::as_str)
+                .unwrap_or_default(),
+        );
+        let list = block.get("citations").and_then(Value::as_array);
+        found.extend(
+            list.into_iter()
+                .flatten()
+                .map(|one| location(one, said.piece())),
+        );
+    }
+    found
 }
 
 fn part(block: &Value) -> Option<Part> {

@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 
 use crate::dialects::fields::id_with;
 use crate::dialects::json::exact;
+use crate::dialects::translate::last_text;
 use crate::dialects::{AnswerTerms, one_line};
-use crate::domain::chat::{ChatAnswer, ChatEvent, Part, Signature, StopReason};
+use crate::domain::chat::{ChatAnswer, ChatEvent, Citation, Part, Signature, StopReason};
 use crate::domain::{Dialect, Failure, FailureKind, Tokens, Usage};
 
 fn stop_reason(reason: StopReason) -> &'static str {
     match reason {
-        StopReason::End => "end_turn",
+        StopReason::End | StopReason::Unknown => "end_turn",
         StopReason::StopSequence => "stop_sequence",
         StopReason::Length => "max_tokens",
         StopReason::ToolCalls => "tool_use",
@@ -62,6 +63,16 @@ fn input(arguments: &str) -> Value {
     }
 }
 
+/// A source with an address, as one that a search found. What its provider would know it by says that it is
+/// another's, so that it is cut out when it comes back.
+fn location(citation: &Citation) -> Option<Value> {
+    let url = citation.url.as_deref()?;
+    Some(json!({
+        "type": "web_search_result_location", "url": url, "title": citation.title,
+        "cited_text": citation.quote.as_deref().unwrap_or_default(), "encrypted_index": unsigned(),
+    }))
+}
+
 fn block(part: &Part) -> Option<Value> {
     Some(match part {
         Part::Text { text } | Part::Refusal { text } => json!({"type": "text", "text": text}),
@@ -98,7 +109,19 @@ pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
         &answer.model
     };
     let mut whole = message(&id, model);
-    whole["content"] = answer.parts.iter().filter_map(block).collect();
+    let mut blocks: Vec<Value> = Vec::with_capacity(answer.parts.len());
+    let last_text = last_text(&answer.parts);
+    let told: Vec<Value> = answer.citations.iter().filter_map(location).collect();
+    for (place, part) in answer.parts.iter().enumerate() {
+        let cited = last_text == Some(place) && !told.is_empty();
+        blocks.extend(block(part).map(|mut block| {
+            if cited {
+                block["citations"] = told.clone().into();
+            }
+            block
+        }));
+    }
+    whole["content"] = blocks.into();
     let refused = |part: &Part| matches!(part, Part::Refusal { .. });
     let stop = if answer.parts.iter().any(refused) {
         StopReason::ContentFilter
@@ -205,6 +228,14 @@ impl StreamEncoder {
                 if self.open == Some(Open::Tool(*index)) {
                     self.delta(
                         json!({"type": "input_json_delta", "partial_json": fragment}),
+                        out,
+                    );
+                }
+            }
+            ChatEvent::Citation { citation } => {
+                if let (Some(Open::Text), Some(location)) = (self.open, location(citation)) {
+                    self.delta(
+                        json!({"type": "citations_delta", "citation": location}),
                         out,
                     );
                 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::answer::{UsageCounts, signed, stop_reason};
+use crate::dialects::citations::{Said, location};
 use crate::dialects::json::exact;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::sse::Event;
@@ -29,6 +30,9 @@ pub struct EventDecoder {
     /// What the open call began with.
     input: Option<String>,
     usage: UsageCounts,
+    said: Said,
+    /// Sources of the text under way.
+    cited: Vec<Value>,
 }
 
 const ODD: StreamFault = StreamFault::Malformed("an event does not fit the protocol");
@@ -153,7 +157,12 @@ impl EventDecoder {
             self.block,
         ) {
             ("text_delta", Some(Block::Text)) => {
-                events.push(ChatEvent::Text { text: text("text") })
+                let text = text("text");
+                self.said.more(&text);
+                events.push(ChatEvent::Text { text });
+            }
+            ("citations_delta", Some(Block::Text)) => {
+                self.cited.extend(delta.get("citation").cloned())
             }
             ("thinking_delta", Some(Block::Thinking)) => events.push(ChatEvent::Thinking {
                 text: text("thinking"),
@@ -184,6 +193,12 @@ impl EventDecoder {
     }
 
     fn block_stops(&mut self, events: &mut Vec<ChatEvent>) {
+        let piece = self.said.piece();
+        let cited = std::mem::take(&mut self.cited).into_iter();
+        events.extend(cited.map(|one| ChatEvent::Citation {
+            citation: location(&one, piece),
+        }));
+        self.said.begins();
         if let Some(Block::Tool(index)) = self.block.take()
             && !self.arguments
         {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::dialects::effort::{Sampling, claude};
+use crate::dialects::fields::from_base64;
 use crate::dialects::json::exact;
 use crate::dialects::refuse::{self, leave_out};
 use crate::dialects::system::{Halves, SystemPart, is_assistant};
@@ -146,7 +147,7 @@ fn block(
         Part::Text { text } | Part::Refusal { text } => json!({"type": "text", "text": text}),
         Part::Image { source } => json!({"type": "image", "source": source_value(source)}),
         Part::Document { source, name } => {
-            let mut block = json!({"type": "document", "source": source_value(source)});
+            let mut block = json!({"type": "document", "source": document_source(source)});
             if let Some(name) = name {
                 block["title"] = name.as_str().into();
             }
@@ -210,6 +211,17 @@ fn plain_id(id: &str) -> String {
         }
     };
     id.chars().map(plain).collect()
+}
+
+/// A text is said as one: as data, only a PDF is taken.
+fn document_source(source: &Source) -> Value {
+    if let Source::Base64 { media_type, data } = source
+        && media_type.starts_with("text/plain")
+        && let Some(text) = from_base64(data).and_then(|bytes| String::from_utf8(bytes).ok())
+    {
+        return json!({"type": "text", "media_type": "text/plain", "data": text});
+    }
+    source_value(source)
 }
 
 fn source_value(source: &Source) -> Value {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::dialects::citations::source;
 use crate::dialects::json::exact;
 use crate::dialects::translate::fold_one;
 use crate::dialects::{AnswerFault, UpstreamError};
@@ -117,6 +118,13 @@ fn block(block: &Value, calls: &mut u32, events: &mut Vec<ChatEvent>) -> Result<
             events.extend(text.map(|text| ChatEvent::Text {
                 text: text.to_owned(),
             }));
+        }
+        let told = block
+            .pointer("/citationsContent/citations")
+            .and_then(Value::as_array);
+        for one in told.into_iter().flatten() {
+            let citation = source(one, None);
+            events.push(ChatEvent::Citation { citation });
         }
     } else if is_media(block) {
         // A picture would be lost without a word.

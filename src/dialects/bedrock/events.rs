@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::answer::{exception, is_media, signature, stop_reason, tool_call, usage};
+use crate::dialects::citations::source;
 use crate::dialects::frames::EXCEPTION;
 use crate::dialects::sse::Event;
 use crate::domain::StreamFault;
@@ -112,6 +113,8 @@ impl EventDecoder {
         let hidden = text("/reasoningContent/redactedContent");
         let hidden = signature(hidden.as_deref());
         events.extend(hidden.map(|data| ChatEvent::RedactedThinking { data }));
+        let cited = delta.get("citation").map(|one| source(one, None));
+        events.extend(cited.map(|citation| ChatEvent::Citation { citation }));
         if delta.get("toolUse").is_some() {
             let block = block_of(value)?;
             let call = self.open.iter_mut().find(|call| call.block == block);

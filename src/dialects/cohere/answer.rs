@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::events::arguments;
+use crate::dialects::citations::{self, sources};
 use crate::dialects::translate::fold_one;
 use crate::dialects::{AnswerFault, UpstreamError, openai};
 use crate::domain::chat::{ChatAnswer, ChatEvent, StopReason};
@@ -63,6 +64,9 @@ fn whole(value: &Value, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> 
         }
         _ => {}
     }
+    let cited = message.get("citations").and_then(Value::as_array);
+    let cited = cited.into_iter().flatten().flat_map(sources).collect();
+    events.extend(citations::events(cited));
     let calls = message.get("tool_calls").and_then(Value::as_array);
     for (index, call) in (0..).zip(calls.into_iter().flatten()) {
         let text = |pointer: &str| call.pointer(pointer).and_then(Value::as_str);

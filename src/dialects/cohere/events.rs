@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::answer::{ended, said};
+use crate::dialects::citations::{self, sources};
 use crate::dialects::openai::outcome_of;
 use crate::dialects::sse::Event;
 use crate::domain::StreamFault;
@@ -104,7 +105,11 @@ impl EventDecoder {
                 ended(delta, events)?;
                 events.push(ChatEvent::Done);
             }
-            // Citations, ends of blocks, and whatever the protocol will grow.
+            "citation-start" => {
+                let cited = message.and_then(|message| message.get("citations"));
+                events.extend(citations::events(cited.map(sources).unwrap_or_default()));
+            }
+            // Ends of blocks, and whatever the protocol will grow.
             _ => {}
         }
         Ok(())

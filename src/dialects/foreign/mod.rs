@@ -116,6 +116,7 @@ impl Foreign {
                 cut_items(&blocks, &foreign, &mut self.edits);
                 for block in &blocks {
                     let block = block.object();
+                    self.sources(&block);
                     self.plain_id(&block, "id");
                     self.plain_id(&block, "tool_use_id");
                 }
@@ -129,6 +130,17 @@ impl Foreign {
         {
             self.put(thinking.span, &serde_json::json!({"type": "disabled"}));
             leave_out(&mut self.dropped, "reasoning budget");
+        }
+    }
+
+    /// Sources that another provider told.
+    fn sources(&mut self, block: &Object<'_>) {
+        let told = items(block, &["citations"]);
+        let foreign = |one: &Node<'_>| is_foreign(&one.object(), &["encrypted_index"]);
+        let gone: Vec<bool> = told.iter().map(foreign).collect();
+        if gone.contains(&true) {
+            leave_out(&mut self.dropped, "citations");
+            cut_items(&told, &gone, &mut self.edits);
         }
     }
 

@@ -130,3 +130,14 @@ fn what_is_of_no_known_shape_is_left_alone() {
         }
     }
 }
+
+#[test]
+fn sources_that_another_provider_told_are_cut_out_of_the_text_they_were_told_with() {
+    let body = r#"{"messages":[{"role":"assistant","content":[{"type":"text","text":"rain","citations":[{"type":"web_search_result_location","url":"https://a.example","encrypted_index":"switchyard-signed~openai~"},{"type":"web_search_result_location","encrypted_index":"Eo8B"}]}]}]}"#;
+    let expected = r#"{"messages":[{"role":"assistant","content":[{"type":"text","text":"rain","citations":[{"type":"web_search_result_location","encrypted_index":"Eo8B"}]}]}]}"#;
+    let (left, dropped) = cut(ClientDialect::Anthropic, HOME, body);
+    assert_eq!(
+        (left.as_str(), dropped.as_slice()),
+        (expected, ["citations"].as_slice())
+    );
+}

@@ -48,23 +48,34 @@ pub fn decode_answer(body: &[u8], request_id: &str) -> Result<ChatAnswer, Answer
     fold_one(body, |value, events| decoder.value(value, events))
 }
 
-/// Reasons without a counterpart are failures: nobody reads them as an end.
+/// Why an answer ended; `None` where it failed. A reason of tomorrow ends it for clients of this dialect, and
+/// nobody else is told that it ended well.
 pub(super) fn stop_reason(reason: &str, called: bool) -> Option<StopReason> {
-    match reason {
-        "STOP" if called => Some(StopReason::ToolCalls),
-        "STOP" => Some(StopReason::End),
-        "MAX_TOKENS" => Some(StopReason::Length),
+    Some(match reason {
+        "STOP" if called => StopReason::ToolCalls,
+        "STOP" => StopReason::End,
+        "MAX_TOKENS" => StopReason::Length,
         "SAFETY"
         | "RECITATION"
+        | "LANGUAGE"
         | "BLOCKLIST"
         | "PROHIBITED_CONTENT"
         | "SPII"
         | "IMAGE_SAFETY"
         | "IMAGE_PROHIBITED_CONTENT"
         | "IMAGE_RECITATION"
-        | "MODEL_ARMOR" => Some(StopReason::ContentFilter),
-        _ => None,
-    }
+        | "MODEL_ARMOR" => StopReason::ContentFilter,
+        "OTHER"
+        | "IMAGE_OTHER"
+        | "NO_IMAGE"
+        | "FINISH_REASON_UNSPECIFIED"
+        | "MALFORMED_FUNCTION_CALL"
+        | "UNEXPECTED_TOOL_CALL"
+        | "TOO_MANY_TOOL_CALLS"
+        | "MALFORMED_RESPONSE"
+        | "MISSING_THOUGHT_SIGNATURE" => return None,
+        _ => StopReason::Unknown,
+    })
 }
 
 /// Thoughts stand beside the answer here, not in it.

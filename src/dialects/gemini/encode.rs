@@ -7,15 +7,17 @@ use serde_json::{Value, json};
 
 use crate::dialects::json::exact;
 use crate::dialects::{AnswerTerms, one_line};
-use crate::domain::chat::{ChatAnswer, ChatEvent, Part, Signature, StopReason};
+use crate::domain::chat::{ChatAnswer, ChatEvent, Citation, Part, Signature, StopReason};
 use crate::domain::{Dialect, Failure, FailureKind, Usage};
 
 fn finish_reason(reason: StopReason) -> &'static str {
     match reason {
         // Calls have no reason of their own here.
-        StopReason::End | StopReason::StopSequence | StopReason::ToolCalls | StopReason::Paused => {
-            "STOP"
-        }
+        StopReason::End
+        | StopReason::StopSequence
+        | StopReason::ToolCalls
+        | StopReason::Paused
+        | StopReason::Unknown => "STOP",
         StopReason::Length => "MAX_TOKENS",
         StopReason::ContentFilter => "SAFETY",
     }
@@ -73,6 +75,40 @@ fn part(part: &Part) -> Option<Value> {
     })
 }
 
+fn spoken(part: &Part) -> Option<&str> {
+    if let Part::Text { text } = part {
+        Some(text)
+    } else {
+        None
+    }
+}
+
+/// The sources with an address, and the pieces of the text they stand for, which are told in bytes here.
+fn grounding(citations: &[Citation], said: &str) -> Option<Value> {
+    let (mut chunks, mut supports) = (Vec::new(), Vec::new());
+    for citation in citations {
+        let Some(url) = citation.url.as_deref() else {
+            continue;
+        };
+        let title = citation.title.as_deref().unwrap_or(url);
+        chunks.push(json!({"web": {"uri": url, "title": title}}));
+        if let Some((start, end)) = citation.span {
+            let (start, end) = (bytes_of(said, start), bytes_of(said, end));
+            let segment = json!({
+                "startIndex": start, "endIndex": end, "text": said.get(start..end).unwrap_or_default(),
+            });
+            supports.push(json!({"segment": segment, "groundingChunkIndices": [chunks.len() - 1]}));
+        }
+    }
+    (!chunks.is_empty()).then(|| json!({"groundingChunks": chunks, "groundingSupports": supports}))
+}
+
+fn bytes_of(said: &str, characters: u64) -> usize {
+    let characters = usize::try_from(characters).unwrap_or(usize::MAX);
+    let found = said.char_indices().nth(characters);
+    found.map_or(said.len(), |(place, _)| place)
+}
+
 /// A whole answer.
 pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
     let parts: Vec<Value> = answer.parts.iter().filter_map(part).collect();
@@ -91,6 +127,10 @@ pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
         "modelVersion": model(&answer.model, terms),
         "responseId": id(&answer.id, terms),
     });
+    let said: String = answer.parts.iter().filter_map(spoken).collect();
+    if let Some(grounding) = grounding(&answer.citations, &said) {
+        whole["candidates"][0]["groundingMetadata"] = grounding;
+    }
     if let Some(usage) = &answer.usage {
         whole["usageMetadata"] = usage_value(usage);
     }
@@ -133,6 +173,9 @@ pub struct StreamEncoder {
     stop: Option<StopReason>,
     refused: bool,
     usage: Option<Usage>,
+    citations: Vec<Citation>,
+    /// The text so far: the places of sources in it are told at the end.
+    said: String,
 }
 
 impl StreamEncoder {
@@ -145,6 +188,8 @@ impl StreamEncoder {
             stop: None,
             refused: false,
             usage: None,
+            citations: Vec::new(),
+            said: String::new(),
         }
     }
 
@@ -159,6 +204,7 @@ impl StreamEncoder {
             }
             ChatEvent::Text { text } | ChatEvent::Refusal { text } => {
                 self.refused |= matches!(event, ChatEvent::Refusal { .. });
+                self.said.push_str(text);
                 self.say(json!({"text": text}), out);
             }
             ChatEvent::Thinking { text } => {
@@ -190,6 +236,7 @@ impl StreamEncoder {
                     call.arguments.push_str(fragment);
                 }
             }
+            ChatEvent::Citation { citation } => self.citations.push(citation.clone()),
             ChatEvent::Stop { reason } => self.stop = Some(*reason),
             ChatEvent::Usage { usage } => self.usage = Some(*usage),
         }
@@ -212,11 +259,14 @@ impl StreamEncoder {
             self.stop.unwrap_or(StopReason::End)
         };
         let reason = finish_reason(stop);
-        let candidate = json!({
+        let mut candidate = json!({
             "content": {"role": "model", "parts": [{"text": ""}]},
             "finishReason": reason,
             "index": 0,
         });
+        if let Some(grounding) = grounding(&self.citations, &self.said) {
+            candidate["groundingMetadata"] = grounding;
+        }
         let mut chunk = self.chunk(candidate);
         chunk["usageMetadata"] = usage_value(&self.usage.unwrap_or_default());
         write_data(&chunk, out);

@@ -3,11 +3,12 @@
 use serde_json::Value;
 
 use super::answer::{stop_reason, usage};
+use crate::dialects::citations::{self, grounding};
 use crate::dialects::fields::call_id;
 use crate::dialects::json::exact;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::sse::Event;
-use crate::domain::chat::{ChatEvent, Signature, StopReason};
+use crate::domain::chat::{ChatEvent, Citation, Signature, StopReason};
 use crate::domain::{AttemptOutcome, Dialect, StreamFault};
 
 #[derive(Debug, Default)]
@@ -16,6 +17,10 @@ pub struct EventDecoder {
     started: bool,
     calls: u32,
     stopped: bool,
+    /// The text so far: what it is grounded in is told by places in it.
+    said: String,
+    /// The last that was told of what it is grounded in: later ones hold earlier ones.
+    grounds: Vec<Citation>,
 }
 
 impl EventDecoder {
@@ -63,9 +68,14 @@ impl EventDecoder {
         for part in parts.and_then(Value::as_array).into_iter().flatten() {
             self.part(part, events)?;
         }
+        let grounds = candidate.map(|candidate| grounding(candidate, &self.said));
+        if let Some(grounds) = grounds.filter(|grounds| !grounds.is_empty()) {
+            self.grounds = grounds;
+        }
         let reason = candidate.and_then(|candidate| candidate.get("finishReason")?.as_str());
         if let Some(reason) = reason {
             let reason = stop_reason(reason, self.calls > 0).ok_or_else(|| failed(reason))?;
+            events.extend(citations::events(std::mem::take(&mut self.grounds)));
             self.stop(reason, events);
         } else if candidate.is_none() && value.pointer("/promptFeedback/blockReason").is_some() {
             self.stop(StopReason::ContentFilter, events);
@@ -99,6 +109,7 @@ impl EventDecoder {
             events.push(if part.get("thought") == Some(&Value::Bool(true)) {
                 ChatEvent::Thinking { text }
             } else {
+                self.said.push_str(&text);
                 ChatEvent::Text { text }
             });
         }

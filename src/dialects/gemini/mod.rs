@@ -11,6 +11,7 @@ mod encode;
 mod events;
 mod names;
 mod request;
+mod schema;
 mod thinking;
 
 pub use answer::{decode_answer, decode_error};

@@ -1,14 +1,16 @@
 //! A canonical chat as Google wants it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+use super::schema::fitted;
 use super::thinking::{self, thinking_config};
 use crate::dialects::json::exact;
 use crate::dialects::refuse::{self, leave_out};
 use crate::dialects::system::{Halves, SystemPart, is_assistant};
-use crate::dialects::{DialectError, Encoded};
+use crate::dialects::{DialectError, Encoded, unread};
 use crate::domain::Dialect;
 use crate::domain::chat::{ChatRequest, OutputFormat, Part, Signature, Source, ToolChoice};
 
@@ -42,7 +44,8 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     }
     let turns = Turns::of(&halves, thinking::newest(model), &mut dropped)?;
     body.insert("contents".to_owned(), turns.into());
-    tools(request, &mut body, &mut dropped);
+    let mut unheeded = Vec::new();
+    tools(request, &mut body, &mut dropped, &mut unheeded);
     for name in ["safety_settings", "labels"] {
         if let Some(value) = request.extra.get(name) {
             let name = if name == "labels" {
@@ -53,26 +56,40 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
             body.insert(name.to_owned(), value.clone());
         }
     }
-    let config = generation_config(request, model, &mut dropped);
+    let mut config = generation_config(request, model, &mut dropped);
+    if let Some(schema) = config.get_mut("responseJsonSchema") {
+        *schema = fitted(schema, "response_format.schema", &mut unheeded);
+    }
     if !config.is_empty() {
         body.insert("generationConfig".to_owned(), config.into());
     }
     let body = exact::write(&body.into()).into_bytes();
-    Ok(Encoded::new(body, dropped))
+    let mut encoded = Encoded::new(body, dropped);
+    let unheeded = unheeded.iter().take(unread::MOST);
+    let told = unheeded.map(|place| Cow::Owned(unread::shown(place)));
+    encoded.dropped.extend(told);
+    Ok(encoded)
 }
 
-fn tools(request: &ChatRequest, body: &mut Map<String, Value>, dropped: &mut Vec<&'static str>) {
+fn tools(
+    request: &ChatRequest,
+    body: &mut Map<String, Value>,
+    dropped: &mut Vec<&'static str>,
+    unheeded: &mut Vec<String>,
+) {
     if !request.tools.is_empty() {
         let tools: Vec<Value> = request
             .tools
             .iter()
-            .map(|tool| {
+            .enumerate()
+            .map(|(index, tool)| {
                 let mut declared = json!({"name": tool.name});
                 if let Some(description) = &tool.description {
                     declared["description"] = description.as_str().into();
                 }
                 if let Some(schema) = &tool.schema {
-                    declared["parametersJsonSchema"] = schema.clone();
+                    let place = format!("tools[{index}].parameters");
+                    declared["parametersJsonSchema"] = fitted(schema, &place, unheeded);
                 }
                 declared
             })

@@ -4,12 +4,17 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::content::{Details, Piece, cited, pieces};
 use super::error::outcome_of;
 use super::request::call_signature;
 use super::said::{Form, read};
+use crate::dialects::citations::beside;
 use crate::dialects::{AnswerFacts, AnswerFault, UpstreamError};
 use crate::domain::AttemptOutcome;
-use crate::domain::chat::{ChatAnswer, Part, StopReason};
+use crate::domain::chat::{ChatAnswer, Citation, Part, StopReason};
+
+const UNSAYABLE: AnswerFault =
+    AnswerFault::Malformed("the answer says what cannot be said in the form that was asked for");
 
 /// Judges an answer that is passed on as it is (faults P13 to P16).
 pub fn inspect_answer(body: &[u8]) -> Result<AnswerFacts, AnswerFault> {
@@ -43,9 +48,7 @@ pub fn inspect_answer(body: &[u8]) -> Result<AnswerFacts, AnswerFault> {
 pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
     let facts = inspect_answer(body)?;
     if !read(body, Form::Answer).is_ok_and(|said| said.is_carried_whole()) {
-        return Err(AnswerFault::Malformed(
-            "the answer says what cannot be said in the form that was asked for",
-        ));
+        return Err(UNSAYABLE);
     }
     let value: Value = serde_json::from_slice(body)
         .map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
@@ -53,7 +56,10 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let choice = value.pointer("/choices/0").cloned().unwrap_or(Value::Null);
     let message = choice.get("message").cloned().unwrap_or(Value::Null);
-    let parts = parts(&message);
+    let (parts, mut citations) = parts(&message).ok_or(UNSAYABLE)?;
+    if citations.is_empty() {
+        citations = beside(&value);
+    }
     let finish = choice.get("finish_reason").and_then(Value::as_str);
     let finish = finish.ok_or(AnswerFault::Malformed("the answer has no finish reason"))?;
     let called = parts
@@ -71,26 +77,40 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         parts,
         stop,
         usage: facts.usage,
+        citations,
         foreign: false,
     })
 }
 
-fn parts(message: &Value) -> Vec<Part> {
+/// The parts of a message and its sources; `None` where it holds what cannot be said anywhere else.
+fn parts(message: &Value) -> Option<(Vec<Part>, Vec<Citation>)> {
     let text =
         |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-    let mut parts = Vec::new();
+    let (mut parts, mut citations) = (Vec::new(), Vec::new());
+    let mut details = Details::of(message);
     let thought = ["reasoning_content", "reasoning"]
         .iter()
-        .find_map(|name| text(message, name).filter(|text| !text.is_empty()));
-    if let Some(thought) = thought {
+        .find_map(|name| text(message, name).filter(|text| !text.is_empty()))
+        .unwrap_or_else(|| details.words());
+    let signature = details.signature();
+    if !thought.is_empty() || signature.is_some() {
         parts.push(Part::Thinking {
             text: thought,
-            signature: None,
+            signature,
         });
     }
-    if let Some(content) = text(message, "content").filter(|text| !text.is_empty()) {
-        parts.push(Part::Text { text: content });
+    for piece in pieces(message.get("content"))? {
+        match piece {
+            Piece::Text(text) => parts.push(Part::Text { text }),
+            Piece::Thinking(text) => parts.push(Part::Thinking {
+                text,
+                signature: None,
+            }),
+            Piece::Refusal(text) => parts.push(Part::Refusal { text }),
+            Piece::Reference => citations.push(Citation::default()),
+        }
     }
+    citations.extend(cited(message));
     if let Some(refusal) = text(message, "refusal").filter(|text| !text.is_empty()) {
         parts.push(Part::Refusal { text: refusal });
     }
@@ -108,7 +128,7 @@ fn parts(message: &Value) -> Vec<Part> {
             signature: call_signature(call),
         });
     }
-    parts
+    Some((parts, citations))
 }
 
 /// Why an answer ended, in the words of everyone who copies the form; `None` when it failed. One that calls ends for
@@ -191,7 +211,14 @@ mod tests {
                 "",
             )),
             of(&choice(r#"{"content":"hi","audio":{"data":"aaaa"}}"#, "")),
-            of(&choice(r#"{"content":[{"type":"text","text":"hi"}]}"#, "")),
+            of(&choice(
+                r#"{"content":[{"type":"image_url","image_url":{}}]}"#,
+                "",
+            )),
+            of(&choice(
+                r#"{"content":"hi","images":[{"type":"image_url"}]}"#,
+                "",
+            )),
             of(&choice(
                 r#"{"content":"hi"}"#,
                 r#","logprobs":{"content":[1]}"#,

@@ -4,12 +4,14 @@ use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use crate::dialects::{AnswerTerms, one_line};
-use crate::domain::chat::{ChatAnswer, ChatEvent, Part, Signature, StopReason};
+use crate::domain::chat::{ChatAnswer, ChatEvent, Citation, Part, Signature, StopReason};
 use crate::domain::{Dialect, Failure, FailureKind, Usage};
 
 fn finish_reason(reason: StopReason) -> &'static str {
     match reason {
-        StopReason::End | StopReason::StopSequence | StopReason::Paused => "stop",
+        StopReason::End | StopReason::StopSequence | StopReason::Paused | StopReason::Unknown => {
+            "stop"
+        }
         StopReason::Length => "length",
         StopReason::ToolCalls => "tool_calls",
         StopReason::ContentFilter => "content_filter",
@@ -51,6 +53,16 @@ fn thinking_block(text: &str, signature: &Signature) -> Value {
 
 fn redacted_block(data: &Signature) -> Value {
     json!({"type": "redacted_thinking", "data": data.shown(Dialect::Anthropic)})
+}
+
+/// A source with an address; others have no place here.
+fn annotation(citation: &Citation) -> Option<Value> {
+    let url = citation.url.as_deref()?;
+    let (start, end) = citation.span.unwrap_or_default();
+    Some(json!({"type": "url_citation", "url_citation": {
+        "start_index": start, "end_index": end, "url": url,
+        "title": citation.title.as_deref().unwrap_or(url),
+    }}))
 }
 
 /// Where Google's own form of this dialect has it.
@@ -102,6 +114,10 @@ pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
     }
     if !blocks.is_empty() {
         message["thinking_blocks"] = blocks.into();
+    }
+    let annotations: Vec<Value> = answer.citations.iter().filter_map(annotation).collect();
+    if !annotations.is_empty() {
+        message["annotations"] = annotations.into();
     }
     if !calls.is_empty() {
         message["tool_calls"] = calls.into();
@@ -157,6 +173,8 @@ pub struct StreamEncoder {
     thought: String,
     /// Thoughts that were signed so far.
     blocks: u32,
+    /// Told at the end, all at once: a client cannot put two lists of them together.
+    annotations: Vec<Value>,
 }
 
 impl StreamEncoder {
@@ -171,6 +189,7 @@ impl StreamEncoder {
             usage: None,
             thought: String::new(),
             blocks: 0,
+            annotations: Vec::new(),
         }
     }
 
@@ -216,7 +235,12 @@ impl StreamEncoder {
                 json!({"tool_calls": [{"index": index, "function": {"arguments": fragment}}]}),
                 out,
             ),
+            ChatEvent::Citation { citation } => self.annotations.extend(annotation(citation)),
             ChatEvent::Stop { reason } => {
+                let annotations = std::mem::take(&mut self.annotations);
+                if !annotations.is_empty() {
+                    self.delta(json!({"annotations": annotations}), out);
+                }
                 self.start(out);
                 self.chunk(&json!([{"index": 0, "delta": {}, "logprobs": null, "finish_reason": finish_reason(*reason)}]), out);
             }

@@ -4,10 +4,11 @@ use serde_json::Value;
 
 use super::answer::stop_reason;
 use super::chunk::read_chunk;
+use super::content::{Details, Piece, cited, pieces};
 use super::request::call_signature;
-use crate::dialects::UpstreamError;
 use crate::dialects::sse::Event;
-use crate::domain::chat::ChatEvent;
+use crate::dialects::{UpstreamError, citations};
+use crate::domain::chat::{ChatEvent, Citation};
 use crate::domain::{AttemptOutcome, StreamFault};
 
 #[derive(Debug, Default)]
@@ -15,7 +16,13 @@ pub struct EventDecoder {
     started: bool,
     /// In the order they began; their place is their index.
     calls: Vec<Call>,
+    details: Details,
+    /// Sources were told with the text.
+    cited: bool,
 }
+
+const UNSAYABLE: StreamFault =
+    StreamFault::Malformed("a chunk says what cannot be said in the form that was asked for");
 
 impl EventDecoder {
     pub fn event(&mut self, event: &Event, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> {
@@ -28,9 +35,7 @@ impl EventDecoder {
         }
         let facts = read_chunk(&event.data)?;
         if !facts.is_carried_whole() {
-            return Err(StreamFault::Malformed(
-                "a chunk says what cannot be said in the form that was asked for",
-            ));
+            return Err(UNSAYABLE);
         }
         if facts.is_prelude() {
             return Ok(());
@@ -58,6 +63,10 @@ impl EventDecoder {
             .and_then(|choice| choice.finish.as_deref());
         if let Some(finish) = finish {
             let failed = || StreamFault::from(UpstreamError::bare(AttemptOutcome::ServerError));
+            self.thought_ends(events);
+            if !self.cited {
+                events.extend(citations::events(citations::beside(&value)));
+            }
             let reason = stop_reason(finish, !self.calls.is_empty()).ok_or_else(failed)?;
             events.push(ChatEvent::Stop { reason });
         }
@@ -83,9 +92,29 @@ impl EventDecoder {
                 .filter(|text| !text.is_empty())
                 .map(str::to_owned)
         };
+        let details = Details::of(delta).words();
+        self.details.more(delta);
         let thought = text("reasoning_content").or_else(|| text("reasoning"));
+        let thought = thought.or_else(|| Some(details).filter(|words| !words.is_empty()));
         events.extend(thought.map(|text| ChatEvent::Thinking { text }));
-        events.extend(text("content").map(|text| ChatEvent::Text { text }));
+        let said = pieces(delta.get("content")).ok_or(UNSAYABLE)?;
+        let calls = delta.get("tool_calls").and_then(Value::as_array);
+        let speaks = !said.is_empty() || calls.is_some_and(|calls| !calls.is_empty());
+        if speaks || text("refusal").is_some() {
+            self.thought_ends(events);
+        }
+        events.extend(said.into_iter().map(|piece| match piece {
+            Piece::Text(text) => ChatEvent::Text { text },
+            Piece::Thinking(text) => ChatEvent::Thinking { text },
+            Piece::Refusal(text) => ChatEvent::Refusal { text },
+            Piece::Reference => ChatEvent::Citation {
+                citation: Citation::default(),
+            },
+        }));
+        for citation in cited(delta) {
+            self.cited = true;
+            events.push(ChatEvent::Citation { citation });
+        }
         events.extend(text("refusal").map(|text| ChatEvent::Refusal { text }));
         for call in delta
             .get("tool_calls")
@@ -96,6 +125,11 @@ impl EventDecoder {
             self.tool_call(call, events)?;
         }
         Ok(())
+    }
+
+    fn thought_ends(&mut self, events: &mut Vec<ChatEvent>) {
+        let signature = self.details.signature();
+        events.extend(signature.map(|signature| ChatEvent::Signed { signature }));
     }
 
     /// Pieces of calls belong together by id where there is one, else by index, else by order.

@@ -161,7 +161,12 @@ mod tests {
             model: "whisper-1",
             ask_usage: false,
         };
-        let pieces = splice_request(&Bytes::from(body.to_owned()), &peek, &edit, smallvec::SmallVec::new());
+        let pieces = splice_request(
+            &Bytes::from(body.to_owned()),
+            &peek,
+            &edit,
+            smallvec::SmallVec::new(),
+        );
         String::from_utf8(pieces.concat()).unwrap()
     }
 

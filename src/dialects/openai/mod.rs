@@ -3,6 +3,7 @@
 mod answer;
 mod arguments;
 mod chunk;
+mod content;
 mod embedding;
 mod encode;
 mod encode_messages;

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::content::{Details, thought};
 use crate::dialects::DialectError;
 use crate::dialects::fields::{self, url_source};
 use crate::domain::chat::{
@@ -200,7 +201,20 @@ fn message(index: usize, value: Value) -> Result<Message, DialectError> {
 
 /// What was thought before this was said, signed or not.
 fn thoughts(fields: &mut Map<String, Value>) -> Vec<Part> {
-    let plain = text(fields.remove("reasoning_content")).filter(|text| !text.is_empty());
+    let (content, reasoning) = (
+        fields.remove("reasoning_content"),
+        fields.remove("reasoning"),
+    );
+    let plain = text(content).or_else(|| text(reasoning));
+    let plain = plain.filter(|text| !text.is_empty());
+    let details = fields.remove("reasoning_details").unwrap_or_default();
+    let mut details = Details::of(&serde_json::json!({"reasoning_details": details}));
+    if let (words, Some(signature)) = (details.words(), details.signature()) {
+        return vec![Part::Thinking {
+            text: plain.unwrap_or(words),
+            signature: Some(signature),
+        }];
+    }
     let mut blocks = thinking_blocks(fields.remove("thinking_blocks").as_ref());
     // A stream tells the words and their signature apart.
     if let (Some(Part::Thinking { text, .. }), Some(plain)) = (blocks.first_mut(), &plain)
@@ -288,7 +302,7 @@ fn content(path: &str, value: Option<Value>) -> Result<Vec<Part>, DialectError> 
             .enumerate()
             .map(|(index, value)| {
                 let read = part(&format!("{path}[{index}]"), &value)?;
-                Ok([Some(read), cache_point(&value)])
+                Ok([read, cache_point(&value)])
             })
             .collect::<Result<Vec<_>, _>>()
             .map(|parts| parts.into_iter().flatten().flatten().collect()),
@@ -308,7 +322,8 @@ fn cache_point(value: &Value) -> Option<Part> {
     Some(Part::CachePoint { hour })
 }
 
-fn part(path: &str, value: &Value) -> Result<Part, DialectError> {
+/// One part; nothing where it only points at what stayed with its provider.
+fn part(path: &str, value: &Value) -> Result<Option<Part>, DialectError> {
     let at = |pointer: &str| {
         value
             .pointer(pointer)
@@ -321,30 +336,35 @@ fn part(path: &str, value: &Value) -> Result<Part, DialectError> {
         .and_then(Value::as_str)
         .unwrap_or_default()
     {
-        "text" => Ok(Part::Text {
+        "thinking" => Ok(value.get("thinking").map(|own| Part::Thinking {
+            text: thought(own),
+            signature: None,
+        })),
+        "reference" => Ok(None),
+        "text" => Ok(Some(Part::Text {
             text: at("/text").ok_or_else(|| missing("text"))?,
-        }),
-        "refusal" => Ok(Part::Refusal {
+        })),
+        "refusal" => Ok(Some(Part::Refusal {
             text: at("/refusal").ok_or_else(|| missing("refusal"))?,
-        }),
+        })),
         "image_url" => {
             let url = at("/image_url/url").ok_or_else(|| missing("image_url.url"))?;
-            Ok(Part::Image {
+            Ok(Some(Part::Image {
                 source: url_source(path, url)?,
-            })
+            }))
         }
-        "input_audio" => Ok(Part::Audio {
+        "input_audio" => Ok(Some(Part::Audio {
             format: at("/input_audio/format").ok_or_else(|| missing("input_audio.format"))?,
             data: at("/input_audio/data").ok_or_else(|| missing("input_audio.data"))?,
-        }),
+        })),
         "file" => {
             let data = at("/file/file_data").ok_or_else(|| {
                 missing("file.file_data; stored files cannot cross to this provider")
             })?;
-            Ok(Part::Document {
+            Ok(Some(Part::Document {
                 source: url_source(path, data)?,
                 name: at("/file/filename"),
-            })
+            }))
         }
         other => {
             let shown: String = other.chars().take(64).collect();

@@ -127,18 +127,16 @@ impl<'a> ChoiceSaid<'a> {
         match key {
             b"content" | b"refusal" | b"reasoning_content" | b"reasoning" => {
                 self.content += value.len().saturating_sub(2).max(1);
-                // Parts instead of a text.
-                self.foreign |= !value.starts_with(b"\"");
             }
             b"tool_calls" => {
                 self.content += A_LITTLE;
                 self.tool_calls = Some(value);
             }
-            b"function_call" | b"audio" => {
+            b"reasoning_details" => self.content += A_LITTLE,
+            b"function_call" | b"audio" | b"images" => {
                 self.content += A_LITTLE;
                 self.foreign = true;
             }
-            b"annotations" | b"reasoning_details" => self.foreign = true,
             _ => {}
         }
     }

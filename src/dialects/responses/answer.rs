@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::items::signature;
+use crate::dialects::citations::annotation;
 use crate::dialects::json::scan_object;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::{AnswerFault, UpstreamError};
-use crate::domain::chat::{ChatAnswer, Part, StopReason};
+use crate::domain::chat::{ChatAnswer, Citation, Part, StopReason};
 use crate::domain::{AttemptOutcome, Tokens, Usage};
 
 pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
@@ -19,9 +20,9 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
     let Some(output) = value.get("output").and_then(Value::as_array) else {
         return Err(AnswerFault::Empty("the answer has no output"));
     };
-    let (mut parts, mut foreign) = (Vec::new(), false);
+    let (mut parts, mut citations, mut foreign) = (Vec::new(), Vec::new(), false);
     for item in output {
-        foreign |= !item_parts(item, &mut parts);
+        foreign |= !item_parts(item, &mut parts, &mut citations);
     }
     let calls = parts
         .iter()
@@ -42,6 +43,7 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         parts,
         stop,
         usage: usage(value.get("usage")),
+        citations,
         foreign,
     })
 }
@@ -65,7 +67,7 @@ pub(super) fn stop_of(response: &Value, calls: bool) -> Result<StopReason, Answe
 }
 
 /// Whether all of the item has a canonical form.
-fn item_parts(item: &Value, parts: &mut Vec<Part>) -> bool {
+fn item_parts(item: &Value, parts: &mut Vec<Part>, cited: &mut Vec<Citation>) -> bool {
     let text = |value: &Value, name: &str| {
         let text = value.get(name).and_then(Value::as_str);
         text.unwrap_or_default().to_owned()
@@ -75,9 +77,13 @@ fn item_parts(item: &Value, parts: &mut Vec<Part>) -> bool {
             let content = item.get("content").and_then(Value::as_array);
             for part in content.into_iter().flatten() {
                 match part.get("type").and_then(Value::as_str) {
-                    Some("output_text") => parts.push(Part::Text {
-                        text: text(part, "text"),
-                    }),
+                    Some("output_text") => {
+                        let list = part.get("annotations").and_then(Value::as_array);
+                        cited.extend(list.into_iter().flatten().map(annotation));
+                        parts.push(Part::Text {
+                            text: text(part, "text"),
+                        });
+                    }
                     Some("refusal") => parts.push(Part::Refusal {
                         text: text(part, "refusal"),
                     }),

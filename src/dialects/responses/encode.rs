@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::items::shown_reasoning;
 use crate::dialects::fields::id_with;
+use crate::dialects::translate::events_of;
 use crate::dialects::{AnswerTerms, one_line, openai};
-use crate::domain::chat::{ChatAnswer, ChatEvent, Part, Signature, StopReason};
+use crate::domain::chat::{ChatAnswer, ChatEvent, Citation, Signature, StopReason};
 use crate::domain::{Failure, Usage};
 
 fn usage_value(usage: &Usage) -> Value {
@@ -60,9 +61,11 @@ fn ended(stop: StopReason) -> (&'static str, Value) {
     match stop {
         StopReason::Length => ("incomplete", json!({"reason": "max_output_tokens"})),
         StopReason::ContentFilter => ("incomplete", json!({"reason": "content_filter"})),
-        StopReason::End | StopReason::StopSequence | StopReason::ToolCalls | StopReason::Paused => {
-            ("completed", Value::Null)
-        }
+        StopReason::End
+        | StopReason::StopSequence
+        | StopReason::ToolCalls
+        | StopReason::Paused
+        | StopReason::Unknown => ("completed", Value::Null),
     }
 }
 
@@ -146,45 +149,8 @@ pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
     if answer.model.is_empty() {
         encoder.frame.model.clone_from(&terms.asked);
     }
-    let mut index = 0;
-    for part in &answer.parts {
-        let mut say = |event: ChatEvent| encoder.event(&event, &mut unheard);
-        match part {
-            Part::Text { text } => say(ChatEvent::Text { text: text.clone() }),
-            Part::Refusal { text } => say(ChatEvent::Refusal { text: text.clone() }),
-            Part::Thinking { text, signature } => {
-                if !text.is_empty() {
-                    say(ChatEvent::Thinking { text: text.clone() });
-                }
-                if let Some(signature) = signature.clone() {
-                    say(ChatEvent::Signed { signature });
-                }
-            }
-            Part::RedactedThinking { data } => {
-                say(ChatEvent::RedactedThinking { data: data.clone() });
-            }
-            Part::ToolCall {
-                id,
-                name,
-                arguments,
-                signature,
-            } => {
-                say(ChatEvent::ToolCall {
-                    index,
-                    id: id.clone(),
-                    name: name.clone(),
-                    signature: signature.clone(),
-                });
-                let fragment = arguments.clone();
-                say(ChatEvent::ToolArguments { index, fragment });
-                index += 1;
-            }
-            Part::Image { .. }
-            | Part::Document { .. }
-            | Part::Audio { .. }
-            | Part::ToolResult { .. }
-            | Part::CachePoint { .. } => {}
-        }
+    for event in events_of(answer) {
+        encoder.event(&event, &mut unheard);
         unheard.clear();
     }
     encoder.stop = Some(answer.stop);
@@ -198,6 +164,7 @@ enum Open {
     Message {
         text: String,
         refusal: bool,
+        annotations: Vec<Value>,
     },
     Reasoning {
         text: String,
@@ -271,6 +238,7 @@ impl StreamEncoder {
                 });
             }
             ChatEvent::ToolArguments { index, fragment } => self.fragment(*index, fragment, out),
+            ChatEvent::Citation { citation } => self.cite(citation, out),
             ChatEvent::Stop { reason } => self.stop = Some(*reason),
             ChatEvent::Usage { usage } => self.usage = Some(*usage),
             ChatEvent::Foreign { .. } | ChatEvent::Done => {}
@@ -349,6 +317,7 @@ impl StreamEncoder {
             self.open = Some(Open::Message {
                 text: String::new(),
                 refusal: refusing,
+                annotations: Vec::new(),
             });
             id
         };
@@ -363,6 +332,32 @@ impl StreamEncoder {
         };
         let event = self.of_part(&item_id, delta);
         self.write(kind, event, out);
+    }
+
+    /// A source with an address belongs to the text under way; others have no place here.
+    fn cite(&mut self, citation: &Citation, out: &mut BytesMut) {
+        let Some(url) = citation.url.as_deref() else {
+            return;
+        };
+        let (start, end) = citation.span.unwrap_or_default();
+        let annotation = json!({
+            "type": "url_citation", "start_index": start, "end_index": end, "url": url,
+            "title": citation.title.as_deref().unwrap_or(url),
+        });
+        let id = self.item_id("msg");
+        let Some(Open::Message {
+            annotations,
+            refusal: false,
+            ..
+        }) = &mut self.open
+        else {
+            return;
+        };
+        let place = annotations.len();
+        annotations.push(annotation.clone());
+        let event = json!({"annotation_index": place, "annotation": annotation});
+        let event = self.of_part(&id, event);
+        self.write("response.output_text.annotation.added", event, out);
     }
 
     fn of_part(&self, item_id: &str, mut event: Value) -> Value {
@@ -436,7 +431,11 @@ impl StreamEncoder {
     fn close(&mut self, signature: Option<&Signature>, out: &mut BytesMut) {
         let Some(open) = self.open.take() else { return };
         let item = match open {
-            Open::Message { text, refusal } => self.close_message(&text, refusal, out),
+            Open::Message {
+                text,
+                refusal,
+                annotations,
+            } => self.close_message(&text, refusal, annotations, out),
             Open::Reasoning { text } => self.close_reasoning(&text, signature, out),
             Open::Call {
                 call_id,
@@ -459,14 +458,22 @@ impl StreamEncoder {
         self.output.push(item);
     }
 
-    fn close_message(&mut self, text: &str, refusal: bool, out: &mut BytesMut) -> Value {
+    fn close_message(
+        &mut self,
+        text: &str,
+        refusal: bool,
+        annotations: Vec<Value>,
+        out: &mut BytesMut,
+    ) -> Value {
         let id = self.item_id("msg");
         let (kind, done, part) = if refusal {
             let done = json!({"refusal": text});
             ("response.refusal.done", done, refusal_part(text))
         } else {
             let done = json!({"text": text, "logprobs": []});
-            ("response.output_text.done", done, text_part(text))
+            let mut part = text_part(text);
+            part["annotations"] = annotations.into();
+            ("response.output_text.done", done, part)
         };
         let done = self.of_part(&id, done);
         self.write(kind, done, out);

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::answer::{stop_of, thought, usage};
 use super::items::signature;
 use crate::dialects::AnswerFault;
+use crate::dialects::citations::annotation;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::sequence::{Arrival, Sequence};
 use crate::dialects::sse::Event;
@@ -85,16 +86,13 @@ impl EventDecoder {
             "response.function_call_arguments.done" => {
                 self.arguments_end(&value, text("arguments"), events)?;
             }
+            "response.output_text.annotation.added" => {
+                let citation = value.get("annotation").map(annotation);
+                events.extend(citation.map(|citation| ChatEvent::Citation { citation }));
+            }
             "response.output_item.done" => self.item_ends(&value, events)?,
             "response.completed" | "response.incomplete" => self.end(&value, events)?,
-            "response.failed" => {
-                let error = value.pointer("/response/error");
-                return Err(outcome_of(error.unwrap_or(&Value::Null)).into());
-            }
-            "error" => {
-                let error = value.get("error").filter(|error| error.is_object());
-                return Err(outcome_of(error.unwrap_or(&value)).into());
-            }
+            "response.failed" | "error" => return Err(failed(kind, &value)),
             "response.custom_tool_call_input.delta"
             | "response.image_generation_call.partial_image" => {
                 events.push(ChatEvent::Foreign {
@@ -254,4 +252,15 @@ impl EventDecoder {
         events.push(ChatEvent::Done);
         Ok(())
     }
+}
+
+/// An error stands in the response, in the event, or is the event.
+fn failed(kind: &str, value: &Value) -> StreamFault {
+    let error = if kind == "error" {
+        let error = value.get("error").filter(|error| error.is_object());
+        error.unwrap_or(value)
+    } else {
+        value.pointer("/response/error").unwrap_or(&Value::Null)
+    };
+    outcome_of(error).into()
 }

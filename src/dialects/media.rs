@@ -1,0 +1,209 @@
+//! Which pictures, documents and sounds a provider takes. What it does not is refused here, with the model and the
+//! format named: over there it would be an error that names neither.
+
+use super::DialectError;
+use crate::domain::Dialect;
+use crate::domain::chat::{ChatRequest, Part, Source};
+
+/// What one provider takes; an empty list is judged by the provider itself, which says more than a table could.
+struct Taken {
+    images: &'static [&'static str],
+    /// The most bytes of one picture.
+    image_bytes: Option<usize>,
+    documents: &'static [&'static str],
+    audio: &'static [&'static str],
+}
+
+const WEB_IMAGES: &[&str] = &["image/png", "image/jpeg", "image/gif", "image/webp"];
+
+/// Each provider's own page on what it takes.
+fn taken(dialect: Dialect) -> Taken {
+    let nothing_said = Taken {
+        images: &[],
+        image_bytes: None,
+        documents: &[],
+        audio: &[],
+    };
+    match dialect {
+        Dialect::Openai => Taken {
+            images: WEB_IMAGES,
+            audio: &["wav", "mp3"],
+            ..nothing_said
+        },
+        Dialect::Responses => Taken {
+            images: WEB_IMAGES,
+            ..nothing_said
+        },
+        Dialect::Anthropic => Taken {
+            images: WEB_IMAGES,
+            image_bytes: Some(5 << 20),
+            documents: &["application/pdf", "text/plain"],
+            ..nothing_said
+        },
+        Dialect::Gemini => Taken {
+            images: &[
+                "image/png",
+                "image/jpeg",
+                "image/webp",
+                "image/heic",
+                "image/heif",
+            ],
+            ..nothing_said
+        },
+        // Bedrock names formats itself; three and three quarters of a megabyte is its own limit.
+        Dialect::Bedrock => Taken {
+            image_bytes: Some(3_932_160),
+            ..nothing_said
+        },
+        Dialect::Cohere => Taken {
+            images: WEB_IMAGES,
+            ..nothing_said
+        },
+        Dialect::Ollama => nothing_said,
+    }
+}
+
+/// Refuses the first thing this provider cannot take.
+pub(super) fn check(
+    dialect: Dialect,
+    request: &ChatRequest,
+    model: &str,
+) -> Result<(), DialectError> {
+    let taken = taken(dialect);
+    for (index, message) in request.messages.iter().enumerate() {
+        for part in &message.parts {
+            let inside = match part {
+                Part::ToolResult { parts, .. } => parts.as_slice(),
+                Part::Text { .. }
+                | Part::Image { .. }
+                | Part::Document { .. }
+                | Part::Audio { .. }
+                | Part::ToolCall { .. }
+                | Part::Thinking { .. }
+                | Part::RedactedThinking { .. }
+                | Part::Refusal { .. }
+                | Part::CachePoint { .. } => std::slice::from_ref(part),
+            };
+            for part in inside {
+                taken.judge(part, model).map_err(|message| {
+                    DialectError::at(format!("messages[{index}].content"), message)
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Taken {
+    fn judge(&self, part: &Part, model: &str) -> Result<(), String> {
+        match part {
+            Part::Image {
+                source: Source::Base64 { media_type, data },
+            } => {
+                among("images", self.images, media_type, model)?;
+                let bytes = data.len() / 4 * 3;
+                let most = self.image_bytes.unwrap_or(usize::MAX);
+                if bytes > most {
+                    return Err(format!(
+                        "the model {model:?} takes images of {most} bytes at most, and this one has about {bytes}"
+                    ));
+                }
+                Ok(())
+            }
+            Part::Document {
+                source: Source::Base64 { media_type, .. },
+                ..
+            } => among("documents", self.documents, media_type, model),
+            Part::Audio { format, .. } => among("audio", self.audio, format, model),
+            Part::Image { .. }
+            | Part::Document { .. }
+            | Part::Text { .. }
+            | Part::ToolCall { .. }
+            | Part::ToolResult { .. }
+            | Part::Thinking { .. }
+            | Part::RedactedThinking { .. }
+            | Part::Refusal { .. }
+            | Part::CachePoint { .. } => Ok(()),
+        }
+    }
+}
+
+fn among(what: &str, known: &[&str], given: &str, model: &str) -> Result<(), String> {
+    let plain = given.split(';').next().unwrap_or_default().trim();
+    let plain = plain.to_ascii_lowercase();
+    // A name that others gave it.
+    let plain = if plain == "image/jpg" {
+        "image/jpeg"
+    } else {
+        &plain
+    };
+    if known.is_empty() || known.contains(&plain) {
+        return Ok(());
+    }
+    let shown: String = given.chars().take(64).collect();
+    Err(format!(
+        "the model {model:?} takes no {what} of type {shown:?}; send {}",
+        known.join(" or ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::chat::{Message, Role};
+
+    fn judged(dialect: Dialect, part: Part) -> Result<(), DialectError> {
+        let parts = vec![part];
+        let request = ChatRequest {
+            messages: vec![Message {
+                role: Role::User,
+                parts,
+            }],
+            ..ChatRequest::default()
+        };
+        check(dialect, &request, "m-1")
+    }
+
+    fn image(media_type: &str, bytes: usize) -> Part {
+        let data = "A".repeat(bytes.div_ceil(3) * 4);
+        let media_type = media_type.to_owned();
+        Part::Image {
+            source: Source::Base64 { media_type, data },
+        }
+    }
+
+    #[test]
+    fn j_what_a_provider_cannot_take_is_refused_with_the_model_and_the_format() {
+        let error = judged(Dialect::Anthropic, image("image/bmp", 9)).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("messages[0].content"));
+        assert!(error.message.contains("\"m-1\"") && error.message.contains("image/bmp"));
+        assert!(error.message.contains("image/png"), "the cure: {error}");
+        assert!(judged(Dialect::Anthropic, image("image/jpg; q=1", 9)).is_ok());
+        assert!(judged(Dialect::Gemini, image("image/gif", 9)).is_err());
+        assert!(judged(Dialect::Ollama, image("image/bmp", 9)).is_ok());
+        let sound = |format: &str| Part::Audio {
+            format: format.to_owned(),
+            data: "AA==".to_owned(),
+        };
+        assert!(judged(Dialect::Openai, sound("flac")).is_err());
+        assert!(judged(Dialect::Openai, sound("wav")).is_ok());
+        assert!(judged(Dialect::Gemini, sound("flac")).is_ok());
+    }
+
+    #[test]
+    fn j_a_picture_that_is_too_large_is_refused_with_its_size() {
+        let error = judged(Dialect::Bedrock, image("image/png", 4_000_000)).unwrap_err();
+        assert!(error.message.contains("3932160"), "{error}");
+        assert!(judged(Dialect::Bedrock, image("image/png", 3_000_000)).is_ok());
+    }
+
+    #[test]
+    fn j_what_a_tool_answered_is_judged_too() {
+        let result = Part::ToolResult {
+            id: "c".to_owned(),
+            parts: vec![image("image/tiff", 9)],
+            is_error: false,
+        };
+        assert!(judged(Dialect::Anthropic, result).is_err());
+    }
+}
