@@ -14,7 +14,8 @@ use tokio::time::Instant;
 
 use super::auth::{AuthFault, Client};
 use super::connection::ConnectionControl;
-use super::{Edge, body, reply};
+use super::stored::{KeptStream, Outgoing};
+use super::{Edge, body, reply, stored};
 use crate::actors::{Estimate, Published, Refusal, RefusalKind, Route};
 use crate::dialects::openai::{ChatPeek, peek_addressed, peek_named, peek_operation};
 use crate::dispatch::{Prompt, RaceMark, Request, Served, Told, refused};
@@ -189,14 +190,14 @@ async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, asked: Asked) -> Res
             };
             read_and_serve(&edge, admission, &parts, body)
                 .await
-                .map(|(served, notice)| (served, notice, guard))
+                .map(|answer| (answer, guard))
         }
         Err(failure) => Err(failure),
     };
     match answered {
-        Ok((served, notice, guard)) => {
-            let mut response = told(served, speaks, id, (control, guard));
-            if let Some(notice) = notice {
+        Ok((answer, guard)) => {
+            let mut response = told(answer.served, answer.kept, (id, speaks), (control, guard));
+            if let Some(notice) = answer.notice {
                 response.headers_mut().insert(WARNING, notice);
             }
             response
@@ -220,8 +221,8 @@ async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, asked: Asked) -> Res
 
 fn told(
     served: Served,
-    speaks: ClientDialect,
-    id: RequestId,
+    kept: Option<Box<KeptStream>>,
+    (id, speaks): (RequestId, ClientDialect),
     (control, guard): (Option<ConnectionControl>, InFlight),
 ) -> Response {
     match served {
@@ -232,19 +233,37 @@ fn told(
                 speaks,
                 control,
             };
-            reply::stream(stream, speaker, &told, Some(guard))
+            reply::stream(Outgoing { stream, kept }, speaker, &told, Some(guard))
         }
         Served::Failed { failure, told } => reply::failure(speaks, &failure, id, &told),
     }
 }
 
 /// What is known of a request once it is let in.
-struct Admission {
-    id: RequestId,
+pub(super) struct Admission {
+    pub(super) id: RequestId,
     arrived: Instant,
-    client: Client,
-    published: Arc<Published>,
+    pub(super) client: Client,
+    pub(super) published: Arc<Published>,
     asked: Asked,
+}
+
+/// How a request was served, and what else there is to say.
+pub(super) struct Answer {
+    pub(super) served: Served,
+    pub(super) notice: Notice,
+    /// What keeps a stream while it passes.
+    pub(super) kept: Option<Box<KeptStream>>,
+}
+
+impl Answer {
+    fn plain(served: Served, notice: Notice) -> Self {
+        Self {
+            served,
+            notice,
+            kept: None,
+        }
+    }
 }
 
 /// Decides from the head alone whether a request comes in.
@@ -332,7 +351,7 @@ async fn read_and_serve(
     admission: Admission,
     parts: &Parts,
     body: Body,
-) -> Result<(Served, Notice), Failure> {
+) -> Result<Answer, Failure> {
     let usual = admission.published.settings.listen.max_body_bytes;
     let most = if edge.overload() >= Overload::Scarce {
         usual.min(body::SMALL)
@@ -353,12 +372,15 @@ async fn read_and_serve(
             failure
         }
     })?;
+    if admission.asked.speaks == ClientDialect::Responses {
+        return stored::serve(edge, admission, &parts.headers, prompt).await;
+    }
     let (request, notice) = facts(admission, &parts.headers, prompt)?;
     if request.operation == Operation::CountTokens && !is_counted(&request) {
-        return Ok((estimated(&request), notice));
+        return Ok(Answer::plain(estimated(&request), notice));
     }
     let served = edge.dispatch.serve(Arc::new(request)).await;
-    Ok((served, notice))
+    Ok(Answer::plain(served, notice))
 }
 
 /// Whether the first pool has a provider that counts tokens.
@@ -385,7 +407,7 @@ fn estimated(request: &Request) -> Served {
 }
 
 /// What a client should know of the model it asked for.
-type Notice = Option<HeaderValue>;
+pub(super) type Notice = Option<HeaderValue>;
 
 fn peeked(asked: Asked, body: &[u8]) -> Result<ChatPeek, Failure> {
     let Asked {
@@ -415,7 +437,7 @@ fn peeked(asked: Asked, body: &[u8]) -> Result<ChatPeek, Failure> {
 }
 
 /// Turns head and body into the request that dispatch tells its story about.
-fn facts(
+pub(super) fn facts(
     admission: Admission,
     headers: &HeaderMap,
     prompt: Prompt,

@@ -13,9 +13,11 @@ mod models;
 mod reply;
 mod room;
 mod server;
+mod stored;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -48,6 +50,8 @@ pub struct Edge {
     /// Bytes of request bodies that may be in memory at once (fault O11), in KiB.
     pub body_memory: Arc<Semaphore>,
     pub in_flight: AtomicU32,
+    /// Responses that are made while nobody waits.
+    runs: stored::Runs,
     /// Set when the process was told to end (fault X09).
     pub draining: AtomicBool,
 }
@@ -65,6 +69,7 @@ impl Edge {
             body_memory: Arc::new(Semaphore::new(kib.clamp(1, Semaphore::MAX_PERMITS))),
             guesses: auth::GuessLimiter::default(),
             in_flight: AtomicU32::new(0),
+            runs: stored::Runs::default(),
             draining: AtomicBool::new(false),
             news: Arc::clone(&system.news),
             clock: system.clock,
@@ -95,6 +100,11 @@ impl Edge {
         self.news.pressure.level()
     }
 
+    /// Waits for responses that are made while nobody waits; how many are left at the end of the limit.
+    pub async fn background_ended(&self, limit: Duration) -> usize {
+        self.runs.ended(limit).await
+    }
+
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
@@ -105,14 +115,10 @@ impl Edge {
 pub fn router(edge: &Arc<Edge>) -> Router {
     let mut router = Router::new();
     for prefix in ["/v1", "", "/api/v1"] {
-        router = router
+        router = stored::add_routes(router, prefix)
             .route(
                 &format!("{prefix}/chat/completions"),
                 post(chat::completions).fallback(reply::wrong_method),
-            )
-            .route(
-                &format!("{prefix}/responses"),
-                post(chat::responses).fallback(reply::wrong_method),
             )
             .route(
                 &format!("{prefix}/messages"),

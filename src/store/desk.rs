@@ -49,12 +49,20 @@ impl StoreDesk {
 
     /// Opens a store that is there, so that its mistakes are told at the start and what is over is let go.
     pub async fn take_up(&self) {
-        let path = self.0.settings.path.clone();
-        let there = tokio::task::spawn_blocking(move || path.exists()).await;
-        if there.unwrap_or(false) {
+        if self.is_there().await {
             // Told in the log; whoever needs it is told again.
             let _ = self.opened().await;
         }
+    }
+
+    /// Whether there is a store: where there is none, nothing was ever kept.
+    pub async fn is_there(&self) -> bool {
+        if self.current().is_some() {
+            return true;
+        }
+        let path = self.0.settings.path.clone();
+        let there = tokio::task::spawn_blocking(move || path.exists()).await;
+        there.unwrap_or(false)
     }
 
     /// Where responses are kept.
