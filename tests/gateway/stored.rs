@@ -370,6 +370,43 @@ async fn e5_what_a_model_thought_is_given_back_to_who_wrote_it_and_kept_from_oth
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e5_thoughts_are_asked_for_in_a_form_that_can_be_kept_where_all_who_may_answer_think() {
+    let encrypted = json!(["reasoning.encrypted_content"]);
+    let thinking = |name: &str, mock: &MockProvider| {
+        provider(name, mock).replace("models =", "reasoning_models = [\"m-*\"]\nmodels =")
+    };
+    let (a, b) = (
+        mock_of(Dialect::Responses, "a").await,
+        mock_of(Dialect::Responses, "b").await,
+    );
+    let pools = "[pools.both]\ntargets = [\"a/m-a\"]\nfallback = [\"m-b\"]\n";
+    let config = format!("{}{}{pools}", thinking("a", &a), provider("b", &b));
+    let gateway = Gateway::start(&config).await;
+    let none = Value::Null;
+    for (model, more, wanted) in [
+        ("m-a", json!({}), &encrypted),
+        ("m-a", json!({"reasoning": {"effort": "none"}}), &none),
+        (
+            "m-a",
+            json!({"include": ["reasoning.encrypted_content"]}),
+            &encrypted,
+        ),
+        ("m-b", json!({}), &none),
+        ("both", json!({}), &none),
+        ("m-a", json!({"store": false}), &none),
+    ] {
+        let mut body = json!({"model": model, "input": "hello"});
+        for (name, value) in more.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        made(gateway.address, &body).await;
+        let mock = if model == "m-b" { &b } else { &a };
+        let sent = mock.last().unwrap().asked.json.clone();
+        assert_eq!(sent["include"], *wanted, "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2_input_items_come_in_pages() {
     let mock = mock_of(Dialect::Anthropic, "a").await;
     let gateway = alone(&mock, "").await;

@@ -8,15 +8,17 @@ use serde_json::Value;
 
 use super::keep::Keep;
 use super::{unavailable, wrong};
-use crate::config::KeepResponses;
+use crate::actors::Published;
+use crate::config::{KeepResponses, ProviderSettings};
 use crate::dialects::DialectError;
 use crate::dialects::responses::state::{
     Stamp, StateAsk, read_state, rewritten, said_again, used_items,
 };
 use crate::dispatch::Prompt;
-use crate::domain::{ClientName, Failure, FailureKind};
+use crate::domain::{ClientName, Dialect, Failure, FailureKind, ModelName};
 use crate::edge::chat::Admission;
 use crate::edge::{Edge, body};
+use crate::pricing::{Capability, Found};
 use crate::store::{Conversation, Link, ResponseKey, ResponseStore};
 
 /// What becomes of a request and its answer.
@@ -92,7 +94,7 @@ pub(super) async fn plan(
     admission: &Admission,
     prompt: Prompt,
 ) -> Result<Plan, Failure> {
-    let ask = read_state(prompt.bytes()).map_err(wrong)?;
+    let mut ask = read_state(prompt.bytes()).map_err(wrong)?;
     let policy = edge.news.store.settings().responses;
     let wish = wish(&ask, policy).map_err(wrong)?;
     let needs = ask.previous.is_some() || !ask.references.is_empty();
@@ -116,6 +118,8 @@ pub(super) async fn plan(
         Some(store) => Seeker { edge, store, owner }.all(&ask, most).await?,
         None => Default::default(),
     };
+    let model = ask.model.as_deref().unwrap_or_default();
+    ask.thinks = ask.thinks.or(Some(thinks(&admission.published, model)));
     let made = rewritten(prompt.bytes(), &ask, &before, &referred, &mut draw).map_err(wrong)?;
     let prompt = grown(edge, prompt, made.body, most).await?;
     let kept = match (wish, &store) {
@@ -148,6 +152,30 @@ pub(super) async fn plan(
         background,
         unkept: store.is_none(),
     })
+}
+
+/// Whether every model that is spoken to in the client's own form thinks without being asked to. One that does not
+/// would refuse to be asked for its thoughts.
+fn thinks(published: &Published, model: &str) -> bool {
+    let settings = &published.settings;
+    let Some(route) = published.routes.find(model) else {
+        return false;
+    };
+    let targets = route.chain.iter().flat_map(|pool| &pool.settings.targets);
+    let mut own = targets.filter_map(|target| {
+        let mut providers = settings.providers.iter();
+        let provider = providers.find(|known| known.name == target.provider)?;
+        let speaks = provider.responses || provider.dialect == Dialect::Responses;
+        speaks.then_some((provider, target.model.as_ref()))
+    });
+    let reasons = |(provider, model): (&Arc<ProviderSettings>, Option<&ModelName>)| {
+        let Some(model) = model else { return false };
+        let known = settings.models.registry();
+        let known = known.find(provider.name.as_str(), model.as_str());
+        let can = |found: Found| found.model.capabilities.contains(&Capability::Reasoning);
+        provider.reasons(model.as_str()) || known.is_some_and(can)
+    };
+    own.next().is_some_and(&reasons) && own.all(reasons)
 }
 
 /// Looks for what one client had kept.

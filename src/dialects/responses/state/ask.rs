@@ -21,8 +21,10 @@ pub struct StateAsk {
     pub previous: Option<String>,
     pub background: bool,
     pub stream: bool,
-    /// It says how much to think.
-    pub thinks: bool,
+    /// As it is written; `None` where it is not.
+    pub model: Option<String>,
+    /// Whether it is to be thought about; `None`: the client leaves it to the model.
+    pub thinks: Option<bool>,
     /// Ids of items that are named and not sent.
     pub references: Vec<String>,
 }
@@ -52,8 +54,9 @@ pub fn read_state(body: &[u8]) -> Result<StateAsk, DialectError> {
             "reasoning" => {
                 let reasoning: Value = serde_json::from_slice(value).unwrap_or_default();
                 let effort = reasoning.get("effort").and_then(Value::as_str);
-                ask.thinks = effort.is_some_and(|effort| effort != "none");
+                ask.thinks = effort.map(|effort| effort != "none");
             }
+            "model" => ask.model = serde_json::from_slice(value).ok(),
             "input" => ask.references = references(value)?,
             _ => {}
         }
@@ -126,7 +129,11 @@ pub fn rewritten(
         out.extend_from_slice(value);
         out.push(b',');
     }
-    put(&mut out, "include", &included(include, ask.thinks));
+    put(
+        &mut out,
+        "include",
+        &included(include, ask.thinks == Some(true)),
+    );
     match &added {
         // Nothing is put before it: it goes on as it came.
         Some(_) if before.is_empty() && ask.references.is_empty() => {
