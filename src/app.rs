@@ -291,11 +291,14 @@ impl App {
         let started = tokio::time::Instant::now();
         self.edge.draining.store(true, Ordering::Relaxed);
         info!(limit_s = limit.as_secs(), "draining");
-        let mut cut = self.data.drain(limit).await;
-        if cut > 0 {
-            // Whoever still streams is told why it ends.
+        let (data, edge) = (&self.data, &self.edge);
+        let drained =
+            |limit| async move { tokio::join!(data.drain(limit), edge.background_ended(limit)) };
+        let (mut cut, left) = drained(limit).await;
+        if cut > 0 || left > 0 {
+            // Whoever still streams is told why it ends, and what is made for nobody yet is kept as ended.
             self.last_call.notify_waiters();
-            cut = self.data.drain(Duration::from_secs(1)).await;
+            (cut, _) = drained(Duration::from_secs(1)).await;
         }
         if cut > 0 {
             warn!(connections = cut, "connections were cut");

@@ -137,7 +137,7 @@ impl Request {
     }
 
     /// The body; empty once it was let go.
-    pub(super) fn body(&self) -> Bytes {
+    pub fn body(&self) -> Bytes {
         let held = self.prompt.0.lock();
         let prompt = held.as_ref().ok().and_then(|held| held.as_ref());
         prompt.map_or_else(Bytes::new, |prompt| prompt.bytes.clone())

@@ -34,6 +34,7 @@ pub enum FailureKind {
     ProviderQuota,
     ShuttingDown,
     AuditUnavailable,
+    StoreUnavailable,
     Internal,
     // Providers failed.
     UpstreamFailed,
@@ -90,6 +91,7 @@ impl FailureKind {
             Self::ProviderQuota => (503, "provider_quota", GiveUp),
             Self::ShuttingDown => (503, "shutting_down", Retry),
             Self::AuditUnavailable => (503, "audit_unavailable", Retry),
+            Self::StoreUnavailable => (503, "store_unavailable", Retry),
             Self::DeadlineExceeded => (504, "deadline", GiveUp),
             Self::UpstreamStalled => (504, "upstream_stalled", GiveUp),
             Self::UpstreamReset => (502, "upstream_reset", GiveUp),

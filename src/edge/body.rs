@@ -118,7 +118,10 @@ fn kib(bytes: usize) -> u32 {
         .max(1)
 }
 
-async fn granted(memory: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Failure> {
+pub(super) async fn granted(
+    memory: &Arc<Semaphore>,
+    bytes: usize,
+) -> Result<OwnedSemaphorePermit, Failure> {
     let kib = kib(bytes);
     // Most often there is room, and nothing to wait for.
     if let Ok(permit) = Arc::clone(memory).try_acquire_many_owned(kib) {

@@ -17,7 +17,8 @@ use super::auth::{AuthFault, Client};
 use super::caller::caller;
 use super::connection::ConnectionControl;
 use super::detours::{Way, way};
-use super::{Edge, body, reply};
+use super::stored::{KeptStream, Outgoing};
+use super::{Edge, body, reply, stored};
 use crate::actors::{Estimate, Published, Route};
 use crate::dialects::count_answer;
 use crate::dialects::openai::ChatPeek;
@@ -129,13 +130,14 @@ async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, asked: Asked) -> Res
             };
             read_and_serve(&edge, admission, &parts, body)
                 .await
-                .map(|(served, notice)| (served, notice, guard))
+                .map(|answer| (answer, guard))
         }
         Err(failure) => Err(failure),
     };
     match answered {
-        Ok((served, notice, guard)) => {
-            let mut response = told(served, (speaks, operation), id, (control, guard));
+        Ok((mut answer, guard)) => {
+            let notice = answer.notice.take();
+            let mut response = told(answer, (speaks, operation), id, (control, guard));
             if let Some(notice) = notice {
                 response.headers_mut().insert(WARNING, notice);
             }
@@ -159,11 +161,12 @@ async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, asked: Asked) -> Res
 }
 
 fn told(
-    served: Served,
+    answer: Answer,
     (speaks, operation): (ClientDialect, Operation),
     id: RequestId,
     (control, guard): (Option<ConnectionControl>, InFlight),
 ) -> Response {
+    let Answer { served, kept, .. } = answer;
     match served {
         Served::Whole { body, told } => reply::whole(speaks, body, id, &told),
         Served::Stream { stream, told } => {
@@ -173,19 +176,37 @@ fn told(
                 mute: !operation.writes(),
                 control,
             };
-            reply::stream(stream, speaker, &told, Some(guard))
+            reply::stream(Outgoing { stream, kept }, speaker, &told, Some(guard))
         }
         Served::Failed { failure, told } => reply::failure(speaks, &failure, id, &told),
     }
 }
 
 /// What is known of a request once it is let in.
-struct Admission {
-    id: RequestId,
+pub(super) struct Admission {
+    pub(super) id: RequestId,
     arrived: Instant,
-    client: Client,
-    published: Arc<Published>,
+    pub(super) client: Client,
+    pub(super) published: Arc<Published>,
     asked: Asked,
+}
+
+/// How a request was served, and what else there is to say.
+pub(super) struct Answer {
+    pub(super) served: Served,
+    pub(super) notice: Notice,
+    /// What keeps a stream while it passes.
+    pub(super) kept: Option<Box<KeptStream>>,
+}
+
+impl Answer {
+    fn plain(served: Served, notice: Notice) -> Self {
+        Self {
+            served,
+            notice,
+            kept: None,
+        }
+    }
 }
 
 /// Decides from the head alone whether a request comes in.
@@ -278,7 +299,7 @@ async fn read_and_serve(
     admission: Admission,
     parts: &Parts,
     body: Body,
-) -> Result<(Served, Notice), Failure> {
+) -> Result<Answer, Failure> {
     let usual = admission.published.settings.listen.max_body_bytes;
     let most = if edge.overload() >= Overload::Scarce {
         usual.min(body::SMALL)
@@ -299,12 +320,15 @@ async fn read_and_serve(
             failure
         }
     })?;
+    if admission.asked.speaks == ClientDialect::Responses {
+        return stored::serve(edge, admission, &parts.headers, prompt).await;
+    }
     let (request, notice) = facts(admission, &parts.headers, prompt)?;
     if request.operation == Operation::CountTokens && !is_counted(&request) {
-        return Ok((estimated(&request), notice));
+        return Ok(Answer::plain(estimated(&request), notice));
     }
     let served = edge.dispatch.serve(Arc::new(request)).await;
-    Ok((served, notice))
+    Ok(Answer::plain(served, notice))
 }
 
 /// Whether the first pool has a provider that counts tokens.
@@ -333,7 +357,7 @@ fn estimated(request: &Request) -> Served {
 pub(super) type Notice = Option<HeaderValue>;
 
 /// Turns head and body into the request that dispatch tells its story about.
-fn facts(
+pub(super) fn facts(
     admission: Admission,
     headers: &HeaderMap,
     prompt: Prompt,

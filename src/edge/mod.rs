@@ -18,9 +18,11 @@ mod reply;
 mod room;
 mod server;
 mod spending;
+mod stored;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -54,6 +56,8 @@ pub struct Edge {
     /// Bytes of request bodies that may be in memory at once (fault O11), in KiB.
     pub body_memory: Arc<Semaphore>,
     pub in_flight: AtomicU32,
+    /// Responses that are made while nobody waits.
+    runs: stored::Runs,
     /// Set when the process was told to end (fault X09).
     pub draining: AtomicBool,
 }
@@ -71,6 +75,7 @@ impl Edge {
             body_memory: Arc::new(Semaphore::new(kib.clamp(1, Semaphore::MAX_PERMITS))),
             guesses: auth::GuessLimiter::default(),
             in_flight: AtomicU32::new(0),
+            runs: stored::Runs::default(),
             draining: AtomicBool::new(false),
             news: Arc::clone(&system.news),
             clock: system.clock,
@@ -101,6 +106,11 @@ impl Edge {
         self.news.pressure.level()
     }
 
+    /// Waits for responses that are made while nobody waits; how many are left at the end of the limit.
+    pub async fn background_ended(&self, limit: Duration) -> usize {
+        self.runs.ended(limit).await
+    }
+
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
@@ -112,8 +122,7 @@ pub fn router(edge: &Arc<Edge>) -> Router {
     let mut router = Router::new();
     // Whatever base an SDK was given, what it puts behind is found (row E8).
     for prefix in ["/v1", "", "/api/v1", "/openai/v1"] {
-        router = router
-            .route(&format!("{prefix}/responses"), taken(chat::responses))
+        router = stored::add_routes(router, prefix)
             .route(&format!("{prefix}/models"), listed(models::list))
             .route(
                 &format!("{prefix}/models/{{*id}}"),

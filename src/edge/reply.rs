@@ -19,10 +19,11 @@ use tokio::sync::mpsc;
 
 use super::chat::InFlight;
 use super::connection::ConnectionControl;
+use super::stored::Outgoing;
 use super::{Edge, paths};
 use crate::actors::at_most;
 use crate::dialects::{encode_error, keep_alive};
-use crate::dispatch::{LiveStream, StreamPiece, Told};
+use crate::dispatch::{StreamPiece, Told};
 use crate::domain::{Advice, ClientDialect, Failure, FailureKind, RequestId};
 use crate::policy::ledger::Admitted;
 
@@ -159,7 +160,7 @@ pub(super) struct Speaker {
 
 /// A stream's answer. When it breaks, the connection is closed behind it.
 pub(super) fn stream(
-    stream: Box<LiveStream>,
+    stream: Outgoing,
     speaker: Speaker,
     told: &Told,
     guard: Option<InFlight>,
@@ -196,7 +197,7 @@ pub(super) fn stream(
 }
 
 struct StreamBody {
-    stream: Box<LiveStream>,
+    stream: Outgoing,
     control: Option<ConnectionControl>,
     /// Written into a stream whose client may have left; a strict reader stands none.
     sign: Option<Bytes>,
@@ -236,7 +237,7 @@ impl http_body::Body for StreamBody {
 /// # Why
 /// A body is only polled while its client gives it window. One that gives none would stop every timer of its
 /// stream and hold the provider's connection for as long as its other streams keep the connection alive.
-fn piped(stream: Box<LiveStream>, control: ConnectionControl, guard: Option<InFlight>) -> Body {
+fn piped(stream: Outgoing, control: ConnectionControl, guard: Option<InFlight>) -> Body {
     let (sender, pieces) = mpsc::channel(1);
     let stall = control.write_stall();
     tokio::spawn(async move {
@@ -246,7 +247,7 @@ fn piped(stream: Box<LiveStream>, control: ConnectionControl, guard: Option<InFl
     Body::new(PipedBody { pieces, control })
 }
 
-async fn pipe(mut stream: Box<LiveStream>, sender: mpsc::Sender<StreamPiece>, stall: Duration) {
+async fn pipe(mut stream: Outgoing, sender: mpsc::Sender<StreamPiece>, stall: Duration) {
     /// A client that takes a KiB a second takes this within any sensible stall limit.
     const MOST: usize = 8 * 1024;
     loop {

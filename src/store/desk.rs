@@ -56,12 +56,7 @@ impl StoreDesk {
         }
     }
 
-    /// Where responses are kept.
-    pub async fn responses(&self) -> Result<Arc<dyn ResponseStore>, StoreError> {
-        Ok(self.opened().await?)
-    }
-
-    /// Whether there is a store, open or on the disk.
+    /// Whether there is a store: where there is none, nothing was ever kept.
     pub async fn is_there(&self) -> bool {
         if self.current().is_some() {
             return true;
@@ -69,6 +64,11 @@ impl StoreDesk {
         let path = self.0.settings.path.clone();
         let there = tokio::task::spawn_blocking(move || path.exists()).await;
         there.unwrap_or(false)
+    }
+
+    /// Where responses are kept.
+    pub async fn responses(&self) -> Result<Arc<dyn ResponseStore>, StoreError> {
+        Ok(self.opened().await?)
     }
 
     /// Where it is added up what was spent.

@@ -7,7 +7,7 @@ use crate::domain::ClientName;
 
 /// A response and whose it is. There is no way to name one without its owner, so a foreign one is as good as
 /// absent (ground rule G10, attack A04).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ResponseKey {
     pub owner: ClientName,
     pub id: String,

@@ -34,6 +34,7 @@ mod ready;
 mod registry;
 mod secure;
 mod signed;
+mod stored;
 mod streams;
 mod supervision;
 mod tls_mock;

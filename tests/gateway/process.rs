@@ -17,11 +17,11 @@ use crate::frame::{
 const SOON: Duration = Duration::from_secs(10);
 
 /// The binary under a shell's limit; killed when dropped.
-struct Process {
+pub struct Process {
     child: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
     admin: SocketAddr,
-    folder: tempfile::TempDir,
+    pub folder: tempfile::TempDir,
 }
 
 impl Drop for Process {
@@ -33,9 +33,22 @@ impl Drop for Process {
 
 impl Process {
     /// `limits` is what the shell does before it becomes the gateway.
-    async fn start(limits: &str, config: &str) -> Self {
+    pub async fn start(limits: &str, config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_config(&folder, config);
+        Self::start_in(folder, limits).await
+    }
+
+    /// Killed as it is, and another one started in its place.
+    pub async fn killed_and_started_again(mut self) -> Self {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        std::fs::remove_file(folder.path().join("announced")).unwrap();
+        Self::start_in(folder, "ulimit -c 0").await
+    }
+
+    async fn start_in(folder: tempfile::TempDir, limits: &str) -> Self {
         let announce = folder.path().join("announced");
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let mut child = Command::new("bash")
@@ -69,7 +82,7 @@ impl Process {
         }
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import openai
 from openai import OpenAI
@@ -57,13 +58,62 @@ def tools(model):
     check(f"{model}: streamed calls", len(calls) == 2 and all(json.loads(c.arguments) is not None for c in calls))
 
 
-for model in os.environ["SDK_TEST_MODELS"].split():
+def kept(model):
+    made = client.responses.create(model=model, input="hello", metadata={"topic": "tides"})
+    again = client.responses.retrieve(made.id)
+    check(f"{model}: retrieved", again.id == made.id and again.output_text == made.output_text and again.store)
+    items = client.responses.input_items.list(made.id)
+    check(f"{model}: input items", [item.content[0].text for item in items.data] == ["hello"])
+    told = [event for event in client.responses.retrieve(made.id, stream=True)]
+    check(f"{model}: streamed again", told[-1].type == "response.completed" and told[-1].response.id == made.id)
+    with client.responses.stream(model=model, input="hello") as events:
+        numbers = [event.sequence_number for event in events]
+        final = events.get_final_response()
+    rest = [event.sequence_number for event in client.responses.retrieve(final.id, stream=True, starting_after=2)]
+    check(f"{model}: read on", rest == numbers[3:])
+    client.responses.delete(made.id)
+    try:
+        client.responses.retrieve(made.id)
+        raise SystemExit("responses: FAILED deleted: it is still there")
+    except openai.NotFoundError:
+        check(f"{model}: deleted", True)
+
+
+def background(model):
+    made = client.responses.create(model=model, input="hello", background=True)
+    check(f"{model}: queued", made.status in ("queued", "in_progress") and made.background)
+    until = time.monotonic() + 10
+    while made.status in ("queued", "in_progress") and time.monotonic() < until:
+        time.sleep(0.02)
+        made = client.responses.retrieve(made.id)
+    check(f"{model}: made in the background", made.status == "completed" and bool(made.output_text))
+    check(f"{model}: too late to cancel", client.responses.cancel(made.id).status == "completed")
+
+
+def across(models):
+    """One conversation, each turn at another provider, and all of it is there at the end."""
+    previous, questions = None, []
+    for number, model in enumerate(models):
+        questions.append(f"question {number}")
+        made = client.responses.create(model=model, input=questions[-1], previous_response_id=previous)
+        check(f"{model}: goes on", bool(made.output_text) and made.previous_response_id == previous)
+        previous = made.id
+    items = list(client.responses.input_items.list(previous, order="asc", limit=2))
+    asked = [item.content[0].text for item in items if item.type == "message" and item.role == "user"]
+    check("every question is kept, over all pages", asked == questions)
+
+
+MODELS = os.environ["SDK_TEST_MODELS"].split()
+for model in MODELS:
     unary(model)
     stream(model)
     tools(model)
+    kept(model)
+background(MODELS[0])
+across(MODELS + MODELS[:1])
 
 try:
     client.responses.create(model="fast", input="hello", previous_response_id="resp_none")
     raise SystemExit("responses: FAILED unknown state: nothing was raised")
-except (openai.BadRequestError, openai.NotFoundError) as seen:
-    check("unknown state is refused", seen.param == "previous_response_id")
+except openai.BadRequestError as seen:
+    check("unknown state is refused", seen.param == "previous_response_id" and seen.code == "previous_response_not_found")

@@ -219,6 +219,16 @@ pub fn enclose(config: &mut Table, folder: &Path) -> Result<(), ConfigError> {
         journal.insert("mode".into(), "fast".into());
     }
     config.insert("journal".into(), journal.into());
+    // What the user's own clients keep is neither read nor added to.
+    let mut store = config
+        .get("store")
+        .and_then(Value::as_table)
+        .cloned()
+        .unwrap_or_default();
+    let path = folder.join("store.db").display().to_string();
+    store.insert("path".into(), path.into());
+    store.remove("key");
+    config.insert("store".into(), store.into());
     let Some(Value::Table(providers)) = config.get_mut("providers") else {
         return Ok(());
     };
@@ -373,6 +383,22 @@ mod tests {
         }
         assert!(!is_mock("beta", format!("http://127.0.0.1:{port}/v1")));
         assert!(Facts::default().only_mocks(&fleet).is_ok());
+    }
+
+    #[test]
+    fn the_users_store_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let text =
+            "[store]\npath = \"/var/lib/theirs.db\"\nkey = \"env:THEIRS\"\nresponses = \"asked\"";
+        for text in ["", text] {
+            let mut config: Table = text.parse().unwrap();
+            enclose(&mut config, folder.path()).unwrap();
+            let store = config["store"].as_table().unwrap();
+            let path = folder.path().join("store.db");
+            assert_eq!(store["path"].as_str(), path.to_str());
+            assert_eq!(store.get("key"), None);
+            assert_eq!(store.contains_key("responses"), !text.is_empty());
+        }
     }
 
     #[test]

@@ -379,6 +379,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         FailureKind::ProviderAuth
         | FailureKind::ProviderQuota
         | FailureKind::AuditUnavailable
+        | FailureKind::StoreUnavailable
         | FailureKind::Internal
         | FailureKind::UpstreamFailed
         | FailureKind::UpstreamRejected

@@ -343,6 +343,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         | FailureKind::ProviderQuota
         | FailureKind::ShuttingDown
         | FailureKind::AuditUnavailable
+        | FailureKind::StoreUnavailable
         | FailureKind::Internal
         | FailureKind::UpstreamFailed
         | FailureKind::UpstreamRejected

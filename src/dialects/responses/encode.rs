@@ -158,6 +158,15 @@ pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
     one_line(&encoder.whole(&mut unheard))
 }
 
+/// A response that has no output yet, or never will.
+pub fn without_output(terms: &AnswerTerms, status: &str, failure: Option<&Failure>) -> Value {
+    let mut object = Frame::new(terms).object(status, &[], None);
+    if let Some(failure) = failure {
+        object["error"] = json!({"code": failure.code(), "message": failure.shown_message()});
+    }
+    object
+}
+
 /// The item under way.
 #[derive(Debug)]
 enum Open {

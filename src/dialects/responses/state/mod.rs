@@ -1,0 +1,19 @@
+//! Responses that are kept: what a request asks of the state, the conversation it goes on from, and what is told
+//! of it afterwards. Pure: who keeps them and whose they are is decided elsewhere.
+
+mod ask;
+mod items;
+mod log;
+mod page;
+mod replay;
+#[cfg(test)]
+mod tests;
+
+pub use ask::{Rewritten, StateAsk, read_state, rewritten};
+pub use items::{item_ids, said_again, used_items, with_ids};
+pub use log::{EventLog, Stamp, cut_short, stamp_line, stamp_response};
+pub use page::{Order, PageQuery, page};
+pub use replay::{after, replay};
+
+/// Draws what makes an id unguessable.
+pub type Draw<'a> = &'a mut dyn FnMut() -> String;

@@ -1,0 +1,173 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn numbered() -> impl FnMut() -> String {
+    let mut number = 0;
+    move || {
+        number += 1;
+        number.to_string()
+    }
+}
+
+fn rewrite(body: &str, before: &[Value]) -> Rewritten {
+    let ask = read_state(body.as_bytes()).unwrap();
+    rewritten(body.as_bytes(), &ask, before, &[], &mut numbered()).unwrap()
+}
+
+#[test]
+fn what_is_not_about_the_state_stays_as_it_was_written() {
+    let body = r#"{ "model" : "m","input" :[ {"role":"user","content":"h\u0069","odd":1.50} ], "store": true,
+        "unknown":{"big":12345678901234567890123,"e":1e5},"previous_response_id":null,"background":false}"#;
+    let made = rewrite(body, &[]);
+    assert_eq!(
+        String::from_utf8(made.body).unwrap(),
+        r#"{"model":"m","unknown":{"big":12345678901234567890123,"e":1e5},"input":[ {"role":"user","content":"h\u0069","odd":1.50} ],"store":false}"#
+    );
+    assert_eq!(
+        made.input,
+        [
+            json!({"role": "user", "content": [{"type": "input_text", "text": "hi"}], "odd": 1.5, "id": "msg_1", "type": "message"})
+        ]
+    );
+}
+
+#[test]
+fn what_it_goes_on_from_stands_before_what_it_adds() {
+    let body = r#"{"model":"m","input":"a","previous_response_id":"resp_1"}"#;
+    let made = rewrite(body, &[json!({"role": "user", "content": "before"})]);
+    let sent: Value = serde_json::from_slice(&made.body).unwrap();
+    assert_eq!(
+        sent,
+        json!({"model": "m", "store": false, "input": [
+            {"role": "user", "content": "before"}, {"type": "message", "role": "user", "content": "a"},
+        ]})
+    );
+    assert_eq!(made.input.len(), 1);
+}
+
+#[test]
+fn a_name_written_with_escapes_is_no_way_around() {
+    // Nothing of it is read here, and nobody behind reads it at all.
+    let body = br#"{"model":"m","input":"a","st\u006fre":true}"#;
+    assert_eq!(read_state(body).unwrap(), StateAsk::default());
+    assert!(
+        crate::dialects::openai::peek_named(body, crate::domain::ClientDialect::Responses).is_err()
+    );
+}
+
+#[test]
+fn wrong_types_are_told_by_name() {
+    for (body, param) in [
+        (r#"{"store":1}"#, "store"),
+        (r#"{"background":"yes"}"#, "background"),
+        (r#"{"previous_response_id":[]}"#, "previous_response_id"),
+        (r#"{"conversation":{"id":"conv_1"}}"#, "conversation"),
+        (r#"{"input":[{"type":"item_reference"}]}"#, "input[0].id"),
+    ] {
+        let error = read_state(body.as_bytes()).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some(param), "{body}");
+    }
+}
+
+#[test]
+fn a_body_without_input_or_with_an_odd_one_is_left_to_who_reads_all_of_it() {
+    for (body, sent) in [
+        (r#"{"model":"m"}"#, r#"{"model":"m","store":false}"#),
+        (r#"{"input":7}"#, r#"{"store":false}"#),
+    ] {
+        let made = rewrite(body, &[]);
+        assert_eq!(String::from_utf8(made.body).unwrap(), sent);
+        assert!(made.input.is_empty());
+    }
+}
+
+#[test]
+fn only_a_response_that_ended_by_itself_is_gone_on_from() {
+    for (status, may) in [
+        ("completed", true),
+        ("incomplete", true),
+        ("failed", false),
+        ("cancelled", false),
+        ("in_progress", false),
+        ("queued", false),
+    ] {
+        let response = json!({"status": status, "output": []});
+        assert_eq!(said_again(&[], &response).is_ok(), may, "{status}");
+    }
+}
+
+#[test]
+fn a_stream_cut_short_holds_what_had_come() {
+    let events = [
+        json!({"type": "response.created", "response": {"id": "resp_1", "status": "in_progress", "output": []}}),
+        json!({"type": "response.output_item.done", "item": {"type": "reasoning", "id": "rs_1"}}),
+        json!({"type": "response.output_text.delta", "item_id": "msg_1", "delta": "half a "}),
+        json!({"type": "response.output_text.delta", "item_id": "msg_1", "delta": "word"}),
+    ];
+    let log: String = events
+        .iter()
+        .map(|event| format!("event: x\ndata: {event}\n\n"))
+        .collect();
+    let cut = cut_short(log.as_bytes()).unwrap();
+    assert_eq!(cut["status"], "cancelled");
+    assert_eq!(cut["output"][0]["id"], "rs_1");
+    assert_eq!(cut["output"][1]["id"], "msg_1");
+    assert_eq!(cut["output"][1]["content"][0]["text"], "half a word");
+    assert_eq!(cut_short(b""), None);
+}
+
+#[test]
+fn a_text_that_looks_like_an_event_is_left_alone() {
+    let stamp = Stamp {
+        id: Some("resp_ours".to_owned()),
+        previous: None,
+        background: false,
+    };
+    let text =
+        json!({"type": "response.output_text.delta", "delta": "\"response\":{\"id\":\"x\"}"});
+    assert_eq!(
+        stamp_line(format!("data: {text}\n").as_bytes(), &stamp),
+        None
+    );
+    let done =
+        json!({"type": "response.completed", "response": {"id": "resp_theirs", "store": false}});
+    let (line, response, last) = stamp_line(format!("data: {done}\n").as_bytes(), &stamp).unwrap();
+    assert!(last);
+    assert_eq!(
+        (&response["id"], &response["store"]),
+        (&json!("resp_ours"), &json!(true))
+    );
+    assert!(!String::from_utf8(line).unwrap().contains("theirs"));
+}
+
+proptest! {
+    #[test]
+    fn no_body_makes_it_panic(body in any::<Vec<u8>>()) {
+        if let Ok(ask) = read_state(&body) {
+            let _ = rewritten(&body, &ask, &[], &[], &mut numbered());
+        }
+    }
+
+    #[test]
+    fn every_page_of_a_list_together_is_the_list(count in 0_usize..60, limit in 1_usize..20, newest: bool) {
+        let items: Vec<Value> = (0..count).map(|number| json!({"id": number.to_string()})).collect();
+        let order = if newest { Order::Newest } else { Order::Oldest };
+        let mut query = PageQuery { limit: Some(limit), order, ..PageQuery::default() };
+        let mut seen = Vec::new();
+        loop {
+            let page = page(items.clone(), &query).map_err(|error| TestCaseError::fail(error.message))?;
+            seen.extend(page["data"].as_array().cloned().unwrap_or_default());
+            if page["has_more"] == false {
+                break;
+            }
+            query.after = page["last_id"].as_str().map(str::to_owned);
+        }
+        let mut wanted = items;
+        if newest {
+            wanted.reverse();
+        }
+        prop_assert_eq!(seen, wanted);
+    }
+}

@@ -1,0 +1,129 @@
+//! Responses that are kept: made, told again, gone on from, run while nobody waits, and deleted.
+//!
+//! # Why the gateway keeps them itself
+//! A provider that keeps responses knows our key and not our clients: whoever holds an id could read what another
+//! client said (attack A04). And it can be gone on from only there, with that key. Here a conversation belongs to
+//! the client who had it, and any provider is told the whole of it; none of them is asked to keep anything.
+
+mod background;
+mod keep;
+mod plan;
+mod routes;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use http::HeaderMap;
+
+use super::chat::{Admission, Answer, facts};
+use super::{Edge, chat, listed, reply, taken};
+use crate::dialects::DialectError;
+use crate::dispatch::{Prompt, Served};
+use crate::domain::{Failure, FailureKind};
+use crate::store::StoreError;
+
+pub(super) use background::Runs;
+pub(super) use stream::{KeptStream, Outgoing};
+
+use plan::Plan;
+
+/// Everything below `/responses`.
+pub(super) fn add_routes(router: Router<Arc<Edge>>, prefix: &str) -> Router<Arc<Edge>> {
+    let path = |end: &str| format!("{prefix}/responses{end}");
+    router
+        .route(&path(""), taken(chat::responses))
+        .route(
+            &path("/{id}"),
+            get(routes::retrieve)
+                .delete(routes::delete)
+                .fallback(|state, uri, headers| {
+                    reply::wrong_method(state, uri, headers, "GET, HEAD, DELETE")
+                }),
+        )
+        .route(&path("/{id}/cancel"), taken(routes::cancel))
+        .route(&path("/{id}/input_items"), listed(routes::input_items))
+}
+
+/// Serves a request that may ask for something to be kept.
+pub(super) async fn serve(
+    edge: &Arc<Edge>,
+    admission: Admission,
+    headers: &HeaderMap,
+    prompt: Prompt,
+) -> Result<Answer, Failure> {
+    let Plan {
+        prompt,
+        stamp,
+        keep,
+        background,
+        unkept,
+    } = plan::plan(edge, &admission, prompt).await?;
+    let (request, notice) = facts(admission, headers, prompt)?;
+    let request = Arc::new(request);
+    if let Some(keep) = background {
+        let served = background::start(edge, request, keep).await?;
+        return Ok(Answer {
+            served,
+            notice,
+            kept: None,
+        });
+    }
+    let mut served = edge.dispatch.serve(request).await;
+    if unkept && let Served::Whole { told, .. } | Served::Stream { told, .. } = &mut served {
+        told.dropped.push("store".into());
+    }
+    let Some(stamp) = stamp else {
+        return Ok(Answer {
+            served,
+            notice,
+            kept: None,
+        });
+    };
+    let mut kept = None;
+    let served = match served {
+        Served::Whole { body, mut told } => {
+            let (body, stored) = keep::whole(&body, stamp, keep).await;
+            if !stored {
+                told.dropped.push("store".into());
+            }
+            Served::Whole { body, told }
+        }
+        Served::Stream { stream, told } => {
+            kept = Some(Box::new(KeptStream::new(stamp, keep)));
+            Served::Stream { stream, told }
+        }
+        failed @ Served::Failed { .. } => failed,
+    };
+    Ok(Answer {
+        served,
+        notice,
+        kept,
+    })
+}
+
+/// What a client reads when what it needs of the store cannot be had. The store's own words are the operator's.
+fn unavailable(edge: &Edge, error: &StoreError) -> Failure {
+    edge.news.metrics.store_refused(error.label());
+    if *error == StoreError::Unreadable {
+        return Failure::new(
+            FailureKind::Internal,
+            "what was kept of this response cannot be read any more",
+        );
+    }
+    Failure::new(
+        FailureKind::StoreUnavailable,
+        "the gateway cannot use its store now; come back shortly, or ask for nothing that needs it: \"store\": false, the whole conversation in \"input\"",
+    )
+    .retry_after(Duration::from_secs(1))
+}
+
+fn wrong(error: DialectError) -> Failure {
+    let failure = Failure::new(FailureKind::InvalidRequest, error.message);
+    match error.param {
+        Some(param) => failure.at(param),
+        None => failure,
+    }
+}

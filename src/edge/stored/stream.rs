@@ -1,0 +1,189 @@
+//! A stream that is kept while it passes.
+//!
+//! Its end is held until it stands in the store: whoever has read it may ask for it. Whoever leaves before finds
+//! what had come, and that it was cancelled.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use serde_json::Value;
+
+use super::keep::Keep;
+use crate::dialects::responses::state::{EventLog, Stamp, cut_short, stamp_line};
+use crate::dispatch::{LiveStream, StreamPiece};
+use crate::store::{Pending, Standing};
+
+/// What goes out to a client.
+pub(in crate::edge) struct Outgoing {
+    pub(in crate::edge) stream: Box<LiveStream>,
+    pub(in crate::edge) kept: Option<Box<KeptStream>>,
+}
+
+impl Outgoing {
+    pub(in crate::edge) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<StreamPiece> {
+        let Some(kept) = &mut self.kept else {
+            return self.stream.poll_piece(cx);
+        };
+        loop {
+            if let Some(piece) = ready!(kept.poll_out(cx)) {
+                return Poll::Ready(StreamPiece::Data(piece));
+            }
+            match ready!(self.stream.poll_piece(cx)) {
+                StreamPiece::Data(bytes) => kept.feed(&bytes),
+                ended @ (StreamPiece::End | StreamPiece::Broken | StreamPiece::Cut) => {
+                    // Half an event, if there is one, is passed on as it came.
+                    return match kept.rest() {
+                        Some(rest) => Poll::Ready(StreamPiece::Data(rest)),
+                        None => Poll::Ready(ended),
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// The last event, until what it says is true.
+struct Ending {
+    kept: Pending<bool>,
+    /// The event, and what follows it.
+    bytes: BytesMut,
+}
+
+pub(in crate::edge) struct KeptStream {
+    stamp: Stamp,
+    /// `None`: it is not kept, or not any more.
+    keep: Option<Keep>,
+    begun: bool,
+    /// The event under way.
+    block: BytesMut,
+    /// Whole events that may go out.
+    out: BytesMut,
+    last: Option<Value>,
+    ending: Option<Ending>,
+    log: EventLog,
+}
+
+impl KeptStream {
+    pub(super) fn new(stamp: Stamp, keep: Option<Keep>) -> Self {
+        Self {
+            stamp,
+            keep,
+            begun: false,
+            block: BytesMut::new(),
+            out: BytesMut::new(),
+            last: None,
+            ending: None,
+            log: EventLog::default(),
+        }
+    }
+
+    /// What may go out; `None` where there is nothing more without the provider.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if !self.out.is_empty() {
+            return Poll::Ready(Some(self.out.split().freeze()));
+        }
+        let Some(ending) = &mut self.ending else {
+            return Poll::Ready(None);
+        };
+        let kept = ready!(ending.kept.as_mut().poll(cx));
+        let bytes = std::mem::take(&mut ending.bytes);
+        self.ending = None;
+        let keep = self.keep.take();
+        if matches!(kept, Ok(true)) {
+            return Poll::Ready(Some(bytes.freeze()));
+        }
+        // It was deleted while it was made, or could not be kept: then it does not say that it is.
+        if let (Err(error), Some(keep)) = (&kept, &keep) {
+            keep.news.metrics.store_refused(error.label());
+        }
+        Poll::Ready(Some(unkept(&bytes)))
+    }
+
+    fn feed(&mut self, piece: &[u8]) {
+        for line in piece.split_inclusive(|byte| *byte == b'\n') {
+            match stamp_line(line, &self.stamp) {
+                Some((stamped, response, last)) => {
+                    self.block.extend_from_slice(&stamped);
+                    self.block.extend_from_slice(b"\n");
+                    self.spoke_of(&response, last);
+                }
+                None => self.block.extend_from_slice(line),
+            }
+            if line.trim_ascii().is_empty() {
+                self.block_ends();
+            }
+        }
+    }
+
+    fn spoke_of(&mut self, response: &Value, last: bool) {
+        if last {
+            self.last = Some(response.clone());
+        } else if let Some(keep) = self.keep.as_ref().filter(|_| !self.begun) {
+            self.begun = true;
+            // Nobody waits: should it fail, how it ends cannot be kept either, and that is told.
+            drop(keep.begin(response, Standing::UnderWay, Bytes::new()));
+        }
+    }
+
+    fn block_ends(&mut self) {
+        let block = self.block.split();
+        if self.keep.is_some() && !block.starts_with(b":") {
+            self.log.push(&block);
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.bytes.extend_from_slice(&block);
+            return;
+        }
+        match (self.last.take(), &self.keep) {
+            (Some(response), Some(keep)) => {
+                let events = self.log.whole();
+                let kept: Pending<bool> = if self.begun {
+                    keep.finish(&response, events)
+                } else {
+                    let begun = keep.begin(&response, Standing::Ended, events);
+                    Box::pin(async move { begun.await.map(|()| true) })
+                };
+                self.ending = Some(Ending { kept, bytes: block });
+            }
+            (Some(_) | None, _) => self.out.extend_from_slice(&block),
+        }
+    }
+
+    fn rest(&mut self) -> Option<Bytes> {
+        let rest = self.block.split().freeze();
+        Some(rest).filter(|rest| !rest.is_empty())
+    }
+}
+
+impl Drop for KeptStream {
+    fn drop(&mut self) {
+        // What is being kept already needs nobody to wait for it.
+        if self.ending.is_some() || !self.begun {
+            return;
+        }
+        if let Some(keep) = self.keep.take()
+            && let Some(response) = cut_short(self.log.so_far())
+        {
+            drop(keep.finish(&response, self.log.whole()));
+        }
+    }
+}
+
+/// The last event of a response that is not kept after all.
+fn unkept(bytes: &[u8]) -> Bytes {
+    let mut out = BytesMut::new();
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let event = line
+            .strip_prefix(b"data:")
+            .and_then(|data| serde_json::from_slice::<Value>(data.trim_ascii()).ok());
+        let Some(mut event) = event.filter(|event| event.get("response").is_some()) else {
+            out.extend_from_slice(line);
+            continue;
+        };
+        event["response"]["store"] = false.into();
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(&crate::dialects::one_line(&event));
+        out.extend_from_slice(b"\n");
+    }
+    out.freeze()
+}
