@@ -75,6 +75,7 @@ rows! {
     DRAIN = Gauge "switchyard_drain_seconds" [] "How long the last drain took";
     AUDIT_LAG = Gauge "switchyard_audit_lag" [] "Seconds the oldest unwritten journal record waits";
     AUDIT_WRITABLE = Gauge "switchyard_audit_writable" [] "1 while the journal can be written";
+    AUDIT_USERS = Gauge "switchyard_audit_users" [] "End users and owners of texts the journal tells apart; at journal.max_users new ones are not";
     AUDIT_RECORDS = Gauge "switchyard_audit_records" [] "Journal records written since the start";
     STALL = Counter "switchyard_stall_detected" [] "Times the whole process stood still";
     FOLDED = Counter "switchyard_labels_folded" [] "Label values counted as other";
@@ -268,6 +269,7 @@ pub struct GatewayMetrics {
     pub body_bytes: Gauge,
     pub audit_lag: Gauge,
     pub audit_writable: Gauge,
+    pub audit_users: Gauge,
     pub audit_records: Gauge,
     pub drain: Gauge,
     pub overload_level: Gauge,
@@ -283,6 +285,7 @@ impl GatewayMetrics {
             body_bytes: gauge!(BODY_BYTES),
             audit_lag: gauge!(AUDIT_LAG),
             audit_writable: gauge!(AUDIT_WRITABLE),
+            audit_users: gauge!(AUDIT_USERS),
             audit_records: gauge!(AUDIT_RECORDS),
             drain: gauge!(DRAIN),
             overload_level: gauge!(OVERLOAD),

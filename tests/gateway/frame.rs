@@ -227,7 +227,12 @@ pub fn write_config(folder: &tempfile::TempDir, config: &str) {
             secret(folder, name, &format!("{id}sk-canary-{name}"));
         }
     }
-    let mut whole = format!("[journal]\npath = \"{place}/journal\"\n");
+    let journal = format!("[journal]\npath = \"{place}/journal\"\n");
+    let (mut whole, config) = if config.contains("[journal]\n") {
+        (String::new(), config.replace("[journal]\n", &journal))
+    } else {
+        (journal, config)
+    };
     if !config.contains("[listen]") {
         whole.push_str("[listen]\naddress = \"127.0.0.1:0\"\ndrain_ms = 2000\n");
     }

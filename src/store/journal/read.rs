@@ -4,11 +4,13 @@
 //! [`verify`](super::verify) proves a journal and [`read`] uses it. This one computes no chain and holds one
 //! line in memory, so that books and reports over millions of lines cost parsing and no more.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::segment::{first_seq, next_line, segments};
@@ -23,11 +25,25 @@ pub struct Line {
     pub record: ReadRecord,
 }
 
+impl Line {
+    fn user(&mut self) -> Option<&mut String> {
+        match &mut self.record {
+            ReadRecord::Intent(intent) => intent.user.as_mut(),
+            ReadRecord::Outcome(outcome) => outcome.user.as_mut(),
+            ReadRecord::Attempt(_)
+            | ReadRecord::Text(_)
+            | ReadRecord::Event(_)
+            | ReadRecord::Other => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReadRecord {
     Intent(ReadIntent),
     Attempt(ReadAttempt),
     Outcome(ReadOutcome),
+    Text(ReadText),
     Event(ReadEvent),
     /// Heads of segments, and kinds of other releases.
     Other,
@@ -178,6 +194,20 @@ pub struct ReadEvent {
     pub detail: String,
 }
 
+/// A kept text, sealed; [`TextReader`](super::TextReader) opens it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ReadText {
+    #[serde(deserialize_with = "request")]
+    pub request: RequestId,
+    pub part: String,
+    pub owner: String,
+    pub bytes: u64,
+    #[serde(default)]
+    pub cut: bool,
+    #[serde(deserialize_with = "base64")]
+    pub sealed: Vec<u8>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     #[error("journal {path}: {source}")]
@@ -189,10 +219,12 @@ pub enum ReadError {
 /// Reads the journal in a folder from record `from_seq` on (1 is the first), segment by segment.
 ///
 /// The last line may be half written: reading ends before it. A line in the middle that is no record is told
-/// as an error, and reading goes on behind it.
+/// as an error, and reading goes on behind it. End users are given by name; those that were erased, and those
+/// who came after reading began, by alias.
 pub fn read(folder: &Path, from_seq: u64) -> Lines {
     let mut lines = Lines {
         from_seq,
+        names: super::owners::names(folder),
         files: VecDeque::new(),
         open: None,
         failed: None,
@@ -243,6 +275,8 @@ fn failed(path: &Path, source: io::Error) -> ReadError {
 #[derive(Debug)]
 pub struct Lines {
     from_seq: u64,
+    /// End users behind their aliases.
+    names: HashMap<String, String>,
     files: VecDeque<(u64, PathBuf)>,
     open: Option<Segment>,
     failed: Option<ReadError>,
@@ -302,7 +336,13 @@ impl Lines {
             if head.seq < self.from_seq {
                 continue;
             }
-            return Some(line(&head, &self.buffer).ok_or_else(|| segment.no_record()));
+            let mut read = line(&head, &self.buffer);
+            if let Some(user) = read.as_mut().and_then(Line::user)
+                && let Some(name) = self.names.get(user.as_str())
+            {
+                user.clone_from(name);
+            }
+            return Some(read.ok_or_else(|| segment.no_record()));
         }
     }
 }
@@ -348,6 +388,7 @@ fn line(head: &Head<'_>, text: &[u8]) -> Option<Line> {
         "intent" => ReadRecord::Intent(parse(text)?),
         "attempt" => ReadRecord::Attempt(parse(text)?),
         "outcome" => ReadRecord::Outcome(parse(text)?),
+        "text" => ReadRecord::Text(parse(text)?),
         "event" => ReadRecord::Event(parse(text)?),
         _ => ReadRecord::Other,
     };
@@ -407,6 +448,12 @@ fn request<'de, D: Deserializer<'de>>(from: D) -> Result<RequestId, D::Error> {
         .and_then(|hex| u128::from_str_radix(hex, 16).ok())
         .map(RequestId::from_draw)
         .ok_or_else(|| serde::de::Error::custom("no request id"))
+}
+
+fn base64<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    STANDARD
+        .decode(<&str>::deserialize(from)?)
+        .map_err(serde::de::Error::custom)
 }
 
 fn hex<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {

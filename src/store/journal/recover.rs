@@ -36,6 +36,7 @@ pub(super) struct Found {
 /// A request that was under way when its process died.
 #[derive(Debug)]
 pub(super) struct Interrupted {
+    seq: u64,
     intent: ReadIntent,
     tags: Vec<Arc<str>>,
     attempts: Vec<ReadAttempt>,
@@ -44,6 +45,7 @@ pub(super) struct Interrupted {
 /// The lines of a request, as long as it has no outcome.
 #[derive(Default)]
 struct Open {
+    seq: u64,
     intent: Vec<u8>,
     attempts: Vec<Vec<u8>>,
 }
@@ -52,6 +54,7 @@ impl Interrupted {
     fn read(open: &Open) -> Option<Self> {
         let intent: ReadIntent = parse(&open.intent)?;
         Some(Self {
+            seq: open.seq,
             tags: intent.tags.iter().map(|tag| Arc::from(&**tag)).collect(),
             intent,
             attempts: open
@@ -144,7 +147,7 @@ pub(super) fn look_back(folder: &Path) -> io::Result<Found> {
     }
     let mut open: Vec<_> = look.open.values().filter_map(Interrupted::read).collect();
     // In the order they came, not in that of a map.
-    open.sort_by_key(|request| request.intent.at);
+    open.sort_by_key(|request| request.seq);
     look.opened.interrupted = open.len() as u64;
     Ok(Found {
         opened: look.opened,
@@ -206,6 +209,7 @@ impl Look {
         match head.kind {
             "intent" => {
                 let open = Open {
+                    seq: head.seq,
                     intent: line.to_vec(),
                     attempts: Vec::new(),
                 };

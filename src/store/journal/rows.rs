@@ -156,7 +156,7 @@ impl Rows {
                         .extend(oldest.and_then(|request| self.open.remove(&request)));
                 }
             }
-            ReadRecord::Event(_) | ReadRecord::Other => {}
+            ReadRecord::Text(_) | ReadRecord::Event(_) | ReadRecord::Other => {}
         }
         let last = self.selection.to_ms;
         self.over |= self.open.is_empty()

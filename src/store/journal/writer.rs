@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::record::{Record, encode};
+use super::owners::{Owners, TextKeys, prompt_hash};
+use super::record::{Record, TextRecord, Who, encode};
 use super::recover::{Found, Opened, cut_tail, look_back};
-use super::segment::{Chain, create, file_name, push_line};
+use super::retention::{self, Keep, LONGEST_SEGMENT};
+use super::segment::{Chain, create, file_name, make_folder, push_line};
 use crate::config::JournalMode;
 
 #[expect(
@@ -28,6 +30,10 @@ pub struct JournalOptions {
     pub folder: PathBuf,
     pub mode: JournalMode,
     pub segment_bytes: u64,
+    pub keep: Keep,
+    pub text_keys: TextKeys,
+    /// End users and owners of texts that are told apart.
+    pub most_owners: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,9 +56,14 @@ pub struct JournalHealth {
     busy_since_ms: AtomicU64,
     records: AtomicU64,
     lost: AtomicU64,
+    owners: AtomicU64,
+    syncs: AtomicU64,
     /// Makes writes fail as a full disk would.
     #[cfg(test)]
     failing: AtomicBool,
+    /// Makes writes take so many milliseconds.
+    #[cfg(test)]
+    dragging_ms: AtomicU64,
 }
 
 impl JournalHealth {
@@ -72,6 +83,16 @@ impl JournalHealth {
         self.records.load(Ordering::Relaxed)
     }
 
+    /// Batches that were synced before they were answered.
+    pub fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// End users and owners of texts that are told apart.
+    pub fn owners(&self) -> u64 {
+        self.owners.load(Ordering::Relaxed)
+    }
+
     /// Records that could not be written while the disk failed.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
@@ -84,7 +105,7 @@ struct Pending {
     bytes: Vec<u8>,
     ends: Vec<usize>,
     waiters: Vec<oneshot::Sender<Result<(), JournalError>>>,
-    /// The thread sleeps without a timer: the next record has to wake it.
+    /// The thread sleeps for long: the next record has to wake it.
     asleep: bool,
     closed: bool,
 }
@@ -95,6 +116,8 @@ pub(super) struct Shared {
     wake: Condvar,
     health: Arc<JournalHealth>,
     writer: Lock<Writer>,
+    owners: Lock<Owners>,
+    prompts: ring::hmac::Key,
     mode: JournalMode,
 }
 
@@ -166,6 +189,10 @@ const MOST_PENDING: usize = 8 << 20;
 const LINGER: Duration = Duration::from_millis(20);
 /// Tasks write for themselves only while writes are faster than this.
 const SLOW: Duration = Duration::from_millis(1);
+/// How often the thread looks for people to forget.
+const TEND_OWNERS: Duration = Duration::from_secs(1);
+/// How often it looks for a segment that need not be kept.
+const TEND_SEGMENTS: Duration = Duration::from_secs(60);
 const RETRY_OPEN: Duration = Duration::from_millis(500);
 
 /// Wall-clock milliseconds: told in records, never used to decide.
@@ -186,16 +213,80 @@ impl JournalHandle {
         &self.shared.health
     }
 
+    #[cfg(test)]
+    pub(super) fn drag_writes(&self, by: Duration) {
+        let ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.shared.health.dragging_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// A hash of a prompt that nobody can compute without this installation.
+    pub fn prompt_hash(&self, prompt: &[u8]) -> [u8; 16] {
+        prompt_hash(&self.shared.prompts, prompt)
+    }
+
+    /// Keeps a text, sealed; `whole` is how long it was before it was cut to what is kept. Whether it was taken:
+    /// not without a master key, and not when the disk is behind, for records come before texts.
+    ///
+    /// Sealed here and not by the thread: it costs a few microseconds, and no text waits unsealed.
+    pub fn keep_text(
+        &self,
+        request: crate::domain::RequestId,
+        who: &Who<'_>,
+        part: &str,
+        (kept, whole): (&[u8], u64),
+    ) -> bool {
+        let behind = self
+            .shared
+            .pending
+            .lock()
+            .is_ok_and(|pending| pending.bytes.len() > MOST_PENDING / 2);
+        if behind || !self.shared.health.writable() {
+            return false;
+        }
+        let id = request.text();
+        let sealed = match self.shared.owners.lock() {
+            Ok(mut owners) => owners.seal(who, (id.as_str(), part), kept),
+            Err(_poisoned) => None,
+        };
+        let Some((owner, sealed)) = sealed else {
+            return false;
+        };
+        let record = Record::Text(TextRecord {
+            request,
+            part,
+            owner: &owner,
+            bytes: whole,
+            cut: whole > kept.len() as u64,
+            sealed: &sealed,
+        });
+        self.append(&record).is_ok()
+    }
+
     /// Hands in a record nobody waits for.
     pub fn append(&self, record: &Record<'_>) -> Result<(), JournalError> {
-        self.push(record, None)
+        self.push(record, self.alias(record).as_deref(), None)
+    }
+
+    /// The same for a record of before, whose end user has the alias already.
+    fn append_again(&self, record: &Record<'_>) -> Result<(), JournalError> {
+        self.push(record, None, None)
+    }
+
+    fn alias(&self, record: &Record<'_>) -> Option<String> {
+        let who = record.who().filter(|who| who.user.is_some())?;
+        let owners = self.shared.owners.lock();
+        // Better no name than one that cannot be erased.
+        let alias = owners.map_or_else(|_| String::new(), |mut owners| owners.alias(who));
+        Some(alias)
     }
 
     /// Hands in a record. The answer resolves when it is written (or synced, in durable mode).
     pub fn append_and_wait(&self, record: &Record<'_>) -> Written {
         let (sender, written) = oneshot::channel();
         Written {
-            pushed: self.push(record, Some(sender)).map(|()| written),
+            pushed: self
+                .push(record, self.alias(record).as_deref(), Some(sender))
+                .map(|()| written),
             unasked: Some(Arc::clone(&self.shared)),
         }
     }
@@ -203,6 +294,7 @@ impl JournalHandle {
     fn push(
         &self,
         record: &Record<'_>,
+        alias: Option<&str>,
         waiter: Option<oneshot::Sender<Result<(), JournalError>>>,
     ) -> Result<(), JournalError> {
         if waiter.is_some() && !self.shared.health.writable() {
@@ -219,7 +311,7 @@ impl JournalHandle {
             self.shared.health.lost.fetch_add(1, Ordering::Relaxed);
             return Err(JournalError::Full);
         }
-        encode(record, at, &mut pending.bytes);
+        encode(record, alias, at, &mut pending.bytes);
         let end = pending.bytes.len();
         pending.ends.push(end);
         // Whoever waits writes for itself when it asks; see `Written`.
@@ -295,6 +387,8 @@ pub fn open(
     make_folder(&options.folder).map_err(|error| fail(error.to_string()))?;
     let lock = lock_folder(&options.folder).map_err(fail)?;
     let found = look_back(&options.folder).map_err(|error| fail(error.to_string()))?;
+    let owners = Owners::open(&options.folder, &options.text_keys, options.most_owners)
+        .map_err(|error| fail(error.to_string()))?;
     let health = Arc::new(JournalHealth::default());
     let mut writer = Writer {
         options: options.clone(),
@@ -307,6 +401,7 @@ pub fn open(
         chain: found.chain,
         out: Vec::new(),
         owed: Owed::default(),
+        began: wall_ms(),
     };
     writer
         .new_segment()
@@ -316,6 +411,8 @@ pub fn open(
         wake: Condvar::new(),
         health,
         writer: Lock::new(writer),
+        prompts: owners.prompt_key(),
+        owners: Lock::new(owners),
         mode: options.mode,
     });
     let handle = JournalHandle {
@@ -350,7 +447,7 @@ fn report_findings(handle: &JournalHandle, found: &Found) -> Result<(), JournalE
         })?;
     }
     for request in &found.open {
-        handle.append(&Record::Outcome(request.outcome()))?;
+        handle.append_again(&Record::Outcome(request.outcome()))?;
     }
     Ok(())
 }
@@ -364,19 +461,6 @@ impl<F: FnOnce()> Drop for CallOnDrop<F> {
             call();
         }
     }
-}
-
-fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    fs::create_dir_all(folder)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-    }
-    Ok(())
 }
 
 /// Two processes in one journal would break its chain.
@@ -406,6 +490,8 @@ struct Writer {
     chain: Chain,
     out: Vec<u8>,
     owed: Owed,
+    /// When the segment began, in wall-clock milliseconds.
+    began: u64,
 }
 
 /// What a failing disk has left to be put right.
@@ -569,6 +655,36 @@ impl Writer {
         }
     }
 
+    /// Removes the oldest segment, if it need not be kept. That it was removed, and what chain it ended with,
+    /// stands on the disk before it is gone.
+    fn trim(&mut self) -> io::Result<()> {
+        let keep = self.options.keep;
+        if keep == Keep::default() || self.file.is_none() {
+            return Ok(());
+        }
+        let age = wall_ms().saturating_sub(self.began);
+        if keep.age.is_some() && Duration::from_millis(age) > LONGEST_SEGMENT {
+            self.new_segment()?;
+        }
+        let Some(oldest) = retention::due(&self.options.folder, keep, wall_ms())? else {
+            return Ok(());
+        };
+        let mut batch = Pending::default();
+        let at = wall_ms();
+        batch.bytes = format!(
+            "\"at\":{at},\"kind\":\"trim\",\"first\":{},\"previous\":\"{}\"",
+            oldest.next, oldest.chain
+        )
+        .into_bytes();
+        batch.ends.push(batch.bytes.len());
+        self.write(batch);
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        file.sync_data()?;
+        retention::remove(&oldest)
+    }
+
     fn put(&mut self) -> io::Result<()> {
         let Some(file) = &mut self.file else {
             return Err(io::ErrorKind::NotFound.into());
@@ -579,10 +695,13 @@ impl Writer {
             file.write_all(self.out.get(..self.out.len() / 2).unwrap_or_default())?;
             return Err(io::ErrorKind::StorageFull.into());
         }
+        #[cfg(test)]
+        tests_only_drag(&self.health);
         file.write_all(&self.out)?;
         self.written += self.out.len() as u64;
         if self.options.mode == JournalMode::Durable {
             file.sync_data()?;
+            self.health.syncs.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -615,6 +734,7 @@ impl Writer {
         file.write_all(&line)?;
         (self.seq, self.chain) = (seq, chain);
         self.path = path;
+        self.began = wall_ms();
         self.written = line.len() as u64;
         self.file = Some(file);
         self.health.unwritable.store(false, Ordering::Relaxed);
@@ -622,8 +742,11 @@ impl Writer {
     }
 }
 
-/// The thread's life: writes what nobody wrote for himself, and opens anew what failed.
+/// The thread's life: writes what nobody wrote for himself, opens anew what failed, and tends what is kept.
 fn run(shared: &Shared) {
+    let mut tended = Tended::default();
+    // Before the first sleep: what was asked while nobody wrote is done at once.
+    shared.tend(&mut tended);
     loop {
         let closed = wait(shared);
         let Ok(mut writer) = shared.writer.lock() else {
@@ -641,7 +764,92 @@ fn run(shared: &Shared) {
             }
             return;
         }
+        drop(writer);
+        shared.tend(&mut tended);
     }
+}
+
+/// When the thread last looked after something; `None`: never.
+#[derive(Default)]
+struct Tended {
+    owners: Option<tokio::time::Instant>,
+    segments: Option<tokio::time::Instant>,
+}
+
+fn due(last: &mut Option<tokio::time::Instant>, every: Duration) -> bool {
+    let is_due = last.is_none_or(|last| last.elapsed() >= every);
+    if is_due {
+        *last = Some(tokio::time::Instant::now());
+    }
+    is_due
+}
+
+impl Shared {
+    fn tend(&self, tended: &mut Tended) {
+        if due(&mut tended.owners, TEND_OWNERS) {
+            self.tend_owners();
+        }
+        if due(&mut tended.segments, TEND_SEGMENTS)
+            && let Ok(mut writer) = self.writer.lock()
+            && let Err(error) = writer.trim()
+        {
+            tracing::warn!(%error, "an old segment of the journal cannot be removed, trying again in a minute");
+        }
+    }
+
+    /// Forgets who is to be forgotten, and says so in the journal without the name.
+    fn tend_owners(&self) {
+        let folder = match self.writer.lock() {
+            Ok(writer) => writer.options.folder.clone(),
+            Err(_poisoned) => return,
+        };
+        let asked = retention::asked(&folder);
+        let Ok(mut owners) = self.owners.lock() else {
+            return;
+        };
+        owners.settle();
+        for (path, erasure) in asked {
+            match owners.erase(&erasure) {
+                Ok(erased) => {
+                    self.tell_erased(&erased);
+                    // Last: what a crash leaves undone is done again.
+                    let _ = fs::remove_file(path);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "an owner cannot be erased, trying again");
+                }
+            }
+        }
+        let count = owners.count() as u64;
+        self.health.owners.store(count, Ordering::Relaxed);
+    }
+
+    fn tell_erased(&self, erased: &[String]) {
+        let Ok(mut pending) = self.pending.lock() else {
+            return;
+        };
+        for alias in erased {
+            let event = Record::Event {
+                name: "audit.erased",
+                subject: alias,
+                detail: "its name and its key were destroyed",
+            };
+            encode(&event, None, wall_ms(), &mut pending.bytes);
+            let end = pending.bytes.len();
+            pending.ends.push(end);
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a slow disk, as a thread sees it"
+)]
+fn tests_only_drag(health: &JournalHealth) {
+    std::thread::sleep(Duration::from_millis(
+        health.dragging_ms.load(Ordering::Relaxed),
+    ));
 }
 
 /// Waits for records: at once when someone waits for them, else until they have lingered. Answers whether
@@ -652,11 +860,14 @@ fn wait(shared: &Shared) -> bool {
     };
     if pending.ends.is_empty() && shared.health.writable() && !pending.closed {
         pending.asleep = true;
-        match shared.wake.wait(pending) {
-            Ok(woken) => pending = woken,
+        match shared.wake.wait_timeout(pending, TEND_OWNERS) {
+            Ok((woken, _timed_out)) => pending = woken,
             Err(_poisoned) => return true,
         }
         pending.asleep = false;
+    }
+    if pending.ends.is_empty() && shared.health.writable() {
+        return pending.closed;
     }
     if pending.waiters.is_empty() && !pending.closed {
         let limit = if shared.health.writable() {
