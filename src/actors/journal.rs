@@ -201,6 +201,7 @@ impl JournalActor {
                 before: settings.text_key_before.clone(),
             },
             most_owners: settings.max_users,
+            look_back: JournalOptions::LOOK_BACK,
         };
         let slot = Arc::downgrade(&self.slot);
         let on_exit = move || {

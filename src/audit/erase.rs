@@ -92,6 +92,7 @@ fn own_writer(folder: &Path) -> Option<impl Drop + use<>> {
         keep: Keep::default(),
         text_keys: TextKeys::default(),
         most_owners: usize::MAX,
+        look_back: JournalOptions::LOOK_BACK,
     };
     let (handle, _) = open(options, move || ended.send(()).unwrap_or_default()).ok()?;
     Some(OnDrop(Some(move || {

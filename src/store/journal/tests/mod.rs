@@ -23,6 +23,7 @@ fn options(folder: &Path) -> JournalOptions {
         keep: Keep::default(),
         text_keys: TextKeys::default(),
         most_owners: 100,
+        look_back: JournalOptions::LOOK_BACK,
     }
 }
 
