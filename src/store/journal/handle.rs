@@ -312,8 +312,7 @@ pub fn open(
     let lock = lock_folder(&options.folder).map_err(fail)?;
     let mut found =
         look_back(&options.folder, options.look_back).map_err(|error| fail(error.to_string()))?;
-    let owners = Owners::open(&options.folder, &options.text_keys, options.most_owners)
-        .map_err(|error| fail(error.to_string()))?;
+    let owners = Owners::open(&options).map_err(|error| fail(error.to_string()))?;
     let health = Arc::new(JournalHealth::default());
     let mut writer = Writer {
         options: options.clone(),

@@ -1,13 +1,14 @@
 //! The thread: writes what nobody wrote for himself, opens anew what failed, and tends what is kept.
 
 use std::fs;
+use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::handle::Shared;
 use super::health::wall_ms;
 use super::record::{Record, encode};
-use super::retention;
+use super::retention::{self, Keep, LONGEST_SEGMENT};
 
 /// Records nobody waits for leave at the latest after this.
 const LINGER: Duration = Duration::from_millis(20);
@@ -65,26 +66,59 @@ impl Shared {
             self.tend_owners();
         }
         if due(&mut tended.segments, TEND_SEGMENTS)
-            && let Ok(mut writer) = self.writer.lock()
-            && let Err(error) = writer.trim()
+            && let Err(error) = self.trim()
         {
             tracing::warn!(%error, "an old segment of the journal cannot be removed, trying again in a minute");
         }
     }
 
+    /// Removes the oldest segment, if it need not be kept. Requests write beside: only the record itself is
+    /// written under their lock.
+    fn trim(&self) -> io::Result<()> {
+        let (folder, keep) = {
+            let Ok(mut writer) = self.writer.lock() else {
+                return Ok(());
+            };
+            let keep = writer.options.keep;
+            if keep == Keep::default() || writer.file.is_none() {
+                return Ok(());
+            }
+            let age = Duration::from_millis(wall_ms().saturating_sub(writer.began));
+            if keep.age.is_some() && age > LONGEST_SEGMENT {
+                writer.new_segment()?;
+            }
+            (writer.options.folder.clone(), keep)
+        };
+        let Some(oldest) = retention::due(&folder, keep, wall_ms())? else {
+            return Ok(());
+        };
+        let told = match self.writer.lock() {
+            Ok(mut writer) => writer.tell_trim(&oldest),
+            Err(_poisoned) => return Ok(()),
+        };
+        // That it was removed stands on the disk before it is gone.
+        let Some(file) = told else { return Ok(()) };
+        file?.sync_data()?;
+        retention::remove(&oldest)
+    }
+
     /// Forgets who is to be forgotten, and says so in the journal without the name.
     fn tend_owners(&self) {
-        let folder = match self.writer.lock() {
-            Ok(writer) => writer.options.folder.clone(),
-            Err(_poisoned) => return,
-        };
-        let asked = retention::asked(&folder);
         let Ok(mut owners) = self.owners.lock() else {
             return;
         };
         owners.settle();
-        for (path, erasure) in asked {
-            match owners.erase(&erasure) {
+        let count = owners.count() as u64;
+        self.health.owners.store(count, Ordering::Relaxed);
+        let folder = owners.journal().to_owned();
+        drop(owners);
+        for (path, erasure) in retention::asked(&folder) {
+            let Ok(mut owners) = self.owners.lock() else {
+                return;
+            };
+            let erased = owners.erase(&erasure);
+            drop(owners);
+            match erased {
                 Ok(erased) => {
                     self.tell_erased(&erased);
                     // Last: what a crash leaves undone is done again.
@@ -95,8 +129,6 @@ impl Shared {
                 }
             }
         }
-        let count = owners.count() as u64;
-        self.health.owners.store(count, Ordering::Relaxed);
     }
 
     fn tell_erased(&self, erased: &[String]) {

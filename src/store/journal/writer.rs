@@ -13,7 +13,7 @@ use super::handle::{JournalError, JournalOptions};
 use super::health::{JournalHealth, wall_ms};
 use super::owed::Owed;
 use super::recover::cut_tail;
-use super::retention::{self, Keep, LONGEST_SEGMENT};
+use super::retention::Oldest;
 use super::segment::{Chain, create, file_name, push_line};
 use crate::config::JournalMode;
 
@@ -128,34 +128,24 @@ impl Writer {
         }
     }
 
-    /// Removes the oldest segment, if it need not be kept. That it was removed, and what chain it ended with,
-    /// stands on the disk before it is gone.
-    pub(super) fn trim(&mut self) -> io::Result<()> {
-        let keep = self.options.keep;
-        if keep == Keep::default() || self.file.is_none() {
-            return Ok(());
-        }
-        let age = wall_ms().saturating_sub(self.began);
-        if keep.age.is_some() && Duration::from_millis(age) > LONGEST_SEGMENT {
-            self.new_segment()?;
-        }
-        let Some(oldest) = retention::due(&self.options.folder, keep, wall_ms())? else {
-            return Ok(());
+    /// Records that a segment is going to be removed, and what chain it ended with; the file to be synced
+    /// before it is. `None` while the disk fails.
+    pub(super) fn tell_trim(&mut self, oldest: &Oldest) -> Option<io::Result<File>> {
+        let members = format!(
+            "\"at\":{},\"kind\":\"trim\",\"first\":{},\"previous\":\"{}\"",
+            wall_ms(),
+            oldest.next,
+            oldest.chain
+        );
+        let batch = Pending {
+            ends: vec![members.len()],
+            bytes: members.into_bytes(),
+            ..Pending::default()
         };
-        let mut batch = Pending::default();
-        let at = wall_ms();
-        batch.bytes = format!(
-            "\"at\":{at},\"kind\":\"trim\",\"first\":{},\"previous\":\"{}\"",
-            oldest.next, oldest.chain
-        )
-        .into_bytes();
-        batch.ends.push(batch.bytes.len());
+        // Before it is written, for the write may be the one that fills the segment.
+        let file = self.file.as_ref().map(File::try_clone)?;
         self.write(batch);
-        let Some(file) = &self.file else {
-            return Ok(());
-        };
-        file.sync_data()?;
-        retention::remove(&oldest)
+        self.health.writable().then_some(file)
     }
 
     fn put(&mut self) -> io::Result<()> {

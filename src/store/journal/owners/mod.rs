@@ -20,8 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use self::file::Entry;
 use self::keys::{Key, Master};
+use super::handle::JournalOptions;
 use super::record::{Who, clipped};
-use crate::config::Secret;
+use crate::config::{JournalMode, Secret};
 
 /// Stands for every end user beyond the number that is kept apart.
 const ANY_USER: &str = "u-other";
@@ -97,21 +98,23 @@ impl std::fmt::Debug for Owners {
 
 impl Owners {
     /// Reads who is known, and wraps data keys anew that the key of before wraps.
-    pub(super) fn open(journal: &Path, keys: &TextKeys, most: usize) -> io::Result<Self> {
+    pub(super) fn open(options: &JournalOptions) -> io::Result<Self> {
+        let (journal, keys) = (&options.folder, &options.text_keys);
+        let durable = options.mode == JournalMode::Durable;
         let folder = file::folder(journal);
         super::segment::make_folder(&folder)?;
         let random = SystemRandom::new();
-        let root = installation_key(&folder.join("installation"), &random)?;
+        let root = installation_key(&folder.join("installation"), durable, &random)?;
         let named =
             |purpose: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, &*keys::derived(&root, purpose));
         let mut owners = Self {
-            journal: journal.to_owned(),
+            journal: journal.clone(),
             names: named(b"names"),
             prompts: named(b"prompts"),
             random,
             master: keys.now.as_ref().map(Master::new),
             known: HashMap::new(),
-            most,
+            most: options.most_owners,
             file: None,
             unsaved: Vec::new(),
         };
@@ -258,6 +261,10 @@ impl Owners {
         self.settle();
     }
 
+    pub(super) fn journal(&self) -> &Path {
+        &self.journal
+    }
+
     /// Writes what the disk did not take before.
     pub(super) fn settle(&mut self) {
         if self.unsaved.is_empty() {
@@ -326,12 +333,18 @@ pub(super) fn prompt_hash(key: &hmac::Key, prompt: &[u8]) -> [u8; 16] {
     first_16(hmac::sign(key, prompt).as_ref())
 }
 
-fn installation_key(path: &Path, random: &SystemRandom) -> io::Result<hmac::Key> {
-    if !path.exists() {
+/// The key that this installation alone has, drawn by its first start. An empty file is one whose start was cut
+/// short by a lost machine: nothing was hashed with what it did not hold.
+fn installation_key(path: &Path, durable: bool, random: &SystemRandom) -> io::Result<hmac::Key> {
+    if fs::metadata(path).map_or(0, |meta| meta.len()) == 0 {
         let drawn = keys::drawn(random).ok_or_else(|| io::Error::other("no randomness"))?;
+        let _ = fs::remove_file(path);
         let mut file = file::private(path)?;
         writeln!(file, "{}", keys::hex(&*drawn))?;
-        file.sync_all()?;
+        if durable {
+            // Else left to the kernel: a start keeps nobody waiting for a disk.
+            file.sync_all()?;
+        }
     }
     let text = zeroize::Zeroizing::new(fs::read_to_string(path)?);
     let key = keys::unhex(text.trim()).filter(|key| key.len() == 32);
