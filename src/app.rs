@@ -19,6 +19,7 @@ use crate::domain::{KeyName, ProviderName};
 use crate::edge::{Aside, Edge, Room, Server, ServerOptions, admin_router, router};
 use crate::policy::overload::Pressure;
 use crate::policy::poison::PoisonList;
+use crate::store::StoreDesk;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::GatewayMetrics;
 use crate::telemetry::process::{descriptor_limit, memory_limit};
@@ -168,6 +169,7 @@ impl App {
         let news = Arc::new(News {
             metrics: GatewayMetrics::new(),
             journal: JournalDesk::new(settings.journal.clone()),
+            store: StoreDesk::new(settings.store.clone()),
             pressure: Arc::new(Pressure::new(memory_limit())),
             give_up: Box::new(move || on_give_up.notify_one()),
         });
@@ -224,6 +226,10 @@ impl App {
             }
             false => None,
         };
+        tokio::spawn({
+            let news = Arc::clone(&news);
+            async move { news.store.take_up().await }
+        });
         // Set before any actor runs, so the first reload already finds its place.
         let _ = door.place.set((Arc::clone(&system), Arc::clone(&edge)));
         let _ = probe.place.set(Arc::clone(&system));
@@ -301,6 +307,7 @@ impl App {
             .set(started.elapsed().as_secs_f64());
         self.root.stop(Duration::from_secs(10)).await;
         drop(self.admin.map(|admin| admin.aside));
+        self.edge.news.store.close().await;
         self.edge.news.journal.close();
         // The journal's thread writes what it was handed.
         tokio::time::sleep(Duration::from_millis(50)).await;

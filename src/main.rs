@@ -3,6 +3,7 @@
 mod audit;
 #[cfg(feature = "chaos")]
 mod bench;
+mod store_command;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -37,6 +38,9 @@ enum Command {
     /// The audit journal.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// The store of what clients asked to be kept.
+    #[command(subcommand)]
+    Store(store_command::StoreCommand),
     /// The gateway with three mock providers, traffic going through, and a key that takes a provider down.
     #[cfg(feature = "chaos")]
     Demo(switchyard_chaos::command::DemoOptions),
@@ -78,6 +82,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => run(serve),
         Command::Check(check) => self::check(&check),
         Command::Audit(command) => audit::run(command),
+        Command::Store(command) => store_command::run(command),
         #[cfg(feature = "chaos")]
         Command::Chaos(command) => in_runtime(async move {
             match std::env::current_exe() {

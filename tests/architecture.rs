@@ -70,6 +70,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hyper_util", &["upstream", "edge", "bench"]),
     ("rustls", &["upstream"]),
     ("figment", &["config"]),
+    ("rusqlite", &["store"]),
     ("metrics_exporter_prometheus", &["telemetry"]),
     ("switchyard_chaos", &["bench"]),
 ];

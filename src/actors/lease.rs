@@ -16,6 +16,7 @@ use super::slot::Slot;
 use crate::config::ProviderSettings;
 use crate::domain::{AttemptOutcome, KeyName, Mode, ModelName, Moment, Shape, Tokens, Usage};
 use crate::policy::quarantine::{LEAST_COOLDOWN, LONGEST_PUSHBACK};
+use crate::pricing::Price;
 
 /// What a key may do per minute, as configured; `None` is no limit of our own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Target {
     pub window: Arc<WindowCell>,
     pub limits: WindowLimits,
     pub context_window: Option<Tokens>,
+    /// `None` where any model is served: then it is looked up.
+    pub price: Option<Price>,
     pub pool: Arc<PoolCell>,
     pub provider: Arc<ProviderSettings>,
     pub provider_slot: Arc<Slot<ProviderMessage>>,
@@ -146,6 +149,11 @@ impl Lease {
     /// The model as the provider calls it.
     pub fn model(&self) -> &ModelName {
         &self.model
+    }
+
+    /// Whether the provider may have begun to work on it.
+    pub fn was_sent(&self) -> bool {
+        self.phase != Phase::Unsent
     }
 
     pub fn estimate(&self) -> Estimate {

@@ -5,6 +5,7 @@
 //! ├─ settings    the configuration in force
 //! ├─ telemetry   upkeep of metrics, watchdog
 //! ├─ journal     keeper of the audit journal
+//! ├─ tenants     (one_for_one)  who pays: limits and budgets
 //! ├─ providers   (one_for_one)  a provider: breakers; parent of its keys
 //! ├─ pools       (one_for_one)  a pool: who takes a request; a race strategy beside it
 //! ├─ router      names to pools
@@ -32,6 +33,7 @@ mod supervisor;
 mod system;
 mod tables;
 mod telemetry;
+mod tenant;
 #[cfg(test)]
 mod tests;
 mod wish;
@@ -52,4 +54,5 @@ pub use settings::{ReloadReason, Reloaded, SettingsDoor, SettingsMessage};
 pub use slot::{ActorKind, AskError, Seat, SeatState, Slot};
 pub use system::{Published, RootHandle, System, SystemParts};
 pub use tables::Tables;
+pub use tenant::{TenantCell, TenantEntry, TenantMessage, Tenants, wall};
 pub use wish::{Again, Patience, Purpose, Refusal, RefusalKind, Tried, Wish};

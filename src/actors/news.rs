@@ -9,16 +9,20 @@ use super::cells::{EndpointCell, KeyCell};
 use super::journal::JournalDesk;
 use super::slot::Seat;
 use super::supervisor::FamilyNews;
+use super::tenant::TenantCell;
 use crate::domain::{AttemptOutcome, Lane, PoolName};
 use crate::policy::breaker::Change;
+use crate::policy::ledger::Alert;
 use crate::policy::overload::Pressure;
 use crate::policy::queue::ShedReason;
+use crate::store::StoreDesk;
 use crate::telemetry::metrics::GatewayMetrics;
 
 /// Where news goes. Cheap to share; nothing here waits.
 pub struct News {
     pub metrics: GatewayMetrics,
     pub journal: JournalDesk,
+    pub store: StoreDesk,
     /// How full memory is (fault O08).
     pub pressure: Arc<Pressure>,
     /// Called when the root gave up.
@@ -40,6 +44,22 @@ impl News {
         info!(%provider, model, from = change.from, to = change.to, "breaker changed");
         self.journal
             .event("breaker.change", &format!("{provider}/{model}"), change.to);
+    }
+
+    /// A budget's threshold was reached.
+    pub fn budget_alert(&self, tenant: &TenantCell, alert: &Alert) {
+        let Alert {
+            account,
+            percent,
+            spent,
+            limit,
+            period,
+            hard,
+        } = alert;
+        warn!(%account, percent, %spent, %limit, %period, hard, "a budget's threshold was reached");
+        tenant.metrics.alerted();
+        let detail = format!("{percent} % of {limit} USD ({period}), {spent} spent");
+        self.journal.event("budget.alert", account, &detail);
     }
 
     pub(super) fn model_disabled(&self, endpoint: &EndpointCell, wait: Duration) {

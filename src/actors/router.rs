@@ -15,8 +15,9 @@ use super::pool::{Explanation, PoolMessage};
 use super::race::RaceMessage;
 use super::slot::{AskError, Slot};
 use super::wish::{Refusal, RefusalKind, Wish};
-use crate::config::PoolSettings;
-use crate::domain::PoolName;
+use crate::config::{PoolSettings, ProviderSettings, Settings};
+use crate::domain::{NanoUsd, PoolName};
+use crate::pricing::{Bounds, Price};
 
 pub enum RouterMessage {
     /// Where may this request go now?
@@ -48,6 +49,23 @@ pub struct Route {
     /// Whether any of them has a provider that speaks another dialect than OpenAI's chat. Looked up once here: a
     /// chain may have a thousand targets.
     pub crosses: bool,
+    /// What those whose model is known cost, each once.
+    pub prices: Vec<Price>,
+    /// Who serves whatever model is asked for.
+    pub of_any_model: Vec<Arc<ProviderSettings>>,
+}
+
+impl Route {
+    /// The most one request can cost on this chain, whoever serves it; `None` when that is not known of someone.
+    /// `asked` is the model of targets that serve any.
+    pub fn most(&self, settings: &Settings, asked: &str, bounds: &Bounds) -> Option<NanoUsd> {
+        let known = self.prices.iter().map(|price| price.most(bounds));
+        let of_any = self.of_any_model.iter();
+        let of_any = of_any.map(|provider| settings.price(provider, asked).most(bounds));
+        known
+            .chain(of_any)
+            .try_fold(NanoUsd::ZERO, |most, one| Some(most.max(one?)))
+    }
 }
 
 /// All names in force. Replaced as a whole when the configuration changes.

@@ -24,9 +24,11 @@ use super::slot::{ActorKind, Slot};
 use super::supervisor::{ChildSpec, Strategy};
 use super::tables::Tables;
 use super::telemetry::{TelemetryActor, TelemetryMessage};
+use super::tenant::{Tenant, TenantCell, TenantEntry, Tenants};
 use crate::config::{KeySettings, PoolSettings, ProviderSettings, Settings};
 use crate::domain::{Dialect, PoolName, ProviderName};
 use crate::policy::chain::walk;
+use crate::pricing::Price;
 use crate::telemetry::Telemetry;
 
 /// One configuration in force, as requests hold it.
@@ -34,6 +36,7 @@ use crate::telemetry::Telemetry;
 pub struct Published {
     pub settings: Arc<Settings>,
     pub routes: Arc<Routes>,
+    pub tenants: Arc<Tenants>,
 }
 
 /// What the tree is built from.
@@ -56,6 +59,7 @@ pub struct System {
     pub telemetry: Arc<Slot<TelemetryMessage>>,
     pub journal: Arc<Slot<JournalMessage>>,
     edge: Arc<Slot<EdgeMessage>>,
+    tenants: Arc<Slot<NoMessage>>,
     providers: Arc<Slot<NoMessage>>,
     pools: Arc<Slot<NoMessage>>,
     parts: CoreParts,
@@ -134,6 +138,7 @@ impl System {
             telemetry: Slot::new(tables.seat(ActorKind::Telemetry, "root/telemetry")),
             journal: Slot::new(tables.seat(ActorKind::Journal, "root/journal")),
             edge: Slot::new(tables.seat(ActorKind::Edge, "root/edge")),
+            tenants: Slot::new(tables.seat(ActorKind::Tenants, "root/tenants")),
             providers: Slot::new(tables.seat(ActorKind::Providers, "root/providers")),
             pools: Slot::new(tables.seat(ActorKind::Pools, "root/pools")),
             parts: CoreParts {
@@ -144,6 +149,7 @@ impl System {
             published: ArcSwap::from_pointee(Published {
                 settings: Arc::new(Settings::default()),
                 routes: Arc::default(),
+                tenants: Arc::default(),
             }),
             tables,
             news: parts.news,
@@ -181,6 +187,7 @@ impl System {
         let old = self.published();
         let new = Arc::new(settings);
         self.put_in_force(Arc::clone(&new));
+        self.change_tenants(&old.tenants);
         self.change_family(&old.settings, &new);
         self.forget_unused(&new);
     }
@@ -194,10 +201,16 @@ impl System {
             inject_into(&self.telemetry, path, fault),
             inject_into(&self.journal, path, fault),
             inject_into(&self.edge, path, fault),
+            inject_into(&self.tenants, path, fault),
             inject_into(&self.providers, path, fault),
             inject_into(&self.pools, path, fault),
         ];
         core.contains(&true)
+            || tables
+                .tenant_slots
+                .all()
+                .values()
+                .any(|slot| inject_into(slot, path, fault))
             || tables
                 .provider_slots
                 .all()
@@ -222,8 +235,12 @@ impl System {
 
     fn put_in_force(&self, settings: Arc<Settings>) {
         let routes = Arc::new(self.routes(&settings));
-        self.published
-            .store(Arc::new(Published { settings, routes }));
+        let tenants = Arc::new(self.tenants_of(&settings));
+        self.published.store(Arc::new(Published {
+            settings,
+            routes,
+            tenants,
+        }));
     }
 
     // --- the children of the root ---
@@ -233,6 +250,7 @@ impl System {
             self.settings_spec().vital(),
             self.telemetry_spec().vital(),
             self.journal_spec().vital(),
+            self.family_spec("tenants", &self.tenants, Self::tenant_specs),
             self.family_spec("providers", &self.providers, Self::provider_specs),
             self.family_spec("pools", &self.pools, Self::pool_specs),
             self.spec("router", &self.router, || Router).vital(),
@@ -332,6 +350,54 @@ impl System {
             .pools
             .iter()
             .flat_map(|pool| [self.pool_spec(pool, &settings), self.race_spec(pool)])
+            .collect()
+    }
+
+    // --- tenants ---
+
+    fn tenant_specs(&self) -> Vec<ChildSpec> {
+        let published = self.published();
+        let mut tenants: Vec<_> = published.tenants.values().collect();
+        tenants.sort_by_key(|tenant| tenant.cell.name.clone());
+        tenants
+            .into_iter()
+            .map(|tenant| self.tenant_spec(tenant))
+            .collect()
+    }
+
+    fn tenant_spec(&self, tenant: &TenantEntry) -> ChildSpec {
+        let (cell, news) = (Arc::clone(&tenant.cell), Arc::clone(&self.news));
+        self.spec(tenant.cell.name.as_str(), &tenant.slot, move || Tenant {
+            cell: Arc::clone(&cell),
+            news: Arc::clone(&news),
+        })
+    }
+
+    /// Tenants that have a limit or a budget to keep, their books brought to these settings. The others need
+    /// nobody who decides.
+    fn tenants_of(&self, settings: &Settings) -> Tenants {
+        let tenants = settings.tenants.iter();
+        let tenants = tenants.filter(|tenant| !tenant.accounts.is_empty());
+        tenants
+            .map(|tenant| {
+                let name = &tenant.name;
+                let cell = self
+                    .tables
+                    .tenants
+                    .row(name, || TenantCell::new(name.clone()));
+                cell.open_accounts(tenant);
+                let slot = self.tables.tenant_slots.row_arc(name, || {
+                    let path = format!("root/tenants/{name}");
+                    Slot::new(self.tables.seat(ActorKind::Tenant, &path))
+                });
+                let settings = Arc::clone(tenant);
+                let entry = TenantEntry {
+                    settings,
+                    cell,
+                    slot,
+                };
+                (name.clone(), Arc::new(entry))
+            })
             .collect()
     }
 
@@ -493,7 +559,7 @@ impl System {
                 .keys
                 .iter()
                 .filter(|key| key.serves(target.model.as_ref()))
-                .map(|key| Arc::new(self.target(pool, provider, key, target)))
+                .map(|key| Arc::new(self.target(pool, (provider, key, target), settings)))
                 .collect();
             Some(Group {
                 endpoint,
@@ -514,9 +580,12 @@ impl System {
     fn target(
         &self,
         pool: &PoolSettings,
-        provider: &Arc<ProviderSettings>,
-        key: &KeySettings,
-        target: &crate::config::TargetSettings,
+        (provider, key, target): (
+            &Arc<ProviderSettings>,
+            &KeySettings,
+            &crate::config::TargetSettings,
+        ),
+        settings: &Settings,
     ) -> Target {
         let id = (provider.name.clone(), key.fingerprint, target.model.clone());
         let window = self.tables.windows.row(&id, || {
@@ -535,6 +604,10 @@ impl System {
                 concurrency: key.limits.concurrency,
             },
             context_window: target.context_window,
+            price: target
+                .model
+                .as_ref()
+                .map(|model| settings.price(provider, model.as_str())),
             pool: self.pool_cell(&pool.name),
             provider: Arc::clone(provider),
             provider_slot: self.provider_slot(provider),
@@ -569,11 +642,39 @@ impl System {
             let chain: Vec<Arc<PoolEntry>> = chain.iter().filter_map(entry).collect();
             let mut targets = chain.iter().flat_map(|pool| &pool.settings.targets);
             let crosses = targets.any(|target| others.contains(&target.provider));
-            (pool.name.clone(), Route { chain, crosses })
+            let (prices, of_any_model) = prices(&chain, settings);
+            let route = Route {
+                chain,
+                crosses,
+                prices,
+                of_any_model,
+            };
+            (pool.name.clone(), route)
         }))
     }
 
     // --- change ---
+
+    fn change_tenants(&self, old: &Tenants) {
+        let published = self.published();
+        let new = published
+            .tenants
+            .iter()
+            .filter(|(name, _)| !old.contains_key(*name));
+        for (_, tenant) in new {
+            let _ = self
+                .tenants
+                .family(FamilyChange::Adopt(self.tenant_spec(tenant)));
+        }
+        let gone = old
+            .keys()
+            .filter(|name| !published.tenants.contains_key(*name));
+        for name in gone {
+            let _ = self
+                .tenants
+                .family(FamilyChange::Dismiss(Arc::from(name.as_str())));
+        }
+    }
 
     fn change_family(&self, old: &Settings, new: &Settings) {
         for provider in &new.providers {
@@ -595,7 +696,9 @@ impl System {
                 .family(FamilyChange::Dismiss(Arc::from(gone.name.as_str())));
         }
         for pool in &new.pools {
-            let same = old.pools.iter().any(|before| before == pool)
+            // The targets of a pool hold their prices.
+            let same = old.models == new.models
+                && old.pools.iter().any(|before| before == pool)
                 && pool.targets.iter().all(|target| {
                     let find = |settings: &Settings| {
                         settings
@@ -654,6 +757,12 @@ impl System {
             has_key(name, fingerprint) && named.contains(&(name.clone(), model.clone()))
         });
         tables.pools.retain(|name| pools.contains(name));
+        let published = self.published();
+        let tenants = &published.tenants;
+        tables
+            .tenant_slots
+            .retain(|name| tenants.contains_key(name));
+        // The books stay: a tenant that comes back has spent what it had spent.
         tables
             .provider_slots
             .retain(|name| provider(name).is_some());
@@ -664,19 +773,46 @@ impl System {
         tables.race_slots.retain(|name| pools.contains(name));
         let used: HashSet<String> = tables.paths_in_use();
         tables.retain_seats(|seat| match seat.kind() {
-            ActorKind::Provider | ActorKind::Key | ActorKind::Pool | ActorKind::Race => {
-                used.contains(seat.path())
-            }
+            ActorKind::Tenant
+            | ActorKind::Provider
+            | ActorKind::Key
+            | ActorKind::Pool
+            | ActorKind::Race => used.contains(seat.path()),
             ActorKind::Root
             | ActorKind::Settings
             | ActorKind::Telemetry
             | ActorKind::Journal
+            | ActorKind::Tenants
             | ActorKind::Providers
             | ActorKind::Pools
             | ActorKind::Router
             | ActorKind::Edge => true,
         });
     }
+}
+
+/// What the targets of a chain cost, each model once, and the providers that serve any model.
+fn prices(
+    chain: &[Arc<PoolEntry>],
+    settings: &Settings,
+) -> (Vec<Price>, Vec<Arc<ProviderSettings>>) {
+    let mut seen = HashSet::new();
+    let (mut prices, mut of_any_model) = (Vec::new(), Vec::new());
+    for target in chain.iter().flat_map(|pool| &pool.settings.targets) {
+        let provider = settings.providers.iter();
+        let mut provider = provider.filter(|provider| provider.name == target.provider);
+        let Some(provider) = provider.next() else {
+            continue;
+        };
+        if !seen.insert((&target.provider, &target.model)) {
+            continue;
+        }
+        match &target.model {
+            Some(model) => prices.push(settings.price(provider, model.as_str())),
+            None => of_any_model.push(Arc::clone(provider)),
+        }
+    }
+    (prices, of_any_model)
 }
 
 fn inject_into<M: Send + 'static>(slot: &Slot<M>, path: &str, fault: InjectedFault) -> bool {

@@ -12,7 +12,8 @@ use super::pool::PoolMessage;
 use super::provider::ProviderMessage;
 use super::race::RaceMessage;
 use super::slot::{ActorKind, Seat, Slot};
-use crate::domain::{KeyName, ModelName, Moment, PoolName, ProviderName};
+use super::tenant::{TenantCell, TenantMessage};
+use crate::domain::{KeyName, ModelName, Moment, PoolName, ProviderName, TenantName};
 
 /// A map that is read without a lock and replaced as a whole on the rare change.
 pub struct Table<K, V> {
@@ -73,6 +74,8 @@ pub struct Tables {
     pub keys: Table<KeyId, KeyCell>,
     pub windows: Table<WindowId, WindowCell>,
     pub pools: Table<PoolName, PoolCell>,
+    pub tenants: Table<TenantName, TenantCell>,
+    pub tenant_slots: Table<TenantName, Slot<TenantMessage>>,
     pub provider_slots: Table<ProviderName, Slot<ProviderMessage>>,
     pub key_slots: Table<(ProviderName, KeyName), Slot<KeyMessage>>,
     pub pool_slots: Table<PoolName, Slot<PoolMessage>>,
@@ -92,11 +95,14 @@ impl Tables {
             return Arc::clone(seat);
         }
         let limit = match kind {
-            ActorKind::Pool | ActorKind::Router | ActorKind::Race => ASKED_LIMIT,
+            ActorKind::Pool | ActorKind::Router | ActorKind::Race | ActorKind::Tenant => {
+                ASKED_LIMIT
+            }
             ActorKind::Root
             | ActorKind::Settings
             | ActorKind::Telemetry
             | ActorKind::Journal
+            | ActorKind::Tenants
             | ActorKind::Providers
             | ActorKind::Provider
             | ActorKind::Key
@@ -122,7 +128,8 @@ impl Tables {
         ) -> impl Iterator<Item = String> {
             rows.values().map(|slot| slot.seat().path().to_owned())
         }
-        paths(&self.provider_slots.all())
+        paths(&self.tenant_slots.all())
+            .chain(paths(&self.provider_slots.all()))
             .chain(paths(&self.key_slots.all()))
             .chain(paths(&self.pool_slots.all()))
             .chain(paths(&self.race_slots.all()))

@@ -14,6 +14,7 @@ use super::slot::{Pulse, SeatState};
 use super::tables::Tables;
 use crate::domain::Moment;
 use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::StoreFigures;
 use crate::telemetry::process::resident_bytes;
 
 pub enum TelemetryMessage {
@@ -129,5 +130,15 @@ impl TelemetryActor {
         }
         self.tables.publish_window_gauges(now);
         self.news.journal.publish_gauges(&self.news.metrics);
+        if let Some(store) = self.news.store.current() {
+            let health = store.health();
+            let (expired, evicted) = health.let_go();
+            self.news.metrics.store(&StoreFigures {
+                writable: health.writable(),
+                bytes: health.bytes(),
+                expired,
+                evicted,
+            });
+        }
     }
 }

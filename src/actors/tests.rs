@@ -74,6 +74,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             h2: true,
             max_in_flight: 100,
             default_max_output: Tokens(16),
+            free: false,
             auth: AuthSettings::Dialect,
         })
     };
@@ -113,6 +114,7 @@ async fn system(requests_per_minute: Option<u64>) -> (Arc<System>, RootHandle, A
     let news = Arc::new(News {
         metrics: crate::telemetry::metrics::GatewayMetrics::new(),
         journal: JournalDesk::new(settings.journal.clone()),
+        store: crate::store::StoreDesk::new(crate::config::StoreSettings::default()),
         pressure: Arc::new(crate::policy::overload::Pressure::new(None)),
         give_up: Box::new(|| {}),
     });

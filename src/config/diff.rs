@@ -18,6 +18,9 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     named(&mut said, "client", &old.clients, &new.clients, |client| {
         client.name.to_string()
     });
+    named(&mut said, "tenant", &old.tenants, &new.tenants, |tenant| {
+        tenant.name.to_string()
+    });
     let mut section = |name: &str, same: bool| {
         if !same {
             said.push(format!("{name} changed"));
@@ -29,6 +32,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     section("listen", old.listen == new.listen);
     section("admin", old.admin == new.admin);
     section("journal", old.journal == new.journal);
+    section("store", old.store == new.store);
     section("logs", old.logs == new.logs);
     section("registry", old.models == new.models);
     said.extend(restart_needed(old, new));
@@ -54,6 +58,7 @@ pub fn restart_needed(old: &Settings, new: &Settings) -> Vec<String> {
         old.admin.address == new.admin.address && old.admin.enabled == new.admin.enabled,
     );
     needs("journal", old.journal == new.journal);
+    needs("store", old.store == new.store);
     needs("logs", old.logs == new.logs);
     said
 }

@@ -15,6 +15,8 @@ mod raw;
 mod registry;
 mod secret;
 mod settings;
+mod store;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -29,5 +31,6 @@ pub use settings::{
     AdminSettings, AuthSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings,
     JournalMode, JournalOnFailure, JournalSettings, KeyLimits, KeySettings, ListenSettings,
     LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings, ProxySettings, RaceMode,
-    Settings, TargetSettings, TimeoutSettings,
+    Settings, TargetSettings, TenantSettings, TimeoutSettings,
 };
+pub use store::{KeepResponses, StoreMode, StoreSettings};

@@ -27,6 +27,9 @@ struct Preset {
     responses: bool,
     #[serde(default)]
     allow_private_address: bool,
+    /// A server of one's own: nobody bills for it.
+    #[serde(default)]
+    free: bool,
 }
 
 fn presets() -> BTreeMap<String, Preset> {
@@ -81,6 +84,7 @@ pub(super) fn complete(
         provider.base_url = Some(preset.base_url.clone());
         provider.models.get_or_insert_with(|| preset.models.clone());
         provider.responses.get_or_insert(preset.responses);
+        provider.free.get_or_insert(preset.free);
         provider
             .allow_private_address
             .get_or_insert(preset.allow_private_address);

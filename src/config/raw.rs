@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub(super) struct RawConfig {
     pub(super) listen: RawListen,
     pub(super) admin: RawAdmin,
+    pub(super) tenants: BTreeMap<String, RawTenant>,
     pub(super) clients: Vec<RawClient>,
     pub(super) providers: BTreeMap<String, RawProvider>,
     pub(super) pools: BTreeMap<String, RawPool>,
@@ -16,6 +17,7 @@ pub(super) struct RawConfig {
     pub(super) timeouts: RawTimeouts,
     pub(super) failover: RawFailover,
     pub(super) journal: RawJournal,
+    pub(super) store: RawStore,
     pub(super) logs: RawLogs,
     pub(super) registry: RawRegistry,
 }
@@ -78,15 +80,104 @@ impl Default for RawAdmin {
     }
 }
 
+/// Adds what any account may be allowed. A flattened struct would do, but lets unknown names pass.
+macro_rules! with_terms {
+    ($(#[$attr:meta])* struct $name:ident { $($(#[$on:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$attr])*
+        pub(super) struct $name {
+            $($(#[$on])* pub(super) $field: $type,)*
+            #[serde(default)]
+            pub(super) requests_per_minute: Option<u64>,
+            #[serde(default)]
+            pub(super) tokens_per_minute: Option<u64>,
+            #[serde(default)]
+            pub(super) concurrency: Option<u32>,
+            #[serde(default)]
+            pub(super) limits: Vec<RawLimit>,
+            #[serde(default)]
+            pub(super) budgets: Vec<RawBudget>,
+        }
+
+        impl $name {
+            pub(super) fn terms(&self) -> RawTermsOf<'_> {
+                RawTermsOf {
+                    requests_per_minute: self.requests_per_minute,
+                    tokens_per_minute: self.tokens_per_minute,
+                    concurrency: self.concurrency,
+                    limits: &self.limits,
+                    budgets: &self.budgets,
+                }
+            }
+        }
+    };
+}
+
+/// What an account is allowed, wherever it was written.
+pub(super) struct RawTermsOf<'a> {
+    pub(super) requests_per_minute: Option<u64>,
+    pub(super) tokens_per_minute: Option<u64>,
+    pub(super) concurrency: Option<u32>,
+    pub(super) limits: &'a [RawLimit],
+    pub(super) budgets: &'a [RawBudget],
+}
+
+with_terms! {
+    #[derive(Debug, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields)]
+    struct RawClient {
+        name: String,
+        key: String,
+        #[serde(default = "everything")]
+        pools: Vec<String>,
+        #[serde(default)]
+        lane: crate::domain::Lane,
+        #[serde(default)]
+        tenant: Option<String>,
+        #[serde(default)]
+        team: Option<String>,
+    }
+}
+
+with_terms! {
+    /// Who pays.
+    #[derive(Debug, Default, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct RawTenant {
+        time_zone: Option<String>,
+        teams: BTreeMap<String, RawAccount>,
+        tags: BTreeMap<String, RawAccount>,
+    }
+}
+
+with_terms! {
+    /// A part of a tenant.
+    #[derive(Debug, Default, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct RawAccount {}
+}
+
+/// Limits of an account for some models.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawClient {
-    pub(super) name: String,
-    pub(super) key: String,
-    #[serde(default = "everything")]
-    pub(super) pools: Vec<String>,
-    #[serde(default)]
-    pub(super) lane: crate::domain::Lane,
+pub(super) struct RawLimit {
+    pub(super) pool: String,
+    pub(super) requests_per_minute: Option<u64>,
+    pub(super) tokens_per_minute: Option<u64>,
+    pub(super) concurrency: Option<u32>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawBudget {
+    pub(super) usd: String,
+    pub(super) period: String,
+    #[serde(default = "yes")]
+    pub(super) hard: bool,
+    pub(super) tell_at: Option<Vec<u8>>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn everything() -> Vec<String> {
@@ -110,6 +201,7 @@ pub(super) struct RawProvider {
     pub(super) auth: Option<RawAuth>,
     pub(super) region: Option<String>,
     pub(super) api_version: Option<String>,
+    pub(super) free: Option<bool>,
 }
 
 /// A way to say who calls that a dialect does not imply.
@@ -325,6 +417,47 @@ pub(super) enum RawJournalMode {
 pub(super) enum RawOnFailure {
     Refuse,
     BestEffort,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawStore {
+    pub(super) path: String,
+    pub(super) mode: RawStoreMode,
+    pub(super) max_bytes: u64,
+    pub(super) retention_days: u64,
+    pub(super) responses: RawKeepResponses,
+    pub(super) key: Option<String>,
+    pub(super) patience_ms: u64,
+}
+
+impl Default for RawStore {
+    fn default() -> Self {
+        Self {
+            path: "switchyard.db".to_owned(),
+            mode: RawStoreMode::Fast,
+            max_bytes: 4 << 30,
+            retention_days: 30,
+            responses: RawKeepResponses::Usual,
+            key: None,
+            patience_ms: 5_000,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawStoreMode {
+    Fast,
+    Durable,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawKeepResponses {
+    Usual,
+    Asked,
+    Never,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

@@ -1,6 +1,6 @@
 //! The configuration as used: what exists here is valid.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,10 +9,13 @@ use std::time::Duration;
 use super::mistakes::Mistake;
 use super::registry::Models;
 use super::secret::Secret;
+use super::store::StoreSettings;
 use crate::domain::{
     ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Score,
-    Tokens,
+    TenantName, Tokens,
 };
+use crate::policy::ledger::{AccountName, AccountTerms};
+use crate::pricing::Price;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
@@ -20,6 +23,8 @@ pub struct Settings {
     pub version: u64,
     pub listen: ListenSettings,
     pub admin: AdminSettings,
+    /// By name; clients without a tenant of their own belong to [`TenantSettings::DEFAULT`].
+    pub tenants: Vec<Arc<TenantSettings>>,
     pub clients: Vec<ClientSettings>,
     pub egress: EgressSettings,
     pub providers: Vec<Arc<ProviderSettings>>,
@@ -27,6 +32,7 @@ pub struct Settings {
     pub timeouts: TimeoutSettings,
     pub failover: FailoverSettings,
     pub journal: JournalSettings,
+    pub store: StoreSettings,
     pub logs: LogSettings,
     /// What is known of models.
     pub models: Models,
@@ -72,9 +78,33 @@ pub struct ClientSettings {
     /// Names the client may use; `*` stands for any run of characters at the end.
     pub pools: Vec<String>,
     pub lane: Lane,
+    pub tenant: TenantName,
+    pub team: Option<Arc<str>>,
+}
+
+/// Who pays, and what its accounts may do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TenantSettings {
+    pub name: TenantName,
+    /// Accounts with a limit or a budget, by name: `acme`, `acme/search`, `acme#app`, `acme+nightly`.
+    pub accounts: BTreeMap<AccountName, AccountTerms>,
+}
+
+impl TenantSettings {
+    pub const DEFAULT: &str = "default";
 }
 
 impl ClientSettings {
+    /// The accounts that pay for this client's requests, the widest first.
+    pub fn path(&self) -> impl Iterator<Item = AccountName> + '_ {
+        let tenant = self.tenant.as_str();
+        let team = self.team.as_ref().map(|team| format!("{tenant}/{team}"));
+        std::iter::once(tenant.to_owned())
+            .chain(team)
+            .chain(std::iter::once(format!("{tenant}#{}", self.name)))
+            .map(AccountName::from)
+    }
+
     pub fn may_use(&self, pool: &str) -> bool {
         allows(&self.pools, pool)
     }
@@ -138,6 +168,8 @@ pub struct ProviderSettings {
     /// What a dialect that must be told a limit is told when the client named none.
     pub default_max_output: Tokens,
     pub auth: AuthSettings,
+    /// Costs nothing by the token: a server of one's own.
+    pub free: bool,
 }
 
 /// How a provider is told who calls.
@@ -149,6 +181,17 @@ pub enum AuthSettings {
     Aws { region: String },
     /// As Azure wants it, which has addresses of its own as well; `None` where an address is for all versions.
     Azure { api_version: Option<String> },
+}
+
+impl Settings {
+    /// What a provider's model costs, as far as anyone wrote it down.
+    pub fn price(&self, provider: &ProviderSettings, model: &str) -> Price {
+        if provider.free {
+            return Price::Free;
+        }
+        let found = self.models.registry().find(provider.name.as_str(), model);
+        found.map_or(Price::Unknown, |found| Price::Listed(found.model))
+    }
 }
 
 impl ProviderSettings {

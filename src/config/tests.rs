@@ -240,6 +240,25 @@ fn u1_with_nothing_written_the_environment_decides() {
 }
 
 #[test]
+fn mistakes_of_the_store_are_told_with_their_cure() {
+    let told = load(
+        "[store]\npath = \"\"\nmax_bytes = 5\nretention_days = 0\nkey = \"env:SHORT\"\npatience_ms = 0\nmode = \"slow\"",
+    )
+    .unwrap_err()
+    .to_string();
+    for wanted in [
+        "store.path: is empty; name a file",
+        "store.max_bytes: is less than 1 MiB",
+        "store.retention_days: is not between 1 and 3650; 30 is the default",
+        "store.key: environment variable SHORT is not set",
+        "store.patience_ms: must not be 0",
+        "store.mode: \"slow\" is not one of the choices; use one of: fast, durable",
+    ] {
+        assert!(told.contains(wanted), "{wanted} is not in\n{told}");
+    }
+}
+
+#[test]
 fn the_example_file_holds_every_option_with_its_default() {
     let text = include_str!("../../config/switchyard.toml");
     let example = load(text).unwrap();
@@ -256,7 +275,10 @@ fn the_example_file_holds_every_option_with_its_default() {
         (&example.journal, &example.logs),
         (&defaults.journal, &defaults.logs)
     );
-    assert_eq!(example.egress, defaults.egress);
+    assert_eq!(
+        (&example.egress, &example.store),
+        (&defaults.egress, &defaults.store)
+    );
     let schema = serde_json::to_value(RawConfig::default()).unwrap();
     for (section, options) in schema.as_object().unwrap() {
         assert!(text.contains(section), "{section} is not in the example");

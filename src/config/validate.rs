@@ -19,8 +19,10 @@ use super::settings::{
     AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings, JournalMode,
     JournalOnFailure, JournalSettings, KeyLimits, KeySettings, ListenSettings, LogFormat,
     LogSettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode, Settings, TargetSettings,
-    TimeoutSettings,
+    TenantSettings, TimeoutSettings,
 };
+use super::store;
+use super::tenants;
 use crate::domain::{KeyName, ModelName, PoolName, PromptClass, ProviderName, Score, Tokens};
 use crate::policy::chain::cycle;
 
@@ -33,7 +35,7 @@ pub(super) struct Judge<'a> {
 
 impl Judge<'static> {
     /// The defaults need no environment and hold no mistakes.
-    fn of_defaults() -> Self {
+    pub(super) fn of_defaults() -> Self {
         Self {
             mistakes: Vec::new(),
             warnings: Vec::new(),
@@ -52,7 +54,7 @@ impl Judge<'_> {
         self.mistakes.push(Mistake::new(path, what, cure));
     }
 
-    fn secret(&mut self, path: &str, reference: &str) -> Option<Secret> {
+    pub(super) fn secret(&mut self, path: &str, reference: &str) -> Option<Secret> {
         match resolve(reference, self.env) {
             Ok(secret) => Some(secret),
             Err((what, cure)) => {
@@ -80,7 +82,7 @@ impl Judge<'_> {
         value.max(1)
     }
 
-    fn millis(&mut self, path: &str, value: u64) -> Duration {
+    pub(super) fn millis(&mut self, path: &str, value: u64) -> Duration {
         // A day is more than any timer here means.
         if value > 86_400_000 {
             self.wrong(path, "is longer than a day", "the unit is milliseconds");
@@ -89,7 +91,7 @@ impl Judge<'_> {
     }
 
     /// Names become parts of paths, labels and `provider/model`.
-    fn name(&mut self, path: &str, name: &str, slash: Slash) {
+    pub(super) fn name(&mut self, path: &str, name: &str, slash: Slash) {
         let fits = |c: char| {
             c.is_ascii_alphanumeric()
                 || "-_.:@".contains(c)
@@ -106,7 +108,7 @@ impl Judge<'_> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Slash {
+pub(super) enum Slash {
     Allowed,
     Refused,
 }
@@ -122,6 +124,7 @@ pub(super) fn settings(
         env,
     };
     let clients = clients(&mut judge, &raw.clients);
+    let tenants = tenants::settings(&mut judge, raw);
     let listen = listen(&mut judge, raw);
     let admin = admin(&mut judge, raw);
     let egress = way_out(&mut judge, raw);
@@ -139,11 +142,13 @@ pub(super) fn settings(
         timeouts: timeouts(&mut judge, raw),
         failover: failover(&mut judge, raw),
         journal: journal(&mut judge, raw),
+        store: store::settings(&mut judge, &raw.store),
         logs: logs(raw),
         notices: registry::notices(&pools, &models),
         models,
         listen,
         admin,
+        tenants,
         clients,
         egress,
         providers,
@@ -175,6 +180,9 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
     context.update(settings.models.own_text().as_bytes());
     for client in &settings.clients {
         context.update(&client.key.fingerprint());
+    }
+    if let Some(key) = &settings.store.key {
+        context.update(&key.fingerprint());
     }
     if let Some(proxy) = &settings.egress.proxy {
         context.update(proxy.authority().as_bytes());
@@ -227,6 +235,12 @@ fn clients(judge: &mut Judge<'_>, raw: &[RawClient]) -> Vec<ClientSettings> {
             key,
             pools: client.pools.clone(),
             lane: client.lane,
+            tenant: client
+                .tenant
+                .as_deref()
+                .unwrap_or(TenantSettings::DEFAULT)
+                .into(),
+            team: client.team.as_deref().map(Arc::from),
         });
     }
     clients
@@ -333,6 +347,7 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         name: name.into(),
         dialect,
         auth: auth::settings(judge, &path, raw, &keys),
+        free: raw.free.unwrap_or(false),
         base_url: base_url.trim_end_matches('/').to_owned(),
         keys,
         models: raw

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bill::Charge;
 use super::request::Request;
 use crate::actors::{Lease, News};
-use crate::domain::{AttemptOutcome, FailureKind, ModelName, ProviderName, Usage};
+use crate::domain::{AttemptOutcome, FailureKind, ModelName, NanoUsd, ProviderName, Usage};
 use crate::store::journal::{IntentRecord, OutcomeRecord, Record, Who};
 use crate::telemetry::metrics::RequestStory;
 
@@ -53,6 +54,8 @@ pub(super) struct Account {
     first_content: Option<Duration>,
     pub(super) served_model: Option<String>,
     pub(super) race: Option<RaceResult>,
+    /// What its tenant holds for it; `None` for those who have no limits to keep.
+    pub(super) charge: Option<Charge>,
     /// What the client gets to read, as far as it is kept; `None` unless it is to be.
     answer: Option<Kept>,
     /// No intent stands in the journal, so no outcome may.
@@ -97,6 +100,7 @@ impl Account {
             first_content: None,
             served_model: None,
             race: None,
+            charge: None,
             answer: None,
             unrecorded: false,
             written: false,
@@ -115,7 +119,7 @@ impl Account {
             max_output: request.estimate.output,
             config_version: request.published.settings.version,
             prompt_hash: self.news.journal.prompt_hash(&request.body()),
-            reserved_nano: None,
+            reserved_nano: self.charge.as_ref().map(|charge| charge.reserved().0),
             price: None,
             region: None,
             policy: &[],
@@ -124,7 +128,11 @@ impl Account {
 
     /// Keeps the prompt, and the answer when it comes, for a client that wants it.
     pub(super) fn keep_texts(&mut self) {
-        let Some(limit) = self.news.journal.text_limit(self.request.client.as_str()) else {
+        let Some(limit) = self
+            .news
+            .journal
+            .text_limit(self.request.caller.client.as_str())
+        else {
             return;
         };
         let kept = |limit| Kept {
@@ -153,8 +161,11 @@ impl Account {
 
     fn who(&self) -> Who<'_> {
         Who {
-            client: self.request.client.as_str(),
-            ..Who::default()
+            client: self.request.caller.client.as_str(),
+            tenant: Some(&self.request.caller.payer.tenant),
+            team: self.request.caller.payer.team.as_deref(),
+            user: self.request.caller.user.as_deref(),
+            tags: &self.request.caller.tags,
         }
     }
 
@@ -206,11 +217,25 @@ impl Account {
         }
     }
 
+    /// What it has cost so far; `None` when nobody knows.
+    pub(super) fn cost(&self) -> Option<NanoUsd> {
+        self.cost_of(self.charge.as_ref())
+    }
+
+    fn cost_of(&self, charge: Option<&Charge>) -> Option<NanoUsd> {
+        charge.map_or_else(|| self.request.bill.total(), |charge| Some(charge.cost()))
+    }
+
     /// Writes the outcome. Later calls change nothing.
     pub(super) fn close(&mut self, ending: Ending) {
         if std::mem::replace(&mut self.written, true) {
             return;
         }
+        let mut charge = self.charge.take();
+        if let Some(charge) = &mut charge {
+            charge.used = self.usage.map(|usage| usage.total());
+        }
+        let cost = self.cost_of(charge.as_ref());
         let took = self.request.arrived.elapsed();
         let (how, status, kind) = match ending {
             Ending::Answered => ("ok", 200, "ok"),
@@ -240,8 +265,8 @@ impl Account {
                 first_content: self.first_content,
                 took,
                 race: self.race.map(RaceResult::label),
-                cost_nano: None,
-                cost_estimated: false,
+                cost_nano: cost.map(|cost| cost.0),
+                cost_estimated: self.estimated || request.bill.is_estimated(),
             }));
         }
         if let Some(pool) = self.request.route.chain.first() {

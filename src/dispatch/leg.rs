@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::Dispatch;
+use super::bill::Tab;
 use super::next::{AttemptFailure, final_kind};
 use super::request::Request;
 use super::translation::{Translation, Whole};
@@ -38,6 +39,7 @@ pub(super) struct Leg {
     /// Its content goes to the client.
     pub(super) won: bool,
     reported: bool,
+    tab: Tab,
 }
 
 /// Where a leg stands among the attempts of its request.
@@ -159,6 +161,7 @@ impl Leg {
         if std::mem::replace(&mut self.reported, true) {
             return;
         }
+        let cost = self.tab.close(outcome, usage, self.lease.was_sent());
         let target = self.lease.target();
         target.endpoint.metrics.attempt(outcome);
         // Lost only while the disk fails, and then it is counted there.
@@ -176,7 +179,7 @@ impl Leg {
             won: self.won,
             second_leg: self.second,
             region: None,
-            cost_nano: None,
+            cost_nano: cost.map(|cost| cost.0),
             reason: None,
         }));
     }
@@ -211,6 +214,7 @@ impl Dispatch {
         lease: Lease,
         place: LegPlace,
     ) -> Result<Won, Lost> {
+        let tab = Tab::open(request, lease.target(), lease.model());
         let mut leg = Leg {
             lease,
             news: Arc::clone(&self.news),
@@ -222,6 +226,7 @@ impl Dispatch {
             first_content: None,
             won: false,
             reported: false,
+            tab,
         };
         let mut dropped = Vec::new();
         match self.read_answer(request, &mut leg, &mut dropped).await {

@@ -4,6 +4,7 @@
 //! was a second.
 
 mod account;
+mod bill;
 mod leg;
 mod live;
 mod next;
@@ -24,9 +25,10 @@ use crate::policy::poison::PoisonList;
 use crate::upstream::{BuildError, ProviderClient, ProviderOptions};
 
 pub use account::RaceResult;
+pub use bill::{Bill, Payer};
 pub use live::{LiveStream, StreamPiece};
 pub use next::refused;
-pub use request::{Prompt, RaceMark, Request};
+pub use request::{Caller, Prompt, RaceMark, Request};
 pub use story::{Served, Told};
 
 /// The clients of all providers in force.

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::bill::{Bill, Payer};
 use crate::actors::{Estimate, Published, Route};
 use crate::dialects::openai::ChatPeek;
 use crate::domain::{ClientDialect, ClientName, Lane, Operation, RequestId, Shape};
+use crate::pricing::Bounds;
 
 /// How a client wants two legs, beyond what the pool's settings say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,11 +58,23 @@ impl From<Prompt> for HeldPrompt {
     }
 }
 
+/// Who asks, and who pays.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub client: ClientName,
+    pub payer: Payer,
+    /// Short words of the client's, to tell what it spent on what.
+    pub tags: Vec<Arc<str>>,
+    /// The client's own end user.
+    pub user: Option<Arc<str>>,
+}
+
 pub struct Request {
     pub id: RequestId,
     pub arrived: Instant,
     pub deadline: Instant,
-    pub client: ClientName,
+    pub caller: Caller,
+    pub bill: Arc<Bill>,
     pub operation: Operation,
     /// The client's dialect.
     pub speaks: ClientDialect,
@@ -72,6 +86,8 @@ pub struct Request {
     pub asked: Arc<str>,
     /// Kept until content shows, because until then another provider may have to read it.
     pub prompt: HeldPrompt,
+    /// Of the body, in bytes.
+    pub length: u64,
     pub peek: ChatPeek,
     pub shape: Shape,
     pub estimate: Estimate,
@@ -81,6 +97,16 @@ pub struct Request {
 }
 
 impl Request {
+    /// What bounds its cost.
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds {
+            operation: self.operation,
+            bytes: self.length,
+            max_output: self.peek.max_output,
+            choices: self.peek.choices,
+        }
+    }
+
     /// The body; empty once it was let go.
     pub(super) fn body(&self) -> Bytes {
         let held = self.prompt.0.lock();

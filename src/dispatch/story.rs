@@ -24,7 +24,10 @@ use crate::actors::{
 };
 use crate::config::RaceMode;
 use crate::dialects::keep_alive;
-use crate::domain::{AttemptOutcome, Failure, FailureKind, Mode, RetryRule, Tokens, Usage};
+use crate::domain::{
+    AttemptOutcome, Failure, FailureKind, Mode, NanoUsd, RetryRule, Tokens, Usage,
+};
+use crate::policy::ledger::Admitted;
 use crate::policy::retry::{RetryTerms, backoff};
 
 /// What the edge tells about a request besides its answer.
@@ -37,6 +40,10 @@ pub struct Told {
     pub served_model: Option<String>,
     pub race: Option<RaceResult>,
     pub dropped: Vec<&'static str>,
+    /// What it cost, where that is known when the head goes out.
+    pub cost: Option<NanoUsd>,
+    /// What is left of the client's own limits.
+    pub limits: Admitted,
     /// What of the provider's headers may pass.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -150,6 +157,13 @@ impl Dispatch {
             let poison = AttemptFailure::plain(AttemptOutcome::Poison);
             return Err(gave_up(&poison, 0).retry_after(left));
         }
+        match self.admit(request).await {
+            Ok(charge) => account.charge = charge,
+            Err(denied) => {
+                account.void();
+                return Err(denied);
+            }
+        }
         // On its way to the disk while the request is placed; awaited before the first send (G8).
         let (taken, intent) = self.journal().intent(&account.intent());
         if taken {
@@ -169,6 +183,8 @@ impl Dispatch {
             {
                 return Err(audit_unavailable());
             }
+            // What failed attempts cost is spent; what comes now needs its own.
+            self.cover(request, account.charge.as_mut(), 1).await?;
             let started = Instant::now();
             let ended = self.race(request, &mut search, lease, account).await;
             account.upstream_took(started.elapsed());
@@ -340,11 +356,18 @@ impl Dispatch {
         };
         let mut wish = search.wish(request, Purpose::SecondLeg);
         wish.tried.push(under_way);
-        let second = self.second_lease(request, wish, entry, dual);
-        let (first, lease) = match select(first, pin!(second)).await {
-            Either::Left((ended, _)) => return ended,
-            Either::Right((Some(lease), first)) => (first, lease),
-            Either::Right((None, first)) => return first.await,
+        let (first, lease) = {
+            let second = pin!(async {
+                let lease = self.second_lease(request, wish, entry, dual).await?;
+                // Paid for as well, or the first goes on alone.
+                let covered = self.cover(request, account.charge.as_mut(), 2).await;
+                covered.ok().map(|()| lease)
+            });
+            match select(first, second).await {
+                Either::Left((ended, _)) => return ended,
+                Either::Right((Some(lease), first)) => (first, lease),
+                Either::Right((None, first)) => return first.await,
+            }
         };
         let number = account.attempt_begins();
         let second = Box::pin(self.run_leg(
@@ -448,13 +471,13 @@ impl Dispatch {
             }
             WonAnswer::Stream { body, relay, held } => {
                 account.served_model.clone_from(&relay.facts().served_model);
-                let told = told(&account, dropped, headers);
+                let told = told_early(&account, dropped, headers);
                 let live = Live::new(self, account, leg, held).with_upstream(body, relay);
                 (Finished::Live(Box::new(live)), told)
             }
             WonAnswer::Complete { held, facts } => {
                 account.served_model.clone_from(&facts.served_model);
-                let told = told(&account, dropped, headers);
+                let told = told_early(&account, dropped, headers);
                 let live = Live::new(self, account, leg, held).already_complete(facts);
                 (Finished::Live(Box::new(live)), told)
             }
@@ -469,6 +492,18 @@ pub(super) fn estimate(request: &Request, content_bytes: u64) -> Usage {
         input: request.estimate.input,
         output: Tokens(output.0.max(1)),
         ..Usage::default()
+    }
+}
+
+/// What is told with a stream's head: its cost is not known yet.
+fn told_early(
+    account: &Account,
+    dropped: Vec<&'static str>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+) -> Told {
+    Told {
+        cost: None,
+        ..told(account, dropped, headers)
     }
 }
 
@@ -490,6 +525,12 @@ fn told(
             .map(|served| served.model.to_string()),
         served_model: account.served_model.clone(),
         race: account.race,
+        cost: account.cost(),
+        limits: account
+            .charge
+            .as_ref()
+            .map(|charge| charge.told)
+            .unwrap_or_default(),
         dropped,
         headers,
     }

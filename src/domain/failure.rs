@@ -23,6 +23,10 @@ pub enum FailureKind {
     ContentFiltered,
     // Limits.
     RateLimited,
+    /// What may be spent is spent.
+    BudgetExceeded,
+    /// A budget is to be kept, and nobody knows what this costs.
+    PriceUnknown,
     // The gateway cannot serve now.
     Overloaded,
     NoTarget,
@@ -64,6 +68,8 @@ impl FailureKind {
             Self::ContextLengthExceeded => (400, "context_length_exceeded", GiveUp),
             Self::ContentFiltered => (400, "content_filter", GiveUp),
             Self::Unauthenticated => (401, "invalid_api_key", GiveUp),
+            Self::BudgetExceeded => (402, "budget_exceeded", GiveUp),
+            Self::PriceUnknown => (402, "price_unknown", GiveUp),
             Self::Forbidden => (403, "forbidden", GiveUp),
             Self::NotFound => (404, "not_found", GiveUp),
             Self::ModelNotFound => (404, "model_not_found", GiveUp),

@@ -54,8 +54,10 @@ names! {
     PoolName,
     /// What a provider calls a model.
     ModelName,
-    /// Who called: the name of a static client key, until tenants exist.
+    /// Who called: the name of a client key.
     ClientName,
+    /// Who pays: an organisation.
+    TenantName,
 }
 
 /// A wire format that providers speak.

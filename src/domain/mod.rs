@@ -5,6 +5,7 @@
 pub mod chat;
 mod failure;
 mod ids;
+pub mod money;
 mod outcome;
 mod stream;
 mod units;
@@ -13,8 +14,10 @@ mod wish;
 pub use failure::{Advice, Failure, FailureKind};
 pub use ids::{
     ClientDialect, ClientName, Dialect, KeyName, ModelName, PoolName, ProviderName, RequestId,
+    TenantName,
 };
+pub use money::NanoUsd;
 pub use outcome::{AttemptOutcome, Fault, RetryRule};
 pub use stream::{StreamEnd, StreamFacts, StreamFault};
-pub use units::{Moment, Score, Tokens, Usage};
+pub use units::{Moment, Score, Tokens, Usage, Wall};
 pub use wish::{Lane, Mode, Operation, PromptClass, Shape};

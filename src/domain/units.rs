@@ -90,6 +90,26 @@ impl Moment {
     }
 }
 
+/// A time of day and year: milliseconds since 1970. What budgets and records are dated with.
+///
+/// # Why beside [`Moment`]
+/// A wall clock is set back and forth by others; nothing that waits may hang on it, and a month cannot be told
+/// from anything else.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Wall(pub u64);
+
+impl Wall {
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// Time from `earlier` to here; zero if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
 /// What an answer used, in canonical form: details are parts of the totals, never beside them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {

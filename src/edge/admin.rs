@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::auth::credential;
-use super::{Edge, health};
+use super::{Edge, health, spending};
 use crate::actors::{
     Estimate, InjectedFault, Patience, Purpose, ReloadReason, Reloaded, RouterMessage, SeatState,
     SettingsMessage, Wish,
@@ -30,6 +30,7 @@ use crate::domain::{Lane, Mode, PromptClass, Shape, Tokens};
 pub fn admin_router(edge: &Arc<Edge>) -> Router {
     Router::new()
         .route("/admin/tree", get(tree))
+        .route("/admin/tenants", get(tenants))
         .route("/admin/explain", get(explain_model))
         .route("/admin/config", get(config))
         .route("/admin/reload", post(reload))
@@ -64,7 +65,7 @@ fn refuse(status: StatusCode, message: &str) -> Response {
 async fn nothing_here() -> Response {
     refuse(
         StatusCode::NOT_FOUND,
-        "there is nothing at this path; see GET /admin/tree, /admin/explain?model=…, /admin/config, POST /admin/reload",
+        "there is nothing at this path; see GET /admin/tree, /admin/tenants, /admin/explain?model=…, /admin/config, POST /admin/reload",
     )
 }
 
@@ -119,6 +120,15 @@ fn is_key(key: &Secret, headers: &HeaderMap) -> bool {
     let pepper = hmac::Key::new(hmac::HMAC_SHA256, &key.fingerprint());
     let expected = hmac::sign(&pepper, key.expose().as_bytes());
     hmac::verify(&pepper, sent, expected.as_ref()).is_ok()
+}
+
+/// `GET /admin/tenants`: limits and budgets, and what was used of them.
+async fn tenants(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+    let (parts, _) = request.into_parts();
+    if let Err(refused) = allow(&edge, &parts, Intent::Read) {
+        return refused;
+    }
+    told(StatusCode::OK, &spending::tenants(&edge))
 }
 
 async fn tree(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {

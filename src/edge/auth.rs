@@ -14,14 +14,21 @@ use http::header::AUTHORIZATION;
 use ring::digest;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use crate::config::ClientSettings;
+use smallvec::{SmallVec, smallvec};
+
+use crate::config::{ClientSettings, TenantSettings};
 use crate::domain::{ClientName, Lane, Moment};
+use crate::policy::ledger::AccountName;
 
 /// What a key allows.
 #[derive(Clone, Debug)]
 pub struct Client {
     pub name: ClientName,
     pub lane: Lane,
+    pub tenant: Arc<str>,
+    pub team: Option<Arc<str>>,
+    /// The accounts it counts in, the widest first.
+    pub path: SmallVec<[AccountName; 4]>,
     settings: Option<Arc<ClientSettings>>,
 }
 
@@ -89,6 +96,9 @@ impl ClientKeys {
                 let client = Client {
                     name: settings.name.clone(),
                     lane: settings.lane,
+                    tenant: Arc::from(settings.tenant.as_str()),
+                    team: settings.team.clone(),
+                    path: settings.path().collect(),
                     settings: Some(Arc::new(settings.clone())),
                 };
                 (peppered(&pepper, settings.key.expose().as_bytes()), client)
@@ -114,6 +124,9 @@ impl ClientKeys {
             return Ok(Client {
                 name: ClientName::from("local"),
                 lane: Lane::Default,
+                tenant: Arc::from(TenantSettings::DEFAULT),
+                team: None,
+                path: smallvec![AccountName::from(TenantSettings::DEFAULT)],
                 settings: None,
             });
         }

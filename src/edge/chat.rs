@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request as HttpRequest};
 use tokio::time::Instant;
 
 use super::auth::{AuthFault, Client};
+use super::caller::caller;
 use super::connection::ConnectionControl;
 use super::{Edge, body, reply};
 use crate::actors::{Estimate, Published, Refusal, RefusalKind, Route};
@@ -445,6 +446,7 @@ fn facts(
         return Err(unknown());
     }
     let estimate = estimate(&peek, prompt.bytes().len());
+    let caller = caller(&admission.client, &admission.published, headers);
     let mode = if peek.stream {
         Mode::Stream
     } else {
@@ -457,7 +459,9 @@ fn facts(
         arrived: admission.arrived,
         deadline: admission.arrived + wished.map_or(longest, |wished| wished.min(longest)),
         lane: wished_lane(headers, admission.client.lane),
-        client: admission.client.name,
+        caller,
+        bill: Arc::default(),
+        length: prompt.bytes().len() as u64,
         operation,
         speaks,
         passed: passed(headers, speaks),
@@ -548,7 +552,7 @@ fn estimate(peek: &ChatPeek, bytes: usize) -> Estimate {
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 

@@ -39,6 +39,7 @@ pub(super) async fn ready(State(edge): State<Arc<Edge>>) -> Response {
         "ready": why.is_none(),
         "why": why,
         "journal": journal,
+        "store": edge.news.store.state(),
         "providers": published.settings.providers.len(),
         "config_version": format!("{:016x}", published.settings.version),
     });

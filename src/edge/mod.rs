@@ -5,6 +5,7 @@ mod admin;
 mod aside;
 mod auth;
 mod body;
+mod caller;
 mod chat;
 mod connection;
 mod framing;
@@ -13,6 +14,7 @@ mod models;
 mod reply;
 mod room;
 mod server;
+mod spending;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

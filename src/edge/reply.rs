@@ -23,6 +23,7 @@ use crate::actors::at_most;
 use crate::dialects::{encode_error, keep_alive};
 use crate::dispatch::{LiveStream, StreamPiece, Told};
 use crate::domain::{Advice, ClientDialect, Failure, FailureKind, RequestId};
+use crate::policy::ledger::Admitted;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-switchyard-attempts");
@@ -87,8 +88,54 @@ fn common(headers: &mut HeaderMap, speaks: ClientDialect, id: RequestId, told: &
             HeaderValue::from(told.failovers),
         );
     }
+    if let Some(cost) = told.cost.filter(|_| told.attempts > 0) {
+        // In dollars.
+        put_text(headers, "x-switchyard-cost", &cost.to_string());
+    }
+    limits(headers, &told.limits);
     for (name, value) in &told.headers {
         headers.insert(name.clone(), value.clone());
+    }
+}
+
+fn put_text(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+/// What is left of the client's own limits, in the words of OpenAI's headers.
+fn limits(headers: &mut HeaderMap, told: &Admitted) {
+    let kinds = [
+        (
+            told.requests,
+            [
+                "x-ratelimit-limit-requests",
+                "x-ratelimit-remaining-requests",
+                "x-ratelimit-reset-requests",
+            ],
+        ),
+        (
+            told.tokens,
+            [
+                "x-ratelimit-limit-tokens",
+                "x-ratelimit-remaining-tokens",
+                "x-ratelimit-reset-tokens",
+            ],
+        ),
+    ];
+    for (standing, [limit, remaining, reset]) in kinds {
+        let Some(standing) = standing else { continue };
+        headers.insert(
+            HeaderName::from_static(limit),
+            HeaderValue::from(standing.limit),
+        );
+        headers.insert(
+            HeaderName::from_static(remaining),
+            HeaderValue::from(standing.remaining),
+        );
+        let seconds = standing.reset.as_secs_f64();
+        put_text(headers, reset, &format!("{seconds:.3}s"));
     }
 }
 

@@ -10,6 +10,7 @@ pub mod headroom;
 pub mod health;
 pub mod hedge;
 pub mod latency;
+pub mod ledger;
 pub mod overload;
 pub mod panic;
 pub mod poison;

@@ -149,6 +149,21 @@ impl SlidingWindow {
         Duration::from_secs(SPAN_SECS)
     }
 
+    /// How long until nothing that is counted now is counted any more.
+    pub fn empties_in(&self, now: Moment) -> Duration {
+        let this_second = second(now);
+        let newest = self
+            .buckets
+            .iter()
+            .map(|bucket| unpack(bucket.load(Ordering::Relaxed)))
+            .filter(|(at, count)| *count > 0 && at + SPAN_SECS >= this_second)
+            .map(|(at, _)| at)
+            .max();
+        newest.map_or(Duration::ZERO, |at| {
+            Moment::from_secs(at + SPAN_SECS + 1).since(now)
+        })
+    }
+
     /// Refunds what was taken at `at`, if that second is still in the window.
     pub fn give_back(&self, amount: u32, at: Moment, now: Moment) {
         let taken_second = second(at);

@@ -2,7 +2,8 @@
 
 use super::meter::Meter;
 use super::model::{Class, LongContext, Model, Prices, TierPrice};
-use super::money::{FACTOR_UNIT, Factor, NanoUsd, Rate, TOKENS_PER_PRICE};
+use super::money::{FACTOR_UNIT, Factor, Rate, TOKENS_PER_PRICE};
+use crate::domain::NanoUsd;
 
 /// Names by which providers call the ordinary tier, or say that they choose.
 const ORDINARY_TIERS: [&str; 6] = [

@@ -16,12 +16,14 @@ mod meter;
 mod mistake;
 mod model;
 mod money;
+mod price;
 mod read;
 mod registry;
 mod section;
 #[cfg(test)]
 mod tests;
 
+pub use crate::domain::{NanoUsd, money::AmountError};
 pub use cost::{Cost, Missing, Terms};
 pub use date::{Date, DateError};
 pub use guard::{Objection, Refused, admit};
@@ -29,5 +31,6 @@ pub use lookup::{Found, MatchedBy, Standing};
 pub use meter::Meter;
 pub use mistake::{Mistake, RegistryError};
 pub use model::{Capability, Class, LongContext, Model, Prices, Source, TierPrice};
-pub use money::{AmountError, Factor, NanoUsd, Rate};
+pub use money::{Factor, Rate};
+pub use price::{Bounds, Price};
 pub use registry::Registry;

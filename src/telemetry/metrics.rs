@@ -14,7 +14,7 @@ use ::metrics::{
     gauge, histogram,
 };
 
-use crate::domain::{AttemptOutcome, Lane, Usage};
+use crate::domain::{AttemptOutcome, Lane, NanoUsd, Usage};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
@@ -77,6 +77,10 @@ rows! {
     AUDIT_WRITABLE = Gauge "switchyard_audit_writable" [] "1 while the journal can be written";
     AUDIT_USERS = Gauge "switchyard_audit_users" [] "End users and owners of texts the journal tells apart; at journal.max_users new ones are not";
     AUDIT_RECORDS = Gauge "switchyard_audit_records" [] "Journal records written since the start";
+    STORE_WRITABLE = Gauge "switchyard_store_writable" [] "1 while the open store can be written";
+    STORE_BYTES = Gauge "switchyard_store_bytes" [] "What the store's pages hold, without its log";
+    STORE_LET_GO = Gauge "switchyard_store_let_go" ["why"] "Records deleted since the start because their time was over (expired) or for want of room (evicted)";
+    STORE_REFUSED = Counter "switchyard_store_refused_total" ["why"] "What was asked of the store and not done, by reason";
     STALL = Counter "switchyard_stall_detected" [] "Times the whole process stood still";
     FOLDED = Counter "switchyard_labels_folded" [] "Label values counted as other";
     BODY_BYTES = Gauge "switchyard_body_bytes" [] "Request bodies in memory";
@@ -84,6 +88,9 @@ rows! {
     CONN_STALE = Counter "switchyard_conn_stale_total" [] "Free retries after a provider closed an idle connection";
     H2_GOAWAY = Counter "switchyard_h2_goaway_total" ["why"] "Requests said again for free because HTTP/2 refused them unheard";
     EGRESS_FAIL = Counter "switchyard_egress_fail_total" ["why"] "Connections the egress proxy did not make, by what it did instead";
+    SPEND = Counter "switchyard_spend_nanousd_total" ["tenant"] "Spent by tenants that have limits or budgets, in billionths of a dollar";
+    DENIED = Counter "switchyard_tenant_denied_total" ["tenant", "why"] "Requests refused by a tenant's limit or budget";
+    ALERTS = Counter "switchyard_budget_alert_total" ["tenant"] "Thresholds of budgets that were reached";
     OVERHEAD = Histogram "switchyard_overhead_seconds" ["pool"] "Time of a request that was not spent waiting for a provider";
     BUILD = Gauge "switchyard_build_info" ["version"] "Always 1";
     OPERATION = Histogram "gen_ai_client_operation_duration_seconds" ["gen_ai_operation_name", "gen_ai_request_model", "error_type"] "Duration of requests";
@@ -168,7 +175,13 @@ macro_rules! opaque_debug {
     )+};
 }
 
-opaque_debug!(EndpointMetrics, KeyMetrics, PoolMetrics, GatewayMetrics);
+opaque_debug!(
+    EndpointMetrics,
+    KeyMetrics,
+    PoolMetrics,
+    TenantMetrics,
+    GatewayMetrics
+);
 
 /// Handles of one provider's one model.
 pub struct EndpointMetrics {
@@ -253,6 +266,36 @@ impl PoolMetrics {
     }
 }
 
+/// Handles of one tenant.
+pub struct TenantMetrics {
+    name: String,
+    spend: Counter,
+    alerts: Counter,
+}
+
+impl TenantMetrics {
+    pub fn new(tenant: &str) -> Self {
+        let name = tenant.to_owned();
+        Self {
+            spend: counter!(SPEND, "tenant" => name.clone()),
+            alerts: counter!(ALERTS, "tenant" => name.clone()),
+            name,
+        }
+    }
+
+    pub fn spent(&self, cost: NanoUsd) {
+        self.spend.increment(cost.0);
+    }
+
+    pub fn alerted(&self) {
+        self.alerts.increment(1);
+    }
+
+    pub fn denied(&self, why: &'static str) {
+        counter!(DENIED, "tenant" => self.name.clone(), "why" => why).increment(1);
+    }
+}
+
 /// How a request ended, as the metrics need it.
 pub struct RequestStory<'a> {
     pub pool: &'a PoolMetrics,
@@ -261,6 +304,14 @@ pub struct RequestStory<'a> {
     pub took: Duration,
     pub overhead: Duration,
     pub usage: Option<Usage>,
+}
+
+/// The store, as the metrics need it.
+pub struct StoreFigures {
+    pub writable: bool,
+    pub bytes: u64,
+    pub expired: u64,
+    pub evicted: u64,
 }
 
 /// Metrics of the gateway as a whole.
@@ -348,6 +399,18 @@ impl GatewayMetrics {
 
     pub fn race(&self, win: &'static str) {
         counter!(RACE, "win" => win).increment(1);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+    pub fn store(&self, figures: &StoreFigures) {
+        gauge!(STORE_WRITABLE).set(if figures.writable { 1.0 } else { 0.0 });
+        gauge!(STORE_BYTES).set(figures.bytes as f64);
+        gauge!(STORE_LET_GO, "why" => "expired").set(figures.expired as f64);
+        gauge!(STORE_LET_GO, "why" => "evicted").set(figures.evicted as f64);
+    }
+
+    pub fn store_refused(&self, why: &'static str) {
+        counter!(STORE_REFUSED, "why" => why).increment(1);
     }
 
     pub fn usage_estimated(&self) {

@@ -263,6 +263,7 @@ mod tests {
             max_in_flight: 1,
             default_max_output: Tokens(1),
             auth,
+            free: false,
             responses: false,
         }
     }

@@ -117,6 +117,7 @@ pub(super) fn provider(base_url: String) -> ProviderSettings {
         h2: true,
         max_in_flight: 10,
         default_max_output: Tokens(16),
+        free: false,
         auth: AuthSettings::Dialect,
     }
 }

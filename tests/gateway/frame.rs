@@ -233,6 +233,9 @@ pub fn write_config(folder: &tempfile::TempDir, config: &str) {
     } else {
         (journal, config)
     };
+    if !config.contains("[store]") {
+        let _ = write!(whole, "[store]\npath = \"{place}/switchyard.db\"\n");
+    }
     if !config.contains("[listen]") {
         whole.push_str("[listen]\naddress = \"127.0.0.1:0\"\ndrain_ms = 2000\n");
     }

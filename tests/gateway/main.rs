@@ -20,6 +20,7 @@ mod failover;
 mod frame;
 mod h2_mock;
 mod journal;
+mod money;
 mod operations;
 mod overload;
 mod process;

@@ -339,6 +339,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         FailureKind::Forbidden => "permission_error",
         FailureKind::NotFound | FailureKind::ModelNotFound => "not_found_error",
         FailureKind::RateLimited => "rate_limit_error",
+        FailureKind::BudgetExceeded | FailureKind::PriceUnknown => "billing_error",
         FailureKind::Overloaded | FailureKind::ShuttingDown | FailureKind::NoTarget => {
             "overloaded_error"
         }

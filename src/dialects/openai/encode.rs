@@ -296,6 +296,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         | FailureKind::UnsupportedMediaType => "invalid_request_error",
         FailureKind::Forbidden => "permission_error",
         FailureKind::RateLimited => "rate_limit_error",
+        FailureKind::BudgetExceeded | FailureKind::PriceUnknown => "budget_exceeded",
         FailureKind::Overloaded => "overloaded_error",
         FailureKind::NoTarget
         | FailureKind::ProviderAuth

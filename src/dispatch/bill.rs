@@ -1,0 +1,374 @@
+//! What a request may cost, what it has cost so far, and who pays.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::Dispatch;
+use super::request::Request;
+use crate::actors::{Clock, News, Published, Target, TenantEntry, TenantMessage};
+use crate::config::RaceMode;
+use crate::domain::{
+    AttemptOutcome, Failure, FailureKind, ModelName, Moment, NanoUsd, RequestId, Tokens, Usage,
+};
+use crate::policy::ledger::{AccountName, Admitted, Ask, Denied, Settled, Short};
+use crate::pricing::{Bounds, Price};
+
+/// A tenant has its answer within this, or something is very wrong.
+const ASK_LIMIT: Duration = Duration::from_secs(2);
+/// How long after its deadline a request that nobody settled is settled by its tenant.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// Who pays for a request.
+#[derive(Clone, Debug)]
+pub struct Payer {
+    pub tenant: Arc<str>,
+    pub team: Option<Arc<str>>,
+    /// The accounts it counts in, the widest first.
+    pub path: SmallVec<[AccountName; 4]>,
+    /// Whose limits and budgets it has to keep; `None` when no account on the path has any.
+    pub entry: Option<Arc<TenantEntry>>,
+}
+
+/// What the attempts of a request have cost. Shared by its legs: the loser of a race ends where no account is
+/// at hand.
+#[derive(Debug, Default)]
+pub struct Bill {
+    nanos: AtomicU64,
+    /// Something in it rests on an estimate.
+    estimated: AtomicBool,
+    /// Somebody was asked whose price nobody knows.
+    unknown: AtomicBool,
+}
+
+impl Bill {
+    fn add(&self, cost: NanoUsd, estimated: bool) {
+        let _ = self
+            .nanos
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| {
+                Some(sum.saturating_add(cost.0))
+            });
+        if estimated {
+            self.estimated.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// All of it so far, whatever is unknown left out.
+    pub(super) fn so_far(&self) -> NanoUsd {
+        NanoUsd(self.nanos.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn is_estimated(&self) -> bool {
+        self.estimated.load(Ordering::Relaxed)
+    }
+
+    /// All of it; `None` when a part is not known.
+    pub(super) fn total(&self) -> Option<NanoUsd> {
+        (!self.unknown.load(Ordering::Relaxed)).then(|| self.so_far())
+    }
+}
+
+/// What one attempt costs.
+#[derive(Debug)]
+pub(super) struct Tab {
+    bill: Arc<Bill>,
+    price: Price,
+    bounds: Bounds,
+    input: Tokens,
+}
+
+impl Tab {
+    pub(super) fn open(request: &Request, target: &Target, model: &ModelName) -> Self {
+        Self {
+            bill: Arc::clone(&request.bill),
+            price: price_of(&request.published, target, model),
+            bounds: request.bounds(),
+            input: request.estimate.input,
+        }
+    }
+
+    /// Puts an attempt's cost on the bill: of what was reported or counted, or of what a provider may have begun
+    /// to bill. Returns the cost, if anyone knows it.
+    pub(super) fn close(
+        &self,
+        outcome: AttemptOutcome,
+        usage: Option<Usage>,
+        sent: bool,
+    ) -> Option<NanoUsd> {
+        let (usage, estimated) = match usage {
+            Some(usage) => (usage, false),
+            None if sent && may_be_billed(outcome) => {
+                // The prompt was read, and somebody wrote until we hung up.
+                let begun = Usage {
+                    input: self.input,
+                    output: Tokens(1),
+                    ..Usage::default()
+                };
+                (begun, true)
+            }
+            None => return Some(NanoUsd::ZERO),
+        };
+        let cost = match &self.price {
+            Price::Unknown => None,
+            // A class without a price was used: what was set aside for it is the least wrong (ground rule G7).
+            price @ (Price::Free | Price::Listed(_)) => {
+                price.cost(&usage).or_else(|| price.most(&self.bounds))
+            }
+        };
+        match cost {
+            Some(cost) => self.bill.add(cost, estimated),
+            None => self.bill.unknown.store(true, Ordering::Relaxed),
+        }
+        cost
+    }
+}
+
+/// Whether a provider may bill for an attempt that brought no usage: it took the request and said no error.
+fn may_be_billed(outcome: AttemptOutcome) -> bool {
+    match outcome {
+        AttemptOutcome::Ok
+        | AttemptOutcome::BadBody
+        | AttemptOutcome::FirstContentTimeout
+        | AttemptOutcome::GapTimeout
+        | AttemptOutcome::Reset
+        | AttemptOutcome::Truncated
+        | AttemptOutcome::Cancelled
+        | AttemptOutcome::Deadline
+        | AttemptOutcome::TooLarge => true,
+        AttemptOutcome::Throttled
+        | AttemptOutcome::Quota
+        | AttemptOutcome::Auth
+        | AttemptOutcome::Rejected
+        | AttemptOutcome::Overloaded
+        | AttemptOutcome::ServerError
+        | AttemptOutcome::Connect
+        | AttemptOutcome::Tls
+        | AttemptOutcome::Dns
+        | AttemptOutcome::Egress
+        | AttemptOutcome::ModelGone
+        | AttemptOutcome::Poison => false,
+    }
+}
+
+fn price_of(published: &Published, target: &Target, model: &ModelName) -> Price {
+    match &target.price {
+        Some(price) => price.clone(),
+        None => published.settings.price(&target.provider, model.as_str()),
+    }
+}
+
+/// The most one copy of a request can cost, wherever along its chain it is served; `None` when that is not known
+/// of someone on it.
+fn most_of_a_copy(request: &Request) -> Option<NanoUsd> {
+    let bounds = request.bounds();
+    let asked = request.asked.split_once('/');
+    let asked = asked.map_or(&*request.asked, |(_provider, model)| model);
+    request
+        .route
+        .most(&request.published.settings, asked, &bounds)
+}
+
+/// What is held for a request in its tenant's books, until it is settled.
+#[derive(Debug)]
+pub(super) struct Charge {
+    entry: Arc<TenantEntry>,
+    request: RequestId,
+    bill: Arc<Bill>,
+    clock: Clock,
+    news: Arc<News>,
+    /// What one copy can cost.
+    copy: NanoUsd,
+    reserved: NanoUsd,
+    pub(super) told: Admitted,
+    /// What was used in tokens, once known.
+    pub(super) used: Option<Tokens>,
+}
+
+impl Charge {
+    pub(super) fn reserved(&self) -> NanoUsd {
+        self.reserved
+    }
+
+    /// What it comes to: where a part is unknown, what was set aside (ground rule G7).
+    pub(super) fn cost(&self) -> NanoUsd {
+        let so_far = self.bill.so_far();
+        self.bill.total().unwrap_or(self.reserved.max(so_far))
+    }
+}
+
+impl Drop for Charge {
+    /// Settled where it ends, whoever drops it (ground rule G13).
+    fn drop(&mut self) {
+        let settled = Settled {
+            cost: self.cost(),
+            tokens: self.used,
+        };
+        let cell = &self.entry.cell;
+        let alerts = cell.settle(self.request, settled, self.clock.now());
+        cell.metrics.spent(settled.cost);
+        for alert in alerts {
+            self.news.budget_alert(cell, &alert);
+        }
+    }
+}
+
+impl Dispatch {
+    /// Asks the tenant whether a request comes in, and has the most it can cost set aside. `None` for those who
+    /// have no limits to keep.
+    pub(super) async fn admit(&self, request: &Request) -> Result<Option<Charge>, Failure> {
+        let Some(entry) = request.caller.payer.entry.as_ref() else {
+            return Ok(None);
+        };
+        let copy = most_of_a_copy(request);
+        let copies = copies(request);
+        let most = copy.map(|copy| NanoUsd(copy.0.saturating_mul(copies)));
+        let ask = Ask {
+            request: request.id,
+            path: request.caller.payer.path.clone(),
+            model: Arc::clone(&request.asked),
+            tokens: request.estimate.input + request.estimate.output,
+            most,
+            until: self.until(request),
+        };
+        let limit = (Instant::now() + ASK_LIMIT).min(request.deadline);
+        let answer = entry
+            .slot
+            .ask(limit, |reply| TenantMessage::Admit {
+                ask: ask.clone(),
+                reply,
+            })
+            .await;
+        let charge = |told| Charge {
+            entry: Arc::clone(entry),
+            request: request.id,
+            bill: Arc::clone(&request.bill),
+            clock: self.clock,
+            news: Arc::clone(&self.news),
+            copy: copy.unwrap_or_default(),
+            reserved: most.unwrap_or_default(),
+            told,
+            used: None,
+        };
+        match answer {
+            Ok(Ok(told)) => Ok(Some(charge(told))),
+            Ok(Err(denied)) => {
+                entry.cell.metrics.denied(denied.label());
+                Err(failure(&denied))
+            }
+            Err(_away) => {
+                // It may have been let in by an actor that died before it could say so.
+                drop(charge(Admitted::default()));
+                Err(books_unavailable())
+            }
+        }
+    }
+
+    /// When nobody will settle a request any more.
+    fn until(&self, request: &Request) -> Moment {
+        self.clock.moment(request.deadline).after(GRACE)
+    }
+
+    /// Makes sure that so many copies more are covered beside what was spent already.
+    pub(super) async fn cover(
+        &self,
+        request: &Request,
+        charge: Option<&mut Charge>,
+        copies: u64,
+    ) -> Result<(), Failure> {
+        let Some(charge) = charge else {
+            return Ok(());
+        };
+        let needed = charge.bill.so_far() + NanoUsd(charge.copy.0.saturating_mul(copies));
+        let more = needed - charge.reserved;
+        if more == NanoUsd::ZERO {
+            return Ok(());
+        }
+        let limit = (Instant::now() + ASK_LIMIT).min(request.deadline);
+        let answer = charge
+            .entry
+            .slot
+            .ask(limit, |reply| TenantMessage::Extend {
+                request: request.id,
+                more,
+                reply,
+            })
+            .await;
+        match answer {
+            Ok(Ok(())) => {
+                charge.reserved += more;
+                Ok(())
+            }
+            Ok(Err(short)) => Err(failure(&Denied::Budget(short))),
+            Err(_away) => Err(books_unavailable()),
+        }
+    }
+}
+
+/// How many copies of a request are sent whatever happens.
+fn copies(request: &Request) -> u64 {
+    use super::request::RaceMark;
+    let race = request.route.chain.first().map(|pool| pool.settings.race);
+    let both = match (race, request.race) {
+        (None | Some(RaceMode::Never), _) | (_, RaceMark::Off) => false,
+        (Some(RaceMode::Always), _) | (Some(RaceMode::Marked), RaceMark::Dual) => true,
+        (Some(RaceMode::Marked), RaceMark::None) => false,
+    };
+    if both { 2 } else { 1 }
+}
+
+fn failure(denied: &Denied) -> Failure {
+    match denied {
+        Denied::Limit {
+            account,
+            kind,
+            retry_after,
+            ..
+        } => Failure::new(
+            FailureKind::RateLimited,
+            format!(
+                "the gateway's own limit of {} for {account:?} is reached",
+                kind.label()
+            ),
+        )
+        .retry_after(*retry_after),
+        Denied::Budget(short) => over_budget(short),
+        Denied::Unpriced { account } => Failure::new(
+            FailureKind::PriceUnknown,
+            format!(
+                "{account:?} has a budget, and nobody knows what this model costs; its operator can add a price to the registry, or mark the provider free"
+            ),
+        ),
+    }
+}
+
+fn over_budget(short: &Short) -> Failure {
+    let Short {
+        account,
+        limit,
+        left,
+        wanted,
+        period,
+        retry_after,
+    } = short;
+    let failure = Failure::new(
+        FailureKind::BudgetExceeded,
+        format!(
+            "the budget of {account:?} does not reach: {left} of {limit} USD are left ({period}), and this request may cost {wanted}; a smaller limit on the answer's length lowers that"
+        ),
+    );
+    match retry_after {
+        Some(wait) => failure.retry_after(*wait),
+        None => failure,
+    }
+}
+
+fn books_unavailable() -> Failure {
+    Failure::new(
+        FailureKind::Overloaded,
+        "the gateway cannot look into its books now and lets nothing in unpaid",
+    )
+    .retry_after(Duration::from_secs(1))
+}

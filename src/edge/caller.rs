@@ -1,0 +1,76 @@
+//! Who a request is for: who pays, what it is for, and for which of the client's own users.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::auth::Client;
+use super::chat::text;
+use crate::actors::Published;
+use crate::dispatch::{Caller, Payer};
+
+pub(super) fn caller(client: &Client, published: &Published, headers: &HeaderMap) -> Caller {
+    let tags = tags(headers);
+    Caller {
+        client: client.name.clone(),
+        payer: payer(client, published, &tags),
+        user: user(headers),
+        tags,
+    }
+}
+
+/// Who pays for what this client asks, and whose limits hold.
+fn payer(client: &Client, published: &Published, tags: &[Arc<str>]) -> Payer {
+    let tenant = published.tenants.get(&*client.tenant);
+    let mut path = client.path.clone();
+    if let Some(tenant) = tenant {
+        for tag in tags {
+            let account = format!("{}+{tag}", client.tenant);
+            if let Some((name, _)) = tenant.settings.accounts.get_key_value(&*account) {
+                path.push(Arc::clone(name));
+            }
+        }
+    }
+    let bound = tenant.filter(|tenant| {
+        let accounts = &tenant.settings.accounts;
+        path.iter().any(|name| accounts.contains_key(name))
+    });
+    Payer {
+        tenant: Arc::clone(&client.tenant),
+        team: client.team.clone(),
+        path,
+        entry: bound.map(Arc::clone),
+    }
+}
+
+const MOST_TAGS: usize = 16;
+const LONGEST_TAG: usize = 64;
+
+/// What the client says that this is for.
+fn tags(headers: &HeaderMap) -> Vec<Arc<str>> {
+    let mut tags: Vec<Arc<str>> = ["x-switchyard-tags", "x-litellm-tags"]
+        .into_iter()
+        .filter_map(|name| text(headers, name))
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|tag| !tag.is_empty() && tag.len() <= LONGEST_TAG)
+        .take(MOST_TAGS)
+        .map(Arc::from)
+        .collect();
+    tags.sort_unstable();
+    tags.dedup();
+    tags
+}
+
+/// The client's own end user, as it names them.
+fn user(headers: &HeaderMap) -> Option<Arc<str>> {
+    [
+        "x-switchyard-user",
+        "x-litellm-customer-id",
+        "x-litellm-end-user-id",
+    ]
+    .into_iter()
+    .find_map(|name| text(headers, name))
+    .filter(|user| !user.is_empty() && user.len() <= 128)
+    .map(Arc::from)
+}

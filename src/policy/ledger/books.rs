@@ -1,0 +1,534 @@
+//! All accounts of one tenant, and the requests that are open.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::purse::{Cap, Purse, PurseView};
+use super::quota::{Quota, QuotaKind, QuotaTerms, Standing};
+use crate::domain::{Moment, NanoUsd, RequestId, Tokens, Wall};
+
+/// `acme`, `acme/search`, `acme/search#key`, `acme@user`, `acme+tag`: unique among all accounts.
+pub type AccountName = Arc<str>;
+
+/// What an account may do, as the operator wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountTerms {
+    pub caps: Vec<Cap>,
+    pub quota: QuotaTerms,
+    /// Limits for some models only: a pattern of pool names, `*` at its end standing for anything.
+    pub quotas: Vec<(String, QuotaTerms)>,
+}
+
+impl AccountTerms {
+    pub fn is_empty(&self) -> bool {
+        self.caps.is_empty() && self.quota.is_empty() && self.quotas.is_empty()
+    }
+}
+
+/// A request that wants in.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub request: RequestId,
+    /// The accounts that pay, the widest first. Names without terms cost nothing.
+    pub path: SmallVec<[AccountName; 4]>,
+    /// The pool's name.
+    pub model: Arc<str>,
+    pub tokens: Tokens,
+    /// The most it can cost; `None` when no price is known. Whoever has a budget is then refused.
+    pub most: Option<NanoUsd>,
+    /// Until when it is over at the latest.
+    pub until: Moment,
+}
+
+/// The limits a client is told of: those with the least left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Admitted {
+    pub requests: Option<Standing>,
+    pub tokens: Option<Standing>,
+}
+
+/// Why a request does not come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    Limit {
+        account: AccountName,
+        kind: QuotaKind,
+        retry_after: Duration,
+        told: Admitted,
+    },
+    Budget(Short),
+    /// A budget is to be kept, and nobody knows what this would cost.
+    Unpriced {
+        account: AccountName,
+    },
+}
+
+impl Denied {
+    /// A word for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Limit { kind, .. } => kind.label(),
+            Self::Budget(_) => "budget",
+            Self::Unpriced { .. } => "unpriced",
+        }
+    }
+}
+
+/// A budget that does not reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Short {
+    pub account: AccountName,
+    pub limit: NanoUsd,
+    pub left: NanoUsd,
+    pub wanted: NanoUsd,
+    pub period: super::Period,
+    /// `None` if it never will.
+    pub retry_after: Option<Duration>,
+}
+
+/// A threshold of a cap was reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    pub account: AccountName,
+    pub percent: u8,
+    pub spent: NanoUsd,
+    pub limit: NanoUsd,
+    pub period: super::Period,
+    pub hard: bool,
+}
+
+/// How a request ended, for its accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    pub cost: NanoUsd,
+    /// `None` when nobody knows: what was expected stays counted.
+    pub tokens: Option<Tokens>,
+}
+
+/// A request nobody settled in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expired {
+    pub request: RequestId,
+    pub cost: NanoUsd,
+}
+
+/// An account as people look at it.
+#[derive(Clone, Debug)]
+pub struct AccountView {
+    pub name: AccountName,
+    pub purses: Vec<PurseView>,
+    pub requests: Option<Standing>,
+    pub tokens: Option<Standing>,
+    pub at_once: u32,
+}
+
+#[derive(Debug)]
+struct Account {
+    terms: AccountTerms,
+    purses: Vec<Purse>,
+    quota: Quota,
+    quotas: Vec<(String, Quota)>,
+}
+
+/// Set aside in one purse.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    /// Which account of the path, and which of its purses.
+    place: (u8, u8),
+    period: super::Period,
+    step: Wall,
+    amount: NanoUsd,
+}
+
+/// A request between its admission and its end.
+#[derive(Debug)]
+struct Open {
+    path: SmallVec<[AccountName; 4]>,
+    model: Arc<str>,
+    tokens: Tokens,
+    at: Moment,
+    until: Moment,
+    reserved: NanoUsd,
+    holds: SmallVec<[Hold; 4]>,
+}
+
+/// The books of one tenant.
+#[derive(Debug, Default)]
+pub struct Books {
+    accounts: HashMap<AccountName, Account>,
+    open: HashMap<RequestId, Open>,
+}
+
+impl Account {
+    fn new(terms: AccountTerms) -> Self {
+        Self {
+            purses: terms.caps.iter().cloned().map(Purse::new).collect(),
+            quota: Quota::new(terms.quota),
+            quotas: terms
+                .quotas
+                .iter()
+                .map(|(pattern, terms)| (pattern.clone(), Quota::new(*terms)))
+                .collect(),
+            terms,
+        }
+    }
+
+    /// The same account under other terms: what is counted stays counted.
+    fn under(self, terms: AccountTerms) -> Self {
+        let mut old = self.purses;
+        let mut purse = |cap: &Cap| {
+            let place = old.iter().position(|purse| {
+                purse.cap().period == cap.period && purse.cap().zone == cap.zone
+            })?;
+            old.swap_remove(place).under(cap)
+        };
+        let purses = terms
+            .caps
+            .iter()
+            .map(|cap| purse(cap).unwrap_or_else(|| Purse::new(cap.clone())))
+            .collect();
+        let mut before: HashMap<String, Quota> = self.quotas.into_iter().collect();
+        let quotas = terms
+            .quotas
+            .iter()
+            .map(|(pattern, terms)| {
+                let quota = before.remove(pattern);
+                let quota = quota.map_or_else(|| Quota::new(*terms), |quota| quota.under(*terms));
+                (pattern.clone(), quota)
+            })
+            .collect();
+        Self {
+            purses,
+            quota: self.quota.under(terms.quota),
+            quotas,
+            terms,
+        }
+    }
+
+    /// The quotas that count a request for this model.
+    fn quotas_of<'a>(&'a mut self, model: &'a str) -> impl Iterator<Item = &'a mut Quota> + 'a {
+        let own = self
+            .quotas
+            .iter_mut()
+            .filter(move |(pattern, _)| fits(pattern, model))
+            .map(|(_, quota)| quota);
+        std::iter::once(&mut self.quota).chain(own)
+    }
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => name == pattern,
+    }
+}
+
+impl Books {
+    /// Brings the accounts to these terms. What the new ones do not name is closed; what was open there is
+    /// settled with the rest.
+    pub fn open_accounts(&mut self, terms: impl IntoIterator<Item = (AccountName, AccountTerms)>) {
+        let mut before = std::mem::take(&mut self.accounts);
+        self.accounts = terms
+            .into_iter()
+            .map(|(name, terms)| {
+                let account = match before.remove(&name) {
+                    Some(account) if account.terms == terms => account,
+                    Some(account) => account.under(terms),
+                    None => Account::new(terms),
+                };
+                (name, account)
+            })
+            .collect();
+    }
+
+    /// Lets a request in, in one step for every limit and budget on its path, or changes nothing.
+    pub fn admit(&mut self, ask: &Ask, now: Moment, wall: Wall) -> Result<Admitted, Denied> {
+        // Asked again because the answer was lost: it is in.
+        if self.open.contains_key(&ask.request) {
+            return Ok(self.told(&ask.path, &ask.model, now));
+        }
+        self.enter(ask, now)?;
+        let holds = match self.afford(&ask.path, ask.most, wall) {
+            Ok(()) => self.take(&ask.path, ask.most.unwrap_or_default()),
+            Err(denied) => {
+                self.refund(ask, usize::MAX, now);
+                return Err(denied);
+            }
+        };
+        self.open.insert(
+            ask.request,
+            Open {
+                path: ask.path.clone(),
+                model: Arc::clone(&ask.model),
+                tokens: ask.tokens,
+                at: now,
+                until: ask.until,
+                reserved: ask.most.unwrap_or_default(),
+                holds,
+            },
+        );
+        Ok(self.told(&ask.path, &ask.model, now))
+    }
+
+    /// Sets more aside for a request that is open: another leg, or another attempt after one that cost something.
+    pub fn extend(&mut self, request: RequestId, more: NanoUsd, wall: Wall) -> Result<(), Short> {
+        let Some(path) = self.open.get(&request).map(|open| open.path.clone()) else {
+            return Ok(());
+        };
+        match self.afford(&path, Some(more), wall) {
+            Ok(()) => {}
+            Err(Denied::Budget(short)) => return Err(short),
+            Err(Denied::Limit { .. } | Denied::Unpriced { .. }) => return Ok(()),
+        }
+        let holds = self.take(&path, more);
+        if let Some(open) = self.open.get_mut(&request) {
+            open.holds.extend(holds);
+            open.reserved += more;
+        }
+        Ok(())
+    }
+
+    /// Puts what it did cost in the place of what was set aside. Once: later calls change nothing.
+    pub fn settle(&mut self, request: RequestId, settled: Settled, now: Moment) -> Vec<Alert> {
+        let Some(open) = self.open.remove(&request) else {
+            return Vec::new();
+        };
+        for name in &open.path {
+            if let Some(account) = self.accounts.get_mut(name) {
+                for quota in account.quotas_of(&open.model) {
+                    quota.leave(open.tokens, settled.tokens, open.at, now);
+                }
+            }
+        }
+        let mut counted: SmallVec<[(u8, u8); 8]> = SmallVec::new();
+        for hold in &open.holds {
+            let Some(purse) = self.purse(&open.path, hold) else {
+                continue;
+            };
+            purse.give_back(hold.step, hold.amount);
+            // The first hold is the one of its admission, and there alone it counts.
+            if !counted.contains(&hold.place) {
+                counted.push(hold.place);
+                purse.spend(hold.step, settled.cost);
+            }
+        }
+        self.alerts(&open.path)
+    }
+
+    /// Settles at what was set aside whatever should have ended by now: it was let in, so it is paid for.
+    pub fn expire(&mut self, now: Moment) -> Vec<Expired> {
+        let late: Vec<(RequestId, NanoUsd)> = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.until <= now)
+            .map(|(request, open)| (*request, open.reserved))
+            .collect();
+        late.into_iter()
+            .map(|(request, cost)| {
+                let settled = Settled { cost, tokens: None };
+                self.settle(request, settled, now);
+                Expired { request, cost }
+            })
+            .collect()
+    }
+
+    /// Counts what was spent before: the history that a new process, or a new cap, begins with.
+    pub fn remember(&mut self, account: &str, at: Wall, cost: NanoUsd) {
+        if let Some(account) = self.accounts.get_mut(account) {
+            for purse in &mut account.purses {
+                purse.remember(at, cost);
+            }
+        }
+    }
+
+    pub fn open_requests(&self) -> usize {
+        self.open.len()
+    }
+
+    pub fn has(&self, account: &str) -> bool {
+        self.accounts.contains_key(account)
+    }
+
+    /// Every account as it stands now, by name.
+    pub fn view(&mut self, now: Moment, wall: Wall) -> Vec<AccountView> {
+        let mut views: Vec<AccountView> = self
+            .accounts
+            .iter_mut()
+            .map(|(name, account)| AccountView {
+                name: Arc::clone(name),
+                purses: account
+                    .purses
+                    .iter_mut()
+                    .map(|purse| {
+                        purse.roll(wall);
+                        purse.view()
+                    })
+                    .collect(),
+                requests: account.quota.standing(QuotaKind::Requests, now),
+                tokens: account.quota.standing(QuotaKind::Tokens, now),
+                at_once: account.quota.at_once(),
+            })
+            .collect();
+        views.sort_by(|one, other| one.name.cmp(&other.name));
+        views
+    }
+
+    // --- limits ---
+
+    fn enter(&mut self, ask: &Ask, now: Moment) -> Result<(), Denied> {
+        let mut entered = 0;
+        let mut refused = None;
+        'path: for name in &ask.path {
+            let Some(account) = self.accounts.get_mut(name) else {
+                continue;
+            };
+            for quota in account.quotas_of(&ask.model) {
+                if let Err((kind, retry_after)) = quota.enter(ask.tokens, now) {
+                    refused = Some((Arc::clone(name), kind, retry_after));
+                    break 'path;
+                }
+                entered += 1;
+            }
+        }
+        let Some((account, kind, retry_after)) = refused else {
+            return Ok(());
+        };
+        self.refund(ask, entered, now);
+        Err(Denied::Limit {
+            account,
+            kind,
+            retry_after,
+            told: self.told(&ask.path, &ask.model, now),
+        })
+    }
+
+    /// Takes back the first so many entries.
+    fn refund(&mut self, ask: &Ask, entered: usize, now: Moment) {
+        let mut left = entered;
+        for name in &ask.path {
+            let Some(account) = self.accounts.get_mut(name) else {
+                continue;
+            };
+            for quota in account.quotas_of(&ask.model) {
+                if left == 0 {
+                    return;
+                }
+                left -= 1;
+                quota.refund(ask.tokens, now, now);
+            }
+        }
+    }
+
+    fn told(&mut self, path: &[AccountName], model: &str, now: Moment) -> Admitted {
+        let mut told = Admitted::default();
+        for name in path {
+            let Some(account) = self.accounts.get_mut(name) else {
+                continue;
+            };
+            for quota in account.quotas_of(model) {
+                let places = [
+                    (QuotaKind::Requests, &mut told.requests),
+                    (QuotaKind::Tokens, &mut told.tokens),
+                ];
+                for (kind, place) in places {
+                    let standing = quota.standing(kind, now);
+                    let less = standing.filter(|new| {
+                        place.is_none_or(|known: Standing| new.remaining < known.remaining)
+                    });
+                    *place = less.or(*place);
+                }
+            }
+        }
+        told
+    }
+
+    // --- money ---
+
+    fn afford(
+        &mut self,
+        path: &[AccountName],
+        most: Option<NanoUsd>,
+        wall: Wall,
+    ) -> Result<(), Denied> {
+        for name in path {
+            let Some(account) = self.accounts.get_mut(name) else {
+                continue;
+            };
+            for purse in &mut account.purses {
+                purse.roll(wall);
+                let Some(amount) = most else {
+                    return Err(Denied::Unpriced {
+                        account: Arc::clone(name),
+                    });
+                };
+                if purse.cap().hard && amount > purse.left() {
+                    return Err(Denied::Budget(Short {
+                        account: Arc::clone(name),
+                        limit: purse.cap().limit,
+                        left: purse.left(),
+                        wanted: amount,
+                        period: purse.cap().period,
+                        retry_after: purse.fits_in(amount, wall),
+                    }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets an amount aside in every purse of the path; it is known to fit.
+    fn take(&mut self, path: &[AccountName], amount: NanoUsd) -> SmallVec<[Hold; 4]> {
+        let mut holds = SmallVec::new();
+        for (nth, name) in (0_u8..).zip(path) {
+            let Some(account) = self.accounts.get_mut(name) else {
+                continue;
+            };
+            for (which, purse) in (0_u8..).zip(&mut account.purses) {
+                holds.push(Hold {
+                    place: (nth, which),
+                    period: purse.cap().period,
+                    step: purse.take(amount),
+                    amount,
+                });
+            }
+        }
+        holds
+    }
+
+    /// The purse a hold is in: where it was, or, when the terms were changed, the one of the same period.
+    fn purse(&mut self, path: &[AccountName], hold: &Hold) -> Option<&mut Purse> {
+        let (nth, which) = (usize::from(hold.place.0), usize::from(hold.place.1));
+        let purses = &mut self.accounts.get_mut(path.get(nth)?)?.purses;
+        let is_it = |purse: &Purse| purse.cap().period == hold.period;
+        let which = match purses.get(which) {
+            Some(purse) if is_it(purse) => which,
+            _ => purses.iter().position(is_it)?,
+        };
+        purses.get_mut(which)
+    }
+
+    fn alerts(&mut self, path: &[AccountName]) -> Vec<Alert> {
+        let mut alerts = Vec::new();
+        for name in path {
+            let Some(account) = self.accounts.get_mut(name) else {
+                continue;
+            };
+            for purse in &mut account.purses {
+                for percent in purse.news() {
+                    alerts.push(Alert {
+                        account: Arc::clone(name),
+                        percent,
+                        spent: purse.spent(),
+                        limit: purse.cap().limit,
+                        period: purse.cap().period,
+                        hard: purse.cap().hard,
+                    });
+                }
+            }
+        }
+        alerts
+    }
+}

@@ -1,0 +1,398 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "the macro of proptest hides its functions from the exemption for tests"
+)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use smallvec::smallvec;
+
+use super::*;
+use crate::domain::{Moment, NanoUsd, RequestId, Tokens, Wall};
+
+const DAY: u64 = 86_400_000;
+
+fn cap(limit: u64, period: Period) -> Cap {
+    Cap {
+        limit: NanoUsd(limit),
+        period,
+        zone: Zone::default(),
+        hard: true,
+        tell_at: vec![80, 100],
+    }
+}
+
+fn books(accounts: &[(&str, Vec<Cap>)]) -> Books {
+    let mut books = Books::default();
+    books.open_accounts(accounts.iter().map(|(name, caps)| {
+        let terms = AccountTerms {
+            caps: caps.clone(),
+            ..AccountTerms::default()
+        };
+        (Arc::from(*name), terms)
+    }));
+    books
+}
+
+fn ask(request: u128, path: &[&str], most: u64) -> Ask {
+    Ask {
+        request: RequestId::from_draw(request),
+        path: path.iter().map(|name| Arc::from(*name)).collect(),
+        model: Arc::from("fast"),
+        tokens: Tokens(10),
+        most: Some(NanoUsd(most)),
+        until: Moment::from_secs(600),
+    }
+}
+
+fn cost(cost: u64) -> Settled {
+    Settled {
+        cost: NanoUsd(cost),
+        tokens: Some(Tokens(10)),
+    }
+}
+
+fn spent(books: &mut Books, account: &str, wall: Wall) -> (u64, u64) {
+    let views = books.view(Moment::from_secs(1), wall);
+    let account = views.iter().find(|view| &*view.name == account).unwrap();
+    (account.purses[0].spent.0, account.purses[0].reserved.0)
+}
+
+/// What a test does to the books.
+#[derive(Clone, Debug)]
+enum Step {
+    Admit {
+        most: u64,
+        key: bool,
+    },
+    Extend {
+        nth: usize,
+        more: u64,
+    },
+    /// At a share of what was set aside, in percent.
+    Settle {
+        nth: usize,
+        percent: u64,
+    },
+    Wait(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1_u64..40, any::<bool>()).prop_map(|(most, key)| Step::Admit { most, key }),
+        1 => (any::<usize>(), 1_u64..10).prop_map(|(nth, more)| Step::Extend { nth, more }),
+        4 => (any::<usize>(), 0_u64..=100).prop_map(|(nth, percent)| Step::Settle { nth, percent }),
+        1 => (0_u64..2 * DAY).prop_map(Step::Wait),
+    ];
+    prop::collection::vec(step, 1..200)
+}
+
+fn periods() -> impl Strategy<Value = Period> {
+    prop_oneof![
+        Just(Period::Total),
+        Just(Period::Day),
+        Just(Period::Week),
+        Just(Period::Month),
+        Just(Period::Rolling(Duration::from_secs(86_400))),
+    ]
+}
+
+/// One admitted cost in the model: when, how much is set aside, what it came to.
+struct Known {
+    at: Wall,
+    reserved: u64,
+    cost: Option<u64>,
+    key: bool,
+}
+
+proptest! {
+    /// The books against the plainest model: a list of everything that was ever admitted.
+    #[test]
+    fn a17_no_period_ever_holds_more_than_its_cap(
+        steps in steps(), period in periods(), limit in 10_u64..200,
+    ) {
+        let mut books = books(&[("org", vec![cap(limit, period)]), ("org#key", vec![cap(60, Period::Total)])]);
+        let mut wall = Wall(1_700_000_000_000);
+        let now = Moment::from_secs(5);
+        let mut known: HashMap<u128, Known> = HashMap::new();
+        for (id, step) in (0_u128..).zip(steps) {
+            let mut open: Vec<u128> = known.iter().filter(|(_, k)| k.cost.is_none()).map(|(id, _)| *id).collect();
+            open.sort_unstable();
+            match step {
+                Step::Wait(millis) => wall = Wall(wall.0 + millis),
+                Step::Admit { most, key } => {
+                    let path: &[&str] = if key { &["org", "org#key"] } else { &["org"] };
+                    if books.admit(&ask(id, path, most), now, wall).is_ok() {
+                        known.insert(id, Known { at: wall, reserved: most, cost: None, key });
+                    }
+                }
+                Step::Extend { nth, more } if !open.is_empty() => {
+                    let id = open[nth % open.len()];
+                    if books.extend(RequestId::from_draw(id), NanoUsd(more), wall).is_ok() {
+                        known.get_mut(&id).unwrap().reserved += more;
+                    }
+                }
+                Step::Settle { nth, percent } if !open.is_empty() => {
+                    let id = open[nth % open.len()];
+                    let entry = known.get_mut(&id).unwrap();
+                    let paid = entry.reserved * percent / 100;
+                    entry.cost = Some(paid);
+                    books.settle(RequestId::from_draw(id), cost(paid), now);
+                    // A second time it is nobody's.
+                    prop_assert!(books.settle(RequestId::from_draw(id), cost(1_000_000), now).is_empty());
+                }
+                Step::Extend { .. } | Step::Settle { .. } => {}
+            }
+            // What came to be is never above the cap, in any period it can be asked for.
+            let span = period.step(wall, &Zone::default());
+            let in_period: u64 = known.values().filter(|k| match period {
+                Period::Rolling(back) => wall.since(k.at) < back,
+                Period::Total | Period::Day | Period::Week | Period::Month | Period::Year => span.holds(k.at),
+            }).filter_map(|k| k.cost).sum();
+            prop_assert!(in_period <= limit, "{in_period} of {limit} in {period}");
+            let by_key: u64 = known.values().filter(|k| k.key).map(|k| k.cost.unwrap_or(k.reserved)).sum();
+            prop_assert!(by_key <= 60);
+        }
+        // With everything settled nothing is set aside, and the total is the sum of what it cost.
+        for (id, entry) in &known {
+            if entry.cost.is_none() {
+                books.settle(RequestId::from_draw(*id), cost(0), now);
+            }
+        }
+        prop_assert_eq!(books.open_requests(), 0);
+        prop_assert_eq!(spent(&mut books, "org", wall).1, 0);
+        let by_key: u64 = known.values().filter(|k| k.key).filter_map(|k| k.cost).sum();
+        prop_assert_eq!(spent(&mut books, "org#key", wall), (by_key, 0));
+    }
+
+    #[test]
+    fn a17_of_many_equal_requests_exactly_the_affordable_ones_come_in(
+        limit in 0_u64..500, amount in 1_u64..30, wanting in 1_u128..200,
+    ) {
+        let mut books = books(&[("org", vec![cap(limit, Period::Month)])]);
+        let admitted = (0..wanting).filter(|id| {
+            books.admit(&ask(*id, &["org"], amount), Moment::from_secs(1), Wall(0)).is_ok()
+        }).count() as u64;
+        prop_assert_eq!(admitted, (limit / amount).min(u64::try_from(wanting).unwrap()));
+    }
+
+    #[test]
+    fn a_denied_request_leaves_no_trace(limit in 0_u64..50, most in 51_u64..100) {
+        let terms = AccountTerms {
+            caps: vec![cap(1_000, Period::Total)],
+            quota: QuotaTerms { requests_per_minute: Some(1), tokens_per_minute: Some(10), concurrency: Some(1) },
+            quotas: vec![("fa*".to_owned(), QuotaTerms { requests_per_minute: Some(1), ..QuotaTerms::default() })],
+        };
+        let mut books = Books::default();
+        books.open_accounts([
+            (Arc::from("org"), terms),
+            (Arc::from("org#key"), AccountTerms { caps: vec![cap(limit, Period::Total)], ..AccountTerms::default() }),
+        ]);
+        let now = Moment::from_secs(100);
+        for id in 0..5 {
+            let denied = books.admit(&ask(id, &["org", "org#key"], most), now, Wall(0)).unwrap_err();
+            prop_assert!(matches!(denied, Denied::Budget(_)), "{denied:?}");
+        }
+        let admitted = books.admit(&ask(9, &["org", "org#key"], 0), now, Wall(0)).unwrap();
+        prop_assert_eq!(admitted.requests.unwrap().remaining, 0);
+        prop_assert_eq!(spent(&mut books, "org", Wall(0)), (0, 0));
+    }
+
+    #[test]
+    fn the_wait_a_refusal_names_is_enough(costs in prop::collection::vec(1_u64..20, 1..60), gap in 1_u64..3_000_000) {
+        let mut books = books(&[("org", vec![cap(50, Period::Rolling(Duration::from_secs(3_600)))])]);
+        let (now, mut wall) = (Moment::from_secs(1), Wall(1_700_000_000_000));
+        for (id, amount) in (0_u128..).zip(costs) {
+            wall = Wall(wall.0 + gap);
+            let again = 1_000 + id;
+            match books.admit(&ask(id, &["org"], amount), now, wall) {
+                Ok(_) => drop(books.settle(RequestId::from_draw(id), cost(amount), now)),
+                Err(Denied::Budget(short)) => {
+                    wall = Wall(wall.0 + u64::try_from(short.retry_after.unwrap().as_millis()).unwrap());
+                    prop_assert!(books.admit(&ask(again, &["org"], amount), now, wall).is_ok());
+                    books.settle(RequestId::from_draw(again), cost(amount), now);
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn days_weeks_and_months_follow_each_other_without_gap(at in 0_u64..4_000_000_000_000, zone in prop::sample::select(vec![
+        "UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Pacific/Apia", "America/Sao_Paulo", "Australia/Lord_Howe",
+    ])) {
+        let zone: Zone = zone.parse().unwrap();
+        for period in [Period::Day, Period::Week, Period::Month, Period::Year] {
+            let span = period.step(Wall(at), &zone);
+            prop_assert!(span.holds(Wall(at)), "{period} {span:?}");
+            prop_assert_eq!(period.step(span.end, &zone).start, span.end);
+            prop_assert_eq!(period.step(Wall(span.end.0 - 1), &zone), span);
+        }
+    }
+
+    #[test]
+    fn a_period_reads_back_as_it_was_printed(minutes in 1_u64..10_000) {
+        for period in [Period::Total, Period::Day, Period::Month, Period::Rolling(Duration::from_secs(minutes * 60))] {
+            prop_assert_eq!(period.to_string().parse::<Period>().unwrap(), period);
+        }
+    }
+}
+
+#[test]
+fn a19_a_minutes_tokens_stay_within_the_limit_whenever_their_estimates_are_settled() {
+    let terms = AccountTerms {
+        quota: QuotaTerms {
+            tokens_per_minute: Some(100),
+            ..QuotaTerms::default()
+        },
+        ..AccountTerms::default()
+    };
+    let mut books = Books::default();
+    books.open_accounts([(Arc::from("org"), terms)]);
+    let big = |id, tokens| Ask {
+        tokens: Tokens(tokens),
+        ..ask(id, &["org"], 0)
+    };
+    let used = |tokens| Settled {
+        cost: NanoUsd::ZERO,
+        tokens: Some(Tokens(tokens)),
+    };
+    books
+        .admit(&big(1, 100), Moment::from_secs(10), Wall(0))
+        .unwrap();
+    books.settle(RequestId::from_draw(1), used(40), Moment::from_secs(50));
+    books
+        .admit(&big(2, 60), Moment::from_secs(55), Wall(0))
+        .unwrap();
+    books.settle(RequestId::from_draw(2), used(60), Moment::from_secs(56));
+    // The forty of second 10 are gone now, the sixty of second 55 are not.
+    assert!(
+        books
+            .admit(&big(3, 41), Moment::from_secs(80), Wall(0))
+            .is_err()
+    );
+    assert!(
+        books
+            .admit(&big(4, 40), Moment::from_secs(80), Wall(0))
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_model_without_a_price_is_refused_where_a_budget_is_to_be_kept_and_only_there() {
+    let mut books = books(&[("org", vec![]), ("org/paid", vec![cap(100, Period::Day)])]);
+    let unknown = |id, path: &[&str]| Ask {
+        most: None,
+        ..ask(id, path, 0)
+    };
+    let now = Moment::from_secs(1);
+    assert!(books.admit(&unknown(1, &["org"]), now, Wall(0)).is_ok());
+    let denied = books.admit(&unknown(2, &["org", "org/paid"]), now, Wall(0));
+    assert!(matches!(denied, Err(Denied::Unpriced { account }) if &*account == "org/paid"));
+}
+
+#[test]
+fn a_soft_cap_lets_in_and_tells_each_threshold_once() {
+    let soft = Cap {
+        hard: false,
+        ..cap(100, Period::Day)
+    };
+    let mut books = books(&[("org", vec![soft])]);
+    let (now, noon) = (Moment::from_secs(1), Wall(DAY / 2));
+    let mut told = Vec::new();
+    for id in 0..6 {
+        books.admit(&ask(id, &["org"], 30), now, noon).unwrap();
+        let alerts = books.settle(RequestId::from_draw(id), cost(30), now);
+        told.push(alerts.iter().map(|alert| alert.percent).collect::<Vec<_>>());
+    }
+    assert_eq!(told, [vec![], vec![], vec![80], vec![100], vec![], vec![]]);
+    // A new day, told anew.
+    books
+        .admit(&ask(9, &["org"], 90), now, Wall(DAY + 5))
+        .unwrap();
+    let alerts = books.settle(RequestId::from_draw(9), cost(90), now);
+    assert_eq!(alerts.len(), 1);
+}
+
+#[test]
+fn what_is_settled_in_the_next_month_belongs_to_the_one_it_was_let_in() {
+    let mut books = books(&[("org", vec![cap(100, Period::Day)])]);
+    let now = Moment::from_secs(1);
+    books
+        .admit(&ask(1, &["org"], 90), now, Wall(DAY - 1))
+        .unwrap();
+    books.admit(&ask(2, &["org"], 90), now, Wall(DAY)).unwrap();
+    books.settle(RequestId::from_draw(1), cost(90), now);
+    books.settle(RequestId::from_draw(2), cost(20), now);
+    assert_eq!(spent(&mut books, "org", Wall(DAY)), (20, 0));
+    // A clock that is set back opens no new purse.
+    assert!(
+        books
+            .admit(&ask(3, &["org"], 90), now, Wall(DAY - 1))
+            .is_err()
+    );
+}
+
+#[test]
+fn what_nobody_settles_is_paid_at_what_was_set_aside() {
+    let mut books = books(&[("org", vec![cap(100, Period::Total)])]);
+    books
+        .admit(&ask(1, &["org"], 70), Moment::from_secs(1), Wall(0))
+        .unwrap();
+    books
+        .extend(RequestId::from_draw(1), NanoUsd(10), Wall(0))
+        .unwrap();
+    assert!(books.expire(Moment::from_secs(599)).is_empty());
+    let expired = books.expire(Moment::from_secs(600));
+    assert_eq!(expired.len(), 1);
+    assert_eq!(expired[0].cost, NanoUsd(80));
+    assert_eq!(spent(&mut books, "org", Wall(0)), (80, 0));
+}
+
+#[test]
+fn new_terms_keep_what_is_counted_and_open_requests_settle_under_them() {
+    let mut books = books(&[("org", vec![cap(100, Period::Total), cap(50, Period::Day)])]);
+    let now = Moment::from_secs(1);
+    books.admit(&ask(1, &["org"], 40), now, Wall(0)).unwrap();
+    let terms = |caps| {
+        let terms = AccountTerms {
+            caps,
+            ..AccountTerms::default()
+        };
+        [(Arc::from("org"), terms)]
+    };
+    // The other order, another limit.
+    books.open_accounts(terms(vec![cap(60, Period::Day), cap(100, Period::Total)]));
+    books.settle(RequestId::from_draw(1), cost(30), now);
+    let views = books.view(now, Wall(0));
+    let counts: Vec<_> = views[0]
+        .purses
+        .iter()
+        .map(|purse| (purse.cap.period, purse.spent.0, purse.reserved.0))
+        .collect();
+    assert_eq!(counts, [(Period::Day, 30, 0), (Period::Total, 30, 0)]);
+    assert!(books.admit(&ask(2, &["org"], 31), now, Wall(0)).is_err());
+}
+
+#[test]
+fn history_counts_in_the_step_it_belongs_to() {
+    let mut books = books(&[("org", vec![cap(100, Period::Day)])]);
+    books.remember("org", Wall(DAY - 5), NanoUsd(90));
+    books.remember("org", Wall(DAY + 5), NanoUsd(25));
+    books.remember("nobody", Wall(DAY + 5), NanoUsd(25));
+    assert_eq!(spent(&mut books, "org", Wall(DAY + 9)), (25, 0));
+    let path: smallvec::SmallVec<[AccountName; 4]> = smallvec![Arc::from("org")];
+    let ask = Ask {
+        path,
+        ..ask(1, &[], 76)
+    };
+    assert!(
+        books
+            .admit(&ask, Moment::from_secs(1), Wall(DAY + 9))
+            .is_err()
+    );
+}

@@ -1,0 +1,145 @@
+//! The price of one provider's one model, known or not.
+
+use std::sync::Arc;
+
+use super::cost::{Cost, Terms};
+use super::meter::Meter;
+use super::model::{Class, Model};
+use crate::domain::{NanoUsd, Operation, Tokens, Usage};
+
+/// What is known of what a model costs.
+#[derive(Clone, Debug, Default)]
+pub enum Price {
+    /// The operator says that it costs nothing.
+    Free,
+    Listed(Arc<Model>),
+    /// Nobody wrote it down. Never to be read as nothing.
+    #[default]
+    Unknown,
+}
+
+/// The bounds of a request that is to be priced before it is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    pub operation: Operation,
+    /// Bytes of the request: no tokenizer makes more tokens than there are bytes.
+    pub bytes: u64,
+    /// What the client allows an answer to be, one choice; `None` when it does not say.
+    pub max_output: Option<u64>,
+    pub choices: u32,
+}
+
+/// Where neither client nor registry says how long an answer may be: more than any model writes.
+const LONGEST_ANSWER: u64 = 131_072;
+
+impl Price {
+    /// What this usage costs; `None` when nobody knows.
+    pub fn cost(&self, usage: &Usage) -> Option<NanoUsd> {
+        match self {
+            Self::Free => Some(NanoUsd::ZERO),
+            Self::Listed(model) => model.cost(&Meter::of(usage), Terms::default()).amount(),
+            Self::Unknown => None,
+        }
+    }
+
+    /// The most that one request can cost: what to set aside before it is sent (ground rule G7). `None` when
+    /// nobody knows.
+    pub fn most(&self, bounds: &Bounds) -> Option<NanoUsd> {
+        let model = match self {
+            Self::Free => return Some(NanoUsd::ZERO),
+            Self::Listed(model) => model,
+            Self::Unknown => return None,
+        };
+        let input = bounds.bytes.min(model.context.unwrap_or(u64::MAX));
+        let choices = u64::from(bounds.choices.max(1));
+        let most = match bounds.operation {
+            Operation::Chat | Operation::Completions | Operation::Responses => {
+                let longest = model.output_limit.unwrap_or(LONGEST_ANSWER);
+                let answer = bounds.max_output.unwrap_or(longest).min(longest);
+                model.most(input, answer.saturating_mul(choices), Terms::default())
+            }
+            Operation::Embeddings | Operation::Rerank => model.most(input, 0, Terms::default()),
+            // Nobody bills for these.
+            Operation::Moderations | Operation::CountTokens => return Some(NanoUsd::ZERO),
+            Operation::Images => {
+                let mut meter = Meter::of(&Usage {
+                    input: Tokens(input),
+                    ..Usage::default()
+                });
+                meter.images = choices;
+                match model.prices.get(Class::Image) {
+                    Some(_) => model.cost(&meter, Terms::default()),
+                    // By the token of a picture, of which nobody knows how many there are.
+                    None => return None,
+                }
+            }
+        };
+        match most {
+            Cost::Priced(amount) => Some(amount),
+            Cost::Unpriced(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Registry;
+    use super::*;
+
+    fn listed(provider: &str, model: &str) -> Price {
+        let registry = Registry::embedded().unwrap();
+        Price::Listed(registry.find(provider, model).unwrap().model)
+    }
+
+    fn chat(bytes: u64, max_output: Option<u64>) -> Bounds {
+        Bounds {
+            operation: Operation::Chat,
+            bytes,
+            max_output,
+            choices: 1,
+        }
+    }
+
+    #[test]
+    fn a18_without_a_limit_of_the_clients_the_models_own_is_set_aside() {
+        let price = listed("openai", "gpt-4o-mini");
+        let open = price.most(&chat(1_000, None)).unwrap();
+        let bound = price.most(&chat(1_000, Some(100))).unwrap();
+        assert!(open > bound);
+        // Beyond what the model can write there is nothing to pay for.
+        assert_eq!(price.most(&chat(1_000, Some(10_000_000))).unwrap(), open);
+    }
+
+    #[test]
+    fn a18_every_choice_is_set_aside() {
+        let price = listed("openai", "gpt-4o-mini");
+        let one = price.most(&chat(0, Some(100))).unwrap();
+        let many = Bounds {
+            choices: 50,
+            ..chat(0, Some(100))
+        };
+        assert_eq!(price.most(&many).unwrap(), NanoUsd(one.0 * 50));
+    }
+
+    #[test]
+    fn what_is_set_aside_covers_what_it_can_cost() {
+        let price = listed("anthropic", "claude-sonnet-4-5");
+        let most = price.most(&chat(4_000, Some(500))).unwrap();
+        let worst = Usage {
+            input: Tokens(4_000),
+            cache_write: Tokens(4_000),
+            cache_write_hour: Tokens(4_000),
+            output: Tokens(500),
+            reasoning: Tokens(500),
+            ..Usage::default()
+        };
+        assert!(price.cost(&worst).unwrap() <= most);
+    }
+
+    #[test]
+    fn a_price_nobody_knows_is_not_nothing() {
+        assert_eq!(Price::Unknown.most(&chat(1, Some(1))), None);
+        assert_eq!(Price::Unknown.cost(&Usage::default()), None);
+        assert_eq!(Price::Free.most(&chat(1, Some(1))), Some(NanoUsd::ZERO));
+    }
+}

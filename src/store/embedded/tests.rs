@@ -1,0 +1,553 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a broken step is a failed test"
+)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rusqlite::Connection;
+
+use super::schema::latest;
+use super::*;
+use crate::config::{Secret, StoreSettings};
+use crate::domain::ClientName;
+use crate::store::{Conversation, ResponseKey, ResponseStore, Standing, StoreDesk, StoredResponse};
+
+struct Place {
+    folder: tempfile::TempDir,
+    settings: StoreSettings,
+}
+
+fn place() -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = StoreSettings {
+        path: folder.path().join("store.db"),
+        ..StoreSettings::default()
+    };
+    Place { folder, settings }
+}
+
+impl Place {
+    fn open(&self) -> Embedded {
+        open(&self.settings, true).unwrap().0
+    }
+
+    fn refused(&self) -> StoreError {
+        open(&self.settings, true).unwrap_err()
+    }
+
+    fn file(&self) -> &Path {
+        &self.settings.path
+    }
+
+    fn beside(&self, end: &str) -> PathBuf {
+        self.folder.path().join(format!("store.db{end}"))
+    }
+
+    /// A store that was closed in order, with one response in it.
+    async fn with_one(&self) {
+        let store = self.open();
+        store.begin(response("app", "resp_1")).await.unwrap();
+        store.close().await.unwrap();
+    }
+}
+
+fn key(owner: &str, id: &str) -> ResponseKey {
+    ResponseKey {
+        owner: ClientName::from(owner),
+        id: id.to_owned(),
+    }
+}
+
+fn response(owner: &str, id: &str) -> StoredResponse {
+    StoredResponse {
+        key: key(owner, id),
+        previous: None,
+        created: unix_now(),
+        standing: Standing::Ended,
+        answer: Bytes::from_static(b"{\"output\":\"the canary sang\"}"),
+        input: Bytes::from_static(b"[\"a canary, please\"]"),
+        events: Bytes::new(),
+        items: vec![format!("msg_{id}")],
+    }
+}
+
+#[tokio::test]
+async fn what_was_kept_is_there_after_a_restart_and_nobody_elses() {
+    let place = place();
+    place.with_one().await;
+    let store = place.open();
+    let found = store.get(&key("app", "resp_1")).await.unwrap().unwrap();
+    assert_eq!(
+        StoredResponse {
+            items: vec!["msg_resp_1".to_owned()],
+            ..found
+        },
+        StoredResponse {
+            created: found_created(&store).await,
+            ..response("app", "resp_1")
+        }
+    );
+    assert_eq!(store.get(&key("other", "resp_1")).await.unwrap(), None);
+    assert!(!store.delete(&key("other", "resp_1")).await.unwrap());
+    assert!(store.delete(&key("app", "resp_1")).await.unwrap());
+    assert!(!store.delete(&key("app", "resp_1")).await.unwrap());
+    assert_eq!(store.get(&key("app", "resp_1")).await.unwrap(), None);
+}
+
+async fn found_created(store: &Embedded) -> u64 {
+    let found = store.get(&key("app", "resp_1")).await.unwrap().unwrap();
+    found.created
+}
+
+#[tokio::test]
+async fn nothing_a_client_said_stands_in_the_files_in_the_clear_and_nobody_else_may_read_them() {
+    let place = place();
+    let store = place.open();
+    store.begin(response("app", "resp_1")).await.unwrap();
+    let mut seen = 0;
+    for entry in fs::read_dir(place.folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", path.display());
+        let bytes = fs::read(&path).unwrap();
+        assert!(
+            !bytes.windows(6).any(|part| part == b"canary"),
+            "{}",
+            path.display()
+        );
+        // The id is in the clear, so the record is in one of them.
+        seen += usize::from(bytes.windows(6).any(|part| part == b"resp_1"));
+    }
+    assert!(seen > 0);
+}
+
+#[tokio::test]
+async fn a_lost_changed_or_loose_key_is_told_and_never_replaced() {
+    let place = place();
+    place.with_one().await;
+    let file = place.beside(".key");
+    let whole = fs::read_to_string(&file).unwrap();
+    let tell = |wanted: &str| {
+        let told = place.refused().to_string();
+        assert!(told.contains(wanted), "{told}");
+    };
+    fs::write(&file, "0".repeat(64)).unwrap();
+    tell("is another one than it was made with");
+    fs::write(&file, &whole[..10]).unwrap();
+    tell("is not whole");
+    fs::write(&file, &whole).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    tell("readable by others (mode 0644)");
+    fs::remove_file(&file).unwrap();
+    tell("is missing");
+    assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn an_operators_own_key_needs_no_file() {
+    let mut place = place();
+    place.settings.key = Some(Secret::new("k".repeat(32)));
+    place.with_one().await;
+    assert!(!place.beside(".key").exists());
+    assert!(
+        place
+            .open()
+            .get(&key("app", "resp_1"))
+            .await
+            .unwrap()
+            .is_some()
+    );
+}
+
+#[tokio::test]
+async fn x08_an_empty_cut_or_damaged_file_is_refused_and_left_as_it_is() {
+    let place = place();
+    let store = place.open();
+    for number in 0..200 {
+        let mut one = response("app", &format!("resp_{number}"));
+        one.answer = Bytes::from(vec![b'x'; 4_000]);
+        store.begin(one).await.unwrap();
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let whole = fs::read(place.file()).unwrap();
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 4096 / 2 * 4096;
+    damaged[middle..middle + 4096].fill(0x5a);
+    for (what, bytes) in [
+        ("empty", &whole[..0]),
+        ("cut in the head", &whole[..60]),
+        ("cut in the middle", &whole[..whole.len() / 2]),
+        ("damaged", &damaged[..]),
+    ] {
+        fs::write(place.file(), bytes).unwrap();
+        let error = place.refused();
+        assert!(
+            matches!(error, StoreError::Broken { .. }),
+            "{what}: {error}"
+        );
+        let told = error.to_string();
+        assert!(told.contains("store.db") && told.contains("restore a backup"));
+        assert!(fs::read(place.file()).unwrap() == bytes, "{what}");
+    }
+    fs::write(place.file(), &whole).unwrap();
+    assert!(
+        place
+            .open()
+            .get(&key("app", "resp_7"))
+            .await
+            .unwrap()
+            .is_some()
+    );
+}
+
+#[tokio::test]
+async fn x08_a_process_killed_while_it_made_the_file_is_no_obstacle() {
+    let place = place();
+    fs::write(place.beside(".new"), "half").unwrap();
+    let (_store, opened) = open(&place.settings, true).unwrap();
+    assert!(opened.created);
+    assert!(!place.beside(".new").exists());
+}
+
+#[tokio::test]
+async fn x18_a_file_of_a_newer_release_is_refused_before_it_is_touched() {
+    let place = place();
+    place.with_one().await;
+    let raw = Connection::open(place.file()).unwrap();
+    raw.pragma_update(None, "user_version", latest() + 1)
+        .unwrap();
+    raw.close().unwrap();
+    let before = fs::read(place.file()).unwrap();
+    assert!(
+        matches!(place.refused(), StoreError::Newer { found, known, .. } if found == known + 1)
+    );
+    assert!(fs::read(place.file()).unwrap() == before);
+}
+
+#[tokio::test]
+async fn a_file_of_somebody_else_is_refused() {
+    let place = place();
+    let raw = Connection::open(place.file()).unwrap();
+    raw.execute_batch("CREATE TABLE theirs (a)").unwrap();
+    raw.close().unwrap();
+    fs::write(place.beside(".key"), "0".repeat(64)).unwrap();
+    fs::set_permissions(place.beside(".key"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(matches!(place.refused(), StoreError::Foreign { .. }));
+    fs::write(
+        place.file(),
+        "not a database, but long enough to have a head".repeat(20),
+    )
+    .unwrap();
+    assert!(matches!(place.refused(), StoreError::Broken { .. }));
+}
+
+#[tokio::test]
+async fn two_processes_do_not_share_a_store() {
+    let place = place();
+    let first = place.open();
+    assert!(matches!(place.refused(), StoreError::InUse { .. }));
+    first.close().await.unwrap();
+    place.open();
+}
+
+#[tokio::test]
+async fn writes_that_wait_together_are_committed_together_and_one_that_fails_fails_alone() {
+    let place = place();
+    let store = place.open();
+    let hold = Arc::new(Barrier::new(2));
+    let held = Arc::clone(&hold);
+    let first = store.write(0, move |_, _| {
+        held.wait();
+        Ok(())
+    });
+    let mut waiting = Vec::new();
+    for number in 0..20 {
+        // The same id twice: the second of them breaks a rule of the table.
+        let id = if number == 7 { 6 } else { number };
+        waiting.push(store.begin(response("app", &format!("resp_{id}"))));
+    }
+    hold.wait();
+    first.await.unwrap();
+    for (number, one) in waiting.into_iter().enumerate() {
+        assert_eq!(one.await.is_ok(), number != 7, "{number}");
+    }
+    let (jobs, commits) = store.health().written();
+    assert_eq!(jobs, 21);
+    assert!(commits <= 3, "{commits} commits");
+    for number in [6, 8, 19] {
+        let found = store.get(&key("app", &format!("resp_{number}"))).await;
+        assert!(found.unwrap().is_some(), "{number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_write_holds_up_no_read_and_is_told_when_it_is_late() {
+    let mut place = place();
+    place.settings.patience = Duration::from_millis(300);
+    let store = place.open();
+    store.begin(response("app", "resp_1")).await.unwrap();
+    let hold = Arc::new(Barrier::new(2));
+    let held = Arc::clone(&hold);
+    let slow = tokio::spawn(store.write(0, move |_, _| {
+        held.wait();
+        Ok(())
+    }));
+    assert!(store.get(&key("app", "resp_1")).await.unwrap().is_some());
+    assert_eq!(slow.await.unwrap(), Err(StoreError::Late));
+    hold.wait();
+}
+
+#[tokio::test]
+async fn g14_what_does_not_fit_the_queue_is_refused_at_once() {
+    let place = place();
+    let store = place.open();
+    let hold = Arc::new(Barrier::new(2));
+    let held = Arc::clone(&hold);
+    let first = store.write(0, move |_, _| {
+        held.wait();
+        Ok(())
+    });
+    let large = store.write(60 << 20, |_, _| Ok(()));
+    let too_large = store.write(5 << 20, |_, _| Ok(()));
+    assert_eq!(too_large.await, Err(StoreError::Busy));
+    let ran = Arc::new(AtomicU64::new(0));
+    let mut taken = Vec::new();
+    let mut refused = 0;
+    for _ in 0..1_200 {
+        let ran = Arc::clone(&ran);
+        let one = store.write(0, move |_, _| {
+            ran.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        });
+        taken.push(one);
+    }
+    hold.wait();
+    first.await.unwrap();
+    large.await.unwrap();
+    for one in taken {
+        refused += u64::from(one.await == Err(StoreError::Busy));
+    }
+    assert!((170..=180).contains(&refused), "{refused}");
+    assert_eq!(ran.load(Ordering::Relaxed), 1_200 - refused);
+    store.write(5 << 20, |_, _| Ok(())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_the_write_makes_room_and_goes_on() {
+    let mut place = place();
+    place.settings.max_bytes = 1 << 20;
+    let store = place.open();
+    let large = |owner: &str, id: &str| StoredResponse {
+        answer: Bytes::from(vec![b'x'; 100_000]),
+        ..response(owner, id)
+    };
+    store.begin(response("small", "resp_s")).await.unwrap();
+    let mut full = 0;
+    for number in 0..30 {
+        match store.begin(large("app", &format!("resp_{number}"))).await {
+            Ok(()) => {}
+            Err(StoreError::Full) => full += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!((1..15).contains(&full), "{full}");
+    let (_, evicted) = store.health().let_go();
+    assert!(evicted > 0);
+    // Who keeps little is not pushed out by who keeps much.
+    assert!(store.get(&key("small", "resp_s")).await.unwrap().is_some());
+    assert!(fs::metadata(place.file()).unwrap().len() <= 1 << 20);
+}
+
+#[tokio::test]
+async fn what_is_over_is_not_found_and_deleted_but_not_what_a_younger_one_goes_on_from() {
+    let mut place = place();
+    place.settings.retention = Duration::from_secs(100);
+    let store = place.open();
+    let old = unix_now() - 99;
+    let of = |id: &str, previous: Option<&str>, created: u64| StoredResponse {
+        previous: previous.map(str::to_owned),
+        created,
+        ..response("app", id)
+    };
+    store.begin(of("resp_a", None, old)).await.unwrap();
+    store.begin(of("resp_over", None, old - 10)).await.unwrap();
+    store
+        .begin(of("resp_b", Some("resp_a"), unix_now()))
+        .await
+        .unwrap();
+    assert_eq!(store.get(&key("app", "resp_over")).await.unwrap(), None);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let found = store.conversation(&key("app", "resp_b"), 10_000).await;
+    let Conversation::Whole(links) = found.unwrap() else {
+        panic!("torn")
+    };
+    let ids: Vec<&str> = links.iter().map(|link| link.id.as_str()).collect();
+    assert_eq!(ids, ["resp_a", "resp_b"]);
+    let tidied = store
+        .write(0, |connection, _| {
+            let limits = tables::Limits { max_bytes: 1 << 30 };
+            Ok(tables::tidy(connection, &limits, unix_now()).unwrap())
+        })
+        .await
+        .unwrap();
+    assert_eq!((tidied.expired, tidied.evicted), (1, 0));
+}
+
+#[tokio::test]
+async fn a_conversation_is_whole_or_said_not_to_be() {
+    let place = place();
+    let store = place.open();
+    for (id, previous) in [("r1", None), ("r2", Some("r1")), ("r3", Some("r2"))] {
+        let one = StoredResponse {
+            previous: previous.map(str::to_owned),
+            ..response("app", id)
+        };
+        store.begin(one).await.unwrap();
+    }
+    let found = |owner: &str, id: &str, most: usize| store.conversation(&key(owner, id), most);
+    assert!(
+        matches!(found("app", "r3", 10_000).await.unwrap(), Conversation::Whole(links) if links.len() == 3)
+    );
+    assert_eq!(
+        found("other", "r3", 10_000).await.unwrap(),
+        Conversation::Absent
+    );
+    assert_eq!(
+        found("app", "r9", 10_000).await.unwrap(),
+        Conversation::Absent
+    );
+    assert_eq!(
+        found("app", "r3", 100).await.unwrap(),
+        Conversation::TooLong
+    );
+    let held = store.holding(
+        &ClientName::from("app"),
+        vec!["msg_r2".into(), "msg_no".into()],
+    );
+    assert_eq!(held.await.unwrap()[0].id, "r2");
+    let held = store.holding(&ClientName::from("other"), vec!["msg_r2".into()]);
+    assert!(held.await.unwrap().is_empty());
+    store.delete(&key("app", "r1")).await.unwrap();
+    assert_eq!(
+        found("app", "r3", 10_000).await.unwrap(),
+        Conversation::Torn
+    );
+}
+
+#[tokio::test]
+async fn how_one_ends_is_told_once_and_a_deleted_one_does_not_come_back() {
+    let place = place();
+    let store = place.open();
+    let begun = |id: &str| StoredResponse {
+        standing: Standing::UnderWay,
+        ..response("app", id)
+    };
+    store.begin(begun("r1")).await.unwrap();
+    store.begin(begun("r2")).await.unwrap();
+    let cancelled = StoredResponse {
+        answer: Bytes::from_static(b"\"cancelled\""),
+        ..response("app", "r1")
+    };
+    assert!(store.finish(cancelled).await.unwrap());
+    assert!(!store.finish(response("app", "r1")).await.unwrap());
+    let found = store.get(&key("app", "r1")).await.unwrap().unwrap();
+    assert_eq!(found.answer, &b"\"cancelled\""[..]);
+    store.delete(&key("app", "r2")).await.unwrap();
+    assert!(!store.finish(response("app", "r2")).await.unwrap());
+    assert_eq!(store.get(&key("app", "r2")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_was_under_way_when_the_process_ended_is_said_to_be_interrupted() {
+    let place = place();
+    let store = place.open();
+    let one = StoredResponse {
+        standing: Standing::UnderWay,
+        ..response("app", "resp_1")
+    };
+    store.begin(one).await.unwrap();
+    store.close().await.unwrap();
+    let (store, opened) = open(&place.settings, true).unwrap();
+    assert_eq!(opened.interrupted, 1);
+    let found = store.get(&key("app", "resp_1")).await.unwrap().unwrap();
+    assert_eq!(found.standing, Standing::Interrupted);
+}
+
+#[tokio::test]
+async fn a_backup_of_a_store_in_use_is_whole_private_and_never_over_another_file() {
+    let place = place();
+    let store = place.open();
+    for number in 0..50 {
+        let one = response("app", &format!("resp_{number}"));
+        store.begin(one).await.unwrap();
+    }
+    let to = place.folder.path().join("backup.db");
+    backup(&place.settings, &to).unwrap();
+    store.begin(response("app", "later")).await.unwrap();
+    let mode = fs::metadata(&to).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    assert!(matches!(
+        backup(&place.settings, &to),
+        Err(StoreError::Open { .. })
+    ));
+    fs::copy(
+        place.beside(".key"),
+        place.folder.path().join("backup.db.key"),
+    )
+    .unwrap();
+    let copy = StoreSettings {
+        path: to,
+        ..place.settings.clone()
+    };
+    assert_eq!(check(&copy).unwrap().responses, 50);
+    assert_eq!(check(&place.settings).unwrap().responses, 51);
+    let opened = open(&copy, false).unwrap().0;
+    assert!(opened.get(&key("app", "resp_49")).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_check_of_a_damaged_store_fails_and_of_none_says_so() {
+    let place = place();
+    assert!(matches!(
+        check(&place.settings),
+        Err(StoreError::Missing { .. })
+    ));
+    assert!(!place.file().exists());
+    place.with_one().await;
+    check(&place.settings).unwrap();
+    let mut bytes = fs::read(place.file()).unwrap();
+    let end = bytes.len();
+    bytes[end - 4_096..].fill(7);
+    fs::write(place.file(), bytes).unwrap();
+    assert!(check(&place.settings).is_err());
+}
+
+#[tokio::test]
+async fn the_desk_makes_no_file_before_one_is_needed_and_serves_on_where_none_can_be_made() {
+    let place = place();
+    let desk = StoreDesk::new(place.settings.clone());
+    desk.take_up().await;
+    assert!(!place.file().exists());
+    assert_eq!(desk.state(), "not needed yet");
+    let store = desk.responses().await.unwrap();
+    store.begin(response("app", "resp_1")).await.unwrap();
+    assert_eq!(desk.state(), "open");
+    desk.close().await;
+    let nowhere = StoreSettings {
+        path: place.folder.path().join("no/folder/store.db"),
+        ..place.settings.clone()
+    };
+    let desk = StoreDesk::new(nowhere);
+    let error = desk.responses().await.err().unwrap();
+    assert!(matches!(error, StoreError::Open { .. }), "{error}");
+    assert_eq!(desk.state(), "cannot_open");
+}

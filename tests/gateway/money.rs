@@ -1,0 +1,343 @@
+//! Limits and budgets over real sockets: admitted exactly, settled once, whatever happens in between.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use switchyard_chaos::client::{Answer, Client};
+use switchyard_chaos::mock::{Behaviour, MockProvider};
+
+use crate::frame::{Gateway, PATH, auth, chat, code_of, mock, provider};
+
+/// A thousand dollars for a million tokens: a thousandth of a dollar each.
+const MILLI: u64 = 1_000_000;
+/// What every answer of these mocks is said to have used.
+const USED: u64 = 11;
+
+/// A gateway whose client has these terms (of a `[[clients]]` table) and these further tables.
+async fn gateway(mocks: &[&MockProvider], terms: &str, more: &str) -> Gateway {
+    let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+    let mut prices = String::new();
+    for name in ["a", "b"] {
+        prices.push_str(&format!(
+            "[{name}.\"m-{name}\"]\ncan = [\"chat\"]\ncontext = 100000\noutput_limit = 1000\nprice = {{ input = \"1000\", output = \"1000\" }}\nconfirmed = \"a test\"\n"
+        ));
+    }
+    std::fs::write(&file, prices).unwrap();
+    let (_, path) = (file.to_path_buf(), file.keep().unwrap());
+    let names = ["a", "b"];
+    let providers: String = names
+        .iter()
+        .zip(mocks)
+        .map(|(name, mock)| provider(name, mock))
+        .collect();
+    let targets: Vec<String> = names
+        .iter()
+        .zip(mocks)
+        .enumerate()
+        .map(|(nth, (name, _))| {
+            let weight = if nth == 0 { 100_000.0 } else { 0.001 };
+            format!("{{ target = \"{name}/m-{name}\", weight = {weight} }}")
+        })
+        .collect();
+    let config = format!(
+        "{terms}\n{providers}[pools.p]\ntargets = [{}]\n{more}\n[registry]\nfile = \"{}\"\n",
+        targets.join(", "),
+        path.display()
+    );
+    Gateway::start(&config).await
+}
+
+fn answer() -> Behaviour {
+    Behaviour::status(200).json(&json!({
+        "id": "c-1", "object": "chat.completion", "created": 1, "model": "m-a",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11},
+    }))
+}
+
+fn asked() -> Value {
+    let mut body = chat("p");
+    body["max_tokens"] = 10.into();
+    body
+}
+
+/// What is set aside for it: every byte might be a token.
+fn reserve(body: &Value) -> u64 {
+    (body.to_string().len() as u64 + 10) * MILLI
+}
+
+fn usd(nanos: u64) -> String {
+    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+}
+
+async fn post_with(gateway: &Gateway, headers: &[(&str, &str)]) -> Answer {
+    let mut all = auth();
+    all.extend(
+        headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+    );
+    let mut client = Client::connect(gateway.address).await.unwrap();
+    client.post_json(PATH, &all, &asked()).await.unwrap()
+}
+
+/// The outcomes of the journal, and what they cost together.
+async fn booked(gateway: &Gateway) -> (usize, u64) {
+    let records = gateway.records().await;
+    let outcomes: Vec<&Value> = records
+        .iter()
+        .filter(|record| record["kind"] == "outcome")
+        .collect();
+    let sum = outcomes
+        .iter()
+        .map(|outcome| outcome["cost_nano"].as_u64().unwrap())
+        .sum();
+    (outcomes.len(), sum)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a17_of_many_at_once_exactly_those_are_let_in_that_the_budget_pays_for() {
+    let a = mock("a").await;
+    a.set(answer().delayed(Duration::from_millis(400)));
+    let affordable = 20;
+    let budget = usd(reserve(&asked()) * affordable + reserve(&asked()) / 2);
+    let terms = format!("budgets = [{{ usd = \"{budget}\", period = \"total\" }}]");
+    let gateway = gateway(&[&a], &terms, "").await;
+    let body = asked();
+    let asking = (0..100).map(|_| gateway.post(&body));
+    let answers = futures_util::future::join_all(asking).await;
+    let served = answers.iter().filter(|answer| answer.status() == 200);
+    assert_eq!(served.count() as u64, affordable);
+    for answer in answers.iter().filter(|answer| answer.status() != 200) {
+        assert_eq!(
+            (answer.status(), code_of(answer).as_str()),
+            (402, "budget_exceeded")
+        );
+        assert_eq!(answer.header("x-should-retry"), Some("false"));
+    }
+    // Settled at what it cost, so the rest of the budget is there again, and no more than that.
+    let (outcomes, cost) = booked(&gateway).await;
+    assert_eq!(
+        (outcomes as u64, cost),
+        (affordable, affordable * USED * MILLI)
+    );
+    assert_eq!(a.log().len(), affordable as usize);
+    let again = gateway.post(&body).await;
+    assert_eq!(again.status(), 200, "{}", again.json());
+    assert_eq!(again.header("x-switchyard-cost"), Some("0.011"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a18_who_hangs_up_pays_for_what_was_begun() {
+    let a = mock("a").await;
+    let gateway = gateway(&[&a], "budgets = [{ usd = \"100\", period = \"day\" }]", "").await;
+    a.set(answer().delayed(Duration::from_secs(5)));
+    let mut body = asked();
+    body["stream"] = true.into();
+    for body in [asked(), body] {
+        let mut client = gateway.client().await;
+        let auth = auth();
+        let answered = client.post_json(PATH, &auth, &body);
+        let left = tokio::time::timeout(Duration::from_millis(150), answered).await;
+        assert!(left.is_err(), "it was answered at once");
+        drop(client);
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (outcomes, cost) = booked(&gateway).await;
+    assert_eq!(outcomes, 2);
+    assert!(cost > 2 * MILLI, "{cost}");
+    let view = gateway.admin_get("/admin/tenants").await;
+    let purse = &view["tenants"][0]["accounts"][0]["budgets"][0];
+    assert_eq!(purse["spent_usd"], json!(usd_short(cost)), "{view}");
+    assert_eq!(purse["reserved_usd"], "0", "{view}");
+}
+
+fn usd_short(nanos: u64) -> String {
+    let text = usd(nanos);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m1_a_model_nobody_priced_is_refused_where_a_budget_is_to_be_kept_unless_it_is_free() {
+    let c = mock("c").await;
+    c.set(answer());
+    let terms = "budgets = [{ usd = \"1\", period = \"day\" }]\n";
+    let table = provider("c", &c);
+    let refused = Gateway::start(&format!("{terms}{table}")).await;
+    let answer = refused.ask("m-c").await;
+    assert_eq!(
+        (answer.status(), code_of(&answer).as_str()),
+        (402, "price_unknown")
+    );
+    assert_eq!(c.log().len(), 0);
+    let free = Gateway::start(&format!("{terms}{table}free = true\n")).await;
+    let answer = free.ask("m-c").await;
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    assert_eq!(answer.header("x-switchyard-cost"), Some("0"));
+    // Without a budget there is none to be broken; the cost is not told, and never told as nothing.
+    let plain = Gateway::start(&table).await;
+    let answer = plain.ask("m-c").await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.header("x-switchyard-cost"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l2_a_clients_requests_tokens_and_concurrency_are_limited_and_told() {
+    let a = mock("a").await;
+    a.set(answer());
+    let gateway = gateway(&[&a], "requests_per_minute = 3", "").await;
+    for left in ["2", "1", "0"] {
+        let answer = gateway.post(&asked()).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.header("x-ratelimit-limit-requests"), Some("3"));
+        assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some(left));
+    }
+    let answer = gateway.post(&asked()).await;
+    assert_eq!(
+        (answer.status(), code_of(&answer).as_str()),
+        (429, "rate_limit_exceeded")
+    );
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((50..=61).contains(&wait), "{wait}");
+    assert_eq!(answer.header("x-should-retry"), Some("true"));
+    assert_eq!(a.log().len(), 3);
+    let metrics = gateway.metrics().await;
+    assert!(
+        metrics.contains("switchyard_tenant_denied_total{tenant=\"default\",why=\"requests\"} 1")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l2_what_is_at_once_is_limited_and_freed_when_it_ends() {
+    let a = mock("a").await;
+    a.set(answer().delayed(Duration::from_millis(300)));
+    let gateway = gateway(&[&a], "concurrency = 2", "").await;
+    let body = asked();
+    let answers = futures_util::future::join_all((0..5).map(|_| gateway.post(&body))).await;
+    let served = answers
+        .iter()
+        .filter(|answer| answer.status() == 200)
+        .count();
+    assert_eq!(served, 2);
+    assert_eq!(gateway.post(&body).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t1_team_and_organisation_and_tag_each_keep_their_own() {
+    let a = mock("a").await;
+    a.set(answer());
+    let tables = "[tenants.acme]\nrequests_per_minute = 5\n[tenants.acme.teams.search]\nrequests_per_minute = 4\n[tenants.acme.tags.nightly]\nrequests_per_minute = 1\n";
+    let gateway = gateway(&[&a], "tenant = \"acme\"\nteam = \"search\"", tables).await;
+    let nightly = [("x-switchyard-tags", "nightly, other")];
+    assert_eq!(post_with(&gateway, &nightly).await.status(), 200);
+    let refused = post_with(&gateway, &nightly).await;
+    assert_eq!(refused.status(), 429);
+    assert!(
+        refused.json()["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("acme+nightly")
+    );
+    // What the tag refused was not counted by those above it.
+    for _ in 0..3 {
+        assert_eq!(post_with(&gateway, &[]).await.status(), 200);
+    }
+    let refused = post_with(&gateway, &[]).await;
+    assert!(
+        refused.json()["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("acme/search")
+    );
+    let records = gateway.records().await;
+    let intent = records
+        .iter()
+        .find(|record| record["kind"] == "intent")
+        .unwrap();
+    assert_eq!(intent["tenant"], "acme");
+    assert_eq!(intent["team"], "search");
+    assert_eq!(intent["tags"], json!(["nightly", "other"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m3_both_legs_of_a_race_are_set_aside_and_both_are_paid() {
+    let (a, b) = (mock("a").await, mock("b").await);
+    a.set(answer().delayed(Duration::from_millis(150)));
+    b.set(answer().delayed(Duration::from_millis(150)));
+    // Enough for one leg, not for two.
+    let budget = usd(reserve(&asked()) * 3 / 2);
+    let terms = format!("budgets = [{{ usd = \"{budget}\", period = \"total\" }}]");
+    let gateway = gateway(&[&a, &b], &terms, "").await;
+    let refused = post_with(&gateway, &[("x-switchyard-race", "dual")]).await;
+    assert_eq!(code_of(&refused), "budget_exceeded");
+    assert_eq!(post_with(&gateway, &[]).await.status(), 200);
+    let (_, cost) = booked(&gateway).await;
+    assert_eq!(cost, USED * MILLI);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m3_a_failed_attempt_that_was_billed_is_paid_beside_the_one_that_served() {
+    let (a, b) = (mock("a").await, mock("b").await);
+    // Answered, and of no use: the provider bills it all the same.
+    a.set(Behaviour::status(200).json(&json!({"choices": []})));
+    b.set(answer());
+    let gateway = gateway(
+        &[&a, &b],
+        "budgets = [{ usd = \"100\", period = \"month\" }]",
+        "",
+    )
+    .await;
+    let answer = gateway.post(&asked()).await;
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    let (_, cost) = booked(&gateway).await;
+    assert!(cost > USED * MILLI, "{cost}");
+    // Refused outright costs nothing.
+    a.set(Behaviour::status(500));
+    let before = cost;
+    assert_eq!(gateway.post(&asked()).await.status(), 200);
+    assert_eq!(booked(&gateway).await.1 - before, USED * MILLI);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn x16_the_books_survive_the_actor_that_keeps_them() {
+    let a = mock("a").await;
+    a.set(answer());
+    let gateway = gateway(
+        &[&a],
+        "requests_per_minute = 4\nbudgets = [{ usd = \"100\", period = \"day\" }]",
+        "",
+    )
+    .await;
+    for _ in 0..2 {
+        assert_eq!(gateway.post(&asked()).await.status(), 200);
+    }
+    let killed = gateway
+        .admin_post("/admin/kill?path=root/tenants/default&how=panic")
+        .await;
+    assert_eq!(killed.status(), 200, "{}", killed.json());
+    for _ in 0..2 {
+        assert_eq!(gateway.post(&asked()).await.status(), 200);
+    }
+    assert_eq!(gateway.post(&asked()).await.status(), 429);
+    let view = gateway.admin_get("/admin/tenants").await;
+    let purse = &view["tenants"][0]["accounts"][0]["budgets"][0];
+    assert_eq!(purse["spent_usd"], "0.044", "{view}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m2_a_raised_budget_counts_at_once_and_keeps_what_was_spent() {
+    let a = mock("a").await;
+    a.set(answer());
+    let gateway = gateway(
+        &[&a],
+        "budgets = [{ usd = \"0.001\", period = \"month\" }]",
+        "",
+    )
+    .await;
+    assert_eq!(code_of(&gateway.post(&asked()).await), "budget_exceeded");
+    let path = gateway.config_path();
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, config.replace("\"0.001\"", "\"5\"")).unwrap();
+    assert_eq!(gateway.admin_post("/admin/reload").await.status(), 200);
+    assert_eq!(gateway.post(&asked()).await.status(), 200);
+}
