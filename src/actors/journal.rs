@@ -12,8 +12,9 @@ use super::clock::at_most;
 use super::member::{Crash, Member, Stage};
 use super::slot::{Seat, Slot};
 use crate::config::{JournalMode, JournalOnFailure, JournalSettings};
+use crate::domain::RequestId;
 use crate::store::journal::{
-    JournalError, JournalHandle, JournalOptions, Opened, Record, Written, open,
+    JournalError, JournalHandle, JournalOptions, Keep, Opened, Record, TextKeys, Who, Written, open,
 };
 use crate::telemetry::metrics::GatewayMetrics;
 
@@ -95,6 +96,32 @@ impl JournalDesk {
         }
     }
 
+    /// A hash to recognise a prompt by; `None` when none is wanted.
+    pub fn prompt_hash(&self, prompt: &[u8]) -> Option<[u8; 16]> {
+        let handle = self.inner.handle.load();
+        let handle = handle
+            .as_ref()
+            .filter(|_| self.inner.settings.prompt_hash)?;
+        Some(handle.prompt_hash(prompt))
+    }
+
+    /// How much is kept of each text of this client; `None` when none is.
+    pub fn text_limit(&self, client: &str) -> Option<usize> {
+        let settings = &self.inner.settings;
+        settings
+            .keeps_text_of(client)
+            .then_some(settings.text_bytes)
+    }
+
+    /// Keeps a text, sealed. `whole` is how long it was before it was cut.
+    pub fn keep_text(&self, request: RequestId, who: &Who<'_>, part: &str, text: (&[u8], u64)) {
+        if let Some(handle) = self.inner.handle.load().as_ref()
+            && !handle.keep_text(request, who, part, text)
+        {
+            warn!(%request, part, "a text was not kept: the disk is behind, or its owner's key is wrapped by another master key");
+        }
+    }
+
     pub fn event(&self, name: &str, subject: &str, detail: &str) {
         // Lost only while the disk fails, and then it is counted there.
         let _ = self.append(&Record::Event {
@@ -116,6 +143,7 @@ impl JournalDesk {
             .set(if health.writable() { 1.0 } else { 0.0 });
         metrics.audit_lag.set(health.lag().as_secs_f64());
         metrics.audit_records.set(health.records() as f64);
+        metrics.audit_users.set(health.owners() as f64);
     }
 
     /// Whether it has been opened, and what was under way at the last end has its outcome.
@@ -169,6 +197,16 @@ impl JournalActor {
             folder: settings.path.clone(),
             mode: settings.mode,
             segment_bytes: settings.segment_bytes,
+            keep: Keep {
+                age: settings.keep_age,
+                bytes: settings.keep_bytes,
+            },
+            text_keys: TextKeys {
+                now: settings.text_key.clone(),
+                before: settings.text_key_before.clone(),
+            },
+            most_owners: settings.max_users,
+            look_back: JournalOptions::LOOK_BACK,
         };
         let slot = Arc::downgrade(&self.slot);
         let on_exit = move || {

@@ -1,14 +1,18 @@
 //! `switchyard audit`: the journal for people who have to answer for it.
 
+mod erase;
 mod export;
 mod search;
+mod show;
 mod time;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use switchyard::store::journal::{Anchor, Selection, VerifyReport, anchor, verify_against};
+use switchyard::store::journal::{
+    Anchor, Selection, TextKeys, VerifyReport, anchor, verify_against,
+};
 
 use crate::{complain, say, source};
 
@@ -37,6 +41,11 @@ pub(crate) enum Audit {
     Export(export::Export),
     /// Find requests and show them as a table, one request in whole.
     Search(search::Search),
+    /// Show one request in whole; its prompt and answer too, where they were kept and the configuration names
+    /// the key.
+    Show(show::Show),
+    /// Forget an end user, a client or a tenant: the chain stays, what it says of them leads nowhere.
+    Erase(erase::Erase),
 }
 
 /// Where the journal is.
@@ -55,12 +64,20 @@ impl Place {
         if let Some(folder) = &self.journal {
             return Ok(folder.clone());
         }
-        match source(self.config.clone()).load() {
-            Ok(settings) => Ok(settings.journal.path.clone()),
-            Err(error) => Err(format!(
-                "{error}\nthe configuration cannot be read; name the journal's folder with --journal"
-            )),
-        }
+        let settings = source(self.config.clone()).load().map_err(|error| {
+            format!("{error}\nthe configuration cannot be read; name the journal's folder with --journal")
+        })?;
+        Ok(settings.journal.path.clone())
+    }
+
+    fn text_keys(&self) -> Result<TextKeys, String> {
+        let settings = source(self.config.clone())
+            .load()
+            .map_err(|error| error.to_string())?;
+        Ok(TextKeys {
+            now: settings.journal.text_key.clone(),
+            before: settings.journal.text_key_before.clone(),
+        })
     }
 }
 
@@ -122,6 +139,8 @@ pub(crate) fn run(command: Audit) -> ExitCode {
         }),
         Audit::Export(command) => export::run(&command),
         Audit::Search(command) => search::run(&command),
+        Audit::Show(command) => show::run(&command),
+        Audit::Erase(command) => erase::run(&command),
     }
 }
 

@@ -146,7 +146,7 @@ fn table(rows: &[Row]) -> String {
 }
 
 /// One request, told from its beginning to its end.
-fn story(row: &Row) -> String {
+pub(super) fn story(row: &Row) -> String {
     let intent = &row.intent;
     let mut out = String::new();
     let mut line = |name: &str, value: &str| {

@@ -374,6 +374,14 @@ pub(super) struct RawJournal {
     pub(super) on_failure: RawOnFailure,
     pub(super) segment_bytes: u64,
     pub(super) shed_after_ms: u64,
+    pub(super) keep_days: u32,
+    pub(super) keep_bytes: u64,
+    pub(super) prompt_hash: bool,
+    pub(super) max_users: u32,
+    pub(super) text_of: Vec<String>,
+    pub(super) text_key: String,
+    pub(super) text_key_before: String,
+    pub(super) text_bytes: u32,
 }
 
 impl Default for RawJournal {
@@ -384,6 +392,14 @@ impl Default for RawJournal {
             on_failure: RawOnFailure::Refuse,
             segment_bytes: 256 << 20,
             shed_after_ms: 250,
+            keep_days: 0,
+            keep_bytes: 0,
+            prompt_hash: true,
+            max_users: 200_000,
+            text_of: Vec::new(),
+            text_key: String::new(),
+            text_key_before: String::new(),
+            text_bytes: 65_536,
         }
     }
 }

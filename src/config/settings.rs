@@ -329,6 +329,27 @@ pub struct JournalSettings {
     pub on_failure: JournalOnFailure,
     pub segment_bytes: u64,
     pub shed_after: Duration,
+    /// Older segments are removed; `None`: none is.
+    pub keep_age: Option<Duration>,
+    /// When there is more, the oldest segments are removed; `None`: none is.
+    pub keep_bytes: Option<u64>,
+    pub prompt_hash: bool,
+    /// End users told apart.
+    pub max_users: usize,
+    /// Clients whose prompts and answers are kept, sealed.
+    pub text_of: Vec<String>,
+    /// What the data keys of kept texts are wrapped with.
+    pub text_key: Option<Secret>,
+    /// What they were wrapped with before.
+    pub text_key_before: Option<Secret>,
+    /// Of each text so much is kept.
+    pub text_bytes: usize,
+}
+
+impl JournalSettings {
+    pub fn keeps_text_of(&self, client: &str) -> bool {
+        self.text_key.is_some() && allows(&self.text_of, client)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

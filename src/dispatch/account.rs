@@ -56,9 +56,28 @@ pub(super) struct Account {
     pub(super) race: Option<RaceResult>,
     /// What its tenant holds for it; `None` for those who have no limits to keep.
     pub(super) charge: Option<Charge>,
+    /// What the client gets to read, as far as it is kept; `None` unless it is to be.
+    answer: Option<Kept>,
     /// No intent stands in the journal, so no outcome may.
     unrecorded: bool,
     written: bool,
+}
+
+/// The beginning of a text, and how long it was.
+#[derive(Default)]
+struct Kept {
+    text: Vec<u8>,
+    limit: usize,
+    whole: u64,
+}
+
+impl Kept {
+    fn add(&mut self, more: &[u8]) {
+        let room = self.limit.saturating_sub(self.text.len()).min(more.len());
+        self.text
+            .extend_from_slice(more.get(..room).unwrap_or_default());
+        self.whole = self.whole.saturating_add(more.len() as u64);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +101,7 @@ impl Account {
             served_model: None,
             race: None,
             charge: None,
+            answer: None,
             unrecorded: false,
             written: false,
         }
@@ -98,12 +118,45 @@ impl Account {
             input_estimate: request.estimate.input,
             max_output: request.estimate.output,
             config_version: request.published.settings.version,
-            prompt_hash: None,
+            prompt_hash: self.news.journal.prompt_hash(&request.body()),
             reserved_nano: self.charge.as_ref().map(|charge| charge.reserved().0),
             price: None,
             region: None,
             policy: &[],
         })
+    }
+
+    /// Keeps the prompt, and the answer when it comes, for a client that wants it.
+    pub(super) fn keep_texts(&mut self) {
+        let Some(limit) = self
+            .news
+            .journal
+            .text_limit(self.request.caller.client.as_str())
+        else {
+            return;
+        };
+        let kept = |limit| Kept {
+            limit,
+            ..Kept::default()
+        };
+        let mut prompt = kept(limit);
+        prompt.add(&self.request.body());
+        self.keep("prompt", &prompt);
+        self.answer = Some(kept(limit));
+    }
+
+    /// What goes to the client.
+    pub(super) fn answered(&mut self, piece: &[u8]) {
+        if let Some(answer) = &mut self.answer {
+            answer.add(piece);
+        }
+    }
+
+    fn keep(&self, part: &str, kept: &Kept) {
+        let text = (kept.text.as_slice(), kept.whole);
+        self.news
+            .journal
+            .keep_text(self.request.id, &self.who(), part, text);
     }
 
     fn who(&self) -> Who<'_> {
@@ -183,14 +236,18 @@ impl Account {
             charge.used = self.usage.map(|usage| usage.total());
         }
         let cost = self.cost_of(charge.as_ref());
-        let request = &self.request;
-        let took = request.arrived.elapsed();
+        let took = self.request.arrived.elapsed();
         let (how, status, kind) = match ending {
             Ending::Answered => ("ok", 200, "ok"),
             Ending::Failed(kind) => ("failed", kind.status(), kind.code()),
             Ending::Left => ("cancelled", 499, "cancelled"),
         };
         if !self.unrecorded {
+            // Before the outcome, so that whoever reads that finds the text.
+            if let Some(answer) = self.answer.take().filter(|answer| answer.whole > 0) {
+                self.keep("answer", &answer);
+            }
+            let request = &self.request;
             let served = self.served_by.as_ref();
             // Lost only while the disk fails, and then it is counted there.
             let _ = self.news.journal.append(&Record::Outcome(OutcomeRecord {
@@ -212,7 +269,7 @@ impl Account {
                 cost_estimated: self.estimated || request.bill.is_estimated(),
             }));
         }
-        if let Some(pool) = request.route.chain.first() {
+        if let Some(pool) = self.request.route.chain.first() {
             self.news.metrics.request_ended(&RequestStory {
                 pool: &pool.cell.metrics,
                 kind,

@@ -237,7 +237,11 @@ impl Live {
             }
         }
         if !self.out.is_empty() {
-            return Poll::Ready(Some(self.out.split().freeze()));
+            let piece = self.out.split().freeze();
+            if !self.ended {
+                self.account.answered(&piece);
+            }
+            return Poll::Ready(Some(piece));
         }
         if self.ended {
             Poll::Ready(None)
@@ -319,6 +323,8 @@ impl Live {
         target.endpoint.metrics.quirks(facts.quirks);
         target.pool.hedges.settled(usage.total(), self.clock.now());
         self.leg.succeeded(Some(usage));
+        // What has not been handed on yet still will be.
+        self.account.answered(&self.out);
         self.account.close(Ending::Answered);
         self.news.metrics.stream_ended(match end {
             StreamEnd::Clean => "ok",
@@ -348,6 +354,7 @@ impl Live {
         self.account.used(usage, reported.is_none());
         self.account.upstream_took(self.leg.started.elapsed());
         self.leg.failed(FailedAttempt::plain(outcome), Some(usage));
+        self.account.answered(&self.out);
         self.account.close(Ending::Failed(kind));
         self.news.metrics.stream_ended(how(kind));
     }

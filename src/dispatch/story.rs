@@ -168,7 +168,9 @@ impl Dispatch {
         }
         // On its way to the disk while the request is placed; awaited before the first send (G8).
         let (taken, intent) = self.journal().intent(&account.intent());
-        if !taken {
+        if taken {
+            account.keep_texts();
+        } else {
             account.has_no_intent();
         }
         let mut intent = Some(intent);
@@ -466,6 +468,7 @@ impl Dispatch {
                     .settled(settled.total(), self.clock.now());
                 leg.succeeded(Some(settled));
                 let told = told(&account, dropped, headers);
+                account.answered(&whole.body);
                 account.close(Ending::Answered);
                 (Finished::Whole(whole.body), told)
             }

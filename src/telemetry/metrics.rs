@@ -75,6 +75,7 @@ rows! {
     DRAIN = Gauge "switchyard_drain_seconds" [] "How long the last drain took";
     AUDIT_LAG = Gauge "switchyard_audit_lag" [] "Seconds the oldest unwritten journal record waits";
     AUDIT_WRITABLE = Gauge "switchyard_audit_writable" [] "1 while the journal can be written";
+    AUDIT_USERS = Gauge "switchyard_audit_users" [] "End users and owners of texts the journal tells apart; at journal.max_users new ones are not";
     AUDIT_RECORDS = Gauge "switchyard_audit_records" [] "Journal records written since the start";
     STORE_WRITABLE = Gauge "switchyard_store_writable" [] "1 while the open store can be written";
     STORE_BYTES = Gauge "switchyard_store_bytes" [] "What the store's pages hold, without its log";
@@ -319,6 +320,7 @@ pub struct GatewayMetrics {
     pub body_bytes: Gauge,
     pub audit_lag: Gauge,
     pub audit_writable: Gauge,
+    pub audit_users: Gauge,
     pub audit_records: Gauge,
     pub drain: Gauge,
     pub overload_level: Gauge,
@@ -334,6 +336,7 @@ impl GatewayMetrics {
             body_bytes: gauge!(BODY_BYTES),
             audit_lag: gauge!(AUDIT_LAG),
             audit_writable: gauge!(AUDIT_WRITABLE),
+            audit_users: gauge!(AUDIT_USERS),
             audit_records: gauge!(AUDIT_RECORDS),
             drain: gauge!(DRAIN),
             overload_level: gauge!(OVERLOAD),

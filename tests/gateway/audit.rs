@@ -5,9 +5,9 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use switchyard_chaos::fault;
-use switchyard_chaos::mock::Dialect;
+use switchyard_chaos::mock::{Dialect, MockProvider};
 
-use crate::frame::{Gateway, mock, pair};
+use crate::frame::{Gateway, alone, mock, pair};
 
 /// Runs `switchyard audit …` over a journal.
 fn audit(arguments: &[&str]) -> Output {
@@ -144,4 +144,143 @@ async fn a27_a_kept_anchor_shows_that_the_journal_was_cut() {
     assert!(said(&found).contains("MISSING"), "{}", said(&found));
     let nonsense = audit(&["verify", &folder, "--anchor", "12"]);
     assert_eq!(nonsense.status.code(), Some(2));
+}
+
+/// A gateway that keeps the texts of its one client, under a key in a file.
+async fn keeping(mock: &MockProvider, more: &str) -> Gateway {
+    let journal = format!(
+        "[journal]\ntext_of = [\"*\"]\ntext_key = \"file:FOLDER/key-that-wraps-the-keys-of-texts\"\n{more}"
+    );
+    alone(mock, &journal).await
+}
+
+fn spoken(stream: bool) -> Value {
+    json!({"model": "p", "stream": stream, "messages": [{"role": "user", "content": "canary-prompt"}]})
+}
+
+async fn ids(gateway: &Gateway) -> Vec<String> {
+    let records = gateway.records().await;
+    records
+        .iter()
+        .filter(|record| record["kind"] == "outcome")
+        .map(|record| record["request"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t4_a_kept_text_is_sealed_on_the_disk_and_shown_to_who_has_the_key() {
+    let a = mock("a").await;
+    let gateway = keeping(&a, "").await;
+    let answer = gateway.post(&spoken(false)).await;
+    let words = crate::frame::text_of(&answer);
+    assert!(gateway.stream_of(&spoken(true)).await.is_done());
+    let ids = ids(&gateway).await;
+    assert_eq!(ids.len(), 2);
+    let config = gateway.config_path();
+    let show = |id: &str| {
+        said(&audit(&[
+            "show",
+            id,
+            "--config",
+            config.to_str().unwrap(),
+            "--journal",
+            &journal(&gateway),
+        ]))
+    };
+    let whole = show(&ids[0]);
+    assert!(
+        whole.contains("canary-prompt") && whole.contains(&words),
+        "{whole}"
+    );
+    let streamed = show(&ids[1]);
+    assert!(
+        streamed.contains("canary-prompt") && streamed.contains("[DONE]"),
+        "{streamed}"
+    );
+    for record in gateway.records().await {
+        assert!(!record.to_string().contains("canary-prompt"));
+    }
+    let exported = said(&audit(&["export", "--journal", &journal(&gateway)]));
+    assert!(!exported.contains("canary-prompt") && !exported.contains("sealed"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t4_a_running_gateway_forgets_a_client_and_its_journal_stays_intact() {
+    let a = mock("a").await;
+    let mut gateway = keeping(&a, "").await;
+    gateway.post(&spoken(false)).await;
+    let id = ids(&gateway).await.remove(0);
+    let folder = journal(&gateway);
+    let client = gateway.records().await;
+    let client = client
+        .iter()
+        .find(|record| record["kind"] == "intent")
+        .unwrap()["client"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let nobody = audit(&["erase", "--journal", &folder, "--client", "nobody"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert_eq!(
+        audit(&["erase", "--journal", &folder]).status.code(),
+        Some(2)
+    );
+    let erased = audit(&["erase", "--journal", &folder, "--client", &client]);
+    assert!(erased.status.success(), "{erased:?}");
+    let config = gateway.config_path();
+    let shown = audit(&[
+        "show",
+        &id,
+        "--config",
+        config.to_str().unwrap(),
+        "--journal",
+        &folder,
+    ]);
+    assert_eq!(shown.status.code(), Some(1));
+    assert!(said(&shown).contains("erased") && !said(&shown).contains("canary-prompt"));
+    gateway.post(&spoken(false)).await;
+    gateway.stop().await;
+    assert!(audit(&["verify", &folder]).status.success());
+    let again = audit(&["erase", "--journal", &folder, "--client", &client]);
+    assert!(
+        again.status.success(),
+        "also while no gateway runs: {again:?}"
+    );
+    assert!(audit(&["verify", &folder]).status.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t4_a_long_text_is_cut_and_says_so() {
+    let a = mock("a").await;
+    let gateway = keeping(&a, "text_bytes = 20\n").await;
+    gateway.post(&spoken(false)).await;
+    let records = gateway.records().await;
+    let prompt = records
+        .iter()
+        .find(|record| record["part"] == "prompt")
+        .unwrap();
+    assert_eq!(prompt["cut"], true);
+    assert_eq!(prompt["bytes"], spoken(false).to_string().len());
+    let sealed = prompt["sealed"].as_str().unwrap();
+    // 12 bytes of nonce, 20 of text, 16 of tag, four signs for three bytes.
+    assert_eq!(sealed.len(), 64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g9_no_text_is_kept_unless_asked_for_and_a_prompt_is_known_by_its_hash() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    gateway.post(&spoken(false)).await;
+    gateway.post(&spoken(false)).await;
+    gateway.post(&spoken(true)).await;
+    let records = gateway.records().await;
+    assert!(records.iter().all(|record| record["kind"] != "text"));
+    let hashes: Vec<_> = records
+        .iter()
+        .filter(|record| record["kind"] == "intent")
+        .map(|record| record["prompt_hash"].as_str().unwrap())
+        .collect();
+    assert_eq!(hashes[0], hashes[1]);
+    assert_ne!(hashes[0], hashes[2]);
+    assert_eq!(hashes[0].len(), 32);
 }

@@ -261,7 +261,12 @@ pub fn write_config(folder: &tempfile::TempDir, config: &str) {
             secret(folder, name, &format!("{id}sk-canary-{name}"));
         }
     }
-    let mut whole = format!("[journal]\npath = \"{place}/journal\"\n");
+    let journal = format!("[journal]\npath = \"{place}/journal\"\n");
+    let (mut whole, config) = if config.contains("[journal]\n") {
+        (String::new(), config.replace("[journal]\n", &journal))
+    } else {
+        (journal, config)
+    };
     if !config.contains("[store]") {
         let _ = write!(whole, "[store]\npath = \"{place}/switchyard.db\"\n");
     }

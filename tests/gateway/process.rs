@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use switchyard::store::journal::verify;
 use switchyard_chaos::client::{Answer, Client};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -349,4 +350,45 @@ async fn o08_as_memory_fills_first_rest_then_size_then_newcomers_are_given_up_an
     let answer = gateway.post(&chat("p")).await;
     assert_eq!((answer.status(), answer.header("connection")), (200, None));
     large_ones(&gateway, 200).await;
+}
+
+/// The kernel itself refuses to let a file grow, as a full disk does: half a batch is in it by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn x11_a_journal_file_that_can_grow_no_more_costs_a_moment_and_no_record() {
+    let a = mock("a").await;
+    let config = format!("{}[pools.p]\ntargets = [\"a/m-a\"]\n", provider("a", &a));
+    let mut gateway = Process::start("trap '' XFSZ; ulimit -f 16", &config).await;
+    let (mut answered, mut refused, mut recovered) = (0, 0, 0);
+    let began = Instant::now();
+    let mut was_refused: Option<Instant> = None;
+    while recovered < 3 {
+        assert!(
+            began.elapsed() < SOON * 3,
+            "{answered} answered, {refused} refused"
+        );
+        match gateway.ask().await.unwrap().0 {
+            200 => {
+                answered += 1;
+                if let Some(since) = was_refused.take() {
+                    recovered += 1;
+                    assert!(since.elapsed() < Duration::from_secs(2));
+                }
+            }
+            503 => {
+                refused += 1;
+                was_refused.get_or_insert_with(Instant::now);
+                sleep(Duration::from_millis(20)).await;
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert!(refused >= 3 && answered > 20);
+    // The last outcomes are written by nobody who waits.
+    sleep(Duration::from_millis(300)).await;
+    gateway.child.kill().unwrap();
+    gateway.child.wait().unwrap();
+    let report = verify(&gateway.folder.path().join("journal")).unwrap();
+    assert!(report.intact() && report.open == 0, "{report}");
+    assert!(report.intents >= answered, "{answered} answered: {report}");
+    assert!(report.segments > 3, "{report}");
 }

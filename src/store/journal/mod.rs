@@ -7,22 +7,31 @@
 //! and records nobody waits for are left to a thread of their own, which writes all of a moment at once.
 
 mod anchor;
+mod handle;
+mod health;
+mod owed;
+mod owners;
 mod read;
 mod record;
 mod recover;
+mod retention;
 mod rows;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod thread;
+mod told;
 mod verify;
 mod writer;
 
 pub use anchor::{Anchor, AnchorError, anchor};
-pub use read::{
-    Line, Lines, ReadAttempt, ReadError, ReadEvent, ReadIntent, ReadOutcome, ReadRecord, read,
-};
-pub use record::{AttemptRecord, IntentRecord, OutcomeRecord, Record, Who};
+pub use handle::{JournalError, JournalHandle, JournalOptions, Written, open};
+pub use health::JournalHealth;
+pub use owners::{Erasure, SealedError, TextKeys, TextReader, count_owners};
+pub use read::{Line, Lines, ReadError, ReadRecord, read};
+pub use record::{AttemptRecord, IntentRecord, OutcomeRecord, Record, TextRecord, Who};
 pub use recover::Opened;
+pub use retention::{Keep, ask_to_erase};
 pub use rows::{Row, Rows, Selection, rows};
+pub use told::{ReadAttempt, ReadEvent, ReadIntent, ReadOutcome, ReadText};
 pub use verify::{VerifyReport, verify, verify_against};
-pub use writer::{JournalError, JournalHandle, JournalHealth, JournalOptions, Written, open};

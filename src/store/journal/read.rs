@@ -4,15 +4,15 @@
 //! [`verify`](super::verify) proves a journal and [`read`] uses it. This one computes no chain and holds one
 //! line in memory, so that books and reports over millions of lines cost parsing and no more.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::Deserialize;
 
 use super::segment::{first_seq, next_line, segments};
-use crate::domain::{RequestId, Usage};
+use super::told::{ReadAttempt, ReadEvent, ReadIntent, ReadOutcome, ReadText};
 
 /// One record of the journal.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,159 +23,28 @@ pub struct Line {
     pub record: ReadRecord,
 }
 
+impl Line {
+    fn user(&mut self) -> Option<&mut String> {
+        match &mut self.record {
+            ReadRecord::Intent(intent) => intent.user.as_mut(),
+            ReadRecord::Outcome(outcome) => outcome.user.as_mut(),
+            ReadRecord::Attempt(_)
+            | ReadRecord::Text(_)
+            | ReadRecord::Event(_)
+            | ReadRecord::Other => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReadRecord {
     Intent(ReadIntent),
     Attempt(ReadAttempt),
     Outcome(ReadOutcome),
+    Text(ReadText),
     Event(ReadEvent),
     /// Heads of segments, and kinds of other releases.
     Other,
-}
-
-// Who asked stands in intent and outcome field by field: serde's flatten would read every member twice.
-
-/// The fields are those of [`IntentRecord`](super::IntentRecord).
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub struct ReadIntent {
-    pub at: u64,
-    #[serde(deserialize_with = "request", serialize_with = "as_text")]
-    pub request: RequestId,
-    pub client: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub team: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
-    pub asked: String,
-    #[serde(default)]
-    pub lane: String,
-    #[serde(default)]
-    pub stream: bool,
-    #[serde(default)]
-    pub input_estimate: u64,
-    #[serde(default)]
-    pub max_output: u64,
-    #[serde(
-        default,
-        deserialize_with = "hex",
-        serialize_with = "as_hex",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub config: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prompt_hash: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reserved_nano: Option<u64>,
-    #[serde(
-        default,
-        deserialize_with = "hex",
-        serialize_with = "as_hex",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub price: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub policy: Vec<String>,
-}
-
-/// The fields are those of [`AttemptRecord`](super::AttemptRecord).
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub struct ReadAttempt {
-    pub at: u64,
-    #[serde(deserialize_with = "request", serialize_with = "as_text")]
-    pub request: RequestId,
-    pub number: u32,
-    pub provider: String,
-    pub model: String,
-    #[serde(default)]
-    pub key: String,
-    pub outcome: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_content_ms: Option<f64>,
-    #[serde(default)]
-    pub took_ms: f64,
-    #[serde(
-        default,
-        deserialize_with = "usage",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub usage: Option<Usage>,
-    #[serde(default)]
-    pub won: bool,
-    #[serde(default)]
-    pub second_leg: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cost_nano: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-/// The fields are those of [`OutcomeRecord`](super::OutcomeRecord).
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub struct ReadOutcome {
-    pub at: u64,
-    #[serde(deserialize_with = "request", serialize_with = "as_text")]
-    pub request: RequestId,
-    /// Empty in journals of the first release.
-    #[serde(default)]
-    pub client: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub team: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
-    pub how: String,
-    #[serde(default)]
-    pub reason: String,
-    #[serde(default)]
-    pub status: u16,
-    #[serde(default)]
-    pub attempts: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub provider: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub served_model: Option<String>,
-    #[serde(
-        default,
-        deserialize_with = "usage",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub usage: Option<Usage>,
-    #[serde(default)]
-    pub estimated: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_content_ms: Option<f64>,
-    #[serde(default)]
-    pub took_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub race: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cost_nano: Option<u64>,
-    #[serde(default)]
-    pub cost_estimated: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct ReadEvent {
-    pub name: String,
-    #[serde(default)]
-    pub subject: String,
-    #[serde(default)]
-    pub detail: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -189,11 +58,13 @@ pub enum ReadError {
 /// Reads the journal in a folder from record `from_seq` on (1 is the first), segment by segment.
 ///
 /// The last line may be half written: reading ends before it. A line in the middle that is no record is told
-/// as an error, and reading goes on behind it.
+/// as an error, and reading goes on behind it. End users are given by name; those that were erased, and those
+/// who came after reading began, by alias.
 pub fn read(folder: &Path, from_seq: u64) -> Lines {
     let mut lines = Lines {
         from_seq,
         only: None,
+        names: super::owners::names(folder),
         files: VecDeque::new(),
         open: None,
         failed: None,
@@ -246,6 +117,8 @@ pub struct Lines {
     from_seq: u64,
     /// The kind that is wanted; `None`: all.
     only: Option<&'static str>,
+    /// End users behind their aliases.
+    names: HashMap<String, String>,
     files: VecDeque<(u64, PathBuf)>,
     open: Option<Segment>,
     failed: Option<ReadError>,
@@ -263,10 +136,12 @@ struct Segment {
 }
 
 impl Lines {
-    /// Outcomes alone: the other records are passed over unread.
+    /// Outcomes alone, with end users under their aliases: the other records are passed over unread, and what is
+    /// added up elsewhere forgets a name with the journal.
     #[must_use]
     pub fn outcomes(mut self) -> Self {
         self.only = Some("outcome");
+        self.names.clear();
         self
     }
 
@@ -312,7 +187,13 @@ impl Lines {
             if head.seq < self.from_seq || self.only.is_some_and(|kind| kind != head.kind) {
                 continue;
             }
-            return Some(line(&head, &self.buffer).ok_or_else(|| segment.no_record()));
+            let mut read = line(&head, &self.buffer);
+            if let Some(user) = read.as_mut().and_then(Line::user)
+                && let Some(name) = self.names.get(user.as_str())
+            {
+                user.clone_from(name);
+            }
+            return Some(read.ok_or_else(|| segment.no_record()));
         }
     }
 }
@@ -358,6 +239,7 @@ fn line(head: &Head<'_>, text: &[u8]) -> Option<Line> {
         "intent" => ReadRecord::Intent(parse(text)?),
         "attempt" => ReadRecord::Attempt(parse(text)?),
         "outcome" => ReadRecord::Outcome(parse(text)?),
+        "text" => ReadRecord::Text(parse(text)?),
         "event" => ReadRecord::Event(parse(text)?),
         _ => ReadRecord::Other,
     };
@@ -409,54 +291,4 @@ fn word(text: &[u8]) -> Option<(&str, &[u8])> {
     let end = memchr::memchr(b'"', text)?;
     let (word, rest) = text.split_at_checked(end)?;
     Some((std::str::from_utf8(word).ok()?, rest.get(1..)?))
-}
-
-fn request<'de, D: Deserializer<'de>>(from: D) -> Result<RequestId, D::Error> {
-    let text = <&str>::deserialize(from)?;
-    text.strip_prefix("sy-")
-        .and_then(|hex| u128::from_str_radix(hex, 16).ok())
-        .map(RequestId::from_draw)
-        .ok_or_else(|| serde::de::Error::custom("no request id"))
-}
-
-fn hex<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
-    let text = <&str>::deserialize(from)?;
-    Ok(u64::from_str_radix(text, 16).ok())
-}
-
-#[expect(clippy::ref_option, reason = "serde hands a reference to the field")]
-fn as_hex<S: Serializer>(version: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(&format_args!("{:016x}", version.unwrap_or_default()))
-}
-
-fn as_text<S: Serializer>(request: &RequestId, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(request.text().as_str())
-}
-
-/// Counts that are zero are not written.
-fn usage<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Usage>, D::Error> {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Written {
-        input: u64,
-        output: u64,
-        cached_input: u64,
-        cache_write: u64,
-        cache_write_hour: u64,
-        reasoning: u64,
-        audio_input: u64,
-        audio_output: u64,
-    }
-    use crate::domain::Tokens;
-    let written = Written::deserialize(from)?;
-    Ok(Some(Usage {
-        input: Tokens(written.input),
-        output: Tokens(written.output),
-        cached_input: Tokens(written.cached_input),
-        cache_write: Tokens(written.cache_write),
-        cache_write_hour: Tokens(written.cache_write_hour),
-        reasoning: Tokens(written.reasoning),
-        audio_input: Tokens(written.audio_input),
-        audio_output: Tokens(written.audio_output),
-    }))
 }

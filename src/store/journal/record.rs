@@ -1,8 +1,11 @@
-//! What is recorded, and how a record is written as JSON. Never any text of a prompt or an answer.
+//! What is recorded, and how a record is written as JSON. No text of a prompt or an answer, unless sealed.
 
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::domain::{AttemptOutcome, Lane, RequestId, Tokens, Usage};
 
@@ -14,6 +17,8 @@ pub enum Record<'a> {
     Attempt(AttemptRecord<'a>),
     /// Exactly once per request.
     Outcome(OutcomeRecord<'a>),
+    /// A prompt or an answer, sealed with a key of its owner.
+    Text(TextRecord<'a>),
     /// Something that happened to the gateway itself.
     Event {
         name: &'a str,
@@ -104,18 +109,41 @@ pub struct OutcomeRecord<'a> {
     pub cost_estimated: bool,
 }
 
+#[derive(Debug)]
+pub struct TextRecord<'a> {
+    pub request: RequestId,
+    /// `prompt` or `answer`.
+    pub part: &'a str,
+    pub owner: &'a str,
+    /// Of the whole text, of which only a beginning may be kept.
+    pub bytes: u64,
+    pub cut: bool,
+    pub sealed: &'a [u8],
+}
+
+impl Record<'_> {
+    /// Who asked, where a record tells.
+    pub(super) fn who(&self) -> Option<&Who<'_>> {
+        match self {
+            Record::Intent(intent) => Some(&intent.who),
+            Record::Outcome(outcome) => Some(&outcome.who),
+            Record::Attempt(_) | Record::Text(_) | Record::Event { .. } => None,
+        }
+    }
+}
+
 /// Names from outside are cut to this (attack A12).
 const LONGEST_TEXT: usize = 256;
 /// More tags, or more words of policy, are left out: a line stays far shorter than a reader's limit.
 const MOST_WORDS: usize = 32;
 
 /// Appends the members of a record without the braces around them; sequence number and chain are the
-/// writer's.
-pub(super) fn encode(record: &Record<'_>, at_ms: u64, out: &mut Vec<u8>) {
+/// writer's. The end user is written under `alias`, where there is one.
+pub(super) fn encode(record: &Record<'_>, alias: Option<&str>, at_ms: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"at\":");
     decimal(out, at_ms);
     match record {
-        Record::Intent(intent) => encode_intent(intent, out),
+        Record::Intent(intent) => encode_intent(intent, alias, out),
         Record::Attempt(attempt) => {
             text(out, "kind", "attempt");
             id(out, attempt.request);
@@ -136,7 +164,21 @@ pub(super) fn encode(record: &Record<'_>, at_ms: u64, out: &mut Vec<u8>) {
             if_number(out, "cost_nano", attempt.cost_nano);
             if_text(out, "reason", attempt.reason);
         }
-        Record::Outcome(outcome) => encode_outcome(outcome, out),
+        Record::Outcome(outcome) => encode_outcome(outcome, alias, out),
+        Record::Text(kept) => {
+            text(out, "kind", "text");
+            id(out, kept.request);
+            text(out, "part", kept.part);
+            text(out, "owner", kept.owner);
+            number(out, "bytes", kept.bytes);
+            if kept.cut {
+                flag(out, "cut", true);
+            }
+            name(out, "sealed");
+            out.push(b'"');
+            out.extend_from_slice(STANDARD.encode(kept.sealed).as_bytes());
+            out.push(b'"');
+        }
         Record::Event {
             name,
             subject,
@@ -150,10 +192,10 @@ pub(super) fn encode(record: &Record<'_>, at_ms: u64, out: &mut Vec<u8>) {
     }
 }
 
-fn encode_intent(intent: &IntentRecord<'_>, out: &mut Vec<u8>) {
+fn encode_intent(intent: &IntentRecord<'_>, alias: Option<&str>, out: &mut Vec<u8>) {
     text(out, "kind", "intent");
     id(out, intent.request);
-    who(out, &intent.who);
+    who(out, &intent.who, alias);
     text(out, "asked", intent.asked);
     text(out, "lane", intent.lane.label());
     flag(out, "stream", intent.stream);
@@ -177,18 +219,18 @@ fn encode_intent(intent: &IntentRecord<'_>, out: &mut Vec<u8>) {
 }
 
 /// The members every record about somebody has. The client of an intent is always written.
-fn who(out: &mut Vec<u8>, who: &Who<'_>) {
+fn who(out: &mut Vec<u8>, who: &Who<'_>, alias: Option<&str>) {
     text(out, "client", who.client);
     if_text(out, "tenant", who.tenant);
     if_text(out, "team", who.team);
-    if_text(out, "user", who.user);
+    if_text(out, "user", alias.or(who.user));
     words(out, "tags", who.tags.iter().map(|tag| &**tag));
 }
 
-fn encode_outcome(outcome: &OutcomeRecord<'_>, out: &mut Vec<u8>) {
+fn encode_outcome(outcome: &OutcomeRecord<'_>, alias: Option<&str>, out: &mut Vec<u8>) {
     text(out, "kind", "outcome");
     id(out, outcome.request);
-    who(out, &outcome.who);
+    who(out, &outcome.who, alias);
     text(out, "how", outcome.how);
     text(out, "reason", outcome.kind);
     number(out, "status", outcome.status.into());
@@ -323,12 +365,17 @@ fn words<'a>(out: &mut Vec<u8>, named: &str, words: impl Iterator<Item = &'a str
     }
 }
 
-fn quoted(out: &mut Vec<u8>, value: &str) {
+/// As much of a text as a record holds.
+pub(super) fn clipped(value: &str) -> &str {
     let mut end = value.len().min(LONGEST_TEXT);
     while !value.is_char_boundary(end) {
         end -= 1;
     }
-    let value = value.get(..end).unwrap_or_default();
+    value.get(..end).unwrap_or_default()
+}
+
+fn quoted(out: &mut Vec<u8>, value: &str) {
+    let value = clipped(value);
     if value
         .bytes()
         .all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\' && byte < 0x7f)

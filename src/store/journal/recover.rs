@@ -1,19 +1,20 @@
 //! What a start finds: where the chain goes on, what is torn, and which requests never ended.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::read::{ReadAttempt, ReadIntent, head, parse};
+use super::read::{Head, head, parse};
 use super::record::{OutcomeRecord, Who};
 use super::segment::{Chain, FIRST_CHAIN, ends_oddly, link, next_line, segments, split_line};
+use super::told::{ReadAttempt, ReadIntent};
 use crate::domain::Usage;
 
-/// How far back a start looks for requests without an outcome.
-const LOOK_BACK: u64 = 64 << 20;
+/// No request is under way for longer.
+const LONGEST_REQUEST_MS: u64 = 3_600_000;
 
 /// What opening found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,11 +32,14 @@ pub(super) struct Found {
     pub(super) last_seq: u64,
     pub(super) chain: Chain,
     pub(super) open: Vec<Interrupted>,
+    /// Segments that were not read; `None` when all were, or none can matter.
+    pub(super) older: Option<Older>,
 }
 
 /// A request that was under way when its process died.
 #[derive(Debug)]
 pub(super) struct Interrupted {
+    seq: u64,
     intent: ReadIntent,
     tags: Vec<Arc<str>>,
     attempts: Vec<ReadAttempt>,
@@ -44,6 +48,7 @@ pub(super) struct Interrupted {
 /// The lines of a request, as long as it has no outcome.
 #[derive(Default)]
 struct Open {
+    seq: u64,
     intent: Vec<u8>,
     attempts: Vec<Vec<u8>>,
 }
@@ -52,6 +57,7 @@ impl Interrupted {
     fn read(open: &Open) -> Option<Self> {
         let intent: ReadIntent = parse(&open.intent)?;
         Some(Self {
+            seq: open.seq,
             tags: intent.tags.iter().map(|tag| Arc::from(&**tag)).collect(),
             intent,
             attempts: open
@@ -121,44 +127,102 @@ impl Interrupted {
     }
 }
 
-/// Reads the end of what is there: where the chain goes on, what was under way, what is torn.
-pub(super) fn look_back(folder: &Path) -> io::Result<Found> {
+/// Reads the end of what is there, at least so many bytes of it: where the chain goes on, what was under way,
+/// what is torn.
+pub(super) fn look_back(folder: &Path, least: u64) -> io::Result<Found> {
     let files = segments(folder)?;
     let mut first = files.len();
     let mut bytes = 0;
-    while first > 0 && bytes < LOOK_BACK {
+    while first > 0 && bytes < least {
         first -= 1;
         bytes += files
             .get(first)
             .map_or(0, |path| fs::metadata(path).map_or(0, |meta| meta.len()));
     }
     let mut look = Look {
-        opened: Opened::default(),
-        last_seq: 0,
-        chain: FIRST_CHAIN,
-        open: HashMap::new(),
         unknown_before: first > 0,
+        chain: FIRST_CHAIN,
+        ..Look::default()
     };
     for (index, path) in files.iter().enumerate().skip(first) {
         look.segment(path, index + 1 == files.len())?;
     }
-    let mut open: Vec<_> = look.open.values().filter_map(Interrupted::read).collect();
-    // In the order they came, not in that of a map.
-    open.sort_by_key(|request| request.intent.at);
+    let open = interrupted(&look.open);
     look.opened.interrupted = open.len() as u64;
     Ok(Found {
+        open,
+        older: Older::of(&files, first, &mut look)?,
         opened: look.opened,
         last_seq: look.last_seq,
         chain: look.chain,
-        open,
     })
 }
 
+/// In the order they came, not in that of a map.
+fn interrupted(open: &HashMap<Box<str>, Open>) -> Vec<Interrupted> {
+    let mut open: Vec<_> = open.values().filter_map(Interrupted::read).collect();
+    open.sort_by_key(|request| request.seq);
+    open
+}
+
+/// Segments before those that a start read, as far as a request of theirs may have been under way at the end.
+pub(super) struct Older {
+    files: Vec<PathBuf>,
+    /// Requests of theirs that ended later.
+    ended: HashSet<Box<str>>,
+}
+
+impl Older {
+    fn of(files: &[PathBuf], first: usize, look: &mut Look) -> io::Result<Option<Self>> {
+        let mut from = first;
+        while from > 0 {
+            // The records of a segment are older than the next one's first.
+            let Some(next) = files.get(from) else { break };
+            if began(next)?.saturating_add(LONGEST_REQUEST_MS) < look.last_at {
+                break;
+            }
+            from -= 1;
+        }
+        let older = files.get(from..first).unwrap_or_default();
+        Ok((!older.is_empty()).then(|| Self {
+            files: older.to_vec(),
+            ended: std::mem::take(&mut look.ended),
+        }))
+    }
+
+    /// Reads them; their chain is left to `audit verify`.
+    pub(super) fn interrupted(&self) -> io::Result<Vec<Interrupted>> {
+        let mut look = Look::default();
+        let mut line = Vec::new();
+        for path in &self.files {
+            let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
+            while next_line(&mut reader, &mut line)?.is_some() {
+                if let Some(head) = head(&line) {
+                    look.keep_account(&head, &line);
+                }
+            }
+        }
+        look.open.retain(|request, _| !self.ended.contains(request));
+        Ok(interrupted(&look.open))
+    }
+}
+
+/// When a segment began.
+fn began(path: &Path) -> io::Result<u64> {
+    let mut line = Vec::new();
+    next_line(&mut BufReader::new(File::open(path)?), &mut line)?;
+    Ok(head(&line).map_or(u64::MAX, |head| head.at_ms))
+}
+
+#[derive(Default)]
 struct Look {
     opened: Opened,
     last_seq: u64,
+    last_at: u64,
     chain: Chain,
     open: HashMap<Box<str>, Open>,
+    /// Requests that ended and did not begin in what was read.
+    ended: HashSet<Box<str>>,
     /// The next record continues a chain that was not read.
     unknown_before: bool,
 }
@@ -203,9 +267,17 @@ impl Look {
         }
         self.chain = claimed;
         self.last_seq = head.seq;
+        self.last_at = head.at_ms;
+        self.keep_account(&head, line);
+        true
+    }
+
+    /// Who is under way.
+    fn keep_account(&mut self, head: &Head<'_>, line: &[u8]) {
         match head.kind {
             "intent" => {
                 let open = Open {
+                    seq: head.seq,
                     intent: line.to_vec(),
                     attempts: Vec::new(),
                 };
@@ -216,10 +288,14 @@ impl Look {
                     open.attempts.push(line.to_vec());
                 }
             }
-            "outcome" => drop(self.open.remove(head.request)),
+            "outcome" => {
+                let began_here = self.open.remove(head.request).is_some();
+                if !began_here {
+                    self.ended.insert(Box::from(head.request));
+                }
+            }
             _ => {}
         }
-        true
     }
 }
 

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::read::{
-    Line, Lines, ReadAttempt, ReadError, ReadIntent, ReadOutcome, ReadRecord, read, seq_at,
-};
+use super::read::{Line, Lines, ReadError, ReadRecord, read, seq_at};
+use super::told::{ReadAttempt, ReadIntent, ReadOutcome};
 use crate::domain::RequestId;
 
 /// A request as the journal tells it.
@@ -156,7 +155,7 @@ impl Rows {
                         .extend(oldest.and_then(|request| self.open.remove(&request)));
                 }
             }
-            ReadRecord::Event(_) | ReadRecord::Other => {}
+            ReadRecord::Text(_) | ReadRecord::Event(_) | ReadRecord::Other => {}
         }
         let last = self.selection.to_ms;
         self.over |= self.open.is_empty()

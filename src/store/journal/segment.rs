@@ -13,7 +13,7 @@ pub(super) const FIRST_CHAIN: Chain = [0; 32];
 /// `,"chain":"` + 64 hex digits + `"}`
 const SUFFIX: usize = 10 + 64 + 2;
 /// A longer line is no record of ours.
-pub(super) const LONGEST_LINE: usize = 64 * 1024;
+pub(super) const LONGEST_LINE: usize = 512 * 1024;
 
 pub(super) fn link(before: &Chain, line: &[u8]) -> Chain {
     let mut context = Context::new(&SHA256);
@@ -118,6 +118,19 @@ pub(super) fn segments(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
+}
+
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
 }
 
 pub(super) fn create(path: &Path) -> io::Result<File> {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod anchors;
+mod owners;
 mod records;
 mod rows;
 
@@ -19,6 +20,10 @@ fn options(folder: &Path) -> JournalOptions {
         folder: folder.to_owned(),
         mode: JournalMode::Fast,
         segment_bytes: 4_096,
+        keep: Keep::default(),
+        text_keys: TextKeys::default(),
+        most_owners: 100,
+        look_back: JournalOptions::LOOK_BACK,
     }
 }
 
@@ -180,6 +185,9 @@ fn x08_a_torn_tail_is_cut_at_the_last_whole_record_wherever_it_tore() {
         let copy = tempfile::tempdir().unwrap();
         for file in fs::read_dir(folder.path()).unwrap() {
             let file = file.unwrap();
+            if file.path().is_dir() {
+                continue;
+            }
             fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
         }
         let torn = last_segment(copy.path());

@@ -369,3 +369,45 @@ fn a12_names_from_outside_are_cut_and_escaped_and_lists_are_short() {
     let text = fs::read_to_string(last_segment(folder.path())).unwrap();
     assert!(!text.contains('\u{1b}') && text.lines().count() == 2);
 }
+
+/// A stream may outlast many segments; a start that reads only the end has to find it nevertheless.
+#[test]
+fn x07_a_request_that_began_long_before_the_crash_gets_its_outcome_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = || JournalOptions {
+        look_back: 1,
+        ..options(folder.path())
+    };
+    with(short(), async |handle| {
+        for number in [1_000, 1_001] {
+            handle.append_and_wait(&intent(number)).await.unwrap();
+        }
+        for number in 1..60 {
+            handle.append_and_wait(&intent(number)).await.unwrap();
+            handle.append(&outcome(number)).unwrap();
+        }
+        handle.append(&outcome(1_001)).unwrap();
+    });
+    let (opened, _) = with(short(), async |_| {
+        let found = async {
+            while verify(folder.path()).unwrap().open > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), found)
+            .await
+            .unwrap();
+    });
+    assert_eq!(
+        opened.interrupted, 0,
+        "it is further back than a start reads"
+    );
+    for _ in 0..2 {
+        with(short(), async |_| {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        });
+    }
+    let report = verify(folder.path()).unwrap();
+    assert!(report.intact() && report.open == 0, "{report}");
+    assert_eq!(report.outcomes, 61, "one each, also after two more starts");
+}
