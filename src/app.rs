@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::actors::{
     Clock, JournalDesk, KeyProbe, KeyVerdict, Listener, News, ReloadReason, RootHandle,
-    SettingsDoor, SettingsMessage, System, SystemParts,
+    SettingsDoor, SettingsMessage, System, SystemParts, TokenNews,
 };
 use crate::config::{ConfigError, Fingerprint, ListenSettings, Mistake, Settings, Source, changes};
 use crate::dispatch::{Dispatch, Upstreams};
@@ -22,7 +22,7 @@ use crate::policy::poison::PoisonList;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::GatewayMetrics;
 use crate::telemetry::process::{descriptor_limit, memory_limit};
-use crate::upstream::{ProbeResult, Prober, install_crypto};
+use crate::upstream::{ProbeResult, Prober, Renewal, install_crypto};
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +120,7 @@ fn prepare(
 /// Probes keys over HTTP with the settings in force.
 struct Probe {
     place: std::sync::OnceLock<Arc<System>>,
+    upstreams: Arc<Upstreams>,
 }
 
 impl KeyProbe for Probe {
@@ -128,6 +129,7 @@ impl KeyProbe for Probe {
             .place
             .get()
             .map(|system| Arc::clone(&system.published().settings));
+        let keeper = self.upstreams.keeper(provider, key);
         let (provider, key) = (provider.clone(), key.clone());
         Box::pin(async move {
             let settings = settings.unwrap_or_default();
@@ -144,11 +146,27 @@ impl KeyProbe for Probe {
             let Ok(prober) = Prober::new(provider) else {
                 return KeyVerdict::Unknown;
             };
-            match prober.probe(key).await {
+            match prober.probe(key, keeper.as_deref()).await {
                 ProbeResult::Healthy => KeyVerdict::Good,
                 ProbeResult::KeyRefused => KeyVerdict::Refused,
                 ProbeResult::Unreachable => KeyVerdict::Unknown,
             }
+        })
+    }
+
+    fn renew(
+        &self,
+        provider: &ProviderName,
+        key: &KeyName,
+        wait: Duration,
+        draw: f64,
+    ) -> BoxFuture<'static, Option<TokenNews>> {
+        let keeper = self.upstreams.keeper(provider, key);
+        Box::pin(async move {
+            Some(match keeper?.renew(wait, draw).await {
+                Renewal::Fresh => TokenNews::Fresh,
+                Renewal::Failed { refused, left } => TokenNews::Failed { refused, left },
+            })
         })
     }
 }
@@ -180,6 +198,7 @@ impl App {
         });
         let probe = Arc::new(Probe {
             place: std::sync::OnceLock::new(),
+            upstreams: Arc::clone(&upstreams),
         });
         let last_call = Arc::new(Notify::new());
         let (listen, admin_room) = with_room(settings.listen.clone());

@@ -40,7 +40,7 @@ pub use cells::{EndpointCell, KeyCell, PoolCell, WindowCell};
 pub use clock::{Clock, at_most, until};
 pub use edge::Listener;
 pub use journal::JournalDesk;
-pub use key::{KeyMessage, KeyProbe, KeyVerdict};
+pub use key::{KeyMessage, KeyProbe, KeyVerdict, TokenNews};
 pub use lease::{Estimate, FailedAttempt, Lease, Target, WindowLimits};
 pub use member::{Crash, InjectedFault, Member, Stage};
 pub use news::News;

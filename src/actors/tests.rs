@@ -58,6 +58,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             keys: vec![KeySettings {
                 name: "k".into(),
                 fingerprint: secret.fingerprint(),
+                source: crate::config::KeySource::Written,
                 secret: secret.clone(),
                 limits: KeyLimits {
                     requests_per_minute,

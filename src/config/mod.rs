@@ -9,6 +9,7 @@ mod diff;
 mod egress;
 mod explain;
 mod load;
+mod login;
 mod mistakes;
 mod presets;
 mod raw;
@@ -22,12 +23,13 @@ mod validate;
 pub use diff::{changes, restart_needed};
 pub use explain::{explain, explain_json};
 pub use load::{Fingerprint, Source};
+pub use login::{ContainerWord, ServiceAccount, TokenRecipe, Trade, token_file};
 pub use mistakes::{ConfigError, Mistake};
 pub use registry::Models;
 pub use secret::Secret;
 pub use settings::{
     AdminSettings, AuthSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings,
-    JournalMode, JournalOnFailure, JournalSettings, KeyLimits, KeySettings, ListenSettings,
-    LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings, ProxySettings, RaceMode,
-    Settings, TargetSettings, TimeoutSettings,
+    JournalMode, JournalOnFailure, JournalSettings, KeyLimits, KeySettings, KeySource,
+    ListenSettings, LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings,
+    ProxySettings, RaceMode, Settings, TargetSettings, TimeoutSettings,
 };

@@ -6,7 +6,7 @@ use figment::Figment;
 use figment::providers::{Format as _, Toml};
 use serde::Deserialize;
 
-use super::raw::{RawConfig, RawKeyForm, RawProvider};
+use super::raw::{RawAuth, RawConfig, RawKeyForm, RawProvider};
 use super::secret::Environment;
 use crate::domain::Dialect;
 
@@ -16,9 +16,17 @@ const TEXT: &str = include_str!("../../config/providers.toml");
 #[serde(deny_unknown_fields)]
 struct Preset {
     dialect: Dialect,
-    base_url: String,
+    /// `None`: it follows from the region.
+    base_url: Option<String>,
+    auth: Option<RawAuth>,
     /// Variables that may hold a key, the usual one first.
+    #[serde(default)]
     env: Vec<String>,
+    /// Variables that may name the file of a key.
+    #[serde(default)]
+    env_file: Vec<String>,
+    /// A word for keys that need no variable.
+    word: Option<String>,
     #[serde(default)]
     models: Vec<String>,
     #[serde(default)]
@@ -46,10 +54,7 @@ pub(super) fn complete(
     let presets = presets();
     if nothing_written && raw.providers.is_empty() {
         for (name, preset) in &presets {
-            let found = preset.env.iter().find(|variable| {
-                env.get(variable)
-                    .is_some_and(|value| !value.trim().is_empty())
-            });
+            let found = preset.env.iter().find(|variable| is_set(env, variable));
             if let Some(variable) = found {
                 let keys = vec![RawKeyForm::Reference(format!("env:{variable}"))];
                 raw.providers.insert(
@@ -71,28 +76,46 @@ pub(super) fn complete(
         let dialect = *provider.dialect.get_or_insert(preset.dialect);
         let beside =
             dialect == preset.dialect || matches!(dialect, Dialect::Ollama | Dialect::Cohere);
-        let own_address = provider.base_url.is_some() || !beside;
+        let elsewhere = provider.auth.is_some() && provider.auth != preset.auth;
+        let own_address = provider.base_url.is_some() || !beside || elsewhere;
         provider
             .reasoning_models
             .get_or_insert_with(|| preset.reasoning_models.clone());
         if own_address {
             continue;
         }
-        provider.base_url = Some(preset.base_url.clone());
+        provider.base_url.clone_from(&preset.base_url);
+        provider.auth = provider.auth.or(preset.auth);
         provider.models.get_or_insert_with(|| preset.models.clone());
         provider.responses.get_or_insert(preset.responses);
         provider
             .allow_private_address
             .get_or_insert(preset.allow_private_address);
-        if provider.keys.is_empty()
-            && let Some(variable) = preset.env.first()
-        {
-            provider
-                .keys
-                .push(RawKeyForm::Reference(format!("env:{variable}")));
+        if provider.keys.is_empty() {
+            let key = usual_key(preset, env).map(RawKeyForm::Reference);
+            provider.keys.extend(key);
         }
     }
     raw
+}
+
+fn is_set(env: &dyn Environment, variable: &str) -> bool {
+    env.get(variable)
+        .is_some_and(|value| !value.trim().is_empty())
+}
+
+/// The key of a provider for which none was written.
+fn usual_key(preset: &Preset, env: &dyn Environment) -> Option<String> {
+    let mut files = preset.env_file.iter().filter_map(|name| env.get(name));
+    if let Some(path) = files.find(|path| !path.trim().is_empty()) {
+        return Some(format!("file:{}", path.trim()));
+    }
+    let set = preset.env.iter().find(|variable| is_set(env, variable));
+    // The usual one is named where none is set: that is the mistake to tell.
+    let variable = set.or(preset.env.first());
+    variable
+        .map(|variable| format!("env:{variable}"))
+        .or_else(|| preset.word.clone())
 }
 
 /// The variables that are looked for, for the text that says none was found.
@@ -112,9 +135,11 @@ mod tests {
         let presets = presets();
         assert!(presets.len() >= 20, "{}", presets.len());
         for (name, preset) in &presets {
-            assert!(preset.base_url.starts_with("http"), "{name}");
-            assert!(!preset.base_url.ends_with('/'), "{name}");
-            assert!(!preset.env.is_empty(), "{name}");
+            if let Some(base) = &preset.base_url {
+                assert!(base.starts_with("http") && !base.ends_with('/'), "{name}");
+            }
+            let known = !preset.env.is_empty() || preset.word.is_some();
+            assert!(known, "{name} has a usual key");
         }
         assert!(variables().contains(&"OPENAI_API_KEY".to_owned()));
     }

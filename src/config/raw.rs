@@ -110,6 +110,10 @@ pub(super) struct RawProvider {
     pub(super) auth: Option<RawAuth>,
     pub(super) region: Option<String>,
     pub(super) api_version: Option<String>,
+    pub(super) project: Option<String>,
+    pub(super) tenant: Option<String>,
+    pub(super) client_id: Option<String>,
+    pub(super) token_url: Option<String>,
 }
 
 /// A way to say who calls that a dialect does not imply.
@@ -117,6 +121,8 @@ pub(super) struct RawProvider {
 #[serde(rename_all = "snake_case")]
 pub(super) enum RawAuth {
     Azure,
+    Entra,
+    Vertex,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::login::TokenRecipe;
 use super::mistakes::Mistake;
 use super::registry::Models;
 use super::secret::Secret;
@@ -149,6 +150,17 @@ pub enum AuthSettings {
     Aws { region: String },
     /// As Azure wants it, which has addresses of its own as well; `None` where an address is for all versions.
     Azure { api_version: Option<String> },
+    /// As Google's Vertex AI wants it, which has addresses of its own as well; the region may be `global`.
+    Vertex { project: String, region: String },
+}
+
+/// Where what is sent for a key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// It is the secret, or made of it.
+    Written,
+    /// It is a token that the key is traded for.
+    Traded(Arc<TokenRecipe>),
 }
 
 impl ProviderSettings {
@@ -161,6 +173,7 @@ impl ProviderSettings {
 pub struct KeySettings {
     pub name: KeyName,
     pub secret: Secret,
+    pub source: KeySource,
     pub fingerprint: [u8; 8],
     pub limits: KeyLimits,
     /// `None`: all models of the provider.

@@ -439,6 +439,111 @@ fn providers_that_are_told_who_calls_in_their_own_way_say_what_is_missing() {
 }
 
 #[test]
+fn d1_keys_that_are_traded_for_tokens_say_what_is_missing() {
+    let with = |env: &[(&'static str, &'static str)], auth: &str, key: &str| {
+        let text = format!(
+            "[providers.c]\nmodels = [\"m\"]\nkeys = [\"{key}\"]\nbase_url = \"https://c.example\"\n{auth}"
+        );
+        settings_from_text(&text, &Table(env.iter().copied().collect()))
+    };
+    let aws = "dialect = \"bedrock\"\nregion = \"cn-north-1\"\n";
+    let entra = "auth = \"entra\"\ntenant = \"t\"\nclient_id = \"c\"\n";
+    let vertex = "dialect = \"gemini\"\nauth = \"vertex\"\nproject = \"p\"\n";
+    let pair = [
+        ("AWS_ACCESS_KEY_ID", "AKID"),
+        ("AWS_SECRET_ACCESS_KEY", "S3CRET"),
+    ];
+    let pod = [
+        ("AWS_ROLE_ARN", "arn:r"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t"),
+    ];
+    let task = [("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/x")];
+    let federated = [("AZURE_FEDERATED_TOKEN_FILE", "/t")];
+    for (env, auth, key, expected) in [
+        (
+            &pod[..],
+            aws,
+            "web-identity:",
+            "https://sts.cn-north-1.amazonaws.com.cn/",
+        ),
+        (&task[..], aws, "container:", "http://169.254.170.2/v2/x"),
+        (&[], aws, "metadata:", "http://169.254.169.254"),
+        (
+            &[],
+            entra,
+            "metadata:",
+            "http://169.254.169.254/metadata/identity/oauth2/token",
+        ),
+        (
+            &federated[..],
+            entra,
+            "web-identity:",
+            "https://login.microsoftonline.com/t/oauth2/v2.0/token",
+        ),
+        (
+            &[("S", "s3cret")][..],
+            entra,
+            "env:S",
+            "https://login.microsoftonline.com/t/oauth2/v2.0/token",
+        ),
+        (
+            &[],
+            vertex,
+            "metadata:",
+            "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token",
+        ),
+    ] {
+        let settings = with(env, auth, key).unwrap();
+        let KeySource::Traded(recipe) = &settings.providers[0].keys[0].source else {
+            panic!("{key} is traded");
+        };
+        assert_eq!(recipe.url, expected, "{key}");
+        assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+    let static_pair = with(&pair, aws, "environment:").unwrap();
+    let key = &static_pair.providers[0].keys[0];
+    assert_eq!(
+        (key.secret.expose(), &key.source),
+        ("AKID:S3CRET", &KeySource::Written)
+    );
+    let clear = format!("{vertex}token_url = \"http://tokens.example/\"\n");
+    let other = format!("{vertex}token_url = \"https://user@tokens.example/\"\n");
+    let odd = "dialect = \"cohere\"\nauth = \"vertex\"\n";
+    for (env, auth, key, expected) in [
+        (&[][..], aws, "environment:", "AWS_ACCESS_KEY_ID is not set"),
+        (&[], aws, "container:", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+        (&[("S", "s3cret")], vertex, "env:S", "service_account"),
+        (&[], vertex, "web-identity:", "means nothing to Google"),
+        (
+            &[("S", "s3cret")],
+            "auth = \"entra\"\n",
+            "env:S",
+            "AZURE_TENANT_ID",
+        ),
+        (
+            &[],
+            "",
+            "metadata:",
+            "means nothing to a provider without tokens",
+        ),
+        (&[], &clear, "metadata:", "token_url"),
+        (&[], &other, "metadata:", "token_url"),
+        (&[], odd, "metadata:", "does not speak"),
+        (
+            &[],
+            "dialect = \"gemini\"\nauth = \"vertex\"\n",
+            "metadata:",
+            "project",
+        ),
+        (&[("S", "s3cret")], "tenant = \"t\"\n", "env:S", "entra"),
+    ] {
+        let said = with(env, auth, key).unwrap_err().to_string();
+        assert!(said.contains(expected), "{expected}: {said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
+#[test]
 fn azure_needs_a_version_for_its_older_addresses_only() {
     let azure = |more: &str| {
         load(&format!(

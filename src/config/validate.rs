@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use super::auth;
 use super::egress;
+use super::login::{self, TokenRecipe};
 use super::mistakes::{ConfigError, Mistake};
 use super::raw::{
-    RawClient, RawConfig, RawJournalMode, RawKey, RawKeyForm, RawLogFormat, RawOnFailure, RawPool,
-    RawPromptClass, RawProvider, RawRace, RawTarget, RawTargetForm,
+    RawAuth, RawClient, RawConfig, RawJournalMode, RawKey, RawKeyForm, RawLogFormat, RawOnFailure,
+    RawPool, RawPromptClass, RawProvider, RawRace, RawTarget, RawTargetForm,
 };
 use super::registry;
-use super::secret::{Environment, Secret, resolve};
+use super::secret::{Environment, Secret, resolve, resolve_text};
 use super::settings::{
     AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings, JournalMode,
-    JournalOnFailure, JournalSettings, KeyLimits, KeySettings, ListenSettings, LogFormat,
-    LogSettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode, Settings, TargetSettings,
-    TimeoutSettings,
+    JournalOnFailure, JournalSettings, KeyLimits, KeySettings, KeySource, ListenSettings,
+    LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode, Settings,
+    TargetSettings, TimeoutSettings,
 };
 use crate::domain::{KeyName, ModelName, PoolName, PromptClass, ProviderName, Score, Tokens};
 use crate::policy::chain::cycle;
@@ -52,14 +53,25 @@ impl Judge<'_> {
         self.mistakes.push(Mistake::new(path, what, cure));
     }
 
-    fn secret(&mut self, path: &str, reference: &str) -> Option<Secret> {
-        match resolve(reference, self.env) {
-            Ok(secret) => Some(secret),
-            Err((what, cure)) => {
-                self.wrong(path, what, cure);
-                None
-            }
-        }
+    pub(super) fn secret(&mut self, path: &str, reference: &str) -> Option<Secret> {
+        let resolved = resolve(reference, self.env);
+        resolved
+            .map_err(|(what, cure)| self.wrong(path, what, cure))
+            .ok()
+    }
+
+    /// A secret that is a document.
+    pub(super) fn text(&mut self, path: &str, reference: &str) -> Option<Secret> {
+        let resolved = resolve_text(reference, self.env);
+        resolved
+            .map_err(|(what, cure)| self.wrong(path, what, cure))
+            .ok()
+    }
+
+    /// A variable that says something.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        let value = self.env.get(name)?.trim().to_owned();
+        (!value.is_empty()).then_some(value)
     }
 
     fn address(&mut self, path: &str, text: &str) -> SocketAddr {
@@ -321,7 +333,7 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
                 None
             }
         });
-    let keys = keys(judge, &path, &raw.keys);
+    let (keys, project) = keys(judge, &path, raw);
     if raw.keys.is_empty() {
         judge.wrong(
             format!("{path}.keys"),
@@ -332,7 +344,7 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
     Some(ProviderSettings {
         name: name.into(),
         dialect,
-        auth: auth::settings(judge, &path, raw, &keys),
+        auth: auth::settings(judge, &path, raw, (&keys, project)),
         base_url: base_url.trim_end_matches('/').to_owned(),
         keys,
         models: raw
@@ -387,9 +399,25 @@ fn way_out(judge: &mut Judge<'_>, raw: &RawConfig) -> EgressSettings {
 
 /// The provider, with the way it is reached.
 fn behind(egress: &EgressSettings, provider: ProviderSettings) -> ProviderSettings {
-    let proxy = egress.proxy.clone();
+    let through = |url: &str| {
+        let proxy = egress.proxy.clone();
+        proxy.filter(|_| !egress::is_direct(url, &egress.no_proxy))
+    };
+    let mut keys = provider.keys;
+    for key in &mut keys {
+        if let KeySource::Traded(recipe) = &key.source
+            && !login::is_beside(&recipe.url)
+        {
+            let recipe = TokenRecipe {
+                proxy: through(&recipe.url),
+                ..TokenRecipe::clone(recipe)
+            };
+            key.source = KeySource::Traded(Arc::new(recipe));
+        }
+    }
     ProviderSettings {
-        egress: proxy.filter(|_| !egress::is_direct(&provider.base_url, &egress.no_proxy)),
+        egress: through(&provider.base_url),
+        keys,
         ..provider
     }
 }
@@ -404,7 +432,11 @@ fn home(dialect: crate::domain::Dialect, raw: &RawProvider) -> Option<String> {
             Some(format!("https://bedrock-runtime.{region}.amazonaws.com"))
         }
         D::Cohere => Some("https://api.cohere.com".to_owned()),
+        D::Gemini if raw.auth == Some(RawAuth::Vertex) => Some(auth::vertex_home(raw)),
         D::Gemini => Some("https://generativelanguage.googleapis.com".to_owned()),
+        D::Openai | D::Anthropic if raw.auth == Some(RawAuth::Vertex) => {
+            Some(auth::vertex_home(raw))
+        }
         D::Openai | D::Anthropic | D::Responses | D::Ollama => None,
     }
 }
@@ -436,9 +468,15 @@ fn base_url_mistakes(judge: &mut Judge<'_>, path: &str, url: &str) {
     }
 }
 
-fn keys(judge: &mut Judge<'_>, path: &str, forms: &[RawKeyForm]) -> Vec<KeySettings> {
+/// The keys, and the project that one of them belongs to.
+fn keys(
+    judge: &mut Judge<'_>,
+    path: &str,
+    provider: &RawProvider,
+) -> (Vec<KeySettings>, Option<String>) {
     let mut keys: Vec<KeySettings> = Vec::new();
-    for (index, form) in forms.iter().enumerate() {
+    let mut project = None;
+    for (index, form) in provider.keys.iter().enumerate() {
         let path = format!("{path}.keys[{index}]");
         let key = match form {
             RawKeyForm::Table(key) => key.clone(),
@@ -478,19 +516,22 @@ fn keys(judge: &mut Judge<'_>, path: &str, forms: &[RawKeyForm]) -> Vec<KeySetti
             ),
             concurrency: key.concurrency.map(|most| most.max(1)),
         };
-        let Some(secret) = judge.secret(&format!("{path}.secret"), &key.secret) else {
+        let path = format!("{path}.secret");
+        let Some(known) = login::key(judge, &path, provider, &key.secret) else {
             continue;
         };
-        let fingerprint = secret.fingerprint();
+        project = project.or(known.project);
+        let fingerprint = known.secret.fingerprint();
         keys.push(KeySettings {
             name: KeyName::from(name),
-            secret,
+            secret: known.secret,
+            source: known.source,
             fingerprint,
             limits,
             models: key.models,
         });
     }
-    keys
+    (keys, project)
 }
 
 fn pools(

@@ -351,6 +351,8 @@ impl Dispatch {
             Some(Again::Stale) => self.news.metrics.conn_stale(),
             Some(Again::GoAway) => self.news.metrics.h2_goaway("goaway"),
             Some(Again::Refused) => self.news.metrics.h2_goaway("refused"),
+            // Counted where it was fetched.
+            Some(Again::Token) => {}
         }
         let mut now = None;
         let window = &leg.lease.target().window;

@@ -19,9 +19,9 @@ use tokio::sync::Notify;
 
 use crate::actors::{Clock, JournalDesk, News, RouterMessage, Slot};
 use crate::config::Settings;
-use crate::domain::ProviderName;
+use crate::domain::{KeyName, ProviderName};
 use crate::policy::poison::PoisonList;
-use crate::upstream::{BuildError, ProviderClient, ProviderOptions};
+use crate::upstream::{BuildError, ProviderClient, ProviderOptions, TokenKeeper};
 
 pub use account::RaceResult;
 pub use live::{LiveStream, StreamPiece};
@@ -55,6 +55,7 @@ impl Upstreams {
                     let options = ProviderOptions {
                         provider,
                         timeouts: &new.timeouts,
+                        before: have.get(&provider.name).map(Arc::as_ref),
                     };
                     Arc::new(
                         ProviderClient::new(&options)
@@ -69,6 +70,11 @@ impl Upstreams {
 
     pub fn publish(&self, prepared: PreparedUpstreams) {
         self.clients.store(Arc::new(prepared.0));
+    }
+
+    /// Who keeps the token of this key, if it is traded for one.
+    pub fn keeper(&self, provider: &ProviderName, key: &KeyName) -> Option<Arc<TokenKeeper>> {
+        self.of(provider)?.keeper(key).cloned()
     }
 
     fn of(&self, provider: &ProviderName) -> Option<Arc<ProviderClient>> {

@@ -7,7 +7,8 @@ use super::next::AttemptFailure;
 use super::request::Request;
 use super::unix_now;
 use crate::actors::Lease;
-use crate::config::ProviderSettings;
+use crate::config::{AuthSettings, ProviderSettings};
+use crate::dialects::anthropic::for_vertex;
 use crate::dialects::openai::{
     SpliceEdit, SpliceRelay, inspect_answer, inspect_result, splice_request,
 };
@@ -105,6 +106,22 @@ impl Translation<'_> {
 
     /// The request as this target's provider wants it.
     pub(super) fn prepare(&self, lease: &Lease) -> Result<Prepared, AttemptFailure> {
+        let prepared = self.encode(lease)?;
+        let at_vertex = matches!(lease.target().provider.auth, AuthSettings::Vertex { .. });
+        if !at_vertex
+            || self.dialect != Dialect::Anthropic
+            || self.request.operation != Operation::Chat
+        {
+            return Ok(prepared);
+        }
+        let body = Bytes::from(for_vertex(&prepared.body.joined())?);
+        Ok(Prepared {
+            body: [body].into_iter().collect(),
+            ..prepared
+        })
+    }
+
+    fn encode(&self, lease: &Lease) -> Result<Prepared, AttemptFailure> {
         let body = self.request.body();
         let operation = self.request.operation;
         if operation != Operation::Chat && !self.has_operations() {

@@ -83,6 +83,7 @@ rows! {
     CONN_STALE = Counter "switchyard_conn_stale_total" [] "Free retries after a provider closed an idle connection";
     H2_GOAWAY = Counter "switchyard_h2_goaway_total" ["why"] "Requests said again for free because HTTP/2 refused them unheard";
     EGRESS_FAIL = Counter "switchyard_egress_fail_total" ["why"] "Connections the egress proxy did not make, by what it did instead";
+    TOKEN_REFRESH = Counter "switchyard_token_refresh_total" ["provider", "result"] "Tokens fetched for keys that are traded for one, by how that went";
     OVERHEAD = Histogram "switchyard_overhead_seconds" ["pool"] "Time of a request that was not spent waiting for a provider";
     BUILD = Gauge "switchyard_build_info" ["version"] "Always 1";
     OPERATION = Histogram "gen_ai_client_operation_duration_seconds" ["gen_ai_operation_name", "gen_ai_request_model", "error_type"] "Duration of requests";
@@ -400,6 +401,11 @@ pub(super) fn log_line_dropped() {
 /// Counts a connection that failed at the egress proxy.
 pub fn egress_failed(why: &'static str) {
     counter!(EGRESS_FAIL, "why" => why).increment(1);
+}
+
+/// Counts an attempt to fetch a token.
+pub fn token_refreshed(provider: &str, result: &'static str) {
+    counter!(TOKEN_REFRESH, "provider" => provider.to_owned(), "result" => result).increment(1);
 }
 
 /// Counts a label value that was folded into `other`.

@@ -34,6 +34,7 @@ pub use headers::passed;
 pub use limits::{LimitKind, ToldLimit, told};
 pub use probe::{ProbeResult, Prober};
 pub use pushback::{LONGEST as LONGEST_PUSHBACK, Pushback, date_wait, pushback};
+pub use sign::{Renewal, TokenKeeper};
 
 /// Chooses the TLS library for the whole process; safe to call again.
 pub fn install_crypto() {

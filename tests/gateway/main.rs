@@ -30,3 +30,4 @@ mod signed;
 mod streams;
 mod supervision;
 mod tls_mock;
+mod tokens;
