@@ -108,13 +108,9 @@ fn prepare(
     old: &Settings,
     new: &Settings,
 ) -> Result<crate::dispatch::PreparedUpstreams, ConfigError> {
-    upstreams.prepare(old, new).map_err(|(provider, error)| {
-        ConfigError::one(Mistake::new(
-            format!("providers.{provider}"),
-            error.to_string(),
-            "",
-        ))
-    })
+    upstreams
+        .prepare(old, new)
+        .map_err(|(path, error)| ConfigError::one(Mistake::new(path, error.to_string(), "")))
 }
 
 /// Probes keys over HTTP with the settings in force.

@@ -13,6 +13,7 @@ pub(super) struct RawConfig {
     pub(super) providers: BTreeMap<String, RawProvider>,
     pub(super) pools: BTreeMap<String, RawPool>,
     pub(super) egress: RawEgress,
+    pub(super) media: RawMedia,
     pub(super) timeouts: RawTimeouts,
     pub(super) failover: RawFailover,
     pub(super) journal: RawJournal,
@@ -130,6 +131,30 @@ pub(super) enum RawAuth {
 pub(super) struct RawEgress {
     pub(super) proxy: Option<String>,
     pub(super) no_proxy: Vec<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawMedia {
+    pub(super) fetch: bool,
+    pub(super) hosts: Vec<String>,
+    pub(super) timeout_ms: u64,
+    pub(super) max_bytes: u64,
+    pub(super) allow_private_address: bool,
+    pub(super) ca_file: Option<String>,
+}
+
+impl Default for RawMedia {
+    fn default() -> Self {
+        Self {
+            fetch: false,
+            hosts: Vec::new(),
+            timeout_ms: 5_000,
+            max_bytes: 10 << 20,
+            allow_private_address: false,
+            ca_file: None,
+        }
+    }
 }
 
 /// A key is a reference alone, or a table with limits.

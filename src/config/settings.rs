@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::login::TokenRecipe;
+use super::media::MediaSettings;
 use super::mistakes::Mistake;
 use super::registry::Models;
 use super::secret::Secret;
@@ -23,6 +24,7 @@ pub struct Settings {
     pub admin: AdminSettings,
     pub clients: Vec<ClientSettings>,
     pub egress: EgressSettings,
+    pub media: MediaSettings,
     pub providers: Vec<Arc<ProviderSettings>>,
     pub pools: Vec<Arc<PoolSettings>>,
     pub timeouts: TimeoutSettings,

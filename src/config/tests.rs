@@ -544,6 +544,48 @@ fn d1_keys_that_are_traded_for_tokens_say_what_is_missing() {
 }
 
 #[test]
+fn a10_fetching_needs_hosts_whose_addresses_can_be_judged() {
+    let said = |text: &str| {
+        load(&format!("[media]\nfetch = true\n{text}"))
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(said("").contains("media.hosts"));
+    for odd in [
+        "",
+        "https://a.example",
+        "a.example:0",
+        "*",
+        ".",
+        "a b",
+        "::1",
+    ] {
+        assert!(
+            said(&format!("hosts = [\"{odd}\"]\n")).contains("media.hosts[0]"),
+            "{odd}"
+        );
+    }
+    let hosts = "hosts = [\"a.example\", \".b.example:8443\"]\n";
+    let good = load(&format!("[media]\nfetch = true\n{hosts}"))
+        .unwrap()
+        .media;
+    for (host, port, allowed) in [
+        ("a.example", 443, true),
+        ("A.example", 443, true),
+        ("a.example", 8443, false),
+        ("x.a.example", 443, false),
+        ("x.b.example", 8443, true),
+        ("b.example", 8443, false),
+        ("xb.example", 8443, false),
+    ] {
+        assert_eq!(good.allows(host, port), allowed, "{host}:{port}");
+    }
+    let behind = format!("{hosts}[egress]\nproxy = \"http://proxy:3128\"\n");
+    assert!(said(&behind).contains("no_proxy"));
+    assert!(!MediaSettings::default().allows("a.example", 443));
+}
+
+#[test]
 fn azure_needs_a_version_for_its_older_addresses_only() {
     let azure = |more: &str| {
         load(&format!(

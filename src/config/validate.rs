@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::auth;
 use super::egress;
 use super::login::{self, TokenRecipe};
+use super::media::{self, MediaSettings};
 use super::mistakes::{ConfigError, Mistake};
 use super::raw::{
     RawAuth, RawClient, RawConfig, RawJournalMode, RawKey, RawKeyForm, RawLogFormat, RawOnFailure,
@@ -68,6 +69,15 @@ impl Judge<'_> {
             .ok()
     }
 
+    pub(super) fn file(&mut self, path: &str, file: &str) -> Option<Arc<[u8]>> {
+        let read = std::fs::read(file);
+        let told = |error: std::io::Error| {
+            let what = format!("{file} cannot be read ({})", error.kind());
+            self.wrong(path, what, "name an existing file");
+        };
+        read.map_err(told).ok().map(Arc::from)
+    }
+
     /// A variable that says something.
     pub(super) fn variable(&self, name: &str) -> Option<String> {
         let value = self.env.get(name)?.trim().to_owned();
@@ -85,14 +95,14 @@ impl Judge<'_> {
         })
     }
 
-    fn positive(&mut self, path: &str, value: u64) -> u64 {
+    pub(super) fn positive(&mut self, path: &str, value: u64) -> u64 {
         if value == 0 {
             self.wrong(path, "must not be 0", "leave it out for the default");
         }
         value.max(1)
     }
 
-    fn millis(&mut self, path: &str, value: u64) -> Duration {
+    pub(super) fn millis(&mut self, path: &str, value: u64) -> Duration {
         // A day is more than any timer here means.
         if value > 86_400_000 {
             self.wrong(path, "is longer than a day", "the unit is milliseconds");
@@ -151,6 +161,7 @@ pub(super) fn settings(
         timeouts: timeouts(&mut judge, raw),
         failover: failover(&mut judge, raw),
         journal: journal(&mut judge, raw),
+        media: media::settings(&mut judge, raw),
         logs: logs(raw),
         notices: registry::notices(&pools, &models),
         models,
@@ -184,6 +195,7 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
         }
         context.update(provider.ca_pem.as_deref().unwrap_or_default());
     }
+    context.update(settings.media.ca_pem.as_deref().unwrap_or_default());
     context.update(settings.models.own_text().as_bytes());
     for client in &settings.clients {
         context.update(&client.key.fingerprint());
@@ -322,17 +334,7 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
     let ca_pem = raw
         .ca_file
         .as_ref()
-        .and_then(|file| match std::fs::read(file) {
-            Ok(pem) => Some(Arc::from(pem)),
-            Err(error) => {
-                judge.wrong(
-                    format!("{path}.ca_file"),
-                    format!("{file} cannot be read ({})", error.kind()),
-                    "",
-                );
-                None
-            }
-        });
+        .and_then(|file| judge.file(&format!("{path}.ca_file"), file));
     let (keys, project) = keys(judge, &path, raw);
     if raw.keys.is_empty() {
         judge.wrong(
@@ -875,6 +877,12 @@ impl Default for FailoverSettings {
 impl Default for JournalSettings {
     fn default() -> Self {
         journal(&mut Judge::of_defaults(), &RawConfig::default())
+    }
+}
+
+impl Default for MediaSettings {
+    fn default() -> Self {
+        media::settings(&mut Judge::of_defaults(), &RawConfig::default())
     }
 }
 

@@ -12,6 +12,7 @@ mod framing;
 pub mod gemini;
 pub mod json;
 mod lines;
+pub mod media;
 pub mod ollama;
 pub mod openai;
 mod refuse;

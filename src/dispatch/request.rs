@@ -4,12 +4,14 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
 use crate::actors::{Estimate, Published, Route};
+use crate::dialects::media::Fetched;
 use crate::dialects::openai::ChatPeek;
 use crate::domain::{ClientDialect, ClientName, Lane, Operation, RequestId, Shape};
+use crate::upstream::MediaFault;
 
 /// How a client wants two legs, beyond what the pool's settings say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +80,8 @@ pub struct Request {
     /// The configuration this request sees to its end (fault C04).
     pub published: Arc<Published>,
     pub route: Arc<Route>,
+    /// What its addresses led to, once somebody had to know.
+    pub media: OnceCell<Result<Arc<Fetched>, MediaFault>>,
 }
 
 impl Request {

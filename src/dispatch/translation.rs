@@ -9,6 +9,7 @@ use super::unix_now;
 use crate::actors::Lease;
 use crate::config::{AuthSettings, ProviderSettings};
 use crate::dialects::anthropic::for_vertex;
+use crate::dialects::media::{self, Fetched};
 use crate::dialects::openai::{
     SpliceEdit, SpliceRelay, inspect_answer, inspect_result, splice_request,
 };
@@ -105,8 +106,12 @@ impl Translation<'_> {
     }
 
     /// The request as this target's provider wants it.
-    pub(super) fn prepare(&self, lease: &Lease) -> Result<Prepared, AttemptFailure> {
-        let prepared = self.encode(lease)?;
+    pub(super) fn prepare(
+        &self,
+        lease: &Lease,
+        media: Option<&Fetched>,
+    ) -> Result<Prepared, AttemptFailure> {
+        let prepared = self.encode(lease, media)?;
         let at_vertex = matches!(lease.target().provider.auth, AuthSettings::Vertex { .. });
         if !at_vertex
             || self.dialect != Dialect::Anthropic
@@ -121,7 +126,7 @@ impl Translation<'_> {
         })
     }
 
-    fn encode(&self, lease: &Lease) -> Result<Prepared, AttemptFailure> {
+    fn encode(&self, lease: &Lease, fetched: Option<&Fetched>) -> Result<Prepared, AttemptFailure> {
         let body = self.request.body();
         let operation = self.request.operation;
         if operation != Operation::Chat && !self.has_operations() {
@@ -172,6 +177,10 @@ impl Translation<'_> {
         canonical.stream = peek.stream;
         // Who is billed by a stream asks what it used, and takes out again what the client did not ask for.
         canonical.include_usage = peek.stream;
+        if let Some(fetched) = fetched {
+            media::put(&mut canonical, fetched);
+        }
+        media::check(self.dialect, &canonical, lease.model().as_str())?;
         let most = lease.target().provider.default_max_output;
         let encoded = encode_request(self.dialect, &canonical, lease.model().as_str(), most)?;
         Ok(Prepared {

@@ -477,6 +477,7 @@ fn facts(
         peek,
         published: admission.published,
         route,
+        media: Default::default(),
     };
     Ok((request, notice))
 }

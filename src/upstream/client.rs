@@ -425,9 +425,17 @@ fn head(provider: &ProviderSettings, key: &KeySettings) -> Result<HeaderMap, Bui
 }
 
 pub(super) fn tls_config(provider: &ProviderSettings) -> Result<rustls::ClientConfig, BuildError> {
+    tls_with(provider.ca_pem.as_deref(), provider.h2)
+}
+
+/// Trusts the public authorities, and the one given.
+pub(super) fn tls_with(
+    ca_pem: Option<&[u8]>,
+    h2: bool,
+) -> Result<rustls::ClientConfig, BuildError> {
     let mut roots = rustls::RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    if let Some(pem) = &provider.ca_pem {
+    if let Some(pem) = ca_pem {
         let mut added = 0;
         for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|_| BuildError::Authority)?;
@@ -444,7 +452,7 @@ pub(super) fn tls_config(provider: &ProviderSettings) -> Result<rustls::ClientCo
         .map_err(|error| BuildError::Tls(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = if provider.h2 {
+    config.alpn_protocols = if h2 {
         vec![b"h2".to_vec(), b"http/1.1".to_vec()]
     } else {
         vec![b"http/1.1".to_vec()]

@@ -19,6 +19,7 @@ mod failover;
 mod frame;
 mod h2_mock;
 mod journal;
+mod media;
 mod operations;
 mod overload;
 mod process;
