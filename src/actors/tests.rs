@@ -85,6 +85,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
         context_window: None,
     };
     let pool = PoolSettings {
+        unsupported: None,
         name: "p".into(),
         origin: PoolOrigin::Explicit,
         targets: vec![target("a"), target("b")],

@@ -25,6 +25,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     };
     section("egress", old.egress == new.egress);
     section("media", old.media == new.media);
+    section("dialects", old.unsupported == new.unsupported);
     section("timeouts", old.timeouts == new.timeouts);
     section("failover", old.failover == new.failover);
     section("listen", old.listen == new.listen);

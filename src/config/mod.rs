@@ -33,5 +33,5 @@ pub use settings::{
     AdminSettings, AuthSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings,
     JournalMode, JournalOnFailure, JournalSettings, KeyLimits, KeySettings, KeySource,
     ListenSettings, LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings,
-    ProxySettings, RaceMode, Settings, TargetSettings, TimeoutSettings,
+    ProxySettings, RaceMode, Settings, TargetSettings, TimeoutSettings, UnsupportedSettings,
 };

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Unsupported;
+
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawConfig {
@@ -19,6 +21,7 @@ pub(super) struct RawConfig {
     pub(super) journal: RawJournal,
     pub(super) logs: RawLogs,
     pub(super) registry: RawRegistry,
+    pub(super) dialects: RawDialects,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -157,6 +160,22 @@ impl Default for RawMedia {
     }
 }
 
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDialects {
+    pub(super) unsupported: Unsupported,
+    pub(super) clients_may_ask: Vec<Unsupported>,
+}
+
+impl Default for RawDialects {
+    fn default() -> Self {
+        Self {
+            unsupported: Unsupported::Default,
+            clients_may_ask: vec![Unsupported::Default, Unsupported::Strict],
+        }
+    }
+}
+
 /// A key is a reference alone, or a table with limits.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(untagged)]
@@ -189,6 +208,7 @@ pub(super) struct RawPool {
     pub(super) hedge: bool,
     pub(super) hedge_budget_share: f32,
     pub(super) hedge_largest_prompt: RawPromptClass,
+    pub(super) unsupported: Option<Unsupported>,
 }
 
 impl Default for RawPool {
@@ -202,6 +222,7 @@ impl Default for RawPool {
             hedge: false,
             hedge_budget_share: 0.05,
             hedge_largest_prompt: RawPromptClass::Medium,
+            unsupported: None,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::registry::Models;
 use super::secret::Secret;
 use crate::domain::{
     ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Score,
-    Tokens,
+    Tokens, Unsupported,
 };
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,6 +25,7 @@ pub struct Settings {
     pub clients: Vec<ClientSettings>,
     pub egress: EgressSettings,
     pub media: MediaSettings,
+    pub unsupported: UnsupportedSettings,
     pub providers: Vec<Arc<ProviderSettings>>,
     pub pools: Vec<Arc<PoolSettings>>,
     pub timeouts: TimeoutSettings,
@@ -143,6 +144,14 @@ pub struct ProviderSettings {
     pub auth: AuthSettings,
 }
 
+/// What happens to what a provider cannot be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnsupportedSettings {
+    pub usual: Unsupported,
+    /// What a client may ask for in its place.
+    pub clients_may: Vec<Unsupported>,
+}
+
 /// How a provider is told who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthSettings {
@@ -224,6 +233,8 @@ pub struct PoolSettings {
     pub max_wait: Duration,
     pub race: RaceMode,
     pub hedge: HedgeSettings,
+    /// `None`: as everywhere.
+    pub unsupported: Option<Unsupported>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -21,7 +21,7 @@ use super::settings::{
     AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings, JournalMode,
     JournalOnFailure, JournalSettings, KeyLimits, KeySettings, KeySource, ListenSettings,
     LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode, Settings,
-    TargetSettings, TimeoutSettings,
+    TargetSettings, TimeoutSettings, UnsupportedSettings,
 };
 use crate::domain::{KeyName, ModelName, PoolName, PromptClass, ProviderName, Score, Tokens};
 use crate::policy::chain::cycle;
@@ -162,6 +162,10 @@ pub(super) fn settings(
         failover: failover(&mut judge, raw),
         journal: journal(&mut judge, raw),
         media: media::settings(&mut judge, raw),
+        unsupported: UnsupportedSettings {
+            usual: raw.dialects.unsupported,
+            clients_may: raw.dialects.clients_may_ask.clone(),
+        },
         logs: logs(raw),
         notices: registry::notices(&pools, &models),
         models,
@@ -597,6 +601,7 @@ fn pool_settings(
             RawRace::Marked => RaceMode::Marked,
             RawRace::Always => RaceMode::Always,
         },
+        unsupported: pool.unsupported,
         hedge: HedgeSettings {
             enabled: pool.hedge,
             budget_share: Score::new(share),
@@ -710,6 +715,7 @@ fn implicit(name: PoolName, origin: PoolOrigin, target: TargetSettings) -> PoolS
         queue_length: defaults.queue_length,
         max_wait: Duration::from_millis(defaults.max_wait_ms),
         race: RaceMode::Marked,
+        unsupported: None,
         hedge: HedgeSettings {
             enabled: false,
             budget_share: Score::new(defaults.hedge_budget_share),

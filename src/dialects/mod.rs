@@ -20,7 +20,9 @@ pub mod responses;
 mod sequence;
 mod sides;
 pub mod sse;
+mod stops;
 mod translate;
+mod unsupported;
 
 use std::time::Duration;
 
@@ -35,7 +37,9 @@ pub use sides::{
     decode_answer, decode_error, decode_request, encode_answer, encode_error, encode_request,
     keep_alive,
 };
+pub use stops::Cutter;
 pub use translate::{MirrorRelay, TranslateRelay, answer_from_stream, stream_from_answer};
+pub use unsupported::encode_by;
 
 /// One provider stream on its way to one client, event by event.
 ///

@@ -250,8 +250,7 @@ impl Dispatch {
         leg: &mut Leg,
         dropped: &mut Vec<&'static str>,
     ) -> Result<(Vec<(http::HeaderName, http::HeaderValue)>, WonAnswer), Failed> {
-        let provider = Arc::clone(&leg.lease.target().provider);
-        let translation = Translation::between(request, &provider);
+        let translation = Translation::between(request, leg.lease.target());
         let failed = |failure: AttemptFailure| Failed {
             told: FailedAttempt::plain(failure.outcome),
             failure,

@@ -6,7 +6,7 @@ use memchr::memmem;
 use super::next::AttemptFailure;
 use super::request::Request;
 use super::unix_now;
-use crate::actors::Lease;
+use crate::actors::{Lease, Target};
 use crate::config::{AuthSettings, ProviderSettings};
 use crate::dialects::anthropic::for_vertex;
 use crate::dialects::media::{self, Fetched};
@@ -14,12 +14,14 @@ use crate::dialects::openai::{
     SpliceEdit, SpliceRelay, inspect_answer, inspect_result, splice_request,
 };
 use crate::dialects::{
-    AnswerFacts, AnswerFault, AnswerTerms, DialectError, Encoder, MirrorRelay, Relay,
+    AnswerFacts, AnswerFault, AnswerTerms, Cutter, DialectError, Encoder, MirrorRelay, Relay,
     TranslateRelay, UpstreamError, answer_from_stream, decode_answer, decode_error, decode_request,
-    encode_answer, encode_request, stream_from_answer,
+    encode_answer, encode_by, stream_from_answer,
 };
 use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
-use crate::domain::{AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, StreamFacts};
+use crate::domain::{
+    AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, StreamFacts, Unsupported,
+};
 use crate::upstream::Rope;
 
 /// What has no canonical form would be lost without a word.
@@ -44,6 +46,7 @@ pub(super) struct Translation<'a> {
     /// The provider's.
     pub(super) dialect: Dialect,
     pub(super) request: &'a Request,
+    pub(super) unsupported: Unsupported,
 }
 
 impl From<DialectError> for AttemptFailure {
@@ -59,13 +62,18 @@ impl From<DialectError> for AttemptFailure {
 
 impl<'a> Translation<'a> {
     /// A provider that speaks two of OpenAI's forms is spoken to in the client's.
-    pub(super) fn between(request: &'a Request, provider: &ProviderSettings) -> Self {
+    pub(super) fn between(request: &'a Request, target: &Target) -> Self {
+        let provider = &target.provider;
         let dialect = if request.speaks == ClientDialect::Responses && provider.responses {
             Dialect::Responses
         } else {
             provider.dialect
         };
-        Self { dialect, request }
+        Self {
+            dialect,
+            request,
+            unsupported: request.unsupported(target),
+        }
     }
 
     /// Where the provider is asked.
@@ -182,7 +190,8 @@ impl Translation<'_> {
         }
         media::check(self.dialect, &canonical, lease.model().as_str())?;
         let most = lease.target().provider.default_max_output;
-        let encoded = encode_request(self.dialect, &canonical, lease.model().as_str(), most)?;
+        let terms = (lease.model().as_str(), most);
+        let encoded = encode_by(self.unsupported, self.dialect, &mut canonical, terms)?;
         Ok(Prepared {
             body: [Bytes::from(encoded.body)].into_iter().collect(),
             dropped: encoded.dropped,
@@ -203,9 +212,27 @@ impl Translation<'_> {
             (true, speaks) => Box::new(MirrorRelay::new(speaks, self.encoder(), id.as_str())),
             (false, _) => {
                 let encoder = self.encoder();
-                Box::new(TranslateRelay::new(self.dialect, encoder, id.as_str()))
+                let relay = TranslateRelay::new(self.dialect, encoder, id.as_str());
+                Box::new(relay.cutting(self.cutter()))
             }
         }
+    }
+
+    /// For stops that the provider was not told.
+    fn cutter(&self) -> Option<Cutter> {
+        if self.unsupported != Unsupported::Emulate || self.is_plain() {
+            return None;
+        }
+        let asked = decode_request(self.request.speaks, &self.request.body()).ok()?;
+        Cutter::of(self.dialect, &asked.stop)
+    }
+
+    /// The answer as far as it goes.
+    fn cut(&self, mut answer: ChatAnswer) -> ChatAnswer {
+        if let Some(cutter) = self.cutter() {
+            cutter.answer(&mut answer);
+        }
+        answer
     }
 
     fn encoder(&self) -> Encoder {
@@ -256,7 +283,7 @@ impl Translation<'_> {
                 facts: facts(&answer),
                 body,
             }),
-            (false, _) => self.encoded(&self.decode(&body)?),
+            (false, _) => self.encoded(&self.cut(self.decode(&body)?)),
         }
     }
 
@@ -268,7 +295,7 @@ impl Translation<'_> {
             ));
         }
         let id = self.request.id.text();
-        self.encoded(&answer_from_stream(self.dialect, body, id.as_str())?)
+        self.encoded(&self.cut(answer_from_stream(self.dialect, body, id.as_str())?))
     }
 
     /// A stream that came whole (fault P17).
@@ -281,7 +308,7 @@ impl Translation<'_> {
                 "no stream came where one was asked for",
             ));
         }
-        let answer = self.decode(body)?;
+        let answer = self.cut(self.decode(body)?);
         if answer.foreign {
             return Err(UNSAYABLE);
         }

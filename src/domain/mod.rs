@@ -8,6 +8,7 @@ mod ids;
 mod outcome;
 mod stream;
 mod units;
+mod unsupported;
 mod wish;
 
 pub use failure::{Advice, Failure, FailureKind};
@@ -17,4 +18,5 @@ pub use ids::{
 pub use outcome::{AttemptOutcome, Fault, RetryRule};
 pub use stream::{StreamEnd, StreamFacts, StreamFault};
 pub use units::{Moment, Score, Tokens, Usage};
+pub use unsupported::Unsupported;
 pub use wish::{Lane, Mode, Operation, PromptClass, Shape};

@@ -20,7 +20,7 @@ use crate::dialects::openai::{ChatPeek, peek_addressed, peek_named, peek_operati
 use crate::dispatch::{Prompt, RaceMark, Request, Served, Told, refused};
 use crate::domain::{
     ClientDialect, Dialect, Failure, FailureKind, Lane, Mode, Operation, PromptClass, RequestId,
-    Shape, Tokens,
+    Shape, Tokens, Unsupported,
 };
 use crate::policy::overload::Overload;
 
@@ -452,6 +452,7 @@ fn facts(
     };
     let longest = admission.published.settings.timeouts.request;
     let wished = wished_timeout(headers, &peek);
+    let unsupported = wished_unsupported(headers, &admission.published.settings)?;
     let request = Request {
         id: admission.id,
         arrived: admission.arrived,
@@ -477,6 +478,7 @@ fn facts(
         peek,
         published: admission.published,
         route,
+        unsupported,
         media: Default::default(),
     };
     Ok((request, notice))
@@ -577,6 +579,30 @@ fn wished_lane(headers: &HeaderMap, own: Lane) -> Lane {
         _ => own,
     };
     wished.max(own)
+}
+
+/// What of a request that a provider cannot be told: as far as the operator lets clients say.
+fn wished_unsupported(
+    headers: &HeaderMap,
+    settings: &crate::config::Settings,
+) -> Result<Option<Unsupported>, Failure> {
+    const NAME: &str = "x-switchyard-unsupported";
+    let Some(wish) = headers.get(NAME) else {
+        return Ok(None);
+    };
+    let allowed = &settings.unsupported.clients_may;
+    let known = wish.to_str().ok().and_then(Unsupported::by_label);
+    match known.filter(|wish| allowed.contains(wish)) {
+        Some(wish) => Ok(Some(wish)),
+        None => {
+            let allowed: Vec<_> = allowed.iter().map(|one| one.label()).collect();
+            let message = match allowed.as_slice() {
+                [] => format!("{NAME} is not for clients here; leave it out"),
+                some => format!("{NAME} may be one of: {}", some.join(", ")),
+            };
+            Err(Failure::new(FailureKind::InvalidRequest, message).at(NAME))
+        }
+    }
 }
 
 fn race_mark(headers: &HeaderMap) -> RaceMark {

@@ -32,3 +32,4 @@ mod streams;
 mod supervision;
 mod tls_mock;
 mod tokens;
+mod unsupported;
