@@ -10,19 +10,22 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::actors::{
-    Clock, JournalDesk, KeyProbe, KeyVerdict, Listener, News, ReloadReason, RootHandle,
+    Clock, JournalDesk, KeyProbe, KeyVerdict, Listener, News, Refreshed, ReloadReason, RootHandle,
     SettingsDoor, SettingsMessage, System, SystemParts, TokenNews,
 };
-use crate::config::{ConfigError, Fingerprint, ListenSettings, Mistake, Settings, Source, changes};
+use crate::config::{
+    ConfigError, Fingerprint, ListenSettings, Mistake, NotKept, RegistryCopy, Settings, Source,
+    changes,
+};
 use crate::dispatch::{Dispatch, Upstreams};
 use crate::domain::{KeyName, ProviderName};
 use crate::edge::{Aside, Edge, Room, Server, ServerOptions, admin_router, router};
 use crate::policy::overload::Pressure;
 use crate::policy::poison::PoisonList;
 use crate::telemetry::Telemetry;
-use crate::telemetry::metrics::GatewayMetrics;
+use crate::telemetry::metrics::{GatewayMetrics, registry_refreshed};
 use crate::telemetry::process::{descriptor_limit, memory_limit};
-use crate::upstream::{ProbeResult, Prober, Renewal, install_crypto};
+use crate::upstream::{ProbeResult, Prober, Renewal, fetch_registry, install_crypto};
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +92,19 @@ impl SettingsDoor for Door {
         })
     }
 
+    fn refresh(&self) -> BoxFuture<'static, Refreshed> {
+        let settings = self
+            .place
+            .get()
+            .map(|(system, _)| Arc::clone(&system.published().settings));
+        Box::pin(async move {
+            match settings {
+                Some(settings) => refresh_registry(settings).await,
+                None => Refreshed::default(),
+            }
+        })
+    }
+
     fn publish(&self, settings: Settings) -> Result<Vec<String>, ConfigError> {
         let Some((system, edge)) = self.place.get() else {
             return Ok(Vec::new());
@@ -100,6 +116,56 @@ impl SettingsDoor for Door {
         edge.publish(&settings);
         system.publish(settings);
         Ok(said)
+    }
+}
+
+/// Looks for newer facts about models; what is believed is kept on disk, where a reload finds it.
+async fn refresh_registry(settings: Arc<Settings>) -> Refreshed {
+    let Some(source) = settings.registry.clone() else {
+        return Refreshed::default();
+    };
+    let again_in = Some(source.every);
+    let unchanged = Refreshed {
+        changed: false,
+        again_in,
+    };
+    let known = settings.models.fetched().and_then(|copy| copy.etag.clone());
+    let copy = match fetch_registry(&source, known.as_deref()).await {
+        Ok(Some(copy)) => copy,
+        Ok(None) => {
+            let now = RegistryCopy::of(None, "").fetched;
+            registry_refreshed("unchanged", Some(now));
+            return unchanged;
+        }
+        Err(why) => {
+            warn!(?why, "no newer facts about models, those known stay");
+            registry_refreshed("unavailable", None);
+            return unchanged;
+        }
+    };
+    let fetched = copy.fetched;
+    let kept = tokio::task::spawn_blocking(move || {
+        copy.keep(&source.copy, settings.models.base(), source.force)
+    });
+    match kept.await {
+        Ok(Ok(())) => {
+            registry_refreshed("ok", Some(fetched));
+            Refreshed {
+                changed: true,
+                again_in,
+            }
+        }
+        Ok(Err(why)) => {
+            warn!(%why, "newer facts about models were not taken, those known stay");
+            let result = match why {
+                NotKept::Refused(_) => "refused",
+                NotKept::Malformed(_) => "malformed",
+                NotKept::Unwritable(_) => "unwritable",
+            };
+            registry_refreshed(result, None);
+            unchanged
+        }
+        Err(_) => unchanged,
     }
 }
 

@@ -74,6 +74,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             egress: None,
             h2: true,
             max_in_flight: 100,
+            quirks: Default::default(),
             default_max_output: Tokens(16),
             auth: AuthSettings::Dialect,
         })

@@ -15,6 +15,7 @@ mod mistakes;
 mod presets;
 mod raw;
 mod registry;
+mod registry_copy;
 mod secret;
 mod settings;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use login::{ContainerWord, ServiceAccount, TokenRecipe, Trade, token_file};
 pub use media::MediaSettings;
 pub use mistakes::{ConfigError, Mistake};
 pub use registry::Models;
+pub use registry_copy::{LARGEST_REGISTRY, NotKept, RegistryCopy, RegistrySettings};
 pub use secret::Secret;
 pub use settings::{
     AdminSettings, AuthSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings,

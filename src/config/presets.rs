@@ -6,7 +6,7 @@ use figment::Figment;
 use figment::providers::{Format as _, Toml};
 use serde::Deserialize;
 
-use super::raw::{RawAuth, RawConfig, RawKeyForm, RawProvider};
+use super::raw::{RawAuth, RawConfig, RawKeyForm, RawProvider, RawQuirks};
 use super::secret::Environment;
 use crate::domain::Dialect;
 
@@ -27,6 +27,12 @@ struct Preset {
     env_file: Vec<String>,
     /// A word for keys that need no variable.
     word: Option<String>,
+    /// Variables that may hold the address, where each operator has one of his own.
+    #[serde(default)]
+    env_base_url: Vec<String>,
+    #[serde(default)]
+    env_region: Vec<String>,
+    quirks: Option<RawQuirks>,
     #[serde(default)]
     models: Vec<String>,
     #[serde(default)]
@@ -55,7 +61,7 @@ pub(super) fn complete(
     if nothing_written && raw.providers.is_empty() {
         for (name, preset) in &presets {
             let found = preset.env.iter().find(|variable| is_set(env, variable));
-            if let Some(variable) = found {
+            if let Some(variable) = found.filter(|_| preset.is_placed(env)) {
                 let keys = vec![RawKeyForm::Reference(format!("env:{variable}"))];
                 raw.providers.insert(
                     name.clone(),
@@ -84,7 +90,13 @@ pub(super) fn complete(
         if own_address {
             continue;
         }
-        provider.base_url.clone_from(&preset.base_url);
+        let told = preset.env_base_url.iter().find_map(|name| env.get(name));
+        provider.base_url = preset.base_url.clone().or(told);
+        let region = preset.env_region.iter().find_map(|name| env.get(name));
+        provider.region = provider.region.take().or(region);
+        if provider.quirks.is_none() {
+            provider.quirks.clone_from(&preset.quirks);
+        }
         provider.auth = provider.auth.or(preset.auth);
         provider.models.get_or_insert_with(|| preset.models.clone());
         provider.responses.get_or_insert(preset.responses);
@@ -97,6 +109,14 @@ pub(super) fn complete(
         }
     }
     raw
+}
+
+impl Preset {
+    /// Whether it is known where it is, for who wrote nothing down.
+    fn is_placed(&self, env: &dyn Environment) -> bool {
+        let by = |names: &[String]| names.iter().any(|name| is_set(env, name));
+        self.base_url.is_some() || by(&self.env_base_url) || by(&self.env_region)
+    }
 }
 
 fn is_set(env: &dyn Environment, variable: &str) -> bool {
@@ -133,7 +153,34 @@ mod tests {
     #[test]
     fn d2_the_embedded_registry_is_whole() {
         let presets = presets();
-        assert!(presets.len() >= 20, "{}", presets.len());
+        for name in [
+            "openai",
+            "anthropic",
+            "gemini",
+            "vertex",
+            "azure",
+            "bedrock",
+            "cohere",
+            "mistral",
+            "deepseek",
+            "dashscope",
+            "groq",
+            "xai",
+            "together",
+            "fireworks",
+            "openrouter",
+            "perplexity",
+            "cerebras",
+            "sambanova",
+            "nvidia",
+            "moonshot",
+            "zhipu",
+            "minimax",
+            "ollama",
+            "vllm",
+        ] {
+            assert!(presets.contains_key(name), "{name} is known");
+        }
         for (name, preset) in &presets {
             if let Some(base) = &preset.base_url {
                 assert!(base.starts_with("http") && !base.ends_with('/'), "{name}");

@@ -118,6 +118,17 @@ pub(super) struct RawProvider {
     pub(super) tenant: Option<String>,
     pub(super) client_id: Option<String>,
     pub(super) token_url: Option<String>,
+    pub(super) quirks: Option<RawQuirks>,
+}
+
+/// What a provider does otherwise than its dialect.
+#[derive(Debug, Default, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawQuirks {
+    pub(super) rename: BTreeMap<String, String>,
+    pub(super) leave_out: Vec<String>,
+    pub(super) tells_usage_unasked: bool,
+    pub(super) no_developer: bool,
 }
 
 /// A way to say who calls that a dialect does not imply.
@@ -380,10 +391,26 @@ impl Default for RawLogs {
 }
 
 /// What is known of models.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawRegistry {
     pub(super) file: String,
+    pub(super) url: String,
+    pub(super) refresh_s: u64,
+    pub(super) copy: String,
+    pub(super) force: bool,
+}
+
+impl Default for RawRegistry {
+    fn default() -> Self {
+        Self {
+            file: String::new(),
+            url: String::new(),
+            refresh_s: 86_400,
+            copy: "registry.toml".to_owned(),
+            force: false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, Serialize)]

@@ -10,10 +10,11 @@ use super::login::TokenRecipe;
 use super::media::MediaSettings;
 use super::mistakes::Mistake;
 use super::registry::Models;
+use super::registry_copy::RegistrySettings;
 use super::secret::Secret;
 use crate::domain::{
-    ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Score,
-    Tokens, Unsupported,
+    ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Quirks,
+    Score, Tokens, Unsupported,
 };
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +35,8 @@ pub struct Settings {
     pub logs: LogSettings,
     /// What is known of models.
     pub models: Models,
+    /// `None`: nobody is asked for newer facts.
+    pub registry: Option<RegistrySettings>,
     /// What to warn of when a client asks for a model that ends.
     pub notices: HashMap<PoolName, String>,
     /// The file they came from; `None` when there was none.
@@ -142,6 +145,8 @@ pub struct ProviderSettings {
     /// What a dialect that must be told a limit is told when the client named none.
     pub default_max_output: Tokens,
     pub auth: AuthSettings,
+    /// What it does otherwise than its dialect.
+    pub quirks: Quirks,
 }
 
 /// What happens to what a provider cannot be told.

@@ -586,6 +586,57 @@ fn a10_fetching_needs_hosts_whose_addresses_can_be_judged() {
 }
 
 #[test]
+fn d2_known_names_bring_their_address_and_quirks_with_them() {
+    let with = |env: &[(&'static str, &'static str)], text: &str| {
+        settings_from_text(text, &Table(env.iter().copied().collect()))
+    };
+    let mistral = with(&[("MISTRAL_API_KEY", "sk-1")], "[providers.mistral]\n").unwrap();
+    let quirks = &mistral.providers[0].quirks;
+    assert!(quirks.tells_usage_unasked && quirks.no_developer);
+    let seed = ("seed".to_owned(), "random_seed".to_owned());
+    assert!(quirks.rename.contains(&seed) && quirks.leave_out.contains(&"user".to_owned()));
+    let env = [
+        ("AZURE_OPENAI_API_KEY", "sk-1"),
+        ("AZURE_OPENAI_ENDPOINT", "https://x.openai.azure.com"),
+    ];
+    let azure = with(&env, "[providers.azure]\n").unwrap();
+    assert_eq!(azure.providers[0].base_url, "https://x.openai.azure.com");
+    assert!(matches!(
+        azure.providers[0].auth,
+        AuthSettings::Azure { .. }
+    ));
+    let env = [
+        ("AWS_BEARER_TOKEN_BEDROCK", "sk-1"),
+        ("AWS_REGION", "eu-west-1"),
+    ];
+    let bedrock = with(&env, "[providers.bedrock]\n").unwrap();
+    assert_eq!(
+        bedrock.providers[0].base_url,
+        "https://bedrock-runtime.eu-west-1.amazonaws.com"
+    );
+    let vertex = "[providers.vertex]\nproject = \"p\"\nregion = \"europe-west4\"\n";
+    let vertex = with(&[], vertex).unwrap();
+    assert_eq!(
+        vertex.providers[0].base_url,
+        "https://europe-west4-aiplatform.googleapis.com"
+    );
+    let odd = "[providers.a]\nbase_url = \"https://a\"\nkeys = [\"env:K\"]\nquirks = { leave_out = [\"model\"] }\n";
+    let said = with(&[("K", "sk-1")], odd).unwrap_err().to_string();
+    assert!(said.contains("providers.a.quirks"), "{said}");
+    let http = "[registry]\nurl = \"http://prices.example/\"\n";
+    assert!(
+        with(&[], http)
+            .unwrap_err()
+            .to_string()
+            .contains("registry.url")
+    );
+    // A key alone does not tell where.
+    assert!(
+        with(&[("AZURE_OPENAI_API_KEY", "sk-1")], "").is_ok_and(|found| found.providers.is_empty())
+    );
+}
+
+#[test]
 fn azure_needs_a_version_for_its_older_addresses_only() {
     let azure = |more: &str| {
         load(&format!(

@@ -23,7 +23,9 @@ use super::settings::{
     LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode, Settings,
     TargetSettings, TimeoutSettings, UnsupportedSettings,
 };
-use crate::domain::{KeyName, ModelName, PoolName, PromptClass, ProviderName, Score, Tokens};
+use crate::domain::{
+    KeyName, ModelName, PoolName, PromptClass, ProviderName, Quirks, Score, Tokens,
+};
 use crate::policy::chain::cycle;
 
 /// Collects mistakes while building; what could not be built is left out.
@@ -153,7 +155,8 @@ pub(super) fn settings(
         .filter_map(|(name, provider)| self::provider(&mut judge, name, provider))
         .map(|provider| Arc::new(behind(&egress, provider)))
         .collect();
-    let models = registry::models(&mut judge, Some(&raw.registry.file));
+    let facts = registry::source(&mut judge, raw, &egress);
+    let models = registry::models(&mut judge, Some(&raw.registry.file), facts.as_ref());
     let mut pools = pools(&mut judge, &raw.pools, &providers);
     registry::fill_in(&mut pools, &models);
     let mut settings = Settings {
@@ -169,6 +172,7 @@ pub(super) fn settings(
         logs: logs(raw),
         notices: registry::notices(&pools, &models),
         models,
+        registry: facts,
         listen,
         admin,
         clients,
@@ -201,6 +205,7 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
     }
     context.update(settings.media.ca_pem.as_deref().unwrap_or_default());
     context.update(settings.models.own_text().as_bytes());
+    context.update(settings.models.fetched_text().as_bytes());
     for client in &settings.clients {
         context.update(&client.key.fingerprint());
     }
@@ -368,7 +373,34 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         h2: raw.h2.unwrap_or(true),
         max_in_flight: raw.max_in_flight.unwrap_or(1_000).max(1),
         default_max_output: Tokens(raw.default_max_output.unwrap_or(4_096).max(1)),
+        quirks: quirks(judge, &path, raw),
     })
+}
+
+fn quirks(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Quirks {
+    let Some(quirks) = &raw.quirks else {
+        return Quirks::default();
+    };
+    let fields = quirks.rename.iter().flat_map(|(from, to)| [from, to]);
+    let odd = |name: &&String| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        name.is_empty()
+            || !name.bytes().all(fits)
+            || ["model", "messages", "stream"].contains(&name.as_str())
+    };
+    if let Some(name) = fields.chain(&quirks.leave_out).find(odd) {
+        judge.wrong(
+            format!("{path}.quirks"),
+            format!("{name:?} is no field that may be renamed or left out"),
+            "name a field of the request other than model, messages and stream",
+        );
+    }
+    Quirks {
+        rename: quirks.rename.clone().into_iter().collect(),
+        leave_out: quirks.leave_out.clone(),
+        tells_usage_unasked: quirks.tells_usage_unasked,
+        no_developer: quirks.no_developer,
+    }
 }
 
 fn way_out(judge: &mut Judge<'_>, raw: &RawConfig) -> EgressSettings {

@@ -166,10 +166,11 @@ mod tests {
             let mut one = vec![event];
             cutter.events(&mut one);
             for event in one {
-                match event {
-                    ChatEvent::Text { text } => said.0.push_str(&text),
-                    ChatEvent::Stop { reason } => said.1 = Some(reason),
-                    _ => {}
+                if let ChatEvent::Text { text } = &event {
+                    said.0.push_str(text);
+                }
+                if let ChatEvent::Stop { reason } = event {
+                    said.1 = Some(reason);
                 }
             }
         }

@@ -11,7 +11,7 @@ use crate::config::{AuthSettings, ProviderSettings};
 use crate::dialects::anthropic::for_vertex;
 use crate::dialects::media::{self, Fetched};
 use crate::dialects::openai::{
-    SpliceEdit, SpliceRelay, inspect_answer, inspect_result, splice_request,
+    SpliceEdit, SpliceRelay, adapt, inspect_answer, inspect_result, splice_request,
 };
 use crate::dialects::{
     AnswerFacts, AnswerFault, AnswerTerms, Cutter, DialectError, Encoder, MirrorRelay, Relay,
@@ -119,7 +119,7 @@ impl Translation<'_> {
         lease: &Lease,
         media: Option<&Fetched>,
     ) -> Result<Prepared, AttemptFailure> {
-        let prepared = self.encode(lease, media)?;
+        let prepared = self.adapted(self.encode(lease, media)?, lease);
         let at_vertex = matches!(lease.target().provider.auth, AuthSettings::Vertex { .. });
         if !at_vertex
             || self.dialect != Dialect::Anthropic
@@ -132,6 +132,28 @@ impl Translation<'_> {
             body: [body].into_iter().collect(),
             ..prepared
         })
+    }
+
+    /// As this provider wants it that copies the form with differences.
+    fn adapted(&self, prepared: Prepared, lease: &Lease) -> Prepared {
+        let quirks = &lease.target().provider.quirks;
+        if quirks.is_none()
+            || self.dialect != Dialect::Openai
+            || self.request.operation != Operation::Chat
+        {
+            return prepared;
+        }
+        match adapt(&prepared.body.joined(), quirks) {
+            None => prepared,
+            Some((body, more)) => {
+                let mut dropped = prepared.dropped;
+                dropped.extend(more);
+                Prepared {
+                    body: [Bytes::from(body)].into_iter().collect(),
+                    dropped,
+                }
+            }
+        }
     }
 
     fn encode(&self, lease: &Lease, fetched: Option<&Fetched>) -> Result<Prepared, AttemptFailure> {

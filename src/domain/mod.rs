@@ -6,6 +6,7 @@ pub mod chat;
 mod failure;
 mod ids;
 mod outcome;
+mod quirks;
 mod stream;
 mod units;
 mod unsupported;
@@ -16,6 +17,7 @@ pub use ids::{
     ClientDialect, ClientName, Dialect, KeyName, ModelName, PoolName, ProviderName, RequestId,
 };
 pub use outcome::{AttemptOutcome, Fault, RetryRule};
+pub use quirks::Quirks;
 pub use stream::{StreamEnd, StreamFacts, StreamFault};
 pub use units::{Moment, Score, Tokens, Usage};
 pub use unsupported::Unsupported;

@@ -313,6 +313,7 @@ mod tests {
             egress: None,
             h2: true,
             max_in_flight: 1,
+            quirks: Default::default(),
             default_max_output: Tokens(1),
             auth,
             responses: false,

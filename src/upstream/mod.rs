@@ -21,6 +21,7 @@ mod names;
 mod pool;
 mod probe;
 mod pushback;
+mod registry;
 mod sign;
 #[cfg(test)]
 mod vanished;
@@ -36,6 +37,7 @@ pub use limits::{LimitKind, ToldLimit, told};
 pub use media::{MediaFault, MediaFetcher, MediaPlace};
 pub use probe::{ProbeResult, Prober};
 pub use pushback::{LONGEST as LONGEST_PUSHBACK, Pushback, date_wait, pushback};
+pub use registry::{NoRegistry, fetch_registry};
 pub use sign::{Renewal, TokenKeeper};
 
 /// Chooses the TLS library for the whole process; safe to call again.

@@ -47,12 +47,19 @@ pub(super) fn control_client(
     provider: &ProviderSettings,
     egress: Option<&ProxySettings>,
 ) -> Result<reqwest::Client, BuildError> {
+    client_with(tls_config(provider)?, egress)
+}
+
+pub(super) fn client_with(
+    tls: rustls::ClientConfig,
+    egress: Option<&ProxySettings>,
+) -> Result<reqwest::Client, BuildError> {
     let mut builder = reqwest::Client::builder().no_proxy();
     if let Some(egress) = egress {
         builder = builder.proxy(proxy(egress)?);
     }
     builder
-        .tls_backend_preconfigured(tls_config(provider)?)
+        .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
         .timeout(LIMIT)
         .build()

@@ -118,6 +118,7 @@ pub(super) fn provider(base_url: String) -> ProviderSettings {
         egress: None,
         h2: true,
         max_in_flight: 10,
+        quirks: Default::default(),
         default_max_output: Tokens(16),
         auth: AuthSettings::Dialect,
     }

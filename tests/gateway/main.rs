@@ -23,6 +23,7 @@ mod media;
 mod operations;
 mod overload;
 mod process;
+mod quirks;
 mod races;
 mod ready;
 mod registry;

@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod operations;
 mod peek;
+mod quirks;
 mod request;
 mod said;
 mod splice;
@@ -22,6 +23,7 @@ pub use error::decode_error;
 pub use events::EventDecoder;
 pub use operations::{CompletionDecoder, inspect_result};
 pub use peek::{ChatPeek, RequestError, peek_addressed, peek_named, peek_operation, peek_request};
+pub use quirks::adapt;
 pub use request::decode_request;
 pub use splice::{SpliceEdit, splice_request};
 
