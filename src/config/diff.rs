@@ -32,7 +32,10 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     section("admin", old.admin == new.admin);
     section("journal", old.journal == new.journal);
     section("logs", old.logs == new.logs);
-    section("registry", old.models == new.models);
+    section(
+        "registry",
+        old.models == new.models && old.registry == new.registry,
+    );
     said.extend(restart_needed(old, new));
     said
 }
