@@ -10,10 +10,13 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::actors::{
-    Clock, JournalDesk, KeyProbe, KeyVerdict, Listener, News, ReloadReason, RootHandle,
-    SettingsDoor, SettingsMessage, System, SystemParts,
+    Clock, JournalDesk, KeyProbe, KeyVerdict, Listener, News, Refreshed, ReloadReason, RootHandle,
+    SettingsDoor, SettingsMessage, System, SystemParts, TokenNews,
 };
-use crate::config::{ConfigError, Fingerprint, ListenSettings, Mistake, Settings, Source, changes};
+use crate::config::{
+    ConfigError, Fingerprint, ListenSettings, Mistake, NotKept, RegistryCopy, Settings, Source,
+    changes,
+};
 use crate::dispatch::{Dispatch, Upstreams};
 use crate::domain::{KeyName, ProviderName};
 use crate::edge::{Aside, Edge, Room, Server, ServerOptions, admin_router, router};
@@ -21,9 +24,9 @@ use crate::policy::overload::Pressure;
 use crate::policy::poison::PoisonList;
 use crate::store::StoreDesk;
 use crate::telemetry::Telemetry;
-use crate::telemetry::metrics::GatewayMetrics;
+use crate::telemetry::metrics::{GatewayMetrics, registry_refreshed};
 use crate::telemetry::process::{descriptor_limit, memory_limit};
-use crate::upstream::{ProbeResult, Prober, install_crypto};
+use crate::upstream::{ProbeResult, Prober, Renewal, fetch_registry, install_crypto};
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +93,19 @@ impl SettingsDoor for Door {
         })
     }
 
+    fn refresh(&self) -> BoxFuture<'static, Refreshed> {
+        let settings = self
+            .place
+            .get()
+            .map(|(system, _)| Arc::clone(&system.published().settings));
+        Box::pin(async move {
+            match settings {
+                Some(settings) => refresh_registry(settings).await,
+                None => Refreshed::default(),
+            }
+        })
+    }
+
     fn publish(&self, settings: Settings) -> Result<Vec<String>, ConfigError> {
         let Some((system, edge)) = self.place.get() else {
             return Ok(Vec::new());
@@ -104,23 +120,70 @@ impl SettingsDoor for Door {
     }
 }
 
+/// Looks for newer facts about models; what is believed is kept on disk, where a reload finds it.
+async fn refresh_registry(settings: Arc<Settings>) -> Refreshed {
+    let Some(source) = settings.registry.clone() else {
+        return Refreshed::default();
+    };
+    let again_in = Some(source.every);
+    let unchanged = Refreshed {
+        changed: false,
+        again_in,
+    };
+    let known = settings.models.fetched().and_then(|copy| copy.etag.clone());
+    let copy = match fetch_registry(&source, known.as_deref()).await {
+        Ok(Some(copy)) => copy,
+        Ok(None) => {
+            let now = RegistryCopy::of(None, "").fetched;
+            registry_refreshed("unchanged", Some(now));
+            return unchanged;
+        }
+        Err(why) => {
+            warn!(?why, "no newer facts about models, those known stay");
+            registry_refreshed("unavailable", None);
+            return unchanged;
+        }
+    };
+    let fetched = copy.fetched;
+    let kept = tokio::task::spawn_blocking(move || {
+        copy.keep(&source.copy, settings.models.base(), source.force)
+    });
+    match kept.await {
+        Ok(Ok(())) => {
+            registry_refreshed("ok", Some(fetched));
+            Refreshed {
+                changed: true,
+                again_in,
+            }
+        }
+        Ok(Err(why)) => {
+            warn!(%why, "newer facts about models were not taken, those known stay");
+            let result = match why {
+                NotKept::Refused(_) => "refused",
+                NotKept::Malformed(_) => "malformed",
+                NotKept::Unwritable(_) => "unwritable",
+            };
+            registry_refreshed(result, None);
+            unchanged
+        }
+        Err(_) => unchanged,
+    }
+}
+
 fn prepare(
     upstreams: &Upstreams,
     old: &Settings,
     new: &Settings,
 ) -> Result<crate::dispatch::PreparedUpstreams, ConfigError> {
-    upstreams.prepare(old, new).map_err(|(provider, error)| {
-        ConfigError::one(Mistake::new(
-            format!("providers.{provider}"),
-            error.to_string(),
-            "",
-        ))
-    })
+    upstreams
+        .prepare(old, new)
+        .map_err(|(path, error)| ConfigError::one(Mistake::new(path, error.to_string(), "")))
 }
 
 /// Probes keys over HTTP with the settings in force.
 struct Probe {
     place: std::sync::OnceLock<Arc<System>>,
+    upstreams: Arc<Upstreams>,
 }
 
 impl KeyProbe for Probe {
@@ -129,6 +192,7 @@ impl KeyProbe for Probe {
             .place
             .get()
             .map(|system| Arc::clone(&system.published().settings));
+        let keeper = self.upstreams.keeper(provider, key);
         let (provider, key) = (provider.clone(), key.clone());
         Box::pin(async move {
             let settings = settings.unwrap_or_default();
@@ -145,11 +209,27 @@ impl KeyProbe for Probe {
             let Ok(prober) = Prober::new(provider) else {
                 return KeyVerdict::Unknown;
             };
-            match prober.probe(key).await {
+            match prober.probe(key, keeper.as_deref()).await {
                 ProbeResult::Healthy => KeyVerdict::Good,
                 ProbeResult::KeyRefused => KeyVerdict::Refused,
                 ProbeResult::Unreachable => KeyVerdict::Unknown,
             }
+        })
+    }
+
+    fn renew(
+        &self,
+        provider: &ProviderName,
+        key: &KeyName,
+        wait: Duration,
+        draw: f64,
+    ) -> BoxFuture<'static, Option<TokenNews>> {
+        let keeper = self.upstreams.keeper(provider, key);
+        Box::pin(async move {
+            Some(match keeper?.renew(wait, draw).await {
+                Renewal::Fresh => TokenNews::Fresh,
+                Renewal::Failed { refused, left } => TokenNews::Failed { refused, left },
+            })
         })
     }
 }
@@ -182,6 +262,7 @@ impl App {
         });
         let probe = Arc::new(Probe {
             place: std::sync::OnceLock::new(),
+            upstreams: Arc::clone(&upstreams),
         });
         let last_call = Arc::new(Notify::new());
         let (listen, admin_room) = with_room(settings.listen.clone());

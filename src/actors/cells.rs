@@ -127,6 +127,8 @@ pub struct KeyCell {
     pub quarantine: Until,
     /// Why the key is quarantined is worth telling apart: money, or a refused key.
     pub refused: AtomicBool,
+    /// It is traded for a token, and there is none: a reason of its own, which ends when one comes.
+    pub tokenless: AtomicBool,
     pub in_flight: AtomicU32,
 }
 
@@ -137,6 +139,7 @@ impl KeyCell {
             name,
             quarantine: Until::default(),
             refused: AtomicBool::new(false),
+            tokenless: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
         }
     }

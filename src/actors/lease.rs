@@ -258,17 +258,7 @@ impl Lease {
         }
         let endpoint = Arc::clone(&target.endpoint);
         let told_provider = if self.probe {
-            let how = if outcome.counts_against_endpoint() {
-                ProbeEnd::Failed
-            } else if matches!(
-                outcome,
-                AttemptOutcome::Cancelled | AttemptOutcome::Deadline | AttemptOutcome::Egress
-            ) {
-                ProbeEnd::Abandoned
-            } else {
-                // It answered, if only with a refusal that is not its fault.
-                ProbeEnd::Succeeded
-            };
+            let how = probe_end(outcome);
             Some(ProviderMessage::ProbeEnded { endpoint, how })
         } else if outcome == AttemptOutcome::ModelGone {
             Some(ProviderMessage::ModelGone { endpoint })
@@ -319,6 +309,24 @@ impl Lease {
         window
             .output
             .give_back(clamped(self.estimate.output), self.taken_at, now);
+    }
+}
+
+/// What the one attempt let through a blocked endpoint has shown by failing so.
+fn probe_end(outcome: AttemptOutcome) -> ProbeEnd {
+    if outcome.counts_against_endpoint() {
+        ProbeEnd::Failed
+    } else if matches!(
+        outcome,
+        AttemptOutcome::Cancelled
+            | AttemptOutcome::Deadline
+            | AttemptOutcome::Egress
+            | AttemptOutcome::Token
+    ) {
+        ProbeEnd::Abandoned
+    } else {
+        // It answered, if only with a refusal that is not its fault.
+        ProbeEnd::Succeeded
     }
 }
 

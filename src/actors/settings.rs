@@ -24,7 +24,23 @@ pub trait SettingsDoor: Send + Sync {
     fn fingerprint(&self) -> BoxFuture<'static, Fingerprint>;
     /// Puts settings in force, all or nothing, and says what changed in plain words.
     fn publish(&self, settings: Settings) -> Result<Vec<String>, ConfigError>;
+    /// Looks for newer facts about models and keeps them beside the files.
+    fn refresh(&self) -> BoxFuture<'static, Refreshed> {
+        Box::pin(std::future::ready(Refreshed::default()))
+    }
 }
+
+/// How a look for newer facts went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refreshed {
+    /// There is something new to load.
+    pub changed: bool,
+    /// `None`: nobody is to be asked.
+    pub again_in: Option<Duration>,
+}
+
+/// Whether somebody is to be asked is looked at this often while nobody is.
+const UNASKED: Duration = Duration::from_secs(30);
 
 /// How a reload went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +54,9 @@ pub enum Reloaded {
 }
 
 pub enum SettingsMessage {
+    /// It is time to look for newer facts about models.
+    RefreshDue,
+    Refreshed(Refreshed),
     /// Load again; `reply` is `None` when nobody waits for the result.
     Reload {
         why: ReloadReason,
@@ -99,6 +118,8 @@ impl Member for SettingsActor {
 
     fn started(&mut self, stage: &mut Stage<SettingsMessage>) -> Result<(), Crash> {
         stage.after(LOOK_EVERY, SettingsMessage::Look);
+        // Nobody waits for it: what is known serves.
+        stage.after(LOOK_EVERY, SettingsMessage::RefreshDue);
         self.seat.set_health("in force");
         Ok(())
     }
@@ -109,6 +130,17 @@ impl Member for SettingsActor {
         stage: &mut Stage<SettingsMessage>,
     ) -> Result<(), Crash> {
         match message {
+            SettingsMessage::RefreshDue => {
+                let refresh = self.door.refresh();
+                stage.spawn(async move { Some(SettingsMessage::Refreshed(refresh.await)) });
+            }
+            SettingsMessage::Refreshed(Refreshed { changed, again_in }) => {
+                if changed {
+                    self.ask(stage);
+                }
+                let wait = again_in.unwrap_or(UNASKED).max(LOOK_EVERY);
+                stage.after(wait, SettingsMessage::RefreshDue);
+            }
             SettingsMessage::Reload { why, reply } => {
                 info!(why = why.label(), "configuration reload asked for");
                 self.waiting.extend(reply);

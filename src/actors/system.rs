@@ -465,6 +465,7 @@ impl System {
             probe_every,
             random: fastrand::Rng::with_seed(seed),
             probing: false,
+            in_vain: 0,
         })
     }
 

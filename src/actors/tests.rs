@@ -58,6 +58,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             keys: vec![KeySettings {
                 name: "k".into(),
                 fingerprint: secret.fingerprint(),
+                source: crate::config::KeySource::Written,
                 secret: secret.clone(),
                 limits: KeyLimits {
                     requests_per_minute,
@@ -73,6 +74,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             egress: None,
             h2: true,
             max_in_flight: 100,
+            quirks: Default::default(),
             default_max_output: Tokens(16),
             free: false,
             auth: AuthSettings::Dialect,
@@ -85,6 +87,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
         context_window: None,
     };
     let pool = PoolSettings {
+        unsupported: None,
         name: "p".into(),
         origin: PoolOrigin::Explicit,
         targets: vec![target("a"), target("b")],

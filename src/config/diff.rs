@@ -27,6 +27,8 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
         }
     };
     section("egress", old.egress == new.egress);
+    section("media", old.media == new.media);
+    section("dialects", old.unsupported == new.unsupported);
     section("timeouts", old.timeouts == new.timeouts);
     section("failover", old.failover == new.failover);
     section("listen", old.listen == new.listen);
@@ -34,7 +36,10 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     section("journal", old.journal == new.journal);
     section("store", old.store == new.store);
     section("logs", old.logs == new.logs);
-    section("registry", old.models == new.models);
+    section(
+        "registry",
+        old.models == new.models && old.registry == new.registry,
+    );
     said.extend(restart_needed(old, new));
     said
 }

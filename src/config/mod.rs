@@ -9,10 +9,13 @@ mod diff;
 mod egress;
 mod explain;
 mod load;
+mod login;
+mod media;
 mod mistakes;
 mod presets;
 mod raw;
 mod registry;
+mod registry_copy;
 mod secret;
 mod settings;
 mod store;
@@ -24,13 +27,17 @@ mod validate;
 pub use diff::{changes, restart_needed};
 pub use explain::{explain, explain_json};
 pub use load::{Fingerprint, Source};
+pub use login::{ContainerWord, ServiceAccount, TokenRecipe, Trade, token_file};
+pub use media::MediaSettings;
 pub use mistakes::{ConfigError, Mistake};
 pub use registry::Models;
+pub use registry_copy::{LARGEST_REGISTRY, NotKept, RegistryCopy, RegistrySettings};
 pub use secret::Secret;
 pub use settings::{
     AdminSettings, AuthSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings,
-    JournalMode, JournalOnFailure, JournalSettings, KeyLimits, KeySettings, ListenSettings,
-    LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings, ProxySettings, RaceMode,
-    Settings, TargetSettings, TenantSettings, TimeoutSettings,
+    JournalMode, JournalOnFailure, JournalSettings, KeyLimits, KeySettings, KeySource,
+    ListenSettings, LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings,
+    ProxySettings, RaceMode, Settings, TargetSettings, TenantSettings, TimeoutSettings,
+    UnsupportedSettings,
 };
 pub use store::{KeepResponses, StoreMode, StoreSettings};

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Unsupported;
+
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawConfig {
@@ -14,12 +16,14 @@ pub(super) struct RawConfig {
     pub(super) providers: BTreeMap<String, RawProvider>,
     pub(super) pools: BTreeMap<String, RawPool>,
     pub(super) egress: RawEgress,
+    pub(super) media: RawMedia,
     pub(super) timeouts: RawTimeouts,
     pub(super) failover: RawFailover,
     pub(super) journal: RawJournal,
     pub(super) store: RawStore,
     pub(super) logs: RawLogs,
     pub(super) registry: RawRegistry,
+    pub(super) dialects: RawDialects,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -202,6 +206,21 @@ pub(super) struct RawProvider {
     pub(super) region: Option<String>,
     pub(super) api_version: Option<String>,
     pub(super) free: Option<bool>,
+    pub(super) project: Option<String>,
+    pub(super) tenant: Option<String>,
+    pub(super) client_id: Option<String>,
+    pub(super) token_url: Option<String>,
+    pub(super) quirks: Option<RawQuirks>,
+}
+
+/// What a provider does otherwise than its dialect.
+#[derive(Debug, Default, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawQuirks {
+    pub(super) rename: BTreeMap<String, String>,
+    pub(super) leave_out: Vec<String>,
+    pub(super) tells_usage_unasked: bool,
+    pub(super) no_developer: bool,
 }
 
 /// A way to say who calls that a dialect does not imply.
@@ -209,6 +228,8 @@ pub(super) struct RawProvider {
 #[serde(rename_all = "snake_case")]
 pub(super) enum RawAuth {
     Azure,
+    Entra,
+    Vertex,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -216,6 +237,46 @@ pub(super) enum RawAuth {
 pub(super) struct RawEgress {
     pub(super) proxy: Option<String>,
     pub(super) no_proxy: Vec<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawMedia {
+    pub(super) fetch: bool,
+    pub(super) hosts: Vec<String>,
+    pub(super) timeout_ms: u64,
+    pub(super) max_bytes: u64,
+    pub(super) allow_private_address: bool,
+    pub(super) ca_file: Option<String>,
+}
+
+impl Default for RawMedia {
+    fn default() -> Self {
+        Self {
+            fetch: false,
+            hosts: Vec::new(),
+            timeout_ms: 5_000,
+            max_bytes: 10 << 20,
+            allow_private_address: false,
+            ca_file: None,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDialects {
+    pub(super) unsupported: Unsupported,
+    pub(super) clients_may_ask: Vec<Unsupported>,
+}
+
+impl Default for RawDialects {
+    fn default() -> Self {
+        Self {
+            unsupported: Unsupported::Default,
+            clients_may_ask: vec![Unsupported::Default, Unsupported::Strict],
+        }
+    }
 }
 
 /// A key is a reference alone, or a table with limits.
@@ -250,6 +311,7 @@ pub(super) struct RawPool {
     pub(super) hedge: bool,
     pub(super) hedge_budget_share: f32,
     pub(super) hedge_largest_prompt: RawPromptClass,
+    pub(super) unsupported: Option<Unsupported>,
 }
 
 impl Default for RawPool {
@@ -263,6 +325,7 @@ impl Default for RawPool {
             hedge: false,
             hedge_budget_share: 0.05,
             hedge_largest_prompt: RawPromptClass::Medium,
+            unsupported: None,
         }
     }
 }
@@ -477,10 +540,26 @@ impl Default for RawLogs {
 }
 
 /// What is known of models.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawRegistry {
     pub(super) file: String,
+    pub(super) url: String,
+    pub(super) refresh_s: u64,
+    pub(super) copy: String,
+    pub(super) force: bool,
+}
+
+impl Default for RawRegistry {
+    fn default() -> Self {
+        Self {
+            file: String::new(),
+            url: String::new(),
+            refresh_s: 86_400,
+            copy: "registry.toml".to_owned(),
+            force: false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, Serialize)]

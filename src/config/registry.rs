@@ -3,9 +3,13 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::settings::{PoolOrigin, PoolSettings};
+use super::login;
+use super::mistakes::Mistake;
+use super::raw::{RawConfig, RawRegistry};
+use super::registry_copy::{RegistryCopy, RegistrySettings};
+use super::settings::{EgressSettings, PoolOrigin, PoolSettings};
 use super::validate::Judge;
 use crate::domain::{PoolName, Tokens};
 use crate::pricing::{Date, Found, Registry, Standing};
@@ -14,6 +18,10 @@ use crate::pricing::{Date, Found, Registry, Standing};
 #[derive(Clone, Debug)]
 pub struct Models {
     registry: Arc<Registry>,
+    /// Without the own file: what a newer one has to measure up to.
+    base: Arc<Registry>,
+    /// What was fetched instead of the embedded one.
+    fetched: Option<RegistryCopy>,
     /// The own file's text; two settings differ when it does.
     own: Option<Arc<str>>,
 }
@@ -25,6 +33,8 @@ impl Default for Models {
         let embedded = EMBEDDED.get_or_init(|| Arc::new(Registry::embedded().unwrap_or_default()));
         Self {
             registry: Arc::clone(embedded),
+            base: Arc::clone(embedded),
+            fetched: None,
             own: None,
         }
     }
@@ -32,13 +42,27 @@ impl Default for Models {
 
 impl PartialEq for Models {
     fn eq(&self, other: &Self) -> bool {
-        self.own == other.own
+        self.own == other.own && self.fetched_text() == other.fetched_text()
     }
 }
 
 impl Models {
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Without the operator's own file.
+    pub fn base(&self) -> &Registry {
+        &self.base
+    }
+
+    /// What was fetched; `None`: the facts this build was made with are in use.
+    pub fn fetched(&self) -> Option<&RegistryCopy> {
+        self.fetched.as_ref()
+    }
+
+    pub(super) fn fetched_text(&self) -> &str {
+        self.fetched.as_ref().map_or("", |copy| &copy.text)
     }
 
     pub(super) fn own_text(&self) -> &str {
@@ -49,9 +73,77 @@ impl Models {
 /// The largest file that is read.
 const LARGEST: u64 = 8 << 20;
 
-/// The embedded registry with the operator's file over it.
-pub(super) fn models(judge: &mut Judge<'_>, file: Option<&str>) -> Models {
+/// Where newer facts come from.
+pub(super) fn source(
+    judge: &mut Judge<'_>,
+    raw: &RawConfig,
+    egress: &EgressSettings,
+) -> Option<RegistrySettings> {
+    let RawRegistry { url, copy, .. } = &raw.registry;
+    let secs = judge.positive("registry.refresh_s", raw.registry.refresh_s);
+    if url.is_empty() {
+        return None;
+    }
+    let beside = login::is_beside(url);
+    if !(url.starts_with("https://") || beside) || !url.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        judge.wrong(
+            "registry.url",
+            "is no https address, and prices decide about money",
+            "write it as \"https://prices.example/models.toml\"",
+        );
+    }
+    if copy.is_empty() {
+        judge.wrong(
+            "registry.copy",
+            "is empty",
+            "name a file for the last good copy",
+        );
+    }
+    let proxy = egress.proxy.clone();
+    Some(RegistrySettings {
+        url: url.clone(),
+        every: Duration::from_secs(secs.max(60)),
+        copy: PathBuf::from(copy),
+        force: raw.registry.force,
+        proxy: proxy.filter(|_| !beside && !super::egress::is_direct(url, &egress.no_proxy)),
+    })
+}
+
+/// The embedded registry, or what was fetched in its place.
+fn base(judge: &mut Judge<'_>, facts: Option<&RegistrySettings>) -> Models {
     let embedded = Models::default();
+    let Some(copy) = facts.and_then(|facts| RegistryCopy::read(&facts.copy)) else {
+        return embedded;
+    };
+    match Registry::parse(&copy.text) {
+        Ok(registry) => {
+            let registry = Arc::new(registry);
+            Models {
+                base: Arc::clone(&registry),
+                registry,
+                fetched: Some(copy),
+                own: None,
+            }
+        }
+        Err(_) => {
+            judge.warnings.push(Mistake::new(
+                "registry.copy",
+                "holds no registry of models any more",
+                "the embedded one is in use until another is fetched",
+            ));
+            embedded
+        }
+    }
+}
+
+/// The registry in use with the operator's file over it.
+pub(super) fn models(
+    judge: &mut Judge<'_>,
+    file: Option<&str>,
+    facts: Option<&RegistrySettings>,
+) -> Models {
+    let embedded = base(judge, facts);
     let Some(file) = file.filter(|file| !file.is_empty()) else {
         return embedded;
     };
@@ -83,6 +175,7 @@ pub(super) fn models(judge: &mut Judge<'_>, file: Option<&str>) -> Models {
         Ok(registry) => Models {
             registry: Arc::new(registry),
             own: Some(text.into()),
+            ..embedded
         },
         Err(error) => {
             for mistake in error.mistakes {

@@ -69,8 +69,20 @@ pub(super) type SecretFault = (String, String);
 /// The largest secret that is believed to be one.
 const LARGEST: u64 = 16 * 1024;
 
-/// Follows `env:NAME` or `file:path`.
+/// Follows `env:NAME` or `file:path` to a secret that is one word.
 pub(super) fn resolve(reference: &str, env: &dyn Environment) -> Result<Secret, SecretFault> {
+    let secret = resolve_text(reference, env)?;
+    if secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(secret);
+    }
+    Err((
+        "the secret holds spaces or characters that no header may carry".to_owned(),
+        "check for a pasted line break or quotes".to_owned(),
+    ))
+}
+
+/// As [`resolve`], for a secret that is a document.
+pub(super) fn resolve_text(reference: &str, env: &dyn Environment) -> Result<Secret, SecretFault> {
     let text = if let Some(name) = reference.strip_prefix("env:") {
         env.get(name).ok_or_else(|| {
             (
@@ -93,13 +105,18 @@ pub(super) fn resolve(reference: &str, env: &dyn Environment) -> Result<Secret, 
             format!("put the key behind {reference:?}"),
         ));
     }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err((
-            "the secret holds spaces or characters that no header may carry".to_owned(),
-            "check for a pasted line break or quotes".to_owned(),
-        ));
-    }
     Ok(Secret::new(text.to_owned()))
+}
+
+/// A short-lived token that somebody else keeps in a file: others may read it, by how it is mounted.
+pub(super) fn projected(path: &Path) -> Option<Secret> {
+    if std::fs::metadata(path).ok()?.len() > LARGEST {
+        return None;
+    }
+    let text = Zeroizing::new(std::fs::read_to_string(path).ok()?);
+    let word = text.trim();
+    let is_word = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic());
+    is_word.then(|| Secret::new(word.to_owned()))
 }
 
 fn read_file(path: &Path) -> Result<String, SecretFault> {

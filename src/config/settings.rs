@@ -6,13 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::login::TokenRecipe;
+use super::media::MediaSettings;
 use super::mistakes::Mistake;
 use super::registry::Models;
+use super::registry_copy::RegistrySettings;
 use super::secret::Secret;
 use super::store::StoreSettings;
 use crate::domain::{
-    ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Score,
-    TenantName, Tokens,
+    ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Quirks,
+    Score, TenantName, Tokens, Unsupported,
 };
 use crate::policy::ledger::{AccountName, AccountTerms};
 use crate::pricing::Price;
@@ -27,6 +30,8 @@ pub struct Settings {
     pub tenants: Vec<Arc<TenantSettings>>,
     pub clients: Vec<ClientSettings>,
     pub egress: EgressSettings,
+    pub media: MediaSettings,
+    pub unsupported: UnsupportedSettings,
     pub providers: Vec<Arc<ProviderSettings>>,
     pub pools: Vec<Arc<PoolSettings>>,
     pub timeouts: TimeoutSettings,
@@ -36,6 +41,8 @@ pub struct Settings {
     pub logs: LogSettings,
     /// What is known of models.
     pub models: Models,
+    /// `None`: nobody is asked for newer facts.
+    pub registry: Option<RegistrySettings>,
     /// What to warn of when a client asks for a model that ends.
     pub notices: HashMap<PoolName, String>,
     /// The file they came from; `None` when there was none.
@@ -170,6 +177,16 @@ pub struct ProviderSettings {
     pub auth: AuthSettings,
     /// Costs nothing by the token: a server of one's own.
     pub free: bool,
+    /// What it does otherwise than its dialect.
+    pub quirks: Quirks,
+}
+
+/// What happens to what a provider cannot be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnsupportedSettings {
+    pub usual: Unsupported,
+    /// What a client may ask for in its place.
+    pub clients_may: Vec<Unsupported>,
 }
 
 /// How a provider is told who calls.
@@ -181,6 +198,17 @@ pub enum AuthSettings {
     Aws { region: String },
     /// As Azure wants it, which has addresses of its own as well; `None` where an address is for all versions.
     Azure { api_version: Option<String> },
+    /// As Google's Vertex AI wants it, which has addresses of its own as well; the region may be `global`.
+    Vertex { project: String, region: String },
+}
+
+/// Where what is sent for a key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// It is the secret, or made of it.
+    Written,
+    /// It is a token that the key is traded for.
+    Traded(Arc<TokenRecipe>),
 }
 
 impl Settings {
@@ -204,6 +232,7 @@ impl ProviderSettings {
 pub struct KeySettings {
     pub name: KeyName,
     pub secret: Secret,
+    pub source: KeySource,
     pub fingerprint: [u8; 8],
     pub limits: KeyLimits,
     /// `None`: all models of the provider.
@@ -252,6 +281,8 @@ pub struct PoolSettings {
     pub max_wait: Duration,
     pub race: RaceMode,
     pub hedge: HedgeSettings,
+    /// `None`: as everywhere.
+    pub unsupported: Option<Unsupported>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -461,6 +461,204 @@ fn providers_that_are_told_who_calls_in_their_own_way_say_what_is_missing() {
 }
 
 #[test]
+fn d1_keys_that_are_traded_for_tokens_say_what_is_missing() {
+    let with = |env: &[(&'static str, &'static str)], auth: &str, key: &str| {
+        let text = format!(
+            "[providers.c]\nmodels = [\"m\"]\nkeys = [\"{key}\"]\nbase_url = \"https://c.example\"\n{auth}"
+        );
+        settings_from_text(&text, &Table(env.iter().copied().collect()))
+    };
+    let aws = "dialect = \"bedrock\"\nregion = \"cn-north-1\"\n";
+    let entra = "auth = \"entra\"\ntenant = \"t\"\nclient_id = \"c\"\n";
+    let vertex = "dialect = \"gemini\"\nauth = \"vertex\"\nproject = \"p\"\n";
+    let pair = [
+        ("AWS_ACCESS_KEY_ID", "AKID"),
+        ("AWS_SECRET_ACCESS_KEY", "S3CRET"),
+    ];
+    let pod = [
+        ("AWS_ROLE_ARN", "arn:r"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t"),
+    ];
+    let task = [("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/x")];
+    let federated = [("AZURE_FEDERATED_TOKEN_FILE", "/t")];
+    for (env, auth, key, expected) in [
+        (
+            &pod[..],
+            aws,
+            "web-identity:",
+            "https://sts.cn-north-1.amazonaws.com.cn/",
+        ),
+        (&task[..], aws, "container:", "http://169.254.170.2/v2/x"),
+        (&[], aws, "metadata:", "http://169.254.169.254"),
+        (
+            &[],
+            entra,
+            "metadata:",
+            "http://169.254.169.254/metadata/identity/oauth2/token",
+        ),
+        (
+            &federated[..],
+            entra,
+            "web-identity:",
+            "https://login.microsoftonline.com/t/oauth2/v2.0/token",
+        ),
+        (
+            &[("S", "s3cret")][..],
+            entra,
+            "env:S",
+            "https://login.microsoftonline.com/t/oauth2/v2.0/token",
+        ),
+        (
+            &[],
+            vertex,
+            "metadata:",
+            "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token",
+        ),
+    ] {
+        let settings = with(env, auth, key).unwrap();
+        let KeySource::Traded(recipe) = &settings.providers[0].keys[0].source else {
+            panic!("{key} is traded");
+        };
+        assert_eq!(recipe.url, expected, "{key}");
+        assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+    let static_pair = with(&pair, aws, "environment:").unwrap();
+    let key = &static_pair.providers[0].keys[0];
+    assert_eq!(
+        (key.secret.expose(), &key.source),
+        ("AKID:S3CRET", &KeySource::Written)
+    );
+    let clear = format!("{vertex}token_url = \"http://tokens.example/\"\n");
+    let other = format!("{vertex}token_url = \"https://user@tokens.example/\"\n");
+    let odd = "dialect = \"cohere\"\nauth = \"vertex\"\n";
+    for (env, auth, key, expected) in [
+        (&[][..], aws, "environment:", "AWS_ACCESS_KEY_ID is not set"),
+        (&[], aws, "container:", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+        (&[("S", "s3cret")], vertex, "env:S", "service_account"),
+        (&[], vertex, "web-identity:", "means nothing to Google"),
+        (
+            &[("S", "s3cret")],
+            "auth = \"entra\"\n",
+            "env:S",
+            "AZURE_TENANT_ID",
+        ),
+        (
+            &[],
+            "",
+            "metadata:",
+            "means nothing to a provider without tokens",
+        ),
+        (&[], &clear, "metadata:", "token_url"),
+        (&[], &other, "metadata:", "token_url"),
+        (&[], odd, "metadata:", "does not speak"),
+        (
+            &[],
+            "dialect = \"gemini\"\nauth = \"vertex\"\n",
+            "metadata:",
+            "project",
+        ),
+        (&[("S", "s3cret")], "tenant = \"t\"\n", "env:S", "entra"),
+    ] {
+        let said = with(env, auth, key).unwrap_err().to_string();
+        assert!(said.contains(expected), "{expected}: {said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
+#[test]
+fn a10_fetching_needs_hosts_whose_addresses_can_be_judged() {
+    let said = |text: &str| {
+        load(&format!("[media]\nfetch = true\n{text}"))
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(said("").contains("media.hosts"));
+    for odd in [
+        "",
+        "https://a.example",
+        "a.example:0",
+        "*",
+        ".",
+        "a b",
+        "::1",
+    ] {
+        assert!(
+            said(&format!("hosts = [\"{odd}\"]\n")).contains("media.hosts[0]"),
+            "{odd}"
+        );
+    }
+    let hosts = "hosts = [\"a.example\", \".b.example:8443\"]\n";
+    let good = load(&format!("[media]\nfetch = true\n{hosts}"))
+        .unwrap()
+        .media;
+    for (host, port, allowed) in [
+        ("a.example", 443, true),
+        ("A.example", 443, true),
+        ("a.example", 8443, false),
+        ("x.a.example", 443, false),
+        ("x.b.example", 8443, true),
+        ("b.example", 8443, false),
+        ("xb.example", 8443, false),
+    ] {
+        assert_eq!(good.allows(host, port), allowed, "{host}:{port}");
+    }
+    let behind = format!("{hosts}[egress]\nproxy = \"http://proxy:3128\"\n");
+    assert!(said(&behind).contains("no_proxy"));
+    assert!(!MediaSettings::default().allows("a.example", 443));
+}
+
+#[test]
+fn d2_known_names_bring_their_address_and_quirks_with_them() {
+    let with = |env: &[(&'static str, &'static str)], text: &str| {
+        settings_from_text(text, &Table(env.iter().copied().collect()))
+    };
+    let mistral = with(&[("MISTRAL_API_KEY", "sk-1")], "[providers.mistral]\n").unwrap();
+    let quirks = &mistral.providers[0].quirks;
+    assert!(quirks.tells_usage_unasked && quirks.no_developer);
+    let seed = ("seed".to_owned(), "random_seed".to_owned());
+    assert!(quirks.rename.contains(&seed) && quirks.leave_out.contains(&"user".to_owned()));
+    let env = [
+        ("AZURE_OPENAI_API_KEY", "sk-1"),
+        ("AZURE_OPENAI_ENDPOINT", "https://x.openai.azure.com"),
+    ];
+    let azure = with(&env, "[providers.azure]\n").unwrap();
+    assert_eq!(azure.providers[0].base_url, "https://x.openai.azure.com");
+    assert!(matches!(
+        azure.providers[0].auth,
+        AuthSettings::Azure { .. }
+    ));
+    let env = [
+        ("AWS_BEARER_TOKEN_BEDROCK", "sk-1"),
+        ("AWS_REGION", "eu-west-1"),
+    ];
+    let bedrock = with(&env, "[providers.bedrock]\n").unwrap();
+    assert_eq!(
+        bedrock.providers[0].base_url,
+        "https://bedrock-runtime.eu-west-1.amazonaws.com"
+    );
+    let vertex = "[providers.vertex]\nproject = \"p\"\nregion = \"europe-west4\"\n";
+    let vertex = with(&[], vertex).unwrap();
+    assert_eq!(
+        vertex.providers[0].base_url,
+        "https://europe-west4-aiplatform.googleapis.com"
+    );
+    let odd = "[providers.a]\nbase_url = \"https://a\"\nkeys = [\"env:K\"]\nquirks = { leave_out = [\"model\"] }\n";
+    let said = with(&[("K", "sk-1")], odd).unwrap_err().to_string();
+    assert!(said.contains("providers.a.quirks"), "{said}");
+    let http = "[registry]\nurl = \"http://prices.example/\"\n";
+    assert!(
+        with(&[], http)
+            .unwrap_err()
+            .to_string()
+            .contains("registry.url")
+    );
+    // A key alone does not tell where.
+    assert!(
+        with(&[("AZURE_OPENAI_API_KEY", "sk-1")], "").is_ok_and(|found| found.providers.is_empty())
+    );
+}
+
+#[test]
 fn azure_needs_a_version_for_its_older_addresses_only() {
     let azure = |more: &str| {
         load(&format!(

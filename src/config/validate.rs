@@ -8,22 +8,26 @@ use std::time::Duration;
 
 use super::auth;
 use super::egress;
+use super::login::{self, TokenRecipe};
+use super::media::{self, MediaSettings};
 use super::mistakes::{ConfigError, Mistake};
 use super::raw::{
-    RawClient, RawConfig, RawJournal, RawJournalMode, RawKey, RawKeyForm, RawLogFormat,
+    RawAuth, RawClient, RawConfig, RawJournal, RawJournalMode, RawKey, RawKeyForm, RawLogFormat,
     RawOnFailure, RawPool, RawPromptClass, RawProvider, RawRace, RawTarget, RawTargetForm,
 };
 use super::registry;
-use super::secret::{Environment, Secret, resolve};
+use super::secret::{Environment, Secret, resolve, resolve_text};
 use super::settings::{
     AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings, JournalMode,
-    JournalOnFailure, JournalSettings, KeyLimits, KeySettings, ListenSettings, LogFormat,
-    LogSettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode, Settings, TargetSettings,
-    TenantSettings, TimeoutSettings,
+    JournalOnFailure, JournalSettings, KeyLimits, KeySettings, KeySource, ListenSettings,
+    LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode, Settings,
+    TargetSettings, TenantSettings, TimeoutSettings, UnsupportedSettings,
 };
 use super::store;
 use super::tenants;
-use crate::domain::{KeyName, ModelName, PoolName, PromptClass, ProviderName, Score, Tokens};
+use crate::domain::{
+    KeyName, ModelName, PoolName, PromptClass, ProviderName, Quirks, Score, Tokens,
+};
 use crate::policy::chain::cycle;
 
 /// Collects mistakes while building; what could not be built is left out.
@@ -55,13 +59,33 @@ impl Judge<'_> {
     }
 
     pub(super) fn secret(&mut self, path: &str, reference: &str) -> Option<Secret> {
-        match resolve(reference, self.env) {
-            Ok(secret) => Some(secret),
-            Err((what, cure)) => {
-                self.wrong(path, what, cure);
-                None
-            }
-        }
+        let resolved = resolve(reference, self.env);
+        resolved
+            .map_err(|(what, cure)| self.wrong(path, what, cure))
+            .ok()
+    }
+
+    /// A secret that is a document.
+    pub(super) fn text(&mut self, path: &str, reference: &str) -> Option<Secret> {
+        let resolved = resolve_text(reference, self.env);
+        resolved
+            .map_err(|(what, cure)| self.wrong(path, what, cure))
+            .ok()
+    }
+
+    pub(super) fn file(&mut self, path: &str, file: &str) -> Option<Arc<[u8]>> {
+        let read = std::fs::read(file);
+        let told = |error: std::io::Error| {
+            let what = format!("{file} cannot be read ({})", error.kind());
+            self.wrong(path, what, "name an existing file");
+        };
+        read.map_err(told).ok().map(Arc::from)
+    }
+
+    /// A variable that says something.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        let value = self.env.get(name)?.trim().to_owned();
+        (!value.is_empty()).then_some(value)
     }
 
     fn address(&mut self, path: &str, text: &str) -> SocketAddr {
@@ -75,7 +99,7 @@ impl Judge<'_> {
         })
     }
 
-    fn positive(&mut self, path: &str, value: u64) -> u64 {
+    pub(super) fn positive(&mut self, path: &str, value: u64) -> u64 {
         if value == 0 {
             self.wrong(path, "must not be 0", "leave it out for the default");
         }
@@ -134,7 +158,8 @@ pub(super) fn settings(
         .filter_map(|(name, provider)| self::provider(&mut judge, name, provider))
         .map(|provider| Arc::new(behind(&egress, provider)))
         .collect();
-    let models = registry::models(&mut judge, Some(&raw.registry.file));
+    let facts = registry::source(&mut judge, raw, &egress);
+    let models = registry::models(&mut judge, Some(&raw.registry.file), facts.as_ref());
     let mut pools = pools(&mut judge, &raw.pools, &providers);
     registry::fill_in(&mut pools, &models);
     let mut settings = Settings {
@@ -143,9 +168,15 @@ pub(super) fn settings(
         failover: failover(&mut judge, raw),
         journal: journal(&mut judge, raw),
         store: store::settings(&mut judge, &raw.store),
+        media: media::settings(&mut judge, raw),
+        unsupported: UnsupportedSettings {
+            usual: raw.dialects.unsupported,
+            clients_may: raw.dialects.clients_may_ask.clone(),
+        },
         logs: logs(raw),
         notices: registry::notices(&pools, &models),
         models,
+        registry: facts,
         listen,
         admin,
         tenants,
@@ -177,7 +208,9 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
         }
         context.update(provider.ca_pem.as_deref().unwrap_or_default());
     }
+    context.update(settings.media.ca_pem.as_deref().unwrap_or_default());
     context.update(settings.models.own_text().as_bytes());
+    context.update(settings.models.fetched_text().as_bytes());
     for client in &settings.clients {
         context.update(&client.key.fingerprint());
     }
@@ -324,18 +357,8 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
     let ca_pem = raw
         .ca_file
         .as_ref()
-        .and_then(|file| match std::fs::read(file) {
-            Ok(pem) => Some(Arc::from(pem)),
-            Err(error) => {
-                judge.wrong(
-                    format!("{path}.ca_file"),
-                    format!("{file} cannot be read ({})", error.kind()),
-                    "",
-                );
-                None
-            }
-        });
-    let keys = keys(judge, &path, &raw.keys);
+        .and_then(|file| judge.file(&format!("{path}.ca_file"), file));
+    let (keys, project) = keys(judge, &path, raw);
     if raw.keys.is_empty() {
         judge.wrong(
             format!("{path}.keys"),
@@ -346,8 +369,8 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
     Some(ProviderSettings {
         name: name.into(),
         dialect,
-        auth: auth::settings(judge, &path, raw, &keys),
         free: raw.free.unwrap_or(false),
+        auth: auth::settings(judge, &path, raw, (&keys, project)),
         base_url: base_url.trim_end_matches('/').to_owned(),
         keys,
         models: raw
@@ -365,7 +388,34 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         h2: raw.h2.unwrap_or(true),
         max_in_flight: raw.max_in_flight.unwrap_or(1_000).max(1),
         default_max_output: Tokens(raw.default_max_output.unwrap_or(4_096).max(1)),
+        quirks: quirks(judge, &path, raw),
     })
+}
+
+fn quirks(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Quirks {
+    let Some(quirks) = &raw.quirks else {
+        return Quirks::default();
+    };
+    let fields = quirks.rename.iter().flat_map(|(from, to)| [from, to]);
+    let odd = |name: &&String| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        name.is_empty()
+            || !name.bytes().all(fits)
+            || ["model", "messages", "stream"].contains(&name.as_str())
+    };
+    if let Some(name) = fields.chain(&quirks.leave_out).find(odd) {
+        judge.wrong(
+            format!("{path}.quirks"),
+            format!("{name:?} is no field that may be renamed or left out"),
+            "name a field of the request other than model, messages and stream",
+        );
+    }
+    Quirks {
+        rename: quirks.rename.clone().into_iter().collect(),
+        leave_out: quirks.leave_out.clone(),
+        tells_usage_unasked: quirks.tells_usage_unasked,
+        no_developer: quirks.no_developer,
+    }
 }
 
 fn way_out(judge: &mut Judge<'_>, raw: &RawConfig) -> EgressSettings {
@@ -402,9 +452,25 @@ fn way_out(judge: &mut Judge<'_>, raw: &RawConfig) -> EgressSettings {
 
 /// The provider, with the way it is reached.
 fn behind(egress: &EgressSettings, provider: ProviderSettings) -> ProviderSettings {
-    let proxy = egress.proxy.clone();
+    let through = |url: &str| {
+        let proxy = egress.proxy.clone();
+        proxy.filter(|_| !egress::is_direct(url, &egress.no_proxy))
+    };
+    let mut keys = provider.keys;
+    for key in &mut keys {
+        if let KeySource::Traded(recipe) = &key.source
+            && !login::is_beside(&recipe.url)
+        {
+            let recipe = TokenRecipe {
+                proxy: through(&recipe.url),
+                ..TokenRecipe::clone(recipe)
+            };
+            key.source = KeySource::Traded(Arc::new(recipe));
+        }
+    }
     ProviderSettings {
-        egress: proxy.filter(|_| !egress::is_direct(&provider.base_url, &egress.no_proxy)),
+        egress: through(&provider.base_url),
+        keys,
         ..provider
     }
 }
@@ -419,7 +485,11 @@ fn home(dialect: crate::domain::Dialect, raw: &RawProvider) -> Option<String> {
             Some(format!("https://bedrock-runtime.{region}.amazonaws.com"))
         }
         D::Cohere => Some("https://api.cohere.com".to_owned()),
+        D::Gemini if raw.auth == Some(RawAuth::Vertex) => Some(auth::vertex_home(raw)),
         D::Gemini => Some("https://generativelanguage.googleapis.com".to_owned()),
+        D::Openai | D::Anthropic if raw.auth == Some(RawAuth::Vertex) => {
+            Some(auth::vertex_home(raw))
+        }
         D::Openai | D::Anthropic | D::Responses | D::Ollama => None,
     }
 }
@@ -451,9 +521,15 @@ fn base_url_mistakes(judge: &mut Judge<'_>, path: &str, url: &str) {
     }
 }
 
-fn keys(judge: &mut Judge<'_>, path: &str, forms: &[RawKeyForm]) -> Vec<KeySettings> {
+/// The keys, and the project that one of them belongs to.
+fn keys(
+    judge: &mut Judge<'_>,
+    path: &str,
+    provider: &RawProvider,
+) -> (Vec<KeySettings>, Option<String>) {
     let mut keys: Vec<KeySettings> = Vec::new();
-    for (index, form) in forms.iter().enumerate() {
+    let mut project = None;
+    for (index, form) in provider.keys.iter().enumerate() {
         let path = format!("{path}.keys[{index}]");
         let key = match form {
             RawKeyForm::Table(key) => key.clone(),
@@ -493,19 +569,22 @@ fn keys(judge: &mut Judge<'_>, path: &str, forms: &[RawKeyForm]) -> Vec<KeySetti
             ),
             concurrency: key.concurrency.map(|most| most.max(1)),
         };
-        let Some(secret) = judge.secret(&format!("{path}.secret"), &key.secret) else {
+        let path = format!("{path}.secret");
+        let Some(known) = login::key(judge, &path, provider, &key.secret) else {
             continue;
         };
-        let fingerprint = secret.fingerprint();
+        project = project.or(known.project);
+        let fingerprint = known.secret.fingerprint();
         keys.push(KeySettings {
             name: KeyName::from(name),
-            secret,
+            secret: known.secret,
+            source: known.source,
             fingerprint,
             limits,
             models: key.models,
         });
     }
-    keys
+    (keys, project)
 }
 
 fn pools(
@@ -569,6 +648,7 @@ fn pool_settings(
             RawRace::Marked => RaceMode::Marked,
             RawRace::Always => RaceMode::Always,
         },
+        unsupported: pool.unsupported,
         hedge: HedgeSettings {
             enabled: pool.hedge,
             budget_share: Score::new(share),
@@ -682,6 +762,7 @@ fn implicit(name: PoolName, origin: PoolOrigin, target: TargetSettings) -> PoolS
         queue_length: defaults.queue_length,
         max_wait: Duration::from_millis(defaults.max_wait_ms),
         race: RaceMode::Marked,
+        unsupported: None,
         hedge: HedgeSettings {
             enabled: false,
             budget_share: Score::new(defaults.hedge_budget_share),
@@ -905,6 +986,12 @@ impl Default for FailoverSettings {
 impl Default for JournalSettings {
     fn default() -> Self {
         journal(&mut Judge::of_defaults(), &RawConfig::default())
+    }
+}
+
+impl Default for MediaSettings {
+    fn default() -> Self {
+        media::settings(&mut Judge::of_defaults(), &RawConfig::default())
     }
 }
 

@@ -1,9 +1,76 @@
-//! Which pictures, documents and sounds a provider takes. What it does not is refused here, with the model and the
-//! format named: over there it would be an error that names neither.
+//! Pictures, documents and sounds on their way to a provider: which have to be fetched first, and which it does not
+//! take. Those are refused here, with the model and the format named: over there it would be an error that names
+//! neither.
+
+use std::collections::BTreeMap;
 
 use super::DialectError;
 use crate::domain::Dialect;
 use crate::domain::chat::{ChatRequest, Part, Source};
+
+/// Data that was fetched from addresses.
+pub type Fetched = BTreeMap<String, Source>;
+
+/// The addresses whose data a provider of this dialect has to be sent, each once.
+pub fn addresses(dialect: Dialect, request: &ChatRequest) -> Vec<String> {
+    let mut found = Vec::new();
+    each_part(request, &mut |part| {
+        let (source, is_image) = if let Part::Image { source } = part {
+            (source, true)
+        } else if let Part::Document { source, .. } = part {
+            (source, false)
+        } else {
+            return;
+        };
+        if let Source::Url { url } = source
+            && url.starts_with("https://")
+            && by_data_only(dialect, is_image, url)
+            && !found.contains(url)
+        {
+            found.push(url.clone());
+        }
+    });
+    found
+}
+
+fn by_data_only(dialect: Dialect, is_image: bool, url: &str) -> bool {
+    match dialect {
+        Dialect::Gemini => !url.starts_with("https://generativelanguage.googleapis.com/"),
+        Dialect::Bedrock | Dialect::Ollama => true,
+        // A document goes as data only.
+        Dialect::Openai => !is_image,
+        Dialect::Anthropic | Dialect::Responses | Dialect::Cohere => false,
+    }
+}
+
+/// Puts what was fetched where its address stood.
+pub fn put(request: &mut ChatRequest, fetched: &Fetched) {
+    for message in &mut request.messages {
+        put_into(&mut message.parts, fetched);
+    }
+}
+
+fn put_into(parts: &mut [Part], fetched: &Fetched) {
+    for part in parts {
+        match part {
+            Part::Image { source } | Part::Document { source, .. } => {
+                if let Source::Url { url } = source
+                    && let Some(data) = fetched.get(url)
+                {
+                    *source = data.clone();
+                }
+            }
+            Part::ToolResult { parts, .. } => put_into(parts, fetched),
+            Part::Text { .. }
+            | Part::Audio { .. }
+            | Part::ToolCall { .. }
+            | Part::Thinking { .. }
+            | Part::RedactedThinking { .. }
+            | Part::Refusal { .. }
+            | Part::CachePoint { .. } => {}
+        }
+    }
+}
 
 /// What one provider takes; an empty list is judged by the provider itself, which says more than a table could.
 struct Taken {
@@ -147,8 +214,28 @@ fn among(what: &str, known: &[&str], given: &str, model: &str) -> Result<(), Str
     ))
 }
 
+fn each_part<'a>(request: &'a ChatRequest, see: &mut impl FnMut(&'a Part)) {
+    for message in &request.messages {
+        each_of(&message.parts, see);
+    }
+}
+
+fn each_of<'a>(parts: &'a [Part], see: &mut impl FnMut(&'a Part)) {
+    for part in parts {
+        see(part);
+        // Results hold no results: decoders give them texts, pictures and documents.
+        if let Part::ToolResult { parts, .. } = part {
+            for part in parts {
+                see(part);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::domain::chat::{Message, Role};
 
@@ -205,5 +292,49 @@ mod tests {
             is_error: false,
         };
         assert!(judged(Dialect::Anthropic, result).is_err());
+    }
+
+    fn request(parts: serde_json::Value) -> ChatRequest {
+        let message = json!({"role": "user", "parts": parts});
+        serde_json::from_value(json!({"model": "m", "messages": [message]})).unwrap()
+    }
+
+    fn addressed(url: &str) -> serde_json::Value {
+        json!({"type": "image", "source": Source::Url { url: url.to_owned() }})
+    }
+
+    #[test]
+    fn d4_only_what_a_provider_takes_as_data_is_fetched_and_each_once() {
+        let page = json!({"type": "document", "source": Source::Url { url: "https://a/b.pdf".to_owned() }});
+        let result =
+            json!({"type": "tool_result", "id": "1", "parts": [addressed("https://a/2.png")]});
+        let request = request(json!([
+            addressed("https://a/1.png"),
+            addressed("https://a/1.png"),
+            page,
+            result
+        ]));
+        let all = ["https://a/1.png", "https://a/b.pdf", "https://a/2.png"];
+        for (dialect, expected) in [
+            (Dialect::Gemini, &all[..]),
+            (Dialect::Bedrock, &all[..]),
+            (Dialect::Openai, &all[1..2]),
+            (Dialect::Anthropic, &[]),
+        ] {
+            assert_eq!(addresses(dialect, &request), expected, "{dialect:?}");
+        }
+        let mut filled = request.clone();
+        let data = Source::Base64 {
+            media_type: "image/png".to_owned(),
+            data: "iVBO".to_owned(),
+        };
+        put(
+            &mut filled,
+            &all.iter()
+                .map(|url| ((*url).to_owned(), data.clone()))
+                .collect(),
+        );
+        assert!(addresses(Dialect::Gemini, &filled).is_empty());
+        assert!(!serde_json::to_string(&filled).unwrap().contains("https://"));
     }
 }

@@ -17,7 +17,7 @@ mod framing;
 pub mod gemini;
 pub mod json;
 mod lines;
-mod media;
+pub mod media;
 pub mod multipart;
 pub mod ollama;
 pub mod openai;
@@ -28,9 +28,11 @@ pub mod responses;
 mod sequence;
 mod sides;
 pub mod sse;
+mod stops;
 mod system;
 mod translate;
 mod unread;
+mod unsupported;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -54,7 +56,9 @@ pub use sides::{
     decode_answer, decode_error, decode_request, encode_answer, encode_error, encode_request,
     keep_alive,
 };
+pub use stops::Cutter;
 pub use translate::{MirrorRelay, TranslateRelay, answer_from_stream, stream_from_answer};
+pub use unsupported::encode_by;
 
 /// One provider stream on its way to one client, event by event.
 ///

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::framing::Framing;
 use super::json::{exact, scan_object};
 use super::sse::Event;
-use super::{AnswerFault, Decoder, Encoder, Relay, UpstreamError, openai};
+use super::{AnswerFault, Cutter, Decoder, Encoder, Relay, UpstreamError, openai};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Part, Signature, StopReason};
 use crate::domain::{ClientDialect, Dialect, Failure, StreamEnd, StreamFacts, StreamFault};
 
@@ -123,6 +123,8 @@ const UNSAYABLE: StreamFault =
 pub struct TranslateRelay {
     reader: Reader,
     encoder: Encoder,
+    /// For stops that the provider was not told.
+    cutter: Option<Cutter>,
 }
 
 impl TranslateRelay {
@@ -130,7 +132,13 @@ impl TranslateRelay {
         Self {
             reader: Reader::of(provider, request_id),
             encoder,
+            cutter: None,
         }
+    }
+
+    #[must_use]
+    pub fn cutting(self, cutter: Option<Cutter>) -> Self {
+        Self { cutter, ..self }
     }
 
     fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamFault> {
@@ -146,6 +154,9 @@ impl TranslateRelay {
         };
         if self.reader.events.iter().any(foreign) {
             return Err(UNSAYABLE);
+        }
+        if let Some(cutter) = &mut self.cutter {
+            cutter.events(&mut self.reader.events);
         }
         // The headers that could have told it have gone.
         let lost = |event: &&ChatEvent| matches!(event, ChatEvent::Citation { citation } if citation.url.is_none());

@@ -149,6 +149,7 @@ fn may_be_billed(outcome: AttemptOutcome) -> bool {
         | AttemptOutcome::Dns
         | AttemptOutcome::Egress
         | AttemptOutcome::ModelGone
+        | AttemptOutcome::Token
         | AttemptOutcome::Poison => false,
     }
 }

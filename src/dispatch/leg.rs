@@ -260,14 +260,20 @@ impl Dispatch {
         leg: &mut Leg,
         dropped: &mut Vec<std::borrow::Cow<'static, str>>,
     ) -> Result<(Vec<(http::HeaderName, http::HeaderValue)>, WonAnswer), Failed> {
-        let patience_ends = leg.started + self.patience(request, &leg.lease);
-        let give_up_at = patience_ends.min(request.deadline);
-        let provider = Arc::clone(&leg.lease.target().provider);
-        let translation = Translation::between(request, &provider);
-        let prepared = translation.prepare(&leg.lease).map_err(|failure| Failed {
+        let translation = Translation::between(request, leg.lease.target());
+        let failed = |failure: AttemptFailure| Failed {
             told: FailedAttempt::plain(failure.outcome),
             failure,
-        })?;
+        };
+        let media = self.media(request, &translation).await.map_err(failed)?;
+        if media.is_some() {
+            // What was fetched is not the provider's time.
+            leg.started = Instant::now();
+        }
+        let patience_ends = leg.started + self.patience(request, &leg.lease);
+        let give_up_at = patience_ends.min(request.deadline);
+        let prepared = translation.prepare(&leg.lease, media.as_deref());
+        let prepared = prepared.map_err(failed)?;
         *dropped = prepared.dropped;
         leg.lease.sent();
         if let Some(ended) = until(give_up_at, self.exchange(leg, translation, prepared.body)).await
@@ -363,6 +369,8 @@ impl Dispatch {
             Some(Again::Stale) => self.news.metrics.conn_stale(),
             Some(Again::GoAway) => self.news.metrics.h2_goaway("goaway"),
             Some(Again::Refused) => self.news.metrics.h2_goaway("refused"),
+            // Counted where it was fetched.
+            Some(Again::Token) => {}
         }
         let mut now = None;
         let window = &leg.lease.target().window;

@@ -7,6 +7,7 @@ mod account;
 mod bill;
 mod leg;
 mod live;
+mod media;
 mod next;
 mod operations;
 mod request;
@@ -16,14 +17,14 @@ mod translation;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
 use crate::actors::{Clock, JournalDesk, News, RouterMessage, Slot};
 use crate::config::Settings;
-use crate::domain::ProviderName;
+use crate::domain::{KeyName, ProviderName};
 use crate::policy::poison::PoisonList;
-use crate::upstream::{BuildError, ProviderClient, ProviderOptions};
+use crate::upstream::{BuildError, MediaFetcher, ProviderClient, ProviderOptions, TokenKeeper};
 
 pub use account::RaceResult;
 pub use bill::{Bill, Payer};
@@ -36,10 +37,15 @@ pub use story::{Served, Told};
 #[derive(Default)]
 pub struct Upstreams {
     clients: ArcSwap<HashMap<ProviderName, Arc<ProviderClient>>>,
+    /// `None`: nothing is fetched.
+    media: ArcSwapOption<MediaFetcher>,
 }
 
 /// Clients built for settings that are not in force yet.
-pub struct PreparedUpstreams(HashMap<ProviderName, Arc<ProviderClient>>);
+pub struct PreparedUpstreams {
+    clients: HashMap<ProviderName, Arc<ProviderClient>>,
+    media: Option<Arc<MediaFetcher>>,
+}
 
 impl Upstreams {
     /// Builds what is new or changed, and keeps the connections of what is not.
@@ -47,7 +53,7 @@ impl Upstreams {
         &self,
         old: &Settings,
         new: &Settings,
-    ) -> Result<PreparedUpstreams, (ProviderName, BuildError)> {
+    ) -> Result<PreparedUpstreams, (String, BuildError)> {
         let have = self.clients.load();
         let mut clients = HashMap::new();
         for provider in &new.providers {
@@ -58,20 +64,38 @@ impl Upstreams {
                     let options = ProviderOptions {
                         provider,
                         timeouts: &new.timeouts,
+                        before: have.get(&provider.name).map(Arc::as_ref),
                     };
                     Arc::new(
                         ProviderClient::new(&options)
-                            .map_err(|error| (provider.name.clone(), error))?,
+                            .map_err(|error| (format!("providers.{}", provider.name), error))?,
                     )
                 }
             };
             clients.insert(provider.name.clone(), client);
         }
-        Ok(PreparedUpstreams(clients))
+        let media = match new.media.fetch {
+            false => None,
+            true => Some(Arc::new(
+                MediaFetcher::new(&new.media, &new.timeouts)
+                    .map_err(|error| ("media.ca_file".to_owned(), error))?,
+            )),
+        };
+        Ok(PreparedUpstreams { clients, media })
     }
 
     pub fn publish(&self, prepared: PreparedUpstreams) {
-        self.clients.store(Arc::new(prepared.0));
+        self.clients.store(Arc::new(prepared.clients));
+        self.media.store(prepared.media);
+    }
+
+    fn media(&self) -> Option<Arc<MediaFetcher>> {
+        self.media.load_full()
+    }
+
+    /// Who keeps the token of this key, if it is traded for one.
+    pub fn keeper(&self, provider: &ProviderName, key: &KeyName) -> Option<Arc<TokenKeeper>> {
+        self.of(provider)?.keeper(key).cloned()
     }
 
     fn of(&self, provider: &ProviderName) -> Option<Arc<ProviderClient>> {

@@ -40,7 +40,7 @@ pub(crate) fn final_kind(outcome: AttemptOutcome) -> FailureKind {
     match outcome {
         AttemptOutcome::Throttled => FailureKind::RateLimited,
         AttemptOutcome::Quota => FailureKind::ProviderQuota,
-        AttemptOutcome::Auth => FailureKind::ProviderAuth,
+        AttemptOutcome::Auth | AttemptOutcome::Token => FailureKind::ProviderAuth,
         AttemptOutcome::Rejected => FailureKind::InvalidRequest,
         AttemptOutcome::ModelGone => FailureKind::ModelNotFound,
         AttemptOutcome::Overloaded => FailureKind::Overloaded,
@@ -73,7 +73,7 @@ pub(crate) fn again(outcome: AttemptOutcome) -> Again {
         | AttemptOutcome::Egress
         | AttemptOutcome::TooLarge => Again::Never,
         AttemptOutcome::Throttled => Again::SameKeyLater,
-        AttemptOutcome::Quota | AttemptOutcome::Auth => Again::OtherKey,
+        AttemptOutcome::Quota | AttemptOutcome::Auth | AttemptOutcome::Token => Again::OtherKey,
         AttemptOutcome::Ok
         | AttemptOutcome::ServerError
         | AttemptOutcome::BadBody
@@ -232,6 +232,9 @@ fn plain_words(outcome: AttemptOutcome) -> &'static str {
         AttemptOutcome::Connect => "the provider could not be reached",
         AttemptOutcome::Tls => "no secure connection to the provider was possible",
         AttemptOutcome::Dns => "the provider's name could not be resolved",
+        AttemptOutcome::Token => {
+            "the gateway has no token for the provider now; your own key is fine"
+        }
         AttemptOutcome::Egress => {
             "the gateway's own proxy on the way to the provider failed; ask its operator"
         }

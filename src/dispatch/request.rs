@@ -4,14 +4,18 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
 use super::bill::{Bill, Payer};
-use crate::actors::{Estimate, Published, Route};
+use crate::actors::{Estimate, Published, Route, Target};
+use crate::dialects::media::Fetched;
 use crate::dialects::openai::ChatPeek;
-use crate::domain::{ClientDialect, ClientName, Lane, Operation, Preference, RequestId, Shape};
+use crate::domain::{
+    ClientDialect, ClientName, Lane, Operation, Preference, RequestId, Shape, Unsupported,
+};
 use crate::pricing::Bounds;
+use crate::upstream::MediaFault;
 
 /// How a client wants two legs, beyond what the pool's settings say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,6 +116,10 @@ pub struct Request {
     pub preference: Option<Arc<Preference>>,
     /// Attempts this request may have, never more than the configuration allows.
     pub max_attempts: u32,
+    /// What the client asked to be done with what a provider cannot be told.
+    pub unsupported: Option<Unsupported>,
+    /// What its addresses led to, once somebody had to know.
+    pub media: OnceCell<Result<Arc<Fetched>, MediaFault>>,
 }
 
 impl Request {
@@ -141,6 +149,17 @@ impl Request {
         let held = self.prompt.0.lock();
         let prompt = held.as_ref().ok().and_then(|held| held.as_ref());
         prompt.map_or_else(Bytes::new, |prompt| prompt.bytes.clone())
+    }
+
+    /// What is to be done with what this target's provider cannot be told.
+    pub(super) fn unsupported(&self, target: &Target) -> Unsupported {
+        let own = || {
+            let mut pools = self.route.chain.iter();
+            let pool = pools.find(|pool| Arc::ptr_eq(&pool.cell, &target.pool))?;
+            pool.settings.unsupported
+        };
+        let usual = self.published.settings.unsupported.usual;
+        self.unsupported.or_else(own).unwrap_or(usual)
     }
 
     /// No further attempt can follow: a stream may go on for minutes, and its prompt need not stay.

@@ -277,7 +277,7 @@ impl Dispatch {
                     .all(|pool| pool.cell.throttle.is_hopeless(now))
                 && failure.outcome.retry() == RetryRule::Elsewhere
                 // No provider was reached, so going elsewhere amplifies nothing.
-                && (failure.outcome == AttemptOutcome::Egress
+                && (matches!(failure.outcome, AttemptOutcome::Egress | AttemptOutcome::Token)
                     || lost.leg.lease.target().pool.retries.try_spend(terms, now)),
             well_endpoints_failed: search.broken.iter().filter(|(_, well)| *well).count(),
         };

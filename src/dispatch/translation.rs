@@ -8,17 +8,22 @@ use memchr::memmem;
 use super::next::AttemptFailure;
 use super::request::Request;
 use super::unix_now;
-use crate::actors::Lease;
-use crate::config::ProviderSettings;
+use crate::actors::{Lease, Target};
+use crate::config::{AuthSettings, ProviderSettings};
+use crate::dialects::anthropic::for_vertex;
 use crate::dialects::json::{edited, exact};
-use crate::dialects::openai::{SpliceEdit, SpliceRelay, inspect_answer, splice_request};
+use crate::dialects::media::{self, Fetched};
+use crate::dialects::openai::{SpliceEdit, SpliceRelay, adapt, inspect_answer, splice_request};
 use crate::dialects::{
-    AnswerFacts, AnswerFault, AnswerTerms, DialectError, Encoder, Foreign, Home, MirrorRelay,
-    RawRelay, Relay, TranslateRelay, UpstreamError, answer_from_stream, cut_foreign, decode_answer,
-    decode_error, decode_request, encode_answer, encode_request, lost_of, stream_from_answer,
+    AnswerFacts, AnswerFault, AnswerTerms, Cutter, DialectError, Encoder, Foreign, Home,
+    MirrorRelay, RawRelay, Relay, TranslateRelay, UpstreamError, answer_from_stream, cut_foreign,
+    decode_answer, decode_error, decode_request, encode_answer, encode_by, lost_of,
+    stream_from_answer,
 };
 use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
-use crate::domain::{AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, StreamFacts};
+use crate::domain::{
+    AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, StreamFacts, Unsupported,
+};
 use crate::upstream::Rope;
 
 /// What has no canonical form would be lost without a word.
@@ -56,6 +61,7 @@ pub(super) struct Translation<'a> {
     /// The provider's.
     pub(super) dialect: Dialect,
     pub(super) request: &'a Request,
+    pub(super) unsupported: Unsupported,
 }
 
 impl From<DialectError> for AttemptFailure {
@@ -71,13 +77,18 @@ impl From<DialectError> for AttemptFailure {
 
 impl<'a> Translation<'a> {
     /// A provider that speaks two of OpenAI's forms is spoken to in the client's.
-    pub(super) fn between(request: &'a Request, provider: &ProviderSettings) -> Self {
+    pub(super) fn between(request: &'a Request, target: &Target) -> Self {
+        let provider = &target.provider;
         let dialect = if request.speaks == ClientDialect::Responses && provider.responses {
             Dialect::Responses
         } else {
             provider.dialect
         };
-        Self { dialect, request }
+        Self {
+            dialect,
+            request,
+            unsupported: request.unsupported(target),
+        }
     }
 
     /// Where the provider is asked.
@@ -108,7 +119,49 @@ impl Translation<'_> {
     }
 
     /// The request as this target's provider wants it.
-    pub(super) fn prepare(&self, lease: &Lease) -> Result<Prepared, AttemptFailure> {
+    pub(super) fn prepare(
+        &self,
+        lease: &Lease,
+        media: Option<&Fetched>,
+    ) -> Result<Prepared, AttemptFailure> {
+        let prepared = self.adapted(self.encode(lease, media)?, lease);
+        let at_vertex = matches!(lease.target().provider.auth, AuthSettings::Vertex { .. });
+        if !at_vertex
+            || self.dialect != Dialect::Anthropic
+            || self.request.operation != Operation::Chat
+        {
+            return Ok(prepared);
+        }
+        let body = Bytes::from(for_vertex(&prepared.body.joined())?);
+        Ok(Prepared {
+            body: [body].into_iter().collect(),
+            ..prepared
+        })
+    }
+
+    /// As this provider wants it that copies the form with differences.
+    fn adapted(&self, prepared: Prepared, lease: &Lease) -> Prepared {
+        let quirks = &lease.target().provider.quirks;
+        if quirks.is_none()
+            || self.dialect != Dialect::Openai
+            || self.request.operation != Operation::Chat
+        {
+            return prepared;
+        }
+        match adapt(&prepared.body.joined(), quirks) {
+            None => prepared,
+            Some((body, more)) => {
+                let mut dropped = prepared.dropped;
+                dropped.extend(more.into_iter().map(Cow::Borrowed));
+                Prepared {
+                    body: [Bytes::from(body)].into_iter().collect(),
+                    dropped,
+                }
+            }
+        }
+    }
+
+    fn encode(&self, lease: &Lease, fetched: Option<&Fetched>) -> Result<Prepared, AttemptFailure> {
         let body = self.request.body();
         let operation = self.request.operation;
         if operation != Operation::Chat {
@@ -123,8 +176,12 @@ impl Translation<'_> {
         canonical.stream = peek.stream;
         // Who is billed by a stream asks what it used, and takes out again what the client did not ask for.
         canonical.include_usage = peek.stream;
+        if let Some(fetched) = fetched {
+            media::put(&mut canonical, fetched);
+        }
         let most = lease.target().provider.default_max_output;
-        let encoded = encode_request(self.dialect, &canonical, lease.model().as_str(), most)?;
+        let terms = (lease.model().as_str(), most);
+        let encoded = encode_by(self.unsupported, self.dialect, &mut canonical, terms)?;
         Ok(Prepared {
             body: [Bytes::from(encoded.body)].into_iter().collect(),
             dropped: encoded.dropped,
@@ -203,9 +260,27 @@ impl Translation<'_> {
             (true, speaks) => Box::new(MirrorRelay::new(speaks, self.encoder(), id.as_str())),
             (false, _) => {
                 let encoder = self.encoder();
-                Box::new(TranslateRelay::new(self.dialect, encoder, id.as_str()))
+                let relay = TranslateRelay::new(self.dialect, encoder, id.as_str());
+                Box::new(relay.cutting(self.cutter()))
             }
         }
+    }
+
+    /// For stops that the provider was not told.
+    fn cutter(&self) -> Option<Cutter> {
+        if self.unsupported != Unsupported::Emulate || self.is_plain() {
+            return None;
+        }
+        let asked = decode_request(self.request.speaks, &self.request.body()).ok()?;
+        Cutter::of(self.dialect, &asked.stop)
+    }
+
+    /// The answer as far as it goes.
+    fn cut(&self, mut answer: ChatAnswer) -> ChatAnswer {
+        if let Some(cutter) = self.cutter() {
+            cutter.answer(&mut answer);
+        }
+        answer
     }
 
     fn encoder(&self) -> Encoder {
@@ -257,7 +332,7 @@ impl Translation<'_> {
             (true, _) => self
                 .decode(&body)
                 .map(|answer| Whole::as_it_came(facts(&answer), body)),
-            (false, _) => self.encoded(&self.decode(&body)?),
+            (false, _) => self.encoded(&self.cut(self.decode(&body)?)),
         }
     }
 
@@ -269,7 +344,7 @@ impl Translation<'_> {
             ));
         }
         let id = self.request.id.text();
-        self.encoded(&answer_from_stream(self.dialect, body, id.as_str())?)
+        self.encoded(&self.cut(answer_from_stream(self.dialect, body, id.as_str())?))
     }
 
     /// A stream that came whole (fault P17).
@@ -282,7 +357,7 @@ impl Translation<'_> {
                 "no stream came where one was asked for",
             ));
         }
-        let answer = self.decode(body)?;
+        let answer = self.cut(self.decode(body)?);
         if answer.foreign || answer.stop == StopReason::Unknown {
             return Err(UNSAYABLE);
         }

@@ -8,8 +8,10 @@ mod failure;
 mod ids;
 pub mod money;
 mod outcome;
+mod quirks;
 mod stream;
 mod units;
+mod unsupported;
 mod wish;
 
 pub use embedding::{Embedded, EmbeddingRequest, EmbeddingTask, Input, VectorForm};
@@ -20,6 +22,8 @@ pub use ids::{
 };
 pub use money::NanoUsd;
 pub use outcome::{AttemptOutcome, Fault, RetryRule};
+pub use quirks::Quirks;
 pub use stream::{StreamEnd, StreamFacts, StreamFault};
 pub use units::{Moment, Score, Tokens, Usage, Wall};
+pub use unsupported::Unsupported;
 pub use wish::{Lane, Mode, Operation, Preference, PromptClass, Shape};

@@ -26,6 +26,8 @@ pub enum AttemptOutcome {
     Dns,
     /// The operator's own proxy on the way out failed; no provider was reached.
     Egress,
+    /// The key is traded for a token, and there is none now; no provider was asked.
+    Token,
     /// No content within the first-content limit.
     FirstContentTimeout,
     /// Content stopped for longer than the gap limit.
@@ -63,7 +65,7 @@ pub enum RetryRule {
 }
 
 impl AttemptOutcome {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Ok,
         Self::Throttled,
         Self::Quota,
@@ -77,6 +79,7 @@ impl AttemptOutcome {
         Self::Tls,
         Self::Dns,
         Self::Egress,
+        Self::Token,
         Self::FirstContentTimeout,
         Self::GapTimeout,
         Self::Reset,
@@ -105,6 +108,8 @@ impl AttemptOutcome {
             Self::Dns => ("dns", Fault::Network, Elsewhere),
             // Neither the provider's health nor the key's; whoever is reached without the proxy may serve.
             Self::Egress => ("egress", Fault::Nobody, Elsewhere),
+            // Its own actor takes the key out of use; the provider has no part in it.
+            Self::Token => ("token", Fault::Nobody, Elsewhere),
             Self::FirstContentTimeout => ("t_first", Fault::Provider, Elsewhere),
             Self::GapTimeout => ("t_idle", Fault::Provider, Elsewhere),
             Self::Reset => ("reset", Fault::Network, Elsewhere),
@@ -158,6 +163,7 @@ mod tests {
             AttemptOutcome::Cancelled,
             AttemptOutcome::Deadline,
             AttemptOutcome::Egress,
+            AttemptOutcome::Token,
             AttemptOutcome::Poison,
         ] {
             assert!(!nobody.counts_against_endpoint() && !nobody.counts_against_key());

@@ -25,7 +25,7 @@ use crate::dialects::openai::ChatPeek;
 use crate::dispatch::{Prompt, RaceMark, Request, Served, Told};
 use crate::domain::{
     ClientDialect, Failure, FailureKind, Lane, Mode, Operation, PromptClass, RequestId, Shape,
-    Tokens,
+    Tokens, Unsupported,
 };
 use crate::policy::overload::Overload;
 
@@ -381,6 +381,7 @@ pub(super) fn facts(
     let settings = &admission.published.settings;
     let longest = settings.timeouts.request;
     let wished = wished_timeout(headers, &peek);
+    let unsupported = wished_unsupported(headers, settings)?;
     let preference = &peek.wishes.preference;
     let request = Request {
         id: admission.id,
@@ -408,6 +409,8 @@ pub(super) fn facts(
         published: admission.published,
         route,
         detours,
+        unsupported,
+        media: Default::default(),
     };
     Ok((request, notice))
 }
@@ -513,6 +516,30 @@ fn wished_lane(headers: &HeaderMap, own: Lane) -> Lane {
         _ => own,
     };
     wished.max(own)
+}
+
+/// What of a request that a provider cannot be told: as far as the operator lets clients say.
+fn wished_unsupported(
+    headers: &HeaderMap,
+    settings: &crate::config::Settings,
+) -> Result<Option<Unsupported>, Failure> {
+    const NAME: &str = "x-switchyard-unsupported";
+    let Some(wish) = headers.get(NAME) else {
+        return Ok(None);
+    };
+    let allowed = &settings.unsupported.clients_may;
+    let known = wish.to_str().ok().and_then(Unsupported::by_label);
+    match known.filter(|wish| allowed.contains(wish)) {
+        Some(wish) => Ok(Some(wish)),
+        None => {
+            let allowed: Vec<_> = allowed.iter().map(|one| one.label()).collect();
+            let message = match allowed.as_slice() {
+                [] => format!("{NAME} is not for clients here; leave it out"),
+                some => format!("{NAME} may be one of: {}", some.join(", ")),
+            };
+            Err(Failure::new(FailureKind::InvalidRequest, message).at(NAME))
+        }
+    }
 }
 
 fn race_mark(headers: &HeaderMap, operation: Operation) -> RaceMark {

@@ -51,6 +51,12 @@ pub(super) async fn ready(State(edge): State<Arc<Edge>>) -> Response {
         "books": *books,
         "store": edge.news.store.state(),
         "providers": published.settings.providers.len(),
+        // `fetched` in Unix seconds; without it the facts are those of the build.
+        "registry": {
+            "models": published.settings.models.registry().len(),
+            "facts": published.settings.models.registry().facts(),
+            "fetched": published.settings.models.fetched().map(|copy| copy.fetched),
+        },
         "config_version": format!("{:016x}", published.settings.version),
     });
     let mut response = Response::new(Body::from(format!("{text}\n")));

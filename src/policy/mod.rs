@@ -20,4 +20,5 @@ pub mod restart;
 pub mod retry;
 pub mod score;
 pub mod timers;
+pub mod token;
 pub mod window;

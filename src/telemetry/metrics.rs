@@ -91,6 +91,9 @@ rows! {
     SPEND = Counter "switchyard_spend_nanousd_total" ["tenant"] "Spent by tenants that have limits or budgets, in billionths of a dollar";
     DENIED = Counter "switchyard_tenant_denied_total" ["tenant", "why"] "Requests refused by a tenant's limit or budget";
     ALERTS = Counter "switchyard_budget_alert_total" ["tenant"] "Thresholds of budgets that were reached";
+    TOKEN_REFRESH = Counter "switchyard_token_refresh_total" ["provider", "result"] "Tokens fetched for keys that are traded for one, by how that went";
+    REGISTRY_REFRESH = Counter "switchyard_registry_refresh_total" ["result"] "Times that newer facts about models were asked for, by how that went";
+    REGISTRY_CONFIRMED = Gauge "switchyard_registry_confirmed_timestamp_seconds" [] "When the facts about models in use were last fetched or found unchanged";
     OVERHEAD = Histogram "switchyard_overhead_seconds" ["pool"] "Time of a request that was not spent waiting for a provider";
     BUILD = Gauge "switchyard_build_info" ["version"] "Always 1";
     OPERATION = Histogram "gen_ai_client_operation_duration_seconds" ["gen_ai_operation_name", "gen_ai_request_model", "error_type"] "Duration of requests";
@@ -466,6 +469,20 @@ pub(super) fn log_line_dropped() {
 /// Counts a connection that failed at the egress proxy.
 pub fn egress_failed(why: &'static str) {
     counter!(EGRESS_FAIL, "why" => why).increment(1);
+}
+
+/// Counts an attempt to fetch a token.
+pub fn token_refreshed(provider: &str, result: &'static str) {
+    counter!(TOKEN_REFRESH, "provider" => provider.to_owned(), "result" => result).increment(1);
+}
+
+/// Counts a look for newer facts about models; `confirmed` in Unix seconds where those in use are the newest.
+pub fn registry_refreshed(result: &'static str, confirmed: Option<u64>) {
+    counter!(REGISTRY_REFRESH, "result" => result).increment(1);
+    if let Some(secs) = confirmed {
+        #[expect(clippy::cast_precision_loss, reason = "a date")]
+        gauge!(REGISTRY_CONFIRMED).set(secs as f64);
+    }
 }
 
 /// Counts a label value that was folded into `other`.

@@ -46,7 +46,12 @@ impl Address {
     pub(super) fn of(provider: &ProviderSettings) -> Result<Self, BuildError> {
         let query = query(provider);
         let deployed = is_deployed(provider) && provider.dialect == Dialect::Openai;
+        let at_vertex = matches!(provider.auth, AuthSettings::Vertex { .. });
         let (path, behind) = match provider.dialect {
+            Dialect::Anthropic if at_vertex => {
+                let behind = Behind::chat(":rawPredict", ":streamRawPredict");
+                ("models".to_owned(), behind)
+            }
             Dialect::Openai if deployed => {
                 let chat = format!("/chat/completions{query}");
                 let behind = Behind {
@@ -77,6 +82,7 @@ impl Address {
         let base: Uri = endpoint(provider, &path).parse().map_err(bad)?;
         let root: Uri = match provider.auth {
             AuthSettings::Azure { .. } => azure_root(&provider.base_url).parse(),
+            AuthSettings::Vertex { .. } => endpoint(provider, "").parse(),
             AuthSettings::Dialect | AuthSettings::Aws { .. } => provider.base_url.parse(),
         }
         .map_err(bad)?;
@@ -100,6 +106,12 @@ impl Address {
         mode: Mode,
         operation: Operation,
     ) -> Result<Cow<'_, str>, AttemptError> {
+        let counts = operation == Operation::CountTokens && self.dialect == Dialect::Anthropic;
+        if counts && self.behind.is_some() {
+            // A model of its own at Vertex, told in the body which one is meant.
+            let path = format!("{}/count-tokens:rawPredict", self.base.path());
+            return Ok(Cow::Owned(path));
+        }
         let path = self.base.path_and_query().map_or("/", |path| path.as_str());
         if let Some(own) = self.own_path(path, model, operation) {
             return own.map(Cow::Owned);
@@ -189,7 +201,8 @@ fn query(provider: &ProviderSettings) -> String {
         } => format!("?api-version={version}"),
         AuthSettings::Azure { api_version: None }
         | AuthSettings::Dialect
-        | AuthSettings::Aws { .. } => String::new(),
+        | AuthSettings::Aws { .. }
+        | AuthSettings::Vertex { .. } => String::new(),
     }
 }
 
@@ -222,6 +235,14 @@ fn escape(name: &str, out: &mut String) {
 /// The address of an operation. Some SDKs write the base without its version, others with it.
 fn endpoint(provider: &ProviderSettings, path: &str) -> String {
     let base = &provider.base_url;
+    if let AuthSettings::Vertex { project, region } = &provider.auth {
+        return at_vertex(
+            base,
+            (project.as_str(), region.as_str()),
+            provider.dialect,
+            path,
+        );
+    }
     let versioned = |version: &str| {
         if base.contains("/v1") {
             format!("{base}/{path}")
@@ -232,7 +253,9 @@ fn endpoint(provider: &ProviderSettings, path: &str) -> String {
     match provider.dialect {
         Dialect::Openai | Dialect::Responses => match provider.auth {
             AuthSettings::Azure { .. } => format!("{}/{path}", azure_root(base)),
-            AuthSettings::Dialect | AuthSettings::Aws { .. } => format!("{base}/{path}"),
+            AuthSettings::Dialect | AuthSettings::Aws { .. } | AuthSettings::Vertex { .. } => {
+                format!("{base}/{path}")
+            }
         },
         Dialect::Anthropic if base.ends_with("/v1") => format!("{base}/{path}"),
         Dialect::Anthropic => format!("{base}/v1/{path}"),
@@ -251,8 +274,38 @@ fn endpoint(provider: &ProviderSettings, path: &str) -> String {
     }
 }
 
+/// Vertex has a place for each publisher of models, and one that speaks OpenAI's form.
+fn at_vertex(base: &str, place: (&str, &str), dialect: Dialect, path: &str) -> String {
+    let (project, region) = place;
+    let home = format!("{base}/v1/projects/{project}/locations/{region}");
+    match dialect {
+        Dialect::Openai => format!("{home}/endpoints/openapi/{path}"),
+        Dialect::Anthropic => format!("{home}/publishers/anthropic/{path}"),
+        // No other dialect is spoken there, and none gets here.
+        Dialect::Gemini
+        | Dialect::Responses
+        | Dialect::Ollama
+        | Dialect::Cohere
+        | Dialect::Bedrock => format!("{home}/publishers/google/{path}"),
+    }
+}
+
+/// Whether a key is asked about by a question without words: refused, after the key was looked at.
+pub(super) fn asks_nothing(provider: &ProviderSettings) -> bool {
+    let at_vertex = matches!(provider.auth, AuthSettings::Vertex { .. });
+    provider.dialect == Dialect::Bedrock || at_vertex
+}
+
 /// Where a provider lists its models, which costs nothing and needs a good key.
 pub(super) fn models(provider: &ProviderSettings) -> String {
+    if matches!(provider.auth, AuthSettings::Vertex { .. }) {
+        let model = provider.models.first();
+        let model = model.map_or("gemini-2.5-flash", |model| model.as_str());
+        let path = Address::of(provider)
+            .ok()
+            .and_then(|at| at.uri(model, Mode::Whole, Operation::Chat).ok());
+        return path.map(|at| at.to_string()).unwrap_or_default();
+    }
     let path = match provider.dialect {
         Dialect::Openai | Dialect::Responses | Dialect::Anthropic | Dialect::Gemini => {
             format!("models{}", query(provider))
@@ -289,6 +342,7 @@ mod tests {
             egress: None,
             h2: true,
             max_in_flight: 1,
+            quirks: Default::default(),
             default_max_output: Tokens(1),
             auth,
             free: false,
@@ -306,6 +360,36 @@ mod tests {
 
     fn plain(dialect: Dialect, base: &str, model: &str, mode: Mode) -> String {
         chat(&provider(dialect, base, AuthSettings::Dialect), model, mode)
+    }
+
+    #[test]
+    fn d1_vertex_has_a_place_for_each_publisher_in_each_region() {
+        let at = |dialect, region: &str, model: &str, mode| {
+            let auth = AuthSettings::Vertex {
+                project: "p-1".to_owned(),
+                region: region.to_owned(),
+            };
+            chat(&provider(dialect, "https://host", auth), model, mode)
+        };
+        let home = "https://host/v1/projects/p-1/locations";
+        assert_eq!(
+            at(Dialect::Gemini, "global", "gemini-x", Mode::Stream),
+            format!(
+                "{home}/global/publishers/google/models/gemini-x:streamGenerateContent?alt=sse"
+            )
+        );
+        let claude = format!("{home}/us-east5/publishers/anthropic/models/claude-x@20251001");
+        for (mode, verb) in [
+            (Mode::Whole, "rawPredict"),
+            (Mode::Stream, "streamRawPredict"),
+        ] {
+            let seen = at(Dialect::Anthropic, "us-east5", "claude-x@20251001", mode);
+            assert_eq!(seen, format!("{claude}:{verb}"));
+        }
+        assert_eq!(
+            at(Dialect::Openai, "us-east5", "meta/llama-x", Mode::Whole),
+            format!("{home}/us-east5/endpoints/openapi/chat/completions")
+        );
     }
 
     #[test]

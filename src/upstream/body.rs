@@ -31,6 +31,14 @@ impl Rope {
         self.len() == 0
     }
 
+    /// In one piece.
+    pub fn joined(&self) -> Bytes {
+        match self.pieces.as_slice() {
+            [one] => one.clone(),
+            several => several.concat().into(),
+        }
+    }
+
     pub(super) fn pieces(&self) -> impl Iterator<Item = Bytes> + '_ {
         self.pieces.iter().cloned()
     }

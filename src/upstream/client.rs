@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -19,13 +19,15 @@ use super::fields::Fields;
 use super::line::LineError;
 use super::names::SystemResolver;
 use super::pool::{PING_EVERY, Pool, Shared, StreamPlace, Way};
-use super::sign::{AwsSigner, standing};
-use crate::config::{KeySettings, ProviderSettings, TimeoutSettings};
+use super::sign::{AwsSigner, Means, Token, TokenKeeper, standing};
+use crate::config::{KeySettings, KeySource, ProviderSettings, TimeoutSettings};
 use crate::domain::{AttemptOutcome, KeyName, Mode, Operation};
 
 pub struct ProviderOptions<'a> {
     pub provider: &'a ProviderSettings,
     pub timeouts: &'a TimeoutSettings,
+    /// The client of the settings before: its tokens stay good.
+    pub before: Option<&'a ProviderClient>,
 }
 
 /// One attempt to send.
@@ -60,6 +62,8 @@ pub enum Again {
     GoAway,
     /// The stream was refused before it was looked at (fault N10).
     Refused,
+    /// The token was refused before its end, and another one was to be had (fault K08).
+    Token,
 }
 
 pub struct ProviderClient {
@@ -82,6 +86,8 @@ struct RequestHead {
     map: HeaderMap,
     /// For providers that want each request signed.
     signer: Option<AwsSigner>,
+    /// For keys that are traded for a token.
+    tokens: Option<Arc<TokenKeeper>>,
 }
 
 /// A request that may go out, twice if need be.
@@ -132,7 +138,13 @@ impl ProviderClient {
                 let map = head(provider, key)?;
                 let line = line_head(address.base(), &map);
                 let signer = AwsSigner::of(provider, key, address.base());
-                let head = RequestHead { line, map, signer };
+                let tokens = keeper(options, key)?;
+                let head = RequestHead {
+                    line,
+                    map,
+                    signer,
+                    tokens,
+                };
                 Ok((key.name.clone(), head))
             })
             .collect::<Result<_, BuildError>>()?;
@@ -154,16 +166,68 @@ impl ProviderClient {
         })
     }
 
+    /// Who keeps this key's token, if it is traded for one.
+    pub fn keeper(&self, key: &KeyName) -> Option<&Arc<TokenKeeper>> {
+        self.heads.get(key)?.tokens.as_ref()
+    }
+
     /// Sends a request and waits for the head of the answer. Dropping the future cancels the attempt.
     pub async fn send(&self, call: Call<'_>) -> Result<Reply, AttemptError> {
         let head = self
             .heads
             .get(call.key)
             .ok_or(AttemptError::of(AttemptOutcome::Auth))?;
+        match &head.tokens {
+            None => {
+                let signature = self.signature(head, &call, None)?;
+                self.send_signed(head, &call, signature).await
+            }
+            // On the heap: not every provider's requests are to grow by it.
+            Some(keeper) => Box::pin(self.send_with_token(head, &call, keeper)).await,
+        }
+    }
+
+    /// A token may end before its time; a refusal for that says that nothing else was looked at.
+    async fn send_with_token(
+        &self,
+        head: &RequestHead,
+        call: &Call<'_>,
+        keeper: &TokenKeeper,
+    ) -> Result<Reply, AttemptError> {
+        let token = keeper.current().await?;
+        let signature = self.signature(head, call, Some(&token))?;
+        let reply = self.send_signed(head, call, signature).await?;
+        let refused = match (reply.status, &token.means) {
+            (StatusCode::UNAUTHORIZED, _) => true,
+            // AWS says it so, of a right that is missing as well.
+            (StatusCode::FORBIDDEN, Means::Aws(_)) => true,
+            _ => false,
+        };
+        if !refused {
+            return Ok(reply);
+        }
+        let Some(other) = keeper.instead_of(&token).await else {
+            return Ok(reply);
+        };
+        drop(reply);
+        let signature = self.signature(head, call, Some(&other))?;
+        let reply = self.send_signed(head, call, signature).await?;
+        Ok(Reply {
+            again: Some(Again::Token),
+            ..reply
+        })
+    }
+
+    async fn send_signed(
+        &self,
+        head: &RequestHead,
+        call: &Call<'_>,
+        signature: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Reply, AttemptError> {
         let ready = Ready {
             head,
-            call: &call,
-            signature: self.signature(head, &call)?,
+            call,
+            signature,
         };
         let way = match self.pool.kept() {
             Some(way) => way,
@@ -191,12 +255,18 @@ impl ProviderClient {
         &self,
         head: &RequestHead,
         call: &Call<'_>,
+        token: Option<&Arc<Token>>,
     ) -> Result<Vec<(HeaderName, HeaderValue)>, AttemptError> {
+        let credentials = match token.map(|token| &token.means) {
+            Some(Means::Bearer(value)) => return Ok(vec![(AUTHORIZATION, value.clone())]),
+            Some(Means::Aws(credentials)) => Some(credentials),
+            None => None,
+        };
         let Some(signer) = &head.signer else {
             return Ok(Vec::new());
         };
         let path = self.address.path(call.model, call.mode, call.operation)?;
-        signer.sign(&path, &call.body, SystemTime::now())
+        signer.sign(&path, &call.body, (SystemTime::now(), credentials))
     }
 
     async fn send_on(&self, way: Way, ready: &Ready<'_>) -> Result<Reply, Unanswered> {
@@ -340,6 +410,21 @@ fn unanswered(error: &hyper::Error) -> Unanswered {
     sort(error).into()
 }
 
+/// The one who kept this key's token under the settings before, or a new one.
+fn keeper(
+    options: &ProviderOptions<'_>,
+    key: &KeySettings,
+) -> Result<Option<Arc<TokenKeeper>>, BuildError> {
+    let KeySource::Traded(recipe) = &key.source else {
+        return Ok(None);
+    };
+    let before = options.before.and_then(|client| client.keeper(&key.name));
+    match before.filter(|keeper| keeper.follows(recipe)) {
+        Some(keeper) => Ok(Some(Arc::clone(keeper))),
+        None => TokenKeeper::new(options.provider, recipe).map(|keeper| Some(Arc::new(keeper))),
+    }
+}
+
 fn head(provider: &ProviderSettings, key: &KeySettings) -> Result<HeaderMap, BuildError> {
     let mut head = standing(provider, key)?;
     head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -352,9 +437,17 @@ fn head(provider: &ProviderSettings, key: &KeySettings) -> Result<HeaderMap, Bui
 }
 
 pub(super) fn tls_config(provider: &ProviderSettings) -> Result<rustls::ClientConfig, BuildError> {
+    tls_with(provider.ca_pem.as_deref(), provider.h2)
+}
+
+/// Trusts the public authorities, and the one given.
+pub(super) fn tls_with(
+    ca_pem: Option<&[u8]>,
+    h2: bool,
+) -> Result<rustls::ClientConfig, BuildError> {
     let mut roots = rustls::RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    if let Some(pem) = &provider.ca_pem {
+    if let Some(pem) = ca_pem {
         let mut added = 0;
         for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|_| BuildError::Authority)?;
@@ -371,7 +464,7 @@ pub(super) fn tls_config(provider: &ProviderSettings) -> Result<rustls::ClientCo
         .map_err(|error| BuildError::Tls(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = if provider.h2 {
+    config.alpn_protocols = if h2 {
         vec![b"h2".to_vec(), b"http/1.1".to_vec()]
     } else {
         vec![b"http/1.1".to_vec()]

@@ -201,7 +201,7 @@ mod tests {
             head.to_ascii_lowercase()
         };
         let prober = Prober::new(&provider).unwrap();
-        let (head, result) = tokio::join!(asked, prober.probe(&provider.keys[0]));
+        let (head, result) = tokio::join!(asked, prober.probe(&provider.keys[0], None));
         assert!(head.starts_with("connect provider.example:443 "), "{head}");
         assert!(
             head.contains("proxy-authorization: basic dtpw\r\n"),

@@ -16,10 +16,12 @@ mod fields;
 mod headers;
 mod limits;
 mod line;
+mod media;
 mod names;
 mod pool;
 mod probe;
 mod pushback;
+mod registry;
 mod sign;
 #[cfg(test)]
 mod vanished;
@@ -32,8 +34,11 @@ pub use error::{AttemptError, BuildError};
 pub use fields::Fields;
 pub use headers::passed;
 pub use limits::{LimitKind, ToldLimit, told};
+pub use media::{MediaFault, MediaFetcher, MediaPlace};
 pub use probe::{ProbeResult, Prober};
 pub use pushback::{LONGEST as LONGEST_PUSHBACK, Pushback, date_wait, pushback};
+pub use registry::{NoRegistry, fetch_registry};
+pub use sign::{Renewal, TokenKeeper};
 
 /// Chooses the TLS library for the whole process; safe to call again.
 pub fn install_crypto() {

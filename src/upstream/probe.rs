@@ -3,15 +3,14 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Uri};
 
 use super::at;
 use super::client::tls_config;
 use super::error::BuildError;
-use super::sign::{AwsSigner, standing};
+use super::sign::{AwsSigner, Means, TokenKeeper, standing};
 use crate::config::{KeySettings, ProviderSettings, ProxySettings};
-use crate::domain::Dialect;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeResult {
@@ -43,41 +42,72 @@ fn proxy(egress: &ProxySettings) -> Result<reqwest::Proxy, BuildError> {
     Ok(proxy.custom_http_auth(value))
 }
 
+/// A client of the control plane: off the data path, with one limit over all it does, led nowhere else.
+pub(super) fn control_client(
+    provider: &ProviderSettings,
+    egress: Option<&ProxySettings>,
+) -> Result<reqwest::Client, BuildError> {
+    client_with(tls_config(provider)?, egress)
+}
+
+pub(super) fn client_with(
+    tls: rustls::ClientConfig,
+    egress: Option<&ProxySettings>,
+) -> Result<reqwest::Client, BuildError> {
+    let mut builder = reqwest::Client::builder().no_proxy();
+    if let Some(egress) = egress {
+        builder = builder.proxy(proxy(egress)?);
+    }
+    builder
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(LIMIT)
+        .build()
+        .map_err(|error| BuildError::Tls(error.to_string()))
+}
+
 impl Prober {
     pub fn new(provider: &ProviderSettings) -> Result<Self, BuildError> {
-        let mut builder = reqwest::Client::builder().no_proxy();
-        if let Some(egress) = &provider.egress {
-            builder = builder.proxy(proxy(egress)?);
-        }
-        let client = builder
-            .tls_backend_preconfigured(tls_config(provider)?)
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(LIMIT)
-            .build()
-            .map_err(|error| BuildError::Tls(error.to_string()))?;
         Ok(Self {
-            client,
+            client: control_client(provider, provider.egress.as_deref())?,
             url: at::models(provider),
             provider: provider.clone(),
         })
     }
 
-    pub async fn probe(&self, key: &KeySettings) -> ProbeResult {
-        let Some(request) = self.request(key) else {
+    /// `tokens`: of a key that is traded for one.
+    pub async fn probe(&self, key: &KeySettings, tokens: Option<&TokenKeeper>) -> ProbeResult {
+        let means = match tokens {
+            None => None,
+            // Without a token nothing is known of the key.
+            Some(keeper) => match keeper.current().await {
+                Ok(token) => Some(token.means.clone()),
+                Err(_) => return ProbeResult::Unreachable,
+            },
+        };
+        let Some(request) = self.request(key, means.as_ref()) else {
             return ProbeResult::Unreachable;
         };
         match request.send().await.map(|answer| answer.status().as_u16()) {
             Ok(200..=299) => ProbeResult::Healthy,
             // Nothing was asked, and the key was good for saying so.
-            Ok(400) if self.provider.dialect == Dialect::Bedrock => ProbeResult::Healthy,
+            Ok(400) if at::asks_nothing(&self.provider) => ProbeResult::Healthy,
             Ok(401 | 403) => ProbeResult::KeyRefused,
             Ok(_) | Err(_) => ProbeResult::Unreachable,
         }
     }
 
-    fn request(&self, key: &KeySettings) -> Option<reqwest::RequestBuilder> {
-        let fields = standing(&self.provider, key).ok()?;
-        if self.provider.dialect != Dialect::Bedrock {
+    fn request(&self, key: &KeySettings, means: Option<&Means>) -> Option<reqwest::RequestBuilder> {
+        let mut fields = standing(&self.provider, key).ok()?;
+        let credentials = match means {
+            Some(Means::Bearer(value)) => {
+                fields.insert(AUTHORIZATION, value.clone());
+                None
+            }
+            Some(Means::Aws(credentials)) => Some(credentials),
+            None => None,
+        };
+        if !at::asks_nothing(&self.provider) {
             return Some(self.client.get(&self.url).headers(fields));
         }
         const NOTHING: &[u8] = b"{\"messages\":[]}";
@@ -85,7 +115,9 @@ impl Prober {
         let at: Uri = self.url.parse().ok()?;
         if let Some(signer) = AwsSigner::of(&self.provider, key, &at) {
             let body = [Bytes::from_static(NOTHING)].into_iter().collect();
-            let signature = signer.sign(at.path(), &body, SystemTime::now()).ok()?;
+            let signature = signer
+                .sign(at.path(), &body, (SystemTime::now(), credentials))
+                .ok()?;
             request = request.headers(signature.into_iter().collect());
         }
         Some(

@@ -19,7 +19,7 @@ use super::connect::{Connector, ConnectorOptions, Link, Place};
 use super::error::AttemptError;
 use super::names::SystemResolver;
 use crate::config::{
-    AuthSettings, KeyLimits, KeySettings, ProviderSettings, Secret, TimeoutSettings,
+    AuthSettings, KeyLimits, KeySettings, KeySource, ProviderSettings, Secret, TimeoutSettings,
 };
 use crate::domain::{AttemptOutcome, Dialect, KeyName, Mode, Operation, ProviderName, Tokens};
 
@@ -90,6 +90,7 @@ impl Peer {
         let options = ProviderOptions {
             provider: &provider,
             timeouts: &TimeoutSettings::default(),
+            before: None,
         };
         ProviderClient::pinging(&options, PING_EVERY).unwrap()
     }
@@ -104,6 +105,7 @@ pub(super) fn provider(base_url: String) -> ProviderSettings {
         keys: vec![KeySettings {
             name: KeyName::from("k"),
             secret: Secret::new("sk-canary".to_owned()),
+            source: KeySource::Written,
             fingerprint: [0; 8],
             limits: KeyLimits::default(),
             models: None,
@@ -116,6 +118,7 @@ pub(super) fn provider(base_url: String) -> ProviderSettings {
         egress: None,
         h2: true,
         max_in_flight: 10,
+        quirks: Default::default(),
         default_max_output: Tokens(16),
         free: false,
         auth: AuthSettings::Dialect,

@@ -1,6 +1,15 @@
 //! What is known of models: details in the list, warnings for those that end, successors for those that have.
 
-use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout};
 
 use crate::frame::{Gateway, auth, chat, mock, provider};
 
@@ -113,4 +122,146 @@ async fn c04_new_prices_are_read_while_it_runs_and_nonsense_is_refused() {
     );
     assert_eq!(price().await, "2.5", "the old ones stay in force");
     assert_eq!(gateway.post(&chat("m-a")).await.status(), 200);
+}
+
+const EMBEDDED: &str = include_str!("../../config/models.toml");
+
+/// The marks it was asked with.
+type Marks = Arc<Mutex<Vec<Option<String>>>>;
+
+/// Serves one text under one mark, and keeps the marks it was asked with.
+struct Prices {
+    url: String,
+    asked: Marks,
+}
+
+async fn give(State((text, asked)): State<(Arc<str>, Marks)>, headers: HeaderMap) -> Response {
+    let mark = headers
+        .get("if-none-match")
+        .map(|mark| mark.to_str().unwrap().to_owned());
+    asked.lock().await.push(mark.clone());
+    match mark.as_deref() {
+        Some("\"v1\"") => StatusCode::NOT_MODIFIED.into_response(),
+        _ => ([("etag", "\"v1\"")], text.to_string()).into_response(),
+    }
+}
+
+impl Prices {
+    async fn start(text: &str) -> Self {
+        let asked = Marks::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/models.toml", listener.local_addr().unwrap());
+        let router = axum::Router::new()
+            .fallback(give)
+            .with_state((Arc::from(text), Arc::clone(&asked)));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url, asked }
+    }
+
+    async fn asked(&self) -> Vec<Option<String>> {
+        self.asked.lock().await.clone()
+    }
+
+    async fn was_asked(&self) {
+        let asked = async {
+            while self.asked().await.is_empty() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), asked).await.unwrap();
+    }
+}
+
+async fn fed(
+    a: &switchyard_chaos::mock::MockProvider,
+    url: &str,
+    copy: &std::path::Path,
+    more: &str,
+) -> Gateway {
+    let copy = copy.display();
+    let text = format!(
+        "{}[registry]\nurl = \"{url}\"\ncopy = \"{copy}\"\n{more}",
+        provider("a", a)
+    );
+    Gateway::start(&text).await
+}
+
+async fn price(gateway: &Gateway) -> Value {
+    let mut client = gateway.client().await;
+    let one = client.get("/v1/models/m-a", &auth()).await.unwrap().json();
+    one["pricing"]["input"].clone()
+}
+
+async fn price_becomes(gateway: &Gateway, expected: &str) {
+    let becomes = async {
+        while price(gateway).await != expected {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), becomes).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m1_prices_are_fetched_kept_on_disk_and_asked_for_by_their_mark() {
+    let a = mock("a").await;
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.toml");
+    let prices = Prices::start(&format!("{EMBEDDED}{OWN}")).await;
+    let gateway = fed(&a, &prices.url, &copy, "").await;
+    price_becomes(&gateway, "1.25").await;
+    assert_eq!(prices.asked().await, [None]);
+    let ready = gateway.admin_get("/ready").await;
+    assert!(
+        ready["registry"]["fetched"].as_u64().unwrap() > 1_700_000_000,
+        "{ready}"
+    );
+    drop(gateway);
+    // The next one begins with the copy, and asks whether there is anything newer.
+    let prices = Prices::start("nothing that is read").await;
+    let gateway = fed(&a, &prices.url, &copy, "").await;
+    assert_eq!(price(&gateway).await, "1.25");
+    prices.was_asked().await;
+    assert_eq!(prices.asked().await, [Some("\"v1\"".to_owned())]);
+    drop(gateway);
+    // And serves from it while nobody answers; what the operator wrote lies over it.
+    let own = folder.path().join("own.toml");
+    std::fs::write(
+        &own,
+        "[a.\"m-a\"]\nprice = { input = \"7\", output = \"8\" }\n",
+    )
+    .unwrap();
+    let more = format!("file = \"{}\"\n", own.display());
+    let gateway = fed(&a, "http://127.0.0.1:9/", &copy, &more).await;
+    assert_eq!(price(&gateway).await, "7");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m1_a_registry_that_shrinks_or_whose_prices_jump_is_not_taken() {
+    let a = mock("a").await;
+    let folder = tempfile::tempdir().unwrap();
+    let half = &EMBEDDED[..EMBEDDED.len() / 3];
+    let half = &half[..half.rfind("\n[").unwrap()];
+    for (number, text) in [
+        format!("{half}\n{OWN}"),
+        "<html>".to_owned(),
+        OWN.to_owned(),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let copy = folder.path().join(number.to_string());
+        let prices = Prices::start(text).await;
+        let gateway = fed(&a, &prices.url, &copy, "").await;
+        prices.was_asked().await;
+        sleep(Duration::from_millis(300)).await;
+        assert!(!copy.exists(), "{number}");
+        assert_eq!(price(&gateway).await, Value::Null, "{number}");
+        let ready = gateway.admin_get("/ready").await;
+        assert_eq!(ready["registry"]["fetched"], Value::Null, "{ready}");
+    }
+    // Unless the operator says so.
+    let copy = folder.path().join("forced");
+    let prices = Prices::start(OWN).await;
+    let gateway = fed(&a, &prices.url, &copy, "force = true\n").await;
+    price_becomes(&gateway, "1.25").await;
 }

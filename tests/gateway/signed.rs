@@ -123,7 +123,11 @@ async fn a_key_of_bedrock_is_asked_about_with_a_signed_question_that_costs_nothi
         (503, ProbeResult::Unreachable),
     ] {
         mock.set(Behaviour::status(status));
-        assert_eq!(prober.probe(&provider.keys[0]).await, expected, "{status}");
+        assert_eq!(
+            prober.probe(&provider.keys[0], None).await,
+            expected,
+            "{status}"
+        );
         let asked = mock.last().unwrap().asked.clone();
         assert_eq!(asked.path, "/model/m-a/converse");
         assert_eq!(asked.json["messages"], json!([]));

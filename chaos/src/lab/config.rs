@@ -229,6 +229,10 @@ pub fn enclose(config: &mut Table, folder: &Path) -> Result<(), ConfigError> {
     store.insert("path".into(), path.into());
     store.remove("key");
     config.insert("store".into(), store.into());
+    if let Some(Value::Table(registry)) = config.get_mut("registry") {
+        registry.remove("url");
+    }
+    config.remove("media");
     let Some(Value::Table(providers)) = config.get_mut("providers") else {
         return Ok(());
     };
@@ -237,10 +241,30 @@ pub fn enclose(config: &mut Table, folder: &Path) -> Result<(), ConfigError> {
             continue;
         };
         provider.remove("ca_file");
+        without_tokens(name, provider);
         let swapped = swapped(folder, name, provider.get("keys"))?;
         provider.insert("keys".into(), swapped.into());
     }
     Ok(())
+}
+
+/// A key that is traded for a token would be traded at a cloud, and a mock takes any word: the provider is told
+/// who calls as its dialect says.
+fn without_tokens(name: &str, provider: &mut Table) {
+    for option in ["project", "tenant", "client_id", "token_url"] {
+        provider.remove(option);
+    }
+    let auth = provider.get("auth").and_then(Value::as_str);
+    if auth == Some("entra") {
+        provider.insert("auth".into(), "azure".into());
+    } else if auth == Some("vertex") || (name == "vertex" && auth.is_none()) {
+        provider.remove("auth");
+        provider.remove("region");
+        provider.entry("dialect").or_insert("gemini".into());
+        // Until it is pointed at its mock; without one it would be found by its name.
+        let nowhere = Value::from("http://127.0.0.1:9/v1beta");
+        provider.entry("base_url").or_insert(nowhere);
+    }
 }
 
 /// A provider's keys with the same terms and secrets of the harness's own.
@@ -399,6 +423,46 @@ mod tests {
             assert_eq!(store.get("key"), None);
             assert_eq!(store.contains_key("responses"), !text.is_empty());
         }
+    }
+
+    #[test]
+    fn no_key_is_traded_for_a_token_and_nothing_is_fetched_in_a_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "[registry]\nurl = \"https://prices.example/\"\nfile = \"own.toml\"\n\
+            [media]\nfetch = true\nhosts = [\"a.example\"]\n\
+            [providers.vertex]\nproject = \"p\"\nkeys = [\"metadata:\"]\n\
+            [providers.claude]\nauth = \"vertex\"\ndialect = \"anthropic\"\nregion = \"us-east5\"\nkeys = [\"file:/sa.json\"]\n\
+            [providers.az]\nauth = \"entra\"\ntenant = \"t\"\nclient_id = \"c\"\ntoken_url = \"https://t.example/\"\nkeys = [\"web-identity:\"]\n\
+            [providers.aws]\ndialect = \"bedrock\"\nregion = \"eu-west-1\"\nkeys = [\"metadata:\"]\n";
+        let mut config: Table = text.parse().unwrap();
+        enclose(&mut config, folder.path()).unwrap();
+        let whole = config.to_string();
+        for gone in [
+            "metadata:",
+            "web-identity:",
+            "token_url",
+            "tenant",
+            "sa.json",
+            "prices.example",
+            "vertex\"",
+            "[media]",
+        ] {
+            assert!(!whole.contains(gone), "{gone}: {whole}");
+        }
+        assert_eq!(config["registry"]["file"].as_str(), Some("own.toml"));
+        assert_eq!(
+            config["providers"]["vertex"]["dialect"].as_str(),
+            Some("gemini")
+        );
+        assert_eq!(
+            config["providers"]["claude"]["dialect"].as_str(),
+            Some("anthropic")
+        );
+        assert_eq!(config["providers"]["az"]["auth"].as_str(), Some("azure"));
+        assert_eq!(
+            config["providers"]["aws"]["region"].as_str(),
+            Some("eu-west-1")
+        );
     }
 
     #[test]

@@ -608,7 +608,8 @@ fn key_room(target: &Target, wish: &Wish, look: Look) -> Result<Score, Removed> 
     }
     let window = &target.window;
     if let Some(left) = target.key.quarantine.left(now) {
-        let refused = target.key.refused.load(Ordering::Relaxed);
+        let refused = target.key.refused.load(Ordering::Relaxed)
+            || target.key.tokenless.load(Ordering::Relaxed);
         return Err(if refused {
             Removed::KeyRefused(left)
         } else {

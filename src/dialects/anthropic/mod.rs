@@ -5,9 +5,11 @@ mod decode;
 mod encode;
 mod events;
 mod request;
+mod vertex;
 
 pub use answer::{decode_answer, decode_error};
 pub use decode::decode_request;
 pub use encode::{StreamEncoder, encode_answer, encode_error};
 pub use events::EventDecoder;
 pub use request::encode_request;
+pub use vertex::for_vertex;

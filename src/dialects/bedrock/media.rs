@@ -6,6 +6,7 @@ use crate::dialects::DialectError;
 use crate::domain::chat::Source;
 
 pub(super) fn image(index: usize, source: &Source) -> Result<Value, DialectError> {
+    let bytes = bytes(index, source)?;
     let format = match format(source).as_str() {
         "jpg" | "jpeg" => "jpeg",
         "png" => "png",
@@ -18,7 +19,7 @@ pub(super) fn image(index: usize, source: &Source) -> Result<Value, DialectError
             ));
         }
     };
-    Ok(json!({"image": {"format": format, "source": bytes(index, source)?}}))
+    Ok(json!({"image": {"format": format, "source": bytes}}))
 }
 
 pub(super) fn document(
@@ -26,6 +27,7 @@ pub(super) fn document(
     source: &Source,
     name: Option<&str>,
 ) -> Result<Value, DialectError> {
+    let source_bytes = bytes(index, source)?;
     let format = match format(source).as_str() {
         "pdf" => "pdf",
         "csv" => "csv",
@@ -38,8 +40,8 @@ pub(super) fn document(
         "markdown" | "md" => "md",
         _ => return Err(refused(index, "documents of this type")),
     };
-    let source = bytes(index, source)?;
-    Ok(json!({"document": {"format": format, "name": tame(name), "source": source}}))
+    let name = tame(name);
+    Ok(json!({"document": {"format": format, "name": name, "source": source_bytes}}))
 }
 
 pub(super) fn audio(format: &str, data: &str) -> Value {

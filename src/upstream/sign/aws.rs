@@ -11,7 +11,7 @@ use aws_sigv4::sign::v4;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Uri};
 
-use crate::config::{AuthSettings, KeySettings, ProviderSettings};
+use crate::config::{AuthSettings, KeySettings, KeySource, ProviderSettings};
 use crate::domain::AttemptOutcome;
 use crate::upstream::body::Rope;
 use crate::upstream::error::AttemptError;
@@ -26,7 +26,8 @@ pub(super) fn is_pair(secret: &str) -> bool {
 
 /// Signs with one key for one host.
 pub(crate) struct AwsSigner {
-    credentials: Credentials,
+    /// `None`: they are a token, and come with each request.
+    credentials: Option<Credentials>,
     region: String,
     scheme: String,
     /// As it is sent in `host`, which is signed.
@@ -40,11 +41,17 @@ impl AwsSigner {
         let AuthSettings::Aws { region } = &provider.auth else {
             return None;
         };
-        let mut parts = key.secret.expose().splitn(3, ':');
-        let (id, secret) = (parts.next()?, parts.next()?);
-        let token = parts.next().map(str::to_owned);
+        let credentials = match key.source {
+            KeySource::Traded(_) => None,
+            KeySource::Written => {
+                let mut parts = key.secret.expose().splitn(3, ':');
+                let (id, secret) = (parts.next()?, parts.next()?);
+                let token = parts.next().map(str::to_owned);
+                Some(Credentials::new(id, secret, token, None, "configuration"))
+            }
+        };
         Some(Self {
-            credentials: Credentials::new(id, secret, token, None, "configuration"),
+            credentials,
             region: region.clone(),
             scheme: at.scheme_str().unwrap_or("https").to_owned(),
             authority: at.authority()?.to_string(),
@@ -57,22 +64,25 @@ impl AwsSigner {
         &self,
         path: &str,
         body: &Rope,
-        now: SystemTime,
+        (now, token): (SystemTime, Option<&Credentials>),
     ) -> Result<Vec<(HeaderName, HeaderValue)>, AttemptError> {
         let json = [("content-type", "application/json")];
-        self.fields("POST", path, &json, (hash(body.pieces()), now))
+        let identity = token.or(self.credentials.as_ref());
+        let identity = identity.ok_or(AttemptError::of(AttemptOutcome::Token))?;
+        let said = (hash(body.pieces()), now);
+        self.fields(("POST", path), &json, identity, said)
             // Only a path or a header that no request can carry is not signed.
             .ok_or(AttemptError::of(AttemptOutcome::Rejected))
     }
 
     fn fields(
         &self,
-        method: &str,
-        path: &str,
+        (method, path): (&str, &str),
         headers: &[(&str, &str)],
+        identity: &Credentials,
         (body_hash, now): (String, SystemTime),
     ) -> Option<Vec<(HeaderName, HeaderValue)>> {
-        let identity = self.credentials.clone().into();
+        let identity = identity.clone().into();
         let params: SigningParams<'_> = v4::SigningParams::builder()
             .identity(&identity)
             .region(&self.region)
@@ -127,13 +137,13 @@ mod tests {
 
     fn signer(service: &'static str, token: Option<&str>) -> AwsSigner {
         AwsSigner {
-            credentials: Credentials::new(
+            credentials: Some(Credentials::new(
                 "AKIDEXAMPLE",
                 "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
                 token.map(str::to_owned),
                 None,
                 "test",
-            ),
+            )),
             region: "us-east-1".to_owned(),
             scheme: "https".to_owned(),
             authority: "example.amazonaws.com".to_owned(),
@@ -163,7 +173,9 @@ mod tests {
         ] {
             let hash = hash([Bytes::from_static(body.as_bytes())].into_iter());
             let signer = signer("service", None);
-            let fields = signer.fields("POST", "/", headers, (hash, then())).unwrap();
+            let identity = signer.credentials.clone().unwrap();
+            let fields = signer.fields(("POST", "/"), headers, &identity, (hash, then()));
+            let fields = fields.unwrap();
             assert_eq!(
                 text(&fields, "authorization"),
                 format!(
@@ -198,7 +210,7 @@ mod tests {
             .collect();
         let path = "/model/anthropic.claude-v1%3A0/converse";
         let fields = signer("bedrock", Some("tok"))
-            .sign(path, &body, then())
+            .sign(path, &body, (then(), None))
             .unwrap();
         let hash = hash([Bytes::from_static(b"{\"a\":1}")].into_iter());
         let names = "content-type;host;x-amz-date;x-amz-security-token";

@@ -1,15 +1,21 @@
 //! Who calls, as a provider wants to be told: a key in a field, or a signature of each request.
 
 mod aws;
+mod keeper;
+#[cfg(test)]
+mod tests;
+mod trade;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::error::BuildError;
-use crate::config::{AuthSettings, KeySettings, ProviderSettings};
+use crate::config::{AuthSettings, KeySettings, KeySource, ProviderSettings};
 use crate::domain::Dialect;
 
 pub(super) use aws::AwsSigner;
+pub(super) use keeper::{Means, Token};
+pub use keeper::{Renewal, TokenKeeper};
 
 /// The fields that are the same for every request with this key.
 pub(super) fn standing(
@@ -23,6 +29,10 @@ pub(super) fn standing(
         fields.insert(name, value);
         Ok(())
     };
+    if let KeySource::Traded(_) = key.source {
+        // Said of each request, because it changes.
+        return Ok(fields);
+    }
     let key = key.secret.expose();
     let bearer = format!("Bearer {key}");
     match (provider.dialect, &provider.auth) {

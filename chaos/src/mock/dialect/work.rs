@@ -60,7 +60,12 @@ impl Dialect {
     pub(in super::super) fn is_generation(self, path: &str) -> bool {
         match self {
             Self::OpenAi => path.ends_with("/chat/completions"),
-            Self::Anthropic => path.ends_with("/messages"),
+            // Vertex tells the model by the path, whole or streamed.
+            Self::Anthropic => {
+                path.ends_with("/messages")
+                    || path.ends_with(":rawPredict")
+                    || path.ends_with(":streamRawPredict")
+            }
             Self::Responses => path.ends_with("/responses"),
             Self::Cohere => path.ends_with("/chat"),
             Self::Ollama => path.ends_with("/api/chat"),

@@ -1,0 +1,97 @@
+//! Which pictures and documents may be fetched for providers that take data only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::egress;
+use super::raw::RawConfig;
+use super::validate::Judge;
+
+/// What the operator allows; with nothing allowed, nothing is fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaSettings {
+    pub fetch: bool,
+    /// Hosts, and with a dot in front ends of hosts; the port with them where it is not 443.
+    pub hosts: Vec<String>,
+    /// Over all that one request names.
+    pub timeout: Duration,
+    pub max_bytes: usize,
+    pub allow_private_address: bool,
+    pub ca_pem: Option<Arc<[u8]>>,
+}
+
+impl MediaSettings {
+    pub fn allows(&self, host: &str, port: u16) -> bool {
+        self.fetch
+            && self.hosts.iter().any(|entry| {
+                let (name, allowed) = split(entry);
+                allowed == port && matches(name, host)
+            })
+    }
+}
+
+fn split(entry: &str) -> (&str, u16) {
+    match entry.rsplit_once(':') {
+        Some((name, port)) => (name, port.parse().unwrap_or(0)),
+        None => (entry, 443),
+    }
+}
+
+fn matches(name: &str, host: &str) -> bool {
+    if name.starts_with('.') {
+        let cut = host.len().checked_sub(name.len());
+        cut.and_then(|at| host.get(at..))
+            .is_some_and(|end| end.eq_ignore_ascii_case(name))
+    } else {
+        name.eq_ignore_ascii_case(host)
+    }
+}
+
+pub(super) fn settings(judge: &mut Judge<'_>, raw: &RawConfig) -> MediaSettings {
+    let media = &raw.media;
+    if media.fetch && media.hosts.is_empty() {
+        judge.wrong(
+            "media.hosts",
+            "is empty, so nothing could be fetched",
+            "name the hosts that may be asked, such as \"images.example.com\" or \".example.com\"",
+        );
+    }
+    for (index, entry) in media.hosts.iter().enumerate() {
+        let path = format!("media.hosts[{index}]");
+        let (name, port) = split(entry);
+        let has_word = name.rsplit('.').next().is_some_and(|last| {
+            !last.is_empty()
+                && last
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        });
+        if port == 0 || !has_word || !egress::is_exception(name) || name.contains(':') {
+            judge.wrong(
+                &path,
+                format!("{entry:?} is no host"),
+                "write a host, or \".suffix\" for all hosts that end so, with :port where it is not 443",
+            );
+        }
+        // What a proxy looks up cannot be judged here, and what is not judged is not asked.
+        let straight = egress::is_direct(&format!("https://{name}/"), &raw.egress.no_proxy);
+        if media.fetch && raw.egress.proxy.is_some() && !straight {
+            judge.wrong(
+                &path,
+                "would be reached through egress.proxy, behind which addresses cannot be judged",
+                "add it to egress.no_proxy, or set media.fetch = false",
+            );
+        }
+    }
+    MediaSettings {
+        fetch: media.fetch,
+        hosts: media.hosts.clone(),
+        timeout: judge.millis("media.timeout_ms", media.timeout_ms),
+        max_bytes: usize::try_from(judge.positive("media.max_bytes", media.max_bytes))
+            .unwrap_or(usize::MAX),
+        allow_private_address: media.allow_private_address,
+        ca_pem: media
+            .ca_file
+            .as_ref()
+            .and_then(|file| judge.file("media.ca_file", file)),
+    }
+}

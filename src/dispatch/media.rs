@@ -1,0 +1,72 @@
+//! Pictures and documents by address, for a target whose provider takes data only.
+
+use std::sync::Arc;
+
+use memchr::memmem;
+use tokio::time::timeout_at;
+
+use super::Dispatch;
+use super::next::AttemptFailure;
+use super::request::Request;
+use super::translation::Translation;
+use crate::dialects::media::{Fetched, addresses};
+use crate::dialects::{DialectError, decode_request};
+use crate::domain::{AttemptOutcome, Operation};
+use crate::upstream::MediaFault;
+
+impl Dispatch {
+    /// What has to be fetched before this target can be asked. Fetched once for all attempts of a request.
+    pub(super) async fn media(
+        &self,
+        request: &Request,
+        translation: &Translation<'_>,
+    ) -> Result<Option<Arc<Fetched>>, AttemptFailure> {
+        if !request.published.settings.media.fetch
+            || translation.is_plain()
+            || request.operation != Operation::Chat
+        {
+            return Ok(None);
+        }
+        let body = request.body();
+        if memmem::find(&body, b"https:").is_none() {
+            return Ok(None);
+        }
+        let canonical = decode_request(request.speaks, &body)?;
+        let urls = addresses(translation.dialect, &canonical);
+        if urls.is_empty() {
+            return Ok(None);
+        }
+        let Some(fetcher) = self.upstreams.media() else {
+            return Ok(None);
+        };
+        let fetch = request
+            .media
+            .get_or_init(|| async { fetcher.fetch(&urls).await.map(Arc::new) });
+        let fetched = async {
+            match fetch.await {
+                // Another provider of the chain needed fewer of them.
+                Ok(known) if !urls.iter().all(|url| known.contains_key(url)) => {
+                    fetcher.fetch(&urls).await.map(Arc::new)
+                }
+                known => known.clone(),
+            }
+        };
+        let ended = timeout_at(request.deadline, fetched).await;
+        let fetched = ended.map_err(|_| AttemptFailure::plain(AttemptOutcome::Deadline))?;
+        match fetched {
+            Ok(fetched) => Ok(Some(fetched)),
+            Err(fault) => {
+                if fault == MediaFault::Refused {
+                    self.news.metrics.blocked("ssrf");
+                    self.journal()
+                        .event("security.block", request.caller.client.as_str(), "ssrf");
+                }
+                let message = format!("an image or document of this request {fault}");
+                Err(AttemptFailure::from(DialectError {
+                    message,
+                    param: Some("messages".to_owned()),
+                }))
+            }
+        }
+    }
+}
