@@ -71,6 +71,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             allow_private_address: true,
             ca_pem: None,
             egress: None,
+            resolvers: Default::default(),
             h2: true,
             max_in_flight: 100,
             default_max_output: Tokens(16),

@@ -124,6 +124,7 @@ pub(super) enum RawAuth {
 pub(super) struct RawEgress {
     pub(super) proxy: Option<String>,
     pub(super) no_proxy: Vec<String>,
+    pub(super) resolvers: Vec<String>,
 }
 
 /// A key is a reference alone, or a table with limits.

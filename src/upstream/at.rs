@@ -259,6 +259,7 @@ mod tests {
             allow_private_address: false,
             ca_pem: None::<Arc<[u8]>>,
             egress: None,
+            resolvers: Default::default(),
             h2: true,
             max_in_flight: 1,
             default_max_output: Tokens(1),

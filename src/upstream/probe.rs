@@ -1,5 +1,7 @@
 //! Asking a provider, off the data path, whether a key is good: a list of models costs nothing.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -9,6 +11,7 @@ use http::{HeaderValue, Uri};
 use super::at;
 use super::client::tls_config;
 use super::error::BuildError;
+use super::names::{Resolve, resolver};
 use super::sign::{AwsSigner, standing};
 use crate::config::{KeySettings, ProviderSettings, ProxySettings};
 use crate::domain::Dialect;
@@ -43,11 +46,29 @@ fn proxy(egress: &ProxySettings) -> Result<reqwest::Proxy, BuildError> {
     Ok(proxy.custom_http_auth(value))
 }
 
+/// The name servers that attempts ask, for the control plane.
+struct ProbeNames(Arc<dyn Resolve>);
+
+impl reqwest::dns::Resolve for ProbeNames {
+    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let resolver = Arc::clone(&self.0);
+        Box::pin(async move {
+            let found = resolver.resolve(name.as_str()).await?;
+            // The port comes from the address that is asked for.
+            let places = found.addresses.into_iter().map(|ip| SocketAddr::new(ip, 0));
+            Ok(Box::new(places) as reqwest::dns::Addrs)
+        })
+    }
+}
+
 impl Prober {
     pub fn new(provider: &ProviderSettings) -> Result<Self, BuildError> {
         let mut builder = reqwest::Client::builder().no_proxy();
         if let Some(egress) = &provider.egress {
             builder = builder.proxy(proxy(egress)?);
+        }
+        if !provider.resolvers.is_empty() {
+            builder = builder.dns_resolver(ProbeNames(resolver(provider)));
         }
         let client = builder
             .tls_backend_preconfigured(tls_config(provider)?)
