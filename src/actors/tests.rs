@@ -274,6 +274,34 @@ async fn p10_five_failures_block_an_endpoint_and_one_probe_brings_it_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p34_in_panic_whoever_answers_again_is_asked_and_nobody_is_thrown_at_the_rest() {
+    let (system, _root, _) = system(None).await;
+    let mut asked = (0, 0);
+    // Both are down, long enough for panic; then `a` is back, and `b` is not.
+    for turn in 0..400 {
+        tokio::time::advance(Duration::from_millis(10)).await;
+        let Ok(mut lease) = place(&system, wish(&system)).await else {
+            continue;
+        };
+        lease.sent();
+        let is_a = lease.target().endpoint.provider.as_str() == "a";
+        if turn >= 100 && is_a {
+            lease.succeeded(Some(&Usage::default()));
+        } else {
+            lease.failed(FailedAttempt::plain(AttemptOutcome::ServerError));
+        }
+        if turn >= 350 {
+            asked.0 += u32::from(is_a);
+            asked.1 += u32::from(!is_a);
+        }
+        drop(lease);
+        tokio::task::yield_now().await;
+    }
+    // One probe of `b` may be among them.
+    assert!(asked.0 >= 40 && asked.1 <= 1, "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn k01_a_refused_key_is_asked_about_again_and_returns() {
     let (system, _root, probe) = system(None).await;
     let mut lease = place(&system, wish(&system)).await.unwrap();

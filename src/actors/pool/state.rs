@@ -103,6 +103,16 @@ struct Judged {
     key: usize,
     candidate: Candidate,
     probe_of: Option<BreakerState>,
+    /// It answers, and hardly ever fails.
+    is_well: bool,
+}
+
+/// In panic no breaker is believed, but answers are: while one endpoint gives them, requests that could go there are
+/// not thrown at those that do not (fault P34). Where all fail alike nobody is well, and all are asked.
+fn keep_who_answers(judged: &mut SmallVec<[Judged; FEW]>) {
+    if judged.iter().any(|one| one.is_well) {
+        judged.retain(|one| one.is_well);
+    }
 }
 
 pub(super) struct PoolState {
@@ -243,6 +253,9 @@ impl PoolState {
                 self.judge_all(wish, look, &mut judged, reasons);
             }
         }
+        if look.in_panic {
+            keep_who_answers(&mut judged);
+        }
         while !judged.is_empty() {
             let chosen = self.choose(&judged, wish)?;
             let judged = judged.swap_remove(chosen);
@@ -324,6 +337,7 @@ impl PoolState {
             key,
             candidate: candidate(this, wish, room, look.now),
             probe_of,
+            is_well: look.in_panic && this.endpoint.health.snapshot(look.now).is_well(),
         })
     }
 
