@@ -160,7 +160,7 @@ pub enum RefusalKind {
     Limited,
     /// In-flight limits are reached everywhere.
     Busy,
-    /// Waiting would not help: the queue is full.
+    /// Waiting would not help: the queue is full, or longer than can be served in time.
     QueueFull,
     /// The queue stands too long already.
     Shed,

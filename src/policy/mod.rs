@@ -18,5 +18,6 @@ pub mod queue;
 pub mod restart;
 pub mod retry;
 pub mod score;
+pub mod served;
 pub mod timers;
 pub mod window;

@@ -168,6 +168,7 @@ impl PoolState {
         }
         let mut reasons = Reasons::default();
         if let Some(lease) = self.try_lease(wish, in_panic, now, &mut reasons) {
+            self.queue.served(now);
             return Answer::Lease(lease);
         }
         if !in_panic {
@@ -413,15 +414,22 @@ impl PoolState {
 
     // --- the line of those who wait ---
 
-    /// Puts a request in the line; hands it back with the reason when it cannot wait.
+    /// Puts a request in the line; hands it back with the reason when it cannot wait. `why` it was not placed: how
+    /// fast a line is served tells nothing of a rate limit that is about to reopen.
     pub(super) fn queue(
         &mut self,
         waiting: Waiting,
+        why: RefusalKind,
         now: Moment,
     ) -> Option<(Waiting, RefusalKind)> {
         let longest = now.after(self.line.max_wait);
         let deadline = waiting.wish.deadline.min(longest);
-        let pushed = self.queue.push(waiting.wish.lane, deadline, now, waiting);
+        let lane = waiting.wish.lane;
+        let pushed = if why == RefusalKind::Busy && self.queue.is_hopeless(lane, deadline, now) {
+            Err((waiting, ShedReason::Hopeless))
+        } else {
+            self.queue.push(lane, deadline, now, waiting)
+        };
         self.count_waiting();
         pushed.err().map(|(waiting, shed)| {
             self.line.news.shed(waiting.wish.lane, shed);
@@ -453,6 +461,7 @@ impl PoolState {
             self.queue.put_back(popped);
             return None;
         };
+        self.queue.served(now);
         self.line
             .news
             .waited(wish.lane, now.since(popped.enqueued_at));
@@ -769,7 +778,7 @@ fn explain_target(group: &Group, target: &Target, wish: &Wish, look: Look) -> Ex
 
 fn refusal_of(shed: ShedReason) -> RefusalKind {
     match shed {
-        ShedReason::Full => RefusalKind::QueueFull,
+        ShedReason::Full | ShedReason::Hopeless => RefusalKind::QueueFull,
         ShedReason::Deadline => RefusalKind::Deadline,
         ShedReason::Codel => RefusalKind::Shed,
     }
