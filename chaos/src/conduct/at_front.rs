@@ -7,10 +7,11 @@ use tokio::time::sleep;
 
 use super::at_mock::AtMock;
 use super::faults::Deeds;
-use crate::front::{Front, FrontFault, NamesFault, Says, Speaks};
+use crate::front::{Front, FrontFault, H2Fault, NamesFault, Says, Speaks};
 use crate::lab::Provider;
 
 const CLOSE_EVERY: Duration = Duration::from_millis(100);
+const CLOSINGS: u32 = 10;
 
 /// Where a name moves to, and where nobody is.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -30,6 +31,13 @@ pub(super) async fn front(fault: FrontFault, at: &AtMock, provider: &Provider, o
     at.times.off(off).await;
     let met = front.met().saturating_sub(before);
     front.end(fault);
+    if let FrontFault::H2(H2Fault::NotSpoken, _) = fault {
+        // What was begun in HTTP/1.1 would stay with it.
+        for _ in 0..CLOSINGS {
+            provider.mock.close_idle();
+            sleep(CLOSE_EVERY).await;
+        }
+    }
     met
 }
 

@@ -76,9 +76,11 @@ enum Fate {
     },
 }
 
-fn fate(fault: Option<H2Fault>) -> Fate {
+/// A connection that ends already gets no second GOAWAY.
+fn fate(fault: Option<H2Fault>, retired: bool) -> Fate {
     let reset = |reason, asked| Fate::Reset { reason, asked };
     match fault {
+        Some(H2Fault::GoAway | H2Fault::GoAwayAfter) if retired => Fate::Served { last: false },
         Some(H2Fault::GoAway) => Fate::Disowned,
         Some(H2Fault::Refused) => reset(Reason::REFUSED_STREAM, false),
         Some(H2Fault::Calm) => reset(Reason::ENHANCE_YOUR_CALM, true),
@@ -92,6 +94,8 @@ fn fate(fault: Option<H2Fault>) -> Fate {
 fn settings(fault: Option<H2Fault>) -> Builder {
     let mut builder = Builder::new();
     builder.initial_window_size(1024 * 1024);
+    // One stream that is not read must not starve the others.
+    builder.initial_connection_window_size(64 * 1024 * 1024);
     match fault {
         Some(H2Fault::OneStream) => {
             builder.max_concurrent_streams(1);
@@ -119,65 +123,108 @@ async fn streams(
     of_connection: Option<H2Fault>,
     put: mpsc::UnboundedSender<Vec<u8>>,
 ) {
-    let builder = settings(of_connection);
-    let Ok(mut connection) = builder.handshake::<_, Bytes>(library).await else {
+    let handshake = settings(of_connection).handshake::<_, Bytes>(library);
+    let Ok(mut connection) = handshake.await else {
         return;
     };
-    let lasting = of_connection.filter(|fault| fault.needs_fresh());
-    let shut = lasting == Some(H2Fault::ShutWindow);
-    let mut under_way = JoinSet::new();
-    // Held without an answer: dropped, they would be reset, and a GOAWAY said that nobody will look at them.
-    let mut disowned = Vec::new();
-    let mut gone = false;
     let mut retires = shared.retires.subscribe();
+    let mut course = Course {
+        shared,
+        put,
+        lasting: of_connection.filter(|fault| fault.needs_fresh()),
+        under_way: JoinSet::new(),
+        disowned: Vec::new(),
+        gone: false,
+        retired: false,
+    };
     loop {
         let accepted = tokio::select! {
             accepted = connection.accept() => accepted,
             Ok(()) = retires.changed() => {
-                connection.graceful_shutdown();
+                // A GOAWAY may follow another only with a lower stream, and the library knows nothing of ours.
+                if !course.gone {
+                    connection.graceful_shutdown();
+                    course.retired = true;
+                }
                 continue;
             }
-            Some(_) = under_way.join_next() => continue,
+            Some(_) = course.under_way.join_next() => continue,
         };
-        let Some(Ok((request, mut respond))) = accepted else {
+        let Some(Ok((request, respond))) = accepted else {
             return;
         };
-        if gone {
-            disowned.push((request, respond));
-            continue;
+        course.take(request, respond);
+    }
+}
+
+/// One connection and its streams.
+struct Course<'a> {
+    shared: &'a Shared,
+    put: mpsc::UnboundedSender<Vec<u8>>,
+    /// What was wrong when it began, and stays so.
+    lasting: Option<H2Fault>,
+    under_way: JoinSet<()>,
+    /// Held without an answer: dropped, they would be reset, and a GOAWAY said that nobody will look at them.
+    disowned: Vec<(Request<RecvStream>, SendResponse<Bytes>)>,
+    /// A GOAWAY of ours was put in: later streams are none.
+    gone: bool,
+    /// The library ends it after what is under way.
+    retired: bool,
+}
+
+impl Course<'_> {
+    fn take(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        if self.gone {
+            self.disowned.push((request, respond));
+            return;
         }
         let stream = respond.stream_id().as_u32();
-        match fate(lasting.or_else(|| shared.h2_fault())) {
+        let shut = self.lasting == Some(H2Fault::ShutWindow);
+        let fault = self.lasting.or_else(|| self.shared.h2_fault());
+        match fate(fault, self.retired) {
             Fate::Disowned => {
-                gone = true;
-                shared.meet();
-                // A channel that is closed belongs to a connection that has ended.
-                let _ = put.send(filter::go_away(stream.saturating_sub(2)));
-                disowned.push((request, respond));
-                continue;
+                self.shared.meet();
+                self.go_away(stream.saturating_sub(2));
+                self.disowned.push((request, respond));
+                return;
             }
-            Fate::Reset { reason, asked } => {
-                shared.meet();
-                if asked {
-                    under_way.spawn(broken(request, respond, shared.behind, reason));
-                } else {
-                    respond.send_reset(reason);
-                }
-                continue;
+            Fate::Reset {
+                reason,
+                asked: false,
+            } => {
+                self.shared.meet();
+                respond.send_reset(reason);
+                return;
             }
-            Fate::Served { last: true } => {
-                gone = true;
-                shared.meet();
-                let _ = put.send(filter::go_away(stream));
+            Fate::Reset {
+                reason,
+                asked: true,
+            } => {
+                self.shared.meet();
+                let behind = self.shared.behind;
+                self.under_way
+                    .spawn(broken(request, respond, behind, reason));
+                return;
             }
-            Fate::Served { last: false } => {
+            Fate::Served { last } => {
                 let waits_for_a_window = shut && !request.body().is_end_stream();
-                if waits_for_a_window || lasting == Some(H2Fault::OneStream) {
-                    shared.meet();
+                if last || waits_for_a_window || fault == Some(H2Fault::OneStream) {
+                    self.shared.meet();
+                }
+                if last {
+                    self.go_away(stream);
                 }
             }
         }
-        under_way.spawn(relayed(request, respond, shared.behind, shut));
+        let behind = self.shared.behind;
+        self.under_way
+            .spawn(relayed(request, respond, behind, shut));
+    }
+
+    fn go_away(&mut self, last: u32) {
+        self.gone = true;
+        // A channel that is closed belongs to a connection that has ended.
+        let _ = self.put.send(filter::go_away(last));
     }
 }
 
