@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`mock`] | a provider on the loopback: healthy answers, scripted faults, a log of the wire |
+//! | [`front`] | what stands between a gateway and a mock: TLS, HTTP/2, names, and what goes wrong there |
 //! | [`fault`] | the catalogue's rows as behaviours, by number |
 //! | [`client`] | a raw HTTP/1.1 client that sees what a client sees, and when |
 //! | [`load`] | many of those clients at once, open or closed loop |
@@ -24,6 +25,7 @@ pub mod client;
 pub mod command;
 pub mod conduct;
 pub mod fault;
+pub mod front;
 pub mod history;
 pub mod http1;
 pub mod lab;

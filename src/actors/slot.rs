@@ -335,7 +335,8 @@ impl<M: Send + 'static> Slot<M> {
             match self.cast(question(sender.into())) {
                 Ok(()) => match until(deadline, answer).await {
                     Some(Ok(answer)) => return Ok(answer),
-                    Some(Err(_dropped_with_the_actor)) => {}
+                    // It was there: for its next successor there is patience again.
+                    Some(Err(_dropped_with_the_actor)) => patience_ends = None,
                     None => return Err(AskError::Late),
                 },
                 Err(AskError::Full) => return Err(AskError::Full),

@@ -72,6 +72,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             allow_private_address: true,
             ca_pem: None,
             egress: None,
+            resolvers: Default::default(),
             h2: true,
             max_in_flight: 100,
             quirks: Default::default(),
@@ -113,7 +114,24 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
 }
 
 async fn system(requests_per_minute: Option<u64>) -> (Arc<System>, RootHandle, Arc<GoodKeys>) {
-    let settings = settings(requests_per_minute);
+    system_of(settings(requests_per_minute)).await
+}
+
+/// The same with a third provider `c`.
+async fn three() -> (Arc<System>, RootHandle, Arc<GoodKeys>) {
+    let mut settings = settings(None);
+    let mut third = (*settings.providers[1]).clone();
+    third.name = "c".into();
+    settings.providers.push(Arc::new(third));
+    let mut pool = (*settings.pools[0]).clone();
+    let mut target = pool.targets[1].clone();
+    target.provider = "c".into();
+    pool.targets.push(target);
+    settings.pools = vec![Arc::new(pool)];
+    system_of(settings).await
+}
+
+async fn system_of(settings: Settings) -> (Arc<System>, RootHandle, Arc<GoodKeys>) {
     let news = Arc::new(News {
         metrics: crate::telemetry::metrics::GatewayMetrics::new(),
         journal: JournalDesk::new(settings.journal.clone()),
@@ -280,6 +298,34 @@ async fn p10_five_failures_block_an_endpoint_and_one_probe_brings_it_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p34_in_panic_whoever_answers_again_is_asked_and_nobody_is_thrown_at_the_rest() {
+    let (system, _root, _) = three().await;
+    let (mut well, mut ill) = (0, 0);
+    // All are down, long enough for panic; then `a` is back, and the others are not.
+    for turn in 0..1_200 {
+        tokio::time::advance(Duration::from_millis(10)).await;
+        let Ok(mut lease) = place(&system, wish(&system)).await else {
+            continue;
+        };
+        lease.sent();
+        let is_a = lease.target().endpoint.provider.as_str() == "a";
+        if turn >= 300 && is_a {
+            lease.succeeded(Some(&Usage::default()));
+        } else {
+            lease.failed(FailedAttempt::plain(AttemptOutcome::ServerError));
+        }
+        if turn >= 800 {
+            well += u32::from(is_a);
+            ill += u32::from(!is_a);
+        }
+        drop(lease);
+        tokio::task::yield_now().await;
+    }
+    // In the four seconds from the fifth on; a probe of each of the others may be among them.
+    assert!(well >= 380 && ill <= 4, "{well} went well, {ill} did not");
+}
+
+#[tokio::test(start_paused = true)]
 async fn k01_a_refused_key_is_asked_about_again_and_returns() {
     let (system, _root, probe) = system(None).await;
     let mut lease = place(&system, wish(&system)).await.unwrap();
@@ -320,6 +366,26 @@ async fn x02_a_crashed_pool_is_back_within_ten_milliseconds_with_its_windows() {
         "{:?}",
         began.elapsed()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn x02_who_waits_in_line_outlives_one_crash_after_another() {
+    let (system, _root, _) = system(Some(1)).await;
+    for _ in 0..2 {
+        place(&system, wish(&system)).await.unwrap().sent();
+    }
+    tokio::time::advance(Duration::from_secs(55)).await;
+    let mut patient = wish(&system);
+    patient.patience = Patience::Queue;
+    let waits = place(&system, patient);
+    let crashes = async {
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(system.inject("root/pools/p", InjectedFault::Panic));
+        }
+    };
+    let (placed, ()) = tokio::join!(waits, crashes);
+    assert!(placed.is_ok(), "{:?}", placed.map(drop));
 }
 
 #[tokio::test(start_paused = true)]

@@ -182,7 +182,7 @@ pub enum RefusalKind {
     Unwanted,
     /// In-flight limits are reached everywhere.
     Busy,
-    /// Waiting would not help: the queue is full.
+    /// Waiting would not help: the queue is full, or longer than can be served in time.
     QueueFull,
     /// The queue stands too long already.
     Shed,

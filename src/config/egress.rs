@@ -1,6 +1,7 @@
 //! The way out: which providers are reached through the operator's HTTP proxy.
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
 
 use super::secret::Secret;
 use super::settings::ProxySettings;
@@ -91,6 +92,16 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     out
+}
+
+/// An address of a name server: `10.0.0.2`, `127.0.0.1:5353`, `[fd00::2]:53`.
+pub(super) fn name_server(written: &str) -> Option<SocketAddr> {
+    let address = written.parse::<SocketAddr>().ok();
+    let bare = || {
+        let ip = written.trim_start_matches('[').trim_end_matches(']');
+        ip.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 53))
+    };
+    address.or_else(bare).filter(|server| server.port() > 0)
 }
 
 /// Whether an entry of `no_proxy` can mean anything.
@@ -203,6 +214,25 @@ mod tests {
             ("*.b", false),
         ] {
             assert_eq!(is_exception(entry), good, "{entry}");
+        }
+    }
+
+    #[test]
+    fn n01_a_name_server_is_an_address_and_no_name() {
+        for (written, read) in [
+            ("10.0.0.2", Some("10.0.0.2:53")),
+            ("127.0.0.1:5353", Some("127.0.0.1:5353")),
+            ("fd00::2", Some("[fd00::2]:53")),
+            ("[fd00::2]", Some("[fd00::2]:53")),
+            ("[fd00::2]:5353", Some("[fd00::2]:5353")),
+            ("dns.example", None),
+            ("127.0.0.1:0", None),
+            ("127.0.0.1:x", None),
+            ("udp://127.0.0.1", None),
+            ("", None),
+        ] {
+            let told = name_server(written).map(|server| server.to_string());
+            assert_eq!(told.as_deref(), read, "{written}");
         }
     }
 

@@ -237,6 +237,7 @@ pub(super) enum RawAuth {
 pub(super) struct RawEgress {
     pub(super) proxy: Option<String>,
     pub(super) no_proxy: Vec<String>,
+    pub(super) resolvers: Vec<String>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

@@ -132,6 +132,8 @@ pub struct EgressSettings {
     pub proxy: Option<Arc<ProxySettings>>,
     /// Hosts, and with a dot in front ends of hosts, that are reached without it.
     pub no_proxy: Vec<String>,
+    /// Name servers, in the order they are asked; the operating system's own way without one.
+    pub resolvers: Arc<[SocketAddr]>,
 }
 
 /// An HTTP proxy of the operator's.
@@ -171,6 +173,8 @@ pub struct ProviderSettings {
     pub h2: bool,
     /// `None`: reached straight.
     pub egress: Option<Arc<ProxySettings>>,
+    /// As [`EgressSettings::resolvers`].
+    pub resolvers: Arc<[SocketAddr]>,
     pub max_in_flight: u32,
     /// What a dialect that must be told a limit is told when the client named none.
     pub default_max_output: Tokens,

@@ -385,6 +385,7 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         ca_pem,
         // Decided by `behind`.
         egress: None,
+        resolvers: Arc::default(),
         h2: raw.h2.unwrap_or(true),
         max_in_flight: raw.max_in_flight.unwrap_or(1_000).max(1),
         default_max_output: Tokens(raw.default_max_output.unwrap_or(4_096).max(1)),
@@ -447,7 +448,23 @@ fn way_out(judge: &mut Judge<'_>, raw: &RawConfig) -> EgressSettings {
     EgressSettings {
         proxy: proxy.map(Arc::new),
         no_proxy: raw.egress.no_proxy.clone(),
+        resolvers: resolvers(judge, &raw.egress.resolvers),
     }
+}
+
+fn resolvers(judge: &mut Judge<'_>, written: &[String]) -> Arc<[SocketAddr]> {
+    let mut servers = Vec::new();
+    for (index, entry) in written.iter().enumerate() {
+        match egress::name_server(entry) {
+            Some(server) => servers.push(server),
+            None => judge.wrong(
+                format!("egress.resolvers[{index}]"),
+                format!("{entry:?} is no address of a name server"),
+                "write an IP address, with a port if it is not 53: \"10.0.0.2\", \"127.0.0.1:5353\", \"[fd00::2]:53\"",
+            ),
+        }
+    }
+    servers.into()
 }
 
 /// The provider, with the way it is reached.
@@ -471,6 +488,7 @@ fn behind(egress: &EgressSettings, provider: ProviderSettings) -> ProviderSettin
     ProviderSettings {
         egress: through(&provider.base_url),
         keys,
+        resolvers: Arc::clone(&egress.resolvers),
         ..provider
     }
 }

@@ -19,6 +19,7 @@ pub mod queue;
 pub mod restart;
 pub mod retry;
 pub mod score;
+pub mod served;
 pub mod timers;
 pub mod token;
 pub mod window;

@@ -4,10 +4,16 @@
 //! When the line stands longer than it should (`CoDel`: every request of the last 100 ms waited over 5 ms),
 //! the oldest are the ones that will miss their deadline anyway. Serving the newest first saves those who
 //! still can be, and the oldest are shed with an honest answer while it is still cheap.
+//!
+//! # Why not before the rate says so
+//! Newest first starves whoever is behind: each of them is refused after a wait that could have been spared. Once it
+//! is known how fast the line is served, a newcomer whose turn would come too late is refused at once
+//! ([`WaitQueue::is_hopeless`]), everybody in the line is served in time, and first come, first served is fair again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::served::ServedRate;
 use crate::domain::{Lane, Moment};
 
 /// The wait that is no queue yet.
@@ -26,6 +32,8 @@ pub enum ShedReason {
     Full,
     Deadline,
     Codel,
+    /// Its turn would come after its time, as fast as the line is served.
+    Hopeless,
 }
 
 impl ShedReason {
@@ -34,6 +42,7 @@ impl ShedReason {
             Self::Full => "full",
             Self::Deadline => "deadline",
             Self::Codel => "codel",
+            Self::Hopeless => "hopeless",
         }
     }
 }
@@ -63,6 +72,9 @@ pub struct WaitQueue<T> {
     turns: u32,
     /// Since when every wait is above the target; `None` while some are below.
     above_since: Option<Moment>,
+    /// The longest anyone in the line was ready to wait when it came.
+    longest: Duration,
+    served: ServedRate,
 }
 
 impl<T> WaitQueue<T> {
@@ -73,6 +85,8 @@ impl<T> WaitQueue<T> {
             most,
             turns: 0,
             above_since: None,
+            longest: Duration::ZERO,
+            served: ServedRate::default(),
         }
     }
 
@@ -82,6 +96,38 @@ impl<T> WaitQueue<T> {
 
     pub fn is_empty(&self) -> bool {
         self.length == 0
+    }
+
+    /// Somebody was served, out of the line or past it, while others waited.
+    pub fn served(&mut self, now: Moment) {
+        if self.length > 0 {
+            self.served.count(now);
+        }
+    }
+
+    /// Whether the turn of one who came now would come after its deadline.
+    ///
+    /// # What it never does
+    /// It never refuses one that would have been served, unless the line is then served faster than in the fastest
+    /// whole second of the last ten. What is not known (a line that has just begun, one that is served a few times
+    /// in ten seconds) is no reason to refuse.
+    pub fn is_hopeless(&self, lane: Lane, deadline: Moment, now: Moment) -> bool {
+        self.served
+            .most_within(deadline.since(now), now)
+            .is_some_and(|most| self.ahead(lane) as u64 >= most)
+    }
+
+    /// How many are served at least before one who came now in this lane.
+    fn ahead(&self, lane: Lane) -> usize {
+        let up_to_own = self.lanes.iter().take(lane.index() + 1);
+        let before: usize = up_to_own.map(VecDeque::len).sum();
+        if lane == Lane::Batch {
+            // It has turns of its own, whoever else waits.
+            let own = self.lanes[lane.index()].len();
+            before.min(own.saturating_mul(BATCH_TURN as usize))
+        } else {
+            before
+        }
     }
 
     /// Puts somebody in the line. Who is handed back has no place in it: the one who came, or one of a less
@@ -108,6 +154,11 @@ impl<T> WaitQueue<T> {
                 return Err((item, ShedReason::Full));
             }
         }
+        if self.length == 0 {
+            self.served.line_begins(now);
+            self.longest = Duration::ZERO;
+        }
+        self.longest = self.longest.max(deadline.since(now));
         self.lanes[lane.index()].push_back(Entry {
             item,
             deadline,
@@ -220,8 +271,13 @@ impl<T> WaitQueue<T> {
             None => self.above_since = None,
             Some(oldest) => self.note_wait(now.since(oldest), now),
         }
-        // A few who wait for a rate limit to reopen are no overload: a line is one when it is half full.
-        self.length * 2 > self.most
+        // A few who wait for a rate limit to reopen are no overload: a line is one when not all of it can be served
+        // in time, or while that is unknown, when it is half full.
+        let too_long = match self.served.most_within(self.longest, now) {
+            Some(most) => self.length as u64 > most,
+            None => self.length * 2 > self.most,
+        };
+        too_long
             && self
                 .above_since
                 .is_some_and(|since| now.since(since) >= INTERVAL)
@@ -348,6 +404,76 @@ mod tests {
         assert!(shed.iter().all(|(_, why)| *why == ShedReason::Codel) && shed.len() == 8);
     }
 
+    /// A line that is served so many times a second, evenly, from `NOW` on for so long, and is never empty.
+    fn learnt(a_second: u64, seconds: u64, most: usize) -> (WaitQueue<u64>, Moment) {
+        let mut queue = WaitQueue::new(most);
+        queue.push(Lane::Default, later(3_600_000), NOW, 0).unwrap();
+        for turn in 0..a_second * seconds {
+            queue.served(later(turn * 1_000 / a_second));
+        }
+        (queue, later(seconds * 1_000))
+    }
+
+    #[test]
+    fn o01_whose_turn_would_come_too_late_is_told_at_once() {
+        let (mut queue, now) = learnt(50, 3, 1_000);
+        let in_a_second = now.after(Duration::from_secs(1));
+        for number in 1..50 {
+            assert!(
+                !queue.is_hopeless(Lane::Default, in_a_second, now),
+                "{number}"
+            );
+            queue.push(Lane::Default, in_a_second, now, number).unwrap();
+        }
+        assert!(queue.is_hopeless(Lane::Default, in_a_second, now));
+        let in_two = now.after(Duration::from_secs(2));
+        assert!(
+            !queue.is_hopeless(Lane::Default, in_two, now),
+            "it may wait longer"
+        );
+        assert!(
+            !queue.is_hopeless(Lane::Interactive, in_a_second, now),
+            "it goes before them"
+        );
+        assert!(
+            !queue.is_hopeless(Lane::Batch, in_a_second, now),
+            "it has turns of its own"
+        );
+    }
+
+    #[test]
+    fn o01_what_is_not_known_is_no_reason_to_refuse() {
+        let fresh = WaitQueue::<u64>::new(10);
+        assert!(!fresh.is_hopeless(Lane::Default, later(1), NOW));
+        // Less than a whole second of service, and a service of a few in ten seconds.
+        let (brief, now) = learnt(500, 1, 10);
+        assert!(!brief.is_hopeless(Lane::Default, now.after(Duration::from_millis(1)), now));
+        let (mut slow, now) = learnt(1, 9, 1_000);
+        for number in 0..100 {
+            slow.push(Lane::Default, later(60_000), now, number)
+                .unwrap();
+        }
+        assert!(!slow.is_hopeless(Lane::Default, now.after(Duration::from_secs(1)), now));
+    }
+
+    #[test]
+    fn o02_a_full_line_that_is_served_in_time_goes_on_in_order() {
+        let (mut queue, now) = learnt(100, 3, 50);
+        for number in 1..40 {
+            queue
+                .push(Lane::Default, later(3_600_000), now, number)
+                .unwrap();
+        }
+        let at = now.after(Duration::from_millis(200));
+        queue.note_wait(Duration::from_millis(200), now);
+        assert_eq!(
+            queue.pop(at).map(|popped| popped.item),
+            Some(0),
+            "first come"
+        );
+        assert!(queue.expired(at).is_empty());
+    }
+
     #[test]
     fn a_pop_without_room_is_undone() {
         let mut queue = WaitQueue::new(10);
@@ -359,7 +485,50 @@ mod tests {
         assert_eq!(queue.pop(NOW).map(|popped| popped.item), Some(1));
     }
 
+    /// Who is served by when, first come first served, if in each second from now so many are; `None` for one whose
+    /// turn never comes in them.
+    fn turn_of(ahead: u64, seconds: &[u64]) -> Option<Duration> {
+        let mut left = ahead;
+        for (second, served) in (0_u64..).zip(seconds) {
+            if left < *served {
+                let within = ((left + 1) * 1_000).div_ceil(*served);
+                return Some(Duration::from_millis(second * 1_000 + within));
+            }
+            left -= served;
+        }
+        None
+    }
+
     proptest! {
+        #[test]
+        fn o01_nobody_is_told_to_go_who_would_have_been_served(
+            past in prop::collection::vec(0_u64..200, 2..12),
+            future in prop::collection::vec(0_u64..200, 1..12),
+            line in 1_usize..600,
+            patience_ms in 1_u64..12_000,
+        ) {
+            let mut queue = WaitQueue::new(10_000);
+            queue.push(Lane::Default, later(3_600_000), NOW, 0).unwrap();
+            for (second, served) in (0_u64..).zip(&past) {
+                for turn in 0..*served {
+                    queue.served(later(second * 1_000 + turn * 1_000 / served));
+                }
+            }
+            let now = later(past.len() as u64 * 1_000);
+            for _ in 1..line {
+                queue.push(Lane::Default, later(3_600_000), now, 0).unwrap();
+            }
+            // Not faster than the fastest second of the last ten, which began when somebody already waited.
+            let known = past.iter().skip(1.max(past.len().saturating_sub(10)));
+            let fastest = known.copied().max().unwrap_or(0);
+            let future: Vec<u64> = future.into_iter().map(|served| served.min(fastest)).collect();
+            let patience = Duration::from_millis(patience_ms);
+            if queue.is_hopeless(Lane::Default, now.after(patience), now) {
+                let turn = turn_of(line as u64, &future);
+                prop_assert!(turn.is_none_or(|turn| turn > patience), "{turn:?} of {patience:?}");
+            }
+        }
+
         #[test]
         fn o03_nobody_is_lost_and_nobody_is_served_twice(
             steps in prop::collection::vec((0_u8..5, 0_usize..3, 0_u64..300), 0..300),

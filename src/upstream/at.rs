@@ -340,6 +340,7 @@ mod tests {
             allow_private_address: false,
             ca_pem: None::<Arc<[u8]>>,
             egress: None,
+            resolvers: Default::default(),
             h2: true,
             max_in_flight: 1,
             quirks: Default::default(),

@@ -17,7 +17,7 @@ use super::connect::{Connector, ConnectorOptions, Place};
 use super::error::{AttemptError, BuildError, sort};
 use super::fields::Fields;
 use super::line::LineError;
-use super::names::SystemResolver;
+use super::names::resolver;
 use super::pool::{PING_EVERY, Pool, Shared, StreamPlace, Way};
 use super::sign::{AwsSigner, Means, Token, TokenKeeper, standing};
 use crate::config::{KeySettings, KeySource, ProviderSettings, TimeoutSettings};
@@ -154,7 +154,7 @@ impl ProviderClient {
             tls: options.timeouts.tls,
             dns: options.timeouts.dns,
             allow_private_address: provider.allow_private_address,
-            resolver: Arc::new(SystemResolver),
+            resolver: resolver(provider),
             proxy: provider.egress.clone(),
             tls_config: Arc::new(tls_config(provider)?),
         });

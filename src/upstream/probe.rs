@@ -1,5 +1,7 @@
 //! Asking a provider, off the data path, whether a key is good: a list of models costs nothing.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -9,6 +11,7 @@ use http::{HeaderValue, Uri};
 use super::at;
 use super::client::tls_config;
 use super::error::BuildError;
+use super::names::{Resolve, resolver};
 use super::sign::{AwsSigner, Means, TokenKeeper, standing};
 use crate::config::{KeySettings, ProviderSettings, ProxySettings};
 
@@ -42,19 +45,47 @@ fn proxy(egress: &ProxySettings) -> Result<reqwest::Proxy, BuildError> {
     Ok(proxy.custom_http_auth(value))
 }
 
+/// The name servers that attempts ask, for the control plane.
+struct ProbeNames(Arc<dyn Resolve>);
+
+impl reqwest::dns::Resolve for ProbeNames {
+    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let resolver = Arc::clone(&self.0);
+        Box::pin(async move {
+            let found = resolver.resolve(name.as_str()).await?;
+            // The port comes from the address that is asked for.
+            let places = found.addresses.into_iter().map(|ip| SocketAddr::new(ip, 0));
+            Ok(Box::new(places) as reqwest::dns::Addrs)
+        })
+    }
+}
+
 /// A client of the control plane: off the data path, with one limit over all it does, led nowhere else.
 pub(super) fn control_client(
     provider: &ProviderSettings,
     egress: Option<&ProxySettings>,
 ) -> Result<reqwest::Client, BuildError> {
-    client_with(tls_config(provider)?, egress)
+    let builder = reqwest::Client::builder();
+    let builder = match provider.resolvers.is_empty() {
+        true => builder,
+        false => builder.dns_resolver(ProbeNames(resolver(provider))),
+    };
+    built(builder, tls_config(provider)?, egress)
 }
 
 pub(super) fn client_with(
     tls: rustls::ClientConfig,
     egress: Option<&ProxySettings>,
 ) -> Result<reqwest::Client, BuildError> {
-    let mut builder = reqwest::Client::builder().no_proxy();
+    built(reqwest::Client::builder(), tls, egress)
+}
+
+fn built(
+    builder: reqwest::ClientBuilder,
+    tls: rustls::ClientConfig,
+    egress: Option<&ProxySettings>,
+) -> Result<reqwest::Client, BuildError> {
+    let mut builder = builder.no_proxy();
     if let Some(egress) = egress {
         builder = builder.proxy(proxy(egress)?);
     }

@@ -116,6 +116,7 @@ pub(super) fn provider(base_url: String) -> ProviderSettings {
         allow_private_address: true,
         ca_pem: None,
         egress: None,
+        resolvers: Default::default(),
         h2: true,
         max_in_flight: 10,
         quirks: Default::default(),

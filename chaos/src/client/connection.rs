@@ -346,7 +346,8 @@ pub fn request_bytes(
     bytes.freeze()
 }
 
-fn parse_head(inbox: &mut BytesMut) -> Result<Option<(AnswerHead, Framing)>, WireError> {
+/// Takes the head of an answer off the wire, once it is whole.
+pub(crate) fn parse_head(inbox: &mut BytesMut) -> Result<Option<(AnswerHead, Framing)>, WireError> {
     let mut few = [httparse::EMPTY_HEADER; 64];
     let mut many = Vec::new();
     let mut parsed = httparse::Response::new(&mut few);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 
+pub(crate) use connection::parse_head as answer_head;
 pub use connection::request_bytes;
 pub use connection::{Client, ConnectOptions, ReadPace};
 pub use sse::{SseEvent, SseReader, SseStream};

@@ -163,12 +163,7 @@ fn write_config(options: &DemoOptions, fleet: &Fleet, folder: &Path) -> Result<(
     {
         pools.insert("demo".to_owned(), pool);
     }
-    let urls: BTreeMap<String, String> = fleet
-        .providers
-        .iter()
-        .map(|(name, provider)| (name.clone(), provider.mock.base_url()))
-        .collect();
-    config::point(&mut own, &urls);
+    config::point(&mut own, fleet, folder).map_err(told)?;
     config::write(&folder.join("switchyard.toml"), &own.to_string()).map_err(told)
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::fault::{self, Key, PRIMITIVES, Primitive, Reach, Row};
+use crate::fault::{self, Key, Primitive, Reach, Row, Terms, primitive, primitives};
 use crate::mock::Dialect;
 use crate::scenario::{Scenario, packs, parse};
 
@@ -22,16 +22,16 @@ pub(super) fn list() -> String {
         "{:<12}each link, and each pair of links, of your own configuration killed in turn (with --config)",
         "your-chain"
     );
-    text.push_str("\nrows of the catalogue that a mock can make\n");
+    text.push_str("\nrows of the catalogue that can be made\n");
     for row in fault::rows() {
         let how = match row.reach {
-            Reach::Answer(_) | Reach::Door(_) => "",
+            Reach::Answer(_) | Reach::Door(_) | Reach::By(_) => "",
             Reach::Elsewhere(_) => " (not by a mock)",
         };
         let _ = writeln!(text, "  {:<5}{}{how}", row.number, row.what);
     }
     text.push_str("\nprimitives\n");
-    for primitive in PRIMITIVES {
+    for primitive in primitives() {
         let _ = writeln!(text, "  {:<16}{}", primitive.name, primitive.what);
     }
     text
@@ -41,7 +41,7 @@ pub(super) fn explain(what: &str) -> Option<String> {
     if let Some(row) = fault::row(what) {
         return Some(explain_row(row));
     }
-    if let Some(primitive) = PRIMITIVES.iter().find(|known| known.name == what) {
+    if let Some(primitive) = primitive(what) {
         return Some(explain_primitive(primitive));
     }
     if let Some(pack) = packs().iter().find(|pack| pack.name == what) {
@@ -74,10 +74,18 @@ fn explain_primitive(primitive: &Primitive) -> String {
             Key::Number => "number = 10\n",
             Key::Time => "time = \"1s\"\n",
             Key::Again => "time = \"5s\"           # again after each; once without it\n",
+            Key::Step => "time = \"1h\"\n",
             Key::Actor => "actor = \"root/router\" # as /admin/tree shows it\n",
         });
     }
     text.push_str("at = \"0s\"             # of the faults phase\nfor = \"5s\"            # to its end without it\n");
+    let made = fault::made(primitive.name, &Terms::default()).ok();
+    if let Some((needed, _)) = made.and_then(|made| made.needs(None, false)) {
+        let _ = write!(
+            text,
+            "\n[[mock]]               # what it is made at\nname = \"alpha\"\n{needed}\n"
+        );
+    }
     text
 }
 
@@ -86,6 +94,16 @@ fn explain_row(row: &Row) -> String {
     match row.reach {
         Reach::Elsewhere(instead) => {
             let _ = writeln!(text, "\nno mock can make it; use {instead}");
+        }
+        Reach::By(names) => {
+            text.push_str("\nmade by\n");
+            for primitive in names.iter().filter_map(|name| primitive(name)) {
+                let _ = writeln!(
+                    text,
+                    "  {}/{:<16}{}",
+                    row.number, primitive.name, primitive.what
+                );
+            }
         }
         Reach::Door(_) => text.push_str("\nmade at the provider's listening socket\n"),
         Reach::Answer(_) => {
@@ -123,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_explain_shows_of_a_primitive_is_a_fault_of_a_scenario() {
-        for primitive in PRIMITIVES {
+        for primitive in primitives() {
             let told = explain(primitive.name).unwrap();
             let (_, example) = told.split_once("\n\n[[fault]]").unwrap();
             // A status is a number, too.

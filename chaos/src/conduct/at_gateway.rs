@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-use super::ADMIN;
 use super::faults::{Deeds, Times};
 use super::gateway::look;
+use super::{ADMIN, at_ground};
 use crate::client::{Client, ConnectOptions};
 use crate::fault::ToGateway;
 use crate::lab::config::write;
@@ -39,6 +39,10 @@ pub(super) async fn make(what: &ToGateway, harm: &Harm) -> Deeds {
             ToGateway::Reload { broken, every } => {
                 harm.reload(*broken, *every, off, &mut deeds).await;
             }
+            ToGateway::Clock { seconds } => {
+                at_ground::clock(*seconds, harm, off, &mut deeds).await;
+            }
+            ToGateway::Disk(fault) => at_ground::disk(*fault, harm, off, &mut deeds).await,
         }
         harm.times.off(off.saturating_add(1)).await;
     }

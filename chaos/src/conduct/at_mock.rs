@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
+use super::at_front;
 use super::faults::{Deeds, Times};
 use super::gateway::look;
 use crate::fault::Made;
@@ -42,6 +43,8 @@ pub(super) async fn make(made: &Made, at: &AtMock) -> Deeds {
             Made::ResetConnections => provider.mock.reset_connections() as u64,
             Made::CloseIdle => at.close_idle(provider, off).await,
             Made::RevokeKey => at.revoke(provider, off).await,
+            Made::Front(fault) => at_front::front(*fault, at, provider, off).await,
+            Made::Names(fault) => at_front::names(*fault, at, provider, off, &mut deeds).await,
             Made::Answer(_) | Made::Gateway(_) => 0,
         };
         deeds.add(seen, from, at.times.epoch.millis());

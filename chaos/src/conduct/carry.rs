@@ -45,6 +45,7 @@ pub(super) async fn carried_out(
     let faults = faults::start(plan, &fleet, world.gateway.clone(), &world.doorway, epoch);
     let crashed = joined(&mut workloads).await;
     let (faults, mut notes) = faults.finished().await;
+    notes.splice(0..0, std::mem::take(&mut world.notes));
     if crashed > 0 {
         notes.push(format!(
             "{crashed} of the harness's own clients crashed; what they saw is lost"

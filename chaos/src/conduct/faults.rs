@@ -57,9 +57,16 @@ pub(super) struct Deeds {
     pub(super) seen: u64,
     /// From and to.
     pub(super) acts: Vec<(u64, u64)>,
+    /// What the machine does not allow, with the cure.
+    refused: Vec<String>,
 }
 
 impl Deeds {
+    /// It could not be made, or not as it should be: what it would have shown is not known.
+    pub(super) fn cannot(&mut self, why: String) {
+        self.refused.push(why);
+    }
+
     pub(super) fn add(&mut self, seen: u64, from_ms: u64, to_ms: u64) {
         self.seen = self.seen.saturating_add(seen);
         if seen > 0 {
@@ -101,7 +108,8 @@ impl UnderWay {
         let mut notes = Vec::new();
         while let Some(ended) = self.tasks.join_next().await {
             match ended {
-                Ok((place, on, deeds)) => {
+                Ok((place, on, mut deeds)) => {
+                    notes.append(&mut deeds.refused);
                     if let Some(done) = self.planned.get_mut(place) {
                         done.take(on.as_deref(), deeds);
                     }
@@ -226,7 +234,13 @@ impl Setup<'_> {
                     let seed = seed_of(self.seed, place, &name);
                     let acts = pace(fault, done, Duration::ZERO, seed).stretches();
                     let acts = acts.map(|(on, off)| (millis(on), millis(off))).collect();
-                    done.take(Some(&name), Deeds { seen: 0, acts });
+                    done.take(
+                        Some(&name),
+                        Deeds {
+                            acts,
+                            ..Deeds::default()
+                        },
+                    );
                     if let Some(bad) = answer(provider.mock.dialect(), provider.weather) {
                         let bad = Active::of(fault, done, bad, provider.offset(), seed);
                         self.active.push((name, bad));
@@ -244,7 +258,12 @@ impl Setup<'_> {
                         .spawn(async move { (place, None, at_gateway::make(&what, &harm).await) });
                 }
             }
-            Made::Door(_) | Made::ResetConnections | Made::CloseIdle | Made::RevokeKey => {
+            Made::Door(_)
+            | Made::ResetConnections
+            | Made::CloseIdle
+            | Made::RevokeKey
+            | Made::Front(_)
+            | Made::Names(_) => {
                 for name in &done.on {
                     let at = AtMock {
                         fleet: Arc::clone(self.fleet),

@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{ADMIN, OwnRecords, process_of};
 use crate::client::{Client, ConnectOptions};
 use crate::lab::config::{ADMIN_KEY, CLIENT_KEY, ConfigError, Facts};
-use crate::lab::{CANARY_MARK, Epoch, GatewayProcess};
+use crate::lab::{CANARY_MARK, Epoch, GatewayProcess, SmallDisk};
 use crate::records::{Journal, Scrape, audit, parse, scrape_text, secrets_in, secrets_of};
 use crate::workload::PROMPT_MARK;
 
@@ -88,6 +88,9 @@ pub(super) async fn close(
     let mut gateway = gateway.lock().await;
     let stopped = gateway.stop(Duration::from_secs(20)).await;
     let mut unreadable = Vec::new();
+    if let Some(Err(error)) = gateway.lodging.disk.as_ref().map(SmallDisk::keep) {
+        unreadable.push(format!("the journal's disk cannot be read: {error}"));
+    }
     let mut cannot = |what: &str, error: std::io::Error| {
         unreadable.push(format!("the {what} cannot be read: {error}"));
     };

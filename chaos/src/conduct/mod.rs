@@ -1,6 +1,8 @@
 //! Carries out one scenario against one gateway and brings back the evidence: the four records and what was done.
 
+mod at_front;
 mod at_gateway;
+mod at_ground;
 mod at_mock;
 mod carry;
 mod draw;

@@ -43,9 +43,7 @@ pub async fn rehearse(plan: &Plan) -> Result<(), CannotRun> {
             own
         }
     };
-    let providers = fleet.providers.iter();
-    let urls = providers.map(|(name, provider)| (name.clone(), provider.mock.base_url()));
-    config::point(&mut wanted, &urls.collect());
+    config::point(&mut wanted, &fleet, &folder.0)?;
     written(binary, &folder.0, &wanted)?;
     fits(&plan.scenario, &fleet)
 }

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::{CannotRun, Plan, Subject, gateway};
+use crate::fault::{self, Ground, Made};
 use crate::lab::config::{self, CLIENT_KEY, ConfigError, Facts};
-use crate::lab::{Door, Doorway, Fleet, GatewayProcess};
-use crate::scenario::{MOCKS, Mock, Scenario, your_chain};
+use crate::lab::{Door, Doorway, Fleet, GatewayProcess, Lodging, OwnClock, SmallDisk};
+use crate::scenario::{MOCKS, Mock, Scenario, terms, your_chain};
 
 pub(super) struct World {
     pub(super) fleet: Fleet,
     pub(super) gateway: Option<Arc<Mutex<GatewayProcess>>>,
     pub(super) doorway: Arc<Doorway>,
     pub(super) model: String,
+    /// What the machine does not allow.
+    pub(super) notes: Vec<String>,
 }
 
 impl World {
@@ -24,6 +27,12 @@ impl World {
                 Self::own(plan, binary, config.as_deref(), folder).await
             }
             Subject::Url { door, ports, .. } => {
+                let leads_elsewhere = |mock: &Mock| mock.front.is_some() || mock.named;
+                if plan.scenario.mocks.iter().any(leads_elsewhere) {
+                    return Err(CannotRun::Misfit(
+                        "a mock behind TLS or a name needs a gateway that the harness configures itself".to_owned(),
+                    ));
+                }
                 let mut fleet = Fleet::default();
                 for (place, mock) in mocks(&plan.scenario).iter().enumerate() {
                     let port = ports.get(place).copied().unwrap_or(0);
@@ -37,6 +46,7 @@ impl World {
                     gateway: None,
                     doorway: Arc::new(Doorway::new(door.clone())),
                     model: "chat".to_owned(),
+                    notes: Vec::new(),
                 })
             }
         }
@@ -76,12 +86,7 @@ impl World {
                 config.insert(own)
             }
         };
-        let urls = fleet
-            .providers
-            .iter()
-            .map(|(name, provider)| (name.clone(), provider.mock.base_url()))
-            .collect();
-        config::point(config, &urls);
+        config::point(config, &fleet, folder)?;
         let facts = written(binary, folder, config)?;
         facts.only_mocks(&fleet)?;
         fits(&plan.scenario, &fleet)?;
@@ -90,7 +95,8 @@ impl World {
             .first()
             .map(|pool| pool.name.clone())
             .ok_or_else(|| CannotRun::Misfit("it has no pools".to_owned()))?;
-        let gateway = GatewayProcess::start(binary, folder).await?;
+        let (lodging, notes) = lodging(&plan.scenario, folder);
+        let gateway = GatewayProcess::start_on(lodging, binary, folder).await?;
         // Asked again of the process itself: what it serves by need not be what it checked.
         gateway::known_to(gateway.admin).await?.only_mocks(&fleet)?;
         let door = Door {
@@ -103,8 +109,36 @@ impl World {
             gateway: Some(Arc::new(Mutex::new(gateway))),
             doorway: Arc::new(Doorway::new(door)),
             model,
+            notes,
         })
     }
+}
+
+/// The ground that the scenario's faults take away, where the machine allows it, and why where it does not.
+fn lodging(scenario: &Scenario, folder: &Path) -> (Lodging, Vec<String>) {
+    let grounds =
+        scenario
+            .faults
+            .iter()
+            .filter_map(|fault| match fault::made(&fault.fault, &terms(fault)) {
+                Ok(Made::Gateway(what)) => what.ground(),
+                Ok(_) | Err(_) => None,
+            });
+    let (mut lodging, mut notes) = (Lodging::default(), Vec::new());
+    for ground in grounds {
+        let refused = match ground {
+            Ground::Disk if lodging.disk.is_none() => {
+                SmallDisk::new(&folder.join("journal")).map(|disk| lodging.disk = Some(disk))
+            }
+            Ground::Clock if lodging.clock.is_none() => {
+                OwnClock::new(folder).map(|clock| lodging.clock = Some(clock))
+            }
+            Ground::Disk | Ground::Clock => Ok(()),
+        };
+        notes.extend(refused.err());
+    }
+    notes.dedup();
+    (lodging, notes)
 }
 
 /// The scenarios that a user's configuration makes.

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Reach, by_number, doors, row, s08, s09, s10};
+use super::ground::{self, DiskFault};
+use super::{Reach, Variant, by_number, disorder, doors, front, row, s08, s09, s10};
+use crate::front::{FrontFault, NamesFault, Speaks};
 use crate::mock::{Behaviour, Dialect, Door, Weather};
 
 /// What a scenario says about a fault beyond its name.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Terms {
     pub number: Option<u64>,
     pub time: Option<Duration>,
     pub actor: Option<String>,
+    /// Of requests; those faults in whose making it plays no part are drawn by whoever makes them.
+    pub share: f64,
 }
 
 type Answer = Arc<dyn Fn(Dialect, Weather) -> Option<Behaviour> + Send + Sync>;
@@ -29,8 +33,38 @@ pub enum Made {
     CloseIdle,
     /// The mock refuses the key it was given.
     RevokeKey,
-    /// To the gateway's process or one of its actors.
+    /// At what stands before a mock.
+    Front(FrontFault),
+    /// To the name of a mock.
+    Names(NamesFault),
+    /// To the gateway's process, one of its actors, or what it stands on.
     Gateway(ToGateway),
+}
+
+impl Made {
+    /// What a scenario must say of a mock for it, and whether one with this front, and a name or none, does.
+    #[must_use]
+    pub fn needs(&self, front: Option<Speaks>, named: bool) -> Option<(&'static str, bool)> {
+        match self {
+            Self::Front(fault) => {
+                let needed = match fault {
+                    FrontFault::Tls(_) => "front = \"tls\"",
+                    FrontFault::H2(..) => "front = \"h2\"",
+                };
+                Some((
+                    needed,
+                    front.is_some_and(|speaks| fault.is_possible(speaks)),
+                ))
+            }
+            Self::Names(_) => Some(("named = true", named)),
+            Self::Answer(_)
+            | Self::Door(_)
+            | Self::ResetConnections
+            | Self::CloseIdle
+            | Self::RevokeKey
+            | Self::Gateway(_) => None,
+        }
+    }
 }
 
 /// A fault of the gateway itself.
@@ -51,6 +85,10 @@ pub enum ToGateway {
         broken: bool,
         every: Option<Duration>,
     },
+    /// The wall clock is set by so many seconds, and right again at the end.
+    Clock { seconds: i64 },
+    /// The journal's disk.
+    Disk(DiskFault),
 }
 
 /// What a scenario can say about a fault; most faults take only some of it.
@@ -64,6 +102,8 @@ pub enum Key {
     Time,
     /// A time after which it happens again.
     Again,
+    /// A time by which something is moved.
+    Step,
     Actor,
 }
 
@@ -75,7 +115,7 @@ impl Key {
             Self::On => "on",
             Self::Share => "share",
             Self::Number => "number",
-            Self::Time | Self::Again => "time",
+            Self::Time | Self::Again | Self::Step => "time",
             Self::Actor => "actor",
         }
     }
@@ -91,11 +131,23 @@ pub struct Primitive {
     pub what: &'static str,
     /// What it takes; a scenario that says more is refused.
     pub keys: &'static [Key],
-    make: fn(&Terms) -> Result<Made, String>,
+    pub(super) make: fn(&Terms) -> Result<Made, String>,
 }
 
 /// Everything that can be asked for by name instead of by number.
-pub const PRIMITIVES: &[Primitive] = &[
+pub fn primitives() -> impl Iterator<Item = &'static Primitive> {
+    [PRIMITIVES, front::PRIMITIVES, ground::PRIMITIVES]
+        .into_iter()
+        .flatten()
+}
+
+/// The primitive of that name.
+#[must_use]
+pub fn primitive(name: &str) -> Option<&'static Primitive> {
+    primitives().find(|primitive| primitive.name == name)
+}
+
+const PRIMITIVES: &[Primitive] = &[
     Primitive {
         name: "http",
         what: "an empty answer with status `number` (500)",
@@ -180,6 +232,17 @@ pub const PRIMITIVES: &[Primitive] = &[
         make: |_| Ok(row_answer("S13")),
     },
     Primitive {
+        name: "disorder",
+        what: "events in another order than they should come, another disorder each time",
+        keys: IN_ANSWERS,
+        make: |_| {
+            Ok(Made::Answer(Arc::new(|dialect, _| {
+                let forms = disorder(dialect);
+                (!forms.is_empty()).then(|| one_after_another(forms))
+            })))
+        },
+    },
+    Primitive {
         name: "usage",
         what: "no usage told",
         keys: IN_ANSWERS,
@@ -259,6 +322,16 @@ fn answer(make: impl Fn(Dialect, Weather) -> Behaviour + Send + Sync + 'static) 
     }))
 }
 
+fn one_after_another(forms: Vec<Variant>) -> Behaviour {
+    Behaviour::choose(move |asked| {
+        let place = asked.number % (forms.len() as u64).max(1);
+        let form = usize::try_from(place)
+            .ok()
+            .and_then(|place| forms.get(place));
+        form.map_or_else(Behaviour::healthy, |form| form.behaviour.clone())
+    })
+}
+
 fn row_answer(number: &str) -> Made {
     let number = number.to_owned();
     Made::Answer(Arc::new(move |dialect, _| by_number(&number, dialect)))
@@ -301,10 +374,12 @@ fn reload(terms: &Terms, broken: bool) -> Result<Made, String> {
 /// # Errors
 /// When there is none, or it needs what the terms do not say; the text says the cure.
 pub fn made(name: &str, terms: &Terms) -> Result<Made, String> {
-    if let Some(primitive) = PRIMITIVES.iter().find(|primitive| primitive.name == name) {
+    if let Some(primitive) = primitive(name) {
         return (primitive.make)(terms);
     }
-    let bare = name.split('/').next().unwrap_or_default();
+    let (bare, form) = name
+        .split_once('/')
+        .map_or((name, None), |(bare, form)| (bare, Some(form)));
     let Some(row) = row(bare) else {
         return Err(
             "there is no such fault; `switchyard chaos list` shows the rows and primitives"
@@ -313,6 +388,13 @@ pub fn made(name: &str, terms: &Terms) -> Result<Made, String> {
     };
     match row.reach {
         Reach::Elsewhere(instead) => Err(format!("a mock cannot make this one; use {instead}")),
+        Reach::By(names) => match by(names, form) {
+            Some(primitive) => (primitive.make)(terms),
+            None => Err(format!(
+                "{bare} has no form of that name; its forms are {}",
+                names.join(", ")
+            )),
+        },
         Reach::Door(_) => match doors(bare).first() {
             Some(door) => Ok(Made::Door(*door)),
             None => Err("this row has no door".to_owned()),
@@ -332,13 +414,23 @@ pub fn made(name: &str, terms: &Terms) -> Result<Made, String> {
     }
 }
 
+/// The primitive that makes a row, or the form of it that is named as the primitive is.
+fn by(names: &[&str], form: Option<&str>) -> Option<&'static Primitive> {
+    let wanted = |name: &&&str| form.is_none_or(|form| **name == form);
+    primitive(names.iter().find(wanted)?)
+}
+
 /// What a fault of that name takes; `None` when there is no such fault.
 #[must_use]
 pub fn keys(name: &str) -> Option<&'static [Key]> {
-    if let Some(primitive) = PRIMITIVES.iter().find(|primitive| primitive.name == name) {
+    if let Some(primitive) = primitive(name) {
         return Some(primitive.keys);
     }
-    match row(name.split('/').next().unwrap_or_default())?.reach {
+    let (bare, form) = name
+        .split_once('/')
+        .map_or((name, None), |(bare, form)| (bare, Some(form)));
+    match row(bare)?.reach {
+        Reach::By(names) => Some(by(names, form)?.keys),
         Reach::Answer(_) => Some(IN_ANSWERS),
         Reach::Door(_) => Some(&[Key::On]),
         Reach::Elsewhere(_) => None,
@@ -349,5 +441,14 @@ pub fn keys(name: &str) -> Option<&'static [Key]> {
 #[must_use]
 pub fn streams_only(name: &str) -> bool {
     name.starts_with(['S', 's']) && row(name.split('/').next().unwrap_or_default()).is_some()
-        || ["stall", "cut", "cut_clean", "garble", "dup", "gap"].contains(&name)
+        || [
+            "stall",
+            "cut",
+            "cut_clean",
+            "garble",
+            "dup",
+            "disorder",
+            "gap",
+        ]
+        .contains(&name)
 }

@@ -5,18 +5,25 @@
 //! function that takes it: `p01`, `p20`, `s09`, …
 
 pub mod bomb;
+mod front;
+mod ground;
 mod key;
 mod made;
 mod network;
+mod process;
 mod provider;
 mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use ground::{DiskFault, Ground};
 pub use key::k08_token;
-pub use made::{Key, Made, PRIMITIVES, Primitive, Terms, ToGateway, keys, made, streams_only};
+pub use made::{
+    Key, Made, Primitive, Terms, ToGateway, keys, made, primitive, primitives, streams_only,
+};
 pub use network::{BlackHole, n06, n07, n08, n12, n14};
 pub use provider::{p01, p03, p05, p08, p10, p11, p12, p20, p21, p22, p27, p28, p34};
+pub(crate) use stream::disorder;
 pub use stream::{s02, s05, s06, s08, s09, s10, s12, s18, s21};
 
 use crate::mock::{Behaviour, Dialect, Door};
@@ -35,6 +42,8 @@ pub enum Reach {
     Answer(fn(Dialect) -> Vec<Variant>),
     /// At the listening socket, see [`crate::mock::MockProvider::door`].
     Door(&'static [Door]),
+    /// By these primitives, the first of them when none is named (`N05/tls_old`).
+    By(&'static [&'static str]),
     /// Not by one behaviour of a plain HTTP/1.1 server; says what to use instead.
     Elsewhere(&'static str),
 }
@@ -47,8 +56,14 @@ pub struct Row {
     pub reach: Reach,
 }
 
-/// Every row of sections 1 to 4.
-pub const ALL: &[&[Row]] = &[provider::ROWS, network::ROWS, key::ROWS, stream::ROWS];
+/// Every row of sections 1 to 4, and those of section 6 that have primitives of their own.
+pub const ALL: &[&[Row]] = &[
+    provider::ROWS,
+    network::ROWS,
+    key::ROWS,
+    stream::ROWS,
+    process::ROWS,
+];
 
 /// Every row, flat.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
@@ -66,7 +81,7 @@ pub fn row(number: &str) -> Option<&'static Row> {
 pub fn variants(number: &str, dialect: Dialect) -> Vec<Variant> {
     match row(number).map(|row| row.reach) {
         Some(Reach::Answer(variants)) => variants(dialect),
-        Some(Reach::Door(_) | Reach::Elsewhere(_)) | None => Vec::new(),
+        Some(Reach::Door(_) | Reach::By(_) | Reach::Elsewhere(_)) | None => Vec::new(),
     }
 }
 
@@ -89,7 +104,7 @@ pub fn by_number(number: &str, dialect: Dialect) -> Option<Behaviour> {
 pub fn doors(number: &str) -> &'static [Door] {
     match row(number).map(|row| row.reach) {
         Some(Reach::Door(doors)) => doors,
-        Some(Reach::Answer(_) | Reach::Elsewhere(_)) | None => &[],
+        Some(Reach::Answer(_) | Reach::By(_) | Reach::Elsewhere(_)) | None => &[],
     }
 }
 

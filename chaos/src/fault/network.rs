@@ -10,15 +10,22 @@ use super::{Reach, Row, Variant, answer, elsewhere, variant};
 use crate::mock::{After, Behaviour, Dialect, Door, Ending, Form, Healthy, Step, edit};
 
 pub(super) const ROWS: &[Row] = &[
-    elsewhere(
-        "N01",
-        "name lookup fails or moves",
-        "a resolver under the test's control",
-    ),
+    Row {
+        number: "N01",
+        what: "name lookup fails or moves",
+        reach: Reach::By(&[
+            "dns_servfail",
+            "dns_nxdomain",
+            "dns_silent",
+            "dns_empty",
+            "dns_moved",
+            "dns_dead_first",
+        ]),
+    },
     elsewhere(
         "N02",
         "name lookup lies",
-        "a resolver under the test's control",
+        "a name that resolves to a private address without allow_private_address, which every mock has",
     ),
     Row {
         number: "N03",
@@ -30,11 +37,18 @@ pub(super) const ROWS: &[Row] = &[
         what: "TLS stall: silence after the hello",
         reach: Reach::Door(&[Door::Silent]),
     },
-    elsewhere(
-        "N05",
-        "TLS certificate or version wrong",
-        "a TLS listener with a bad certificate",
-    ),
+    Row {
+        number: "N05",
+        what: "TLS certificate or version wrong",
+        reach: Reach::By(&[
+            "tls_expired",
+            "tls_other_name",
+            "tls_unknown_ca",
+            "tls_old",
+            "tls_alert",
+            "tls_close",
+        ]),
+    },
     answer("N06", "reset before the answer", |_| {
         vec![variant("reset", n06())]
     }),
@@ -51,8 +65,16 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ]
     }),
-    elsewhere("N09", "GOAWAY", "an HTTP/2 server"),
-    elsewhere("N10", "HTTP/2 stream refused", "an HTTP/2 server"),
+    Row {
+        number: "N09",
+        what: "GOAWAY",
+        reach: Reach::By(&["h2_goaway", "h2_goaway_after"]),
+    },
+    Row {
+        number: "N10",
+        what: "HTTP/2 stream refused",
+        reach: Reach::By(&["h2_refused", "h2_calm", "h2_internal"]),
+    },
     Row {
         number: "N11",
         what: "the request body is not read",
@@ -68,7 +90,7 @@ pub(super) const ROWS: &[Row] = &[
     elsewhere(
         "N13",
         "vanished peer",
-        "S08 for the silence; lost packets need a firewall or a simulated network",
+        "S08 for the silence, h2_no_pong for pings; lost packets need a firewall or a simulated network",
     ),
     answer("N14", "egress proxy ill", n14),
 ];

@@ -2,7 +2,7 @@
 //!
 //! The user's real keys are never read: each reference is replaced before the gateway sees the file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -13,6 +13,7 @@ use toml::{Table, Value};
 
 use super::enclosure::enclosed;
 use super::fleet::Fleet;
+use crate::front::Front;
 use crate::mock::Dialect;
 
 /// What clients of the run say they are.
@@ -88,7 +89,7 @@ impl Facts {
         let is_mock = |provider: &&ProviderFacts| {
             let mock = fleet.providers.get(&provider.name);
             mock.is_some_and(|mock| {
-                let rest = provider.base_url.strip_prefix(&mock.mock.origin());
+                let rest = provider.base_url.strip_prefix(&mock.origin());
                 rest.is_some_and(|path| path.is_empty() || path.starts_with('/'))
             })
         };
@@ -183,8 +184,10 @@ pub fn lay(under: &mut Table, over: &Table) {
     }
 }
 
-/// Replaces everything that reaches beyond the run: addresses, keys, journal, logs, certificates.
+/// Replaces everything that reaches beyond the run: addresses, keys, journal, logs, certificates, the way out.
 pub fn enclose(config: &mut Table, folder: &Path) -> Result<(), ConfigError> {
+    // The operator's proxy and name servers stand outside.
+    config.remove("egress");
     let file = |name: &str, text: &str| secret(folder, name, text);
     let mut listen = config
         .get("listen")
@@ -304,17 +307,35 @@ pub fn key_of(name: &str) -> String {
     format!("sk-chaos-provider-{name}-0123456789")
 }
 
-/// Points each provider at its mock.
-pub fn point(config: &mut Table, urls: &BTreeMap<String, String>) {
+/// Points each provider at its mock, or at what stands before it.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn point(config: &mut Table, fleet: &Fleet, folder: &Path) -> Result<(), ConfigError> {
+    if let Some(names) = &fleet.names {
+        let mut egress = Table::new();
+        let server = Value::from(names.address().to_string());
+        egress.insert("resolvers".into(), vec![server].into());
+        config.insert("egress".into(), egress.into());
+    }
+    let trusted = folder.join("authority.pem");
+    if let Some(authority) = &fleet.authority {
+        write(&trusted, &authority.pem())?;
+    }
     let Some(Value::Table(providers)) = config.get_mut("providers") else {
-        return;
+        return Ok(());
     };
-    for (name, url) in urls {
+    for (name, mock) in &fleet.providers {
         if let Some(Value::Table(provider)) = providers.get_mut(name) {
-            provider.insert("base_url".into(), url.clone().into());
+            provider.insert("base_url".into(), mock.base_url().into());
             provider.insert("allow_private_address".into(), true.into());
+            if mock.front.as_ref().is_some_and(Front::is_secure) {
+                let trusted = trusted.display().to_string();
+                provider.insert("ca_file".into(), trusted.into());
+            }
         }
     }
+    Ok(())
 }
 
 fn secret(folder: &Path, name: &str, text: &str) -> Result<String, ConfigError> {
@@ -463,6 +484,16 @@ mod tests {
             config["providers"]["aws"]["region"].as_str(),
             Some("eu-west-1")
         );
+    }
+
+    #[test]
+    fn nothing_leaves_a_run_through_the_operators_proxy() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config: Table = "[egress]\nproxy = \"http://proxy.example:3128\""
+            .parse()
+            .unwrap();
+        enclose(&mut config, folder.path()).unwrap();
+        assert!(!config.contains_key("egress"), "{config}");
     }
 
     #[test]

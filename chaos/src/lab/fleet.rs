@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::Epoch;
 use super::config::key_of;
+use crate::front::{Authority, Front, NameServer, Says, Speaks};
 use crate::mock::{Dialect, Exchange, MockOptions, MockProvider, RateLimit, Spread, Weather};
 use crate::scenario::Mock;
 
@@ -18,21 +20,53 @@ pub struct Provider {
     pub canary: String,
     /// The key it was told to expect.
     pub key: String,
+    /// What the gateway connects to, where that is not the mock itself.
+    pub front: Option<Front>,
+    /// The name it is called by, where it has one.
+    pub host: Option<String>,
     /// The mock's own clock at the run's beginning.
     offset: Duration,
 }
 
-/// All mocks of a run.
+/// All mocks of a run, and what leads to them.
 #[derive(Debug, Default)]
 pub struct Fleet {
     pub providers: BTreeMap<String, Provider>,
+    /// Who signs for the fronts, once there is one.
+    pub authority: Option<Authority>,
+    /// Who tells where they are, once one has a name.
+    pub names: Option<NameServer>,
 }
+
+/// Below what no real name ever is (RFC 6761).
+const DOMAIN: &str = "mock.test";
 
 impl Provider {
     /// When something of the mock's log happened, in milliseconds of the run.
     #[must_use]
     pub fn millis(&self, at: Duration) -> u64 {
         u64::try_from(at.saturating_sub(self.offset).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Where the gateway finds it, without a path.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        let Some(front) = &self.front else {
+            return self.mock.origin();
+        };
+        let scheme = if front.is_secure() { "https" } else { "http" };
+        let address = front.address();
+        let host = self
+            .host
+            .clone()
+            .unwrap_or_else(|| address.ip().to_string());
+        format!("{scheme}://{host}:{}", address.port())
+    }
+
+    /// As an SDK would call it.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("{}{}", self.origin(), self.mock.dialect().base_path())
     }
 
     /// The run's beginning on the mock's clock.
@@ -72,7 +106,15 @@ impl Fleet {
                 window: Duration::from_secs(60),
             }));
         }
+        let host = wanted.named.then(|| format!("{}.{DOMAIN}", wanted.name));
+        let speaks = wanted.front.or(wanted.named.then_some(Speaks::Plain));
+        let front = match speaks {
+            Some(speaks) => Some(self.front(speaks, host.as_deref(), &mock).await?),
+            None => None,
+        };
         let provider = Provider {
+            front,
+            host,
             mock,
             weather,
             canary,
@@ -81,6 +123,30 @@ impl Fleet {
         };
         self.providers.insert(wanted.name.clone(), provider);
         Ok(())
+    }
+
+    async fn front(
+        &mut self,
+        speaks: Speaks,
+        host: Option<&str>,
+        mock: &MockProvider,
+    ) -> io::Result<Front> {
+        if let Some(host) = host {
+            let names = match self.names.take() {
+                Some(names) => names,
+                None => NameServer::start().await?,
+            };
+            names.say(host, Says::Addresses(vec![Ipv4Addr::LOCALHOST]));
+            self.names = Some(names);
+        }
+        let authority = match self.authority.take() {
+            Some(authority) => authority,
+            None => Authority::new()?,
+        };
+        let host = host.unwrap_or("127.0.0.1");
+        let front = Front::start(speaks, &authority, host, mock.address()).await;
+        self.authority = Some(authority);
+        front
     }
 
     /// The run begins: from here on the clocks of all mocks are told from `epoch`.

@@ -1,14 +1,20 @@
 //! The world of one run: mock providers, the gateway's process, its folder, and everyone's clock.
 
+mod clock;
 pub mod config;
+mod disk;
 mod enclosure;
 mod fleet;
 mod interrupt;
+mod lodging;
 mod process;
 
+pub use clock::OwnClock;
+pub use disk::{DiskState, SmallDisk};
 pub use enclosure::enclosed;
 pub use fleet::{CANARY_MARK, Fleet, Provider};
 pub use interrupt::{interrupted, was_interrupted};
+pub use lodging::Lodging;
 pub use process::{GatewayProcess, ProcessError, is_stopped, signal};
 
 use std::net::SocketAddr;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::enclosure::{Guard, enclosed};
+use super::lodging::Lodging;
 use crate::client::{Client, ConnectOptions};
 
 /// Why there is no gateway to test.
@@ -32,6 +33,7 @@ pub struct GatewayProcess {
     folder: PathBuf,
     child: Option<Child>,
     guard: Option<Guard>,
+    pub lodging: Lodging,
     pub address: SocketAddr,
     pub admin: SocketAddr,
     /// How often it was started.
@@ -46,12 +48,25 @@ impl GatewayProcess {
     /// # Errors
     /// When it cannot be started, ends at once, or is not ready in time.
     pub async fn start(binary: &Path, folder: &Path) -> Result<Self, ProcessError> {
+        Self::start_on(Lodging::default(), binary, folder).await
+    }
+
+    /// As [`GatewayProcess::start`], on ground that can be moved.
+    ///
+    /// # Errors
+    /// As [`GatewayProcess::start`].
+    pub async fn start_on(
+        lodging: Lodging,
+        binary: &Path,
+        folder: &Path,
+    ) -> Result<Self, ProcessError> {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut gateway = Self {
             binary: binary.to_owned(),
             folder: folder.to_owned(),
             child: None,
             guard: None,
+            lodging,
             address: nowhere,
             admin: nowhere,
             starts: 0,
@@ -76,7 +91,9 @@ impl GatewayProcess {
             .open(&log)
             .map_err(io_error(&log))?;
         let again = out.try_clone().map_err(io_error(&log))?;
-        let child = enclosed(&self.binary, &self.folder)
+        let child = self
+            .lodging
+            .command(&self.binary, &self.folder)
             .arg("serve")
             .arg("--config")
             .arg(self.folder.join("switchyard.toml"))

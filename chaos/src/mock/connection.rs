@@ -73,7 +73,7 @@ impl Connection {
         let mut inbox = BytesMut::with_capacity(16 * 1024);
         let mut after = After::KeepAlive;
         for reuse in 0_u64.. {
-            let head = match self.next_head(&mut inbox, after).await {
+            let head = match self.next_head(&mut inbox, after, reuse > 0).await {
                 Idle::Request(head) => head,
                 Idle::Over => return,
                 Idle::Reset => return self.reset(),
@@ -92,8 +92,9 @@ impl Connection {
         }
     }
 
-    /// Waits for the next head, as long as the last answer's `After` lets it.
-    async fn next_head(&mut self, inbox: &mut BytesMut, after: After) -> Idle {
+    /// Waits for the next head, as long as the last answer's `After` lets it. Only one that has served can be idle: a
+    /// fresh one is about to be asked, be it after a handshake in front of the mock.
+    async fn next_head(&mut self, inbox: &mut BytesMut, after: After, has_served: bool) -> Idle {
         // Orders that were given while the connection was busy were not meant for it.
         self.idle_closes.mark_unchanged();
         let patience = async {
@@ -107,7 +108,7 @@ impl Connection {
         tokio::select! {
             biased;
             () = ordered(&mut self.resets) => Idle::Reset,
-            () = ordered(&mut self.idle_closes) => {
+            () = ordered(&mut self.idle_closes), if has_served => {
                 self.shared.idle_closed.fetch_add(1, Ordering::Relaxed);
                 Idle::Close
             }

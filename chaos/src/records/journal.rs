@@ -89,7 +89,9 @@ impl Journal {
     /// When the folder or a file cannot be read.
     pub fn read(folder: &Path) -> io::Result<Self> {
         let mut journal = Self::default();
-        for file in files(folder)? {
+        // What was cut from a torn end lies beside the segments, and is no part of the journal.
+        let is_segment = |path: &PathBuf| path.extension().is_some_and(|name| name == "jsonl");
+        for file in files(folder)?.into_iter().filter(is_segment) {
             for line in BufReader::new(fs::File::open(file)?).split(b'\n') {
                 journal.line(&line?);
             }

@@ -105,6 +105,7 @@ pub(super) fn hostile() -> Report {
             from_ms: u64::MAX,
             to_ms: 0,
             shape: text(),
+            stretches: vec![(u64::MAX, 0), (0, u64::MAX)],
             seen: 0,
         }],
         invariants: findings(),
@@ -228,6 +229,7 @@ fn lane(fault: &str, what: &str, on: &[&str], times: (u64, u64), seen: u64) -> F
         from_ms: times.0,
         to_ms: times.1,
         shape: "step".to_owned(),
+        stretches: Vec::new(),
         seen,
     }
 }

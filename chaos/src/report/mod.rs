@@ -134,8 +134,11 @@ pub struct FaultLane {
     pub on: Vec<String>,
     pub from_ms: u64,
     pub to_ms: u64,
-    /// `step`, `ramp` or `flap`.
+    /// `step`, `ramp`, `flap` or `random`.
     pub shape: String,
+    /// When a random one was on somewhere, from and to; the others are on as their shape says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stretches: Vec<(u64, u64)>,
     /// How often the wire log shows it; 0 makes the run unknown.
     pub seen: u64,
 }

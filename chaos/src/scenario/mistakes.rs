@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Expectation, Fault, MOCKS, Of, Scenario, Shape, VERSION};
+use super::{Expectation, Fault, MOCKS, Mock, Of, Scenario, Shape, VERSION};
 use crate::fault::{self, Key};
 use crate::mock::Dialect;
 
@@ -122,6 +122,7 @@ fn mistakes(scenario: &Scenario, providers: Option<&[String]>) -> Vec<String> {
         let place = format!("fault {} ({})", place + 1, fault.fault);
         self::fault(fault, &place, &mut found);
         times(scenario, fault, &place, &mut found);
+        stands(scenario, fault, &place, providers.is_some(), &mut found);
         for on in &fault.on {
             if on != "*" && !mocks.contains(&on.as_str()) {
                 found.push(format!(
@@ -225,7 +226,7 @@ fn fault(fault: &Fault, place: &str, found: &mut Vec<String>) {
 /// A key that does nothing would let a scenario claim what never happens.
 fn keys(fault: &Fault, taken: &[Key], place: &str, found: &mut Vec<String>) {
     let takes = |key: Key| taken.contains(&key);
-    let timed = takes(Key::Time) || takes(Key::Again);
+    let timed = takes(Key::Time) || takes(Key::Again) || takes(Key::Step);
     for (key, is_said, is_taken) in [
         (Key::On, !fault.on.is_empty(), takes(Key::On)),
         (Key::Share, fault.share < 1.0, takes(Key::Share)),
@@ -259,6 +260,41 @@ fn keys(fault: &Fault, taken: &[Key], place: &str, found: &mut Vec<String>) {
             "{place}: time, after which it happens again, is at least {} ms",
             SHORTEST.as_millis()
         ));
+    }
+}
+
+/// What must stand before a mock for the fault to be possible.
+fn stands(
+    scenario: &Scenario,
+    fault: &Fault,
+    place: &str,
+    is_users: bool,
+    found: &mut Vec<String>,
+) {
+    let Ok(made) = fault::made(&fault.fault, &terms(fault)) else {
+        return;
+    };
+    let Some((needed, _)) = made.needs(None, false) else {
+        return;
+    };
+    if fault.shape == Shape::Ramp {
+        found.push(format!(
+            "{place}: shape = \"ramp\" grows a share of answers; this fault is made before them"
+        ));
+    }
+    if is_users || scenario.mocks.is_empty() {
+        found.push(format!(
+            "{place}: needs mocks of the scenario's own: [[mock]] with {needed}"
+        ));
+        return;
+    }
+    let all = fault.on.iter().any(|on| on == "*");
+    let meant = |mock: &&Mock| all || fault.on.contains(&mock.name);
+    for mock in scenario.mocks.iter().filter(meant) {
+        let stands = made.needs(mock.front, mock.named);
+        if stands.is_some_and(|(_, stands)| !stands) {
+            found.push(format!("{place}: mock {:?} needs {needed}", mock.name));
+        }
     }
 }
 
@@ -299,6 +335,7 @@ pub(crate) fn terms(fault: &Fault) -> fault::Terms {
         number: fault.number,
         time: fault.time.map(|span| span.0),
         actor: fault.actor.clone(),
+        share: fault.share,
     }
 }
 

@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::front::Speaks;
 use crate::workload::Abuse;
 
 pub use chain::your_chain;
@@ -119,6 +120,11 @@ pub struct Mock {
     pub tokens: Option<u64>,
     /// Requests a minute and key, told in headers and enforced.
     pub requests_per_minute: Option<u64>,
+    /// What stands before it: `tls`, `h2` (with TLS), or `plain`; nothing when nothing is said.
+    pub front: Option<Speaks>,
+    /// The gateway knows it by a name, and asks a name server of the run.
+    #[serde(default)]
+    pub named: bool,
 }
 
 fn openai() -> String {
@@ -137,6 +143,8 @@ impl Mock {
             gap: None,
             tokens: None,
             requests_per_minute: None,
+            front: None,
+            named: false,
         }
     }
 }
@@ -353,6 +361,9 @@ pub enum Measure {
     /// Milliseconds until a failed request was told so.
     P50Error,
     P99Error,
+    /// Of the requests that failed, those that were told so later than 100 ms after they came: they were let wait in
+    /// vain.
+    LateErrors,
     /// Requests at the mocks for each of the clients'.
     Attempts,
     /// Of all requests at the mocks, those at `of`.
@@ -416,6 +427,7 @@ impl Measure {
             | Self::P99Above
             | Self::P50Error
             | Self::P99Error
+            | Self::LateErrors
             | Self::Attempts
             | Self::FirstSuccess
             | Self::Goodput
@@ -441,6 +453,7 @@ impl Measure {
             Self::P99Above => "p99_above",
             Self::P50Error => "p50_error",
             Self::P99Error => "p99_error",
+            Self::LateErrors => "late_errors",
             Self::Attempts => "attempts",
             Self::Share => "share",
             Self::Load => "load",
@@ -458,6 +471,7 @@ impl Measure {
         match self {
             Self::ErrorCount => "count",
             Self::Errors
+            | Self::LateErrors
             | Self::Attempts
             | Self::Share
             | Self::Load

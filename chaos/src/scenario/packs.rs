@@ -44,6 +44,11 @@ const PACKS: &[Pack] = &[
             "throttled",
             "key_revoked",
             "connections",
+            "handshakes",
+            "frames",
+            "unanswered_pings",
+            "names",
+            "one_returns",
             "long_tail",
             "every_dialect"
         ]
@@ -51,7 +56,12 @@ const PACKS: &[Pack] = &[
     pack!(
         "stream",
         "streams that break at every kind of place, odd ones that are whole, and slow readers",
-        ["cut_everywhere", "odd_but_whole", "slow_readers"]
+        [
+            "cut_everywhere",
+            "odd_but_whole",
+            "disordered",
+            "slow_readers"
+        ]
     ),
     pack!(
         "overload",
@@ -61,7 +71,15 @@ const PACKS: &[Pack] = &[
     pack!(
         "crash",
         "the gateway's own process and actors die, stop and are configured anew",
-        ["killed_often", "actors_panic", "paused", "config_storm"]
+        [
+            "killed_often",
+            "actors_panic",
+            "paused",
+            "config_storm",
+            "clock_jumps",
+            "disk_full",
+            "disk_slow"
+        ]
     ),
     pack!(
         "attack",

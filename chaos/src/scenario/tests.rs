@@ -36,6 +36,54 @@ fn told(fault: &str) -> String {
 }
 
 #[test]
+fn a_fault_of_what_stands_before_a_mock_needs_something_to_stand_there() {
+    let mocks = "[[mock]]\nname = \"alpha\"\nfront = \"h2\"\n[[mock]]\nname = \"beta\"\nfront = \"tls\"\n[[mock]]\nname = \"gamma\"\nnamed = true\n";
+    let told = |fault: &str, mocks: &str| {
+        let text = format!("{GOOD}[[fault]]\n{fault}\n{mocks}");
+        parse("x", &text).err().map(|bad| bad.to_string())
+    };
+    for (fault, wrong) in [
+        ("fault = \"tls_expired\"\non = [\"alpha\", \"beta\"]", None),
+        (
+            "fault = \"N05/tls_old\"\non = [\"gamma\"]",
+            Some("\"gamma\" needs front = \"tls\""),
+        ),
+        (
+            "fault = \"h2_refused\"\non = [\"alpha\"]\nshare = 0.5",
+            None,
+        ),
+        (
+            "fault = \"N10\"\non = [\"beta\"]",
+            Some("\"beta\" needs front = \"h2\""),
+        ),
+        ("fault = \"dns_moved\"\non = [\"gamma\"]", None),
+        (
+            "fault = \"N01\"\non = [\"*\"]",
+            Some("\"alpha\" needs named = true"),
+        ),
+        (
+            "fault = \"h2_calm\"\non = [\"alpha\"]\nshape = \"ramp\"",
+            Some("before them"),
+        ),
+        (
+            "fault = \"N05/unheard_of\"\non = [\"alpha\"]",
+            Some("has no form"),
+        ),
+    ] {
+        let found = told(fault, mocks);
+        match wrong {
+            None => assert_eq!(found, None, "{fault}"),
+            Some(wrong) => assert!(
+                found.as_ref().is_some_and(|found| found.contains(wrong)),
+                "{fault}: {found:?}"
+            ),
+        }
+    }
+    let alone = told("fault = \"tls_expired\"\non = [\"alpha\"]", "");
+    assert!(alone.is_some_and(|told| told.contains("[[mock]] with front")));
+}
+
+#[test]
 fn a_key_that_does_nothing_is_refused_with_those_that_do() {
     for (fault, said) in [
         (

@@ -229,20 +229,37 @@ fn lanes(evidence: &Evidence) -> Vec<FaultLane> {
             from_ms: done.from_ms,
             to_ms: done.to_ms,
             shape: done.shape.label().to_owned(),
+            stretches: stretches(done),
             seen: seen(done, evidence),
         })
         .collect()
 }
 
+/// When a random fault was on at some mock; what touches is one.
+fn stretches(done: &Done) -> Vec<(u64, u64)> {
+    if done.shape != Shape::Random {
+        return Vec::new();
+    }
+    let mut acts: Vec<(u64, u64)> = done
+        .acts
+        .iter()
+        .map(|act| (act.from_ms, act.to_ms))
+        .collect();
+    acts.sort_unstable();
+    let mut all: Vec<(u64, u64)> = Vec::new();
+    for (from, to) in acts {
+        match all.last_mut() {
+            Some((_, end)) if from <= *end => *end = to.max(*end),
+            _ => all.push((from, to)),
+        }
+    }
+    all
+}
+
 fn what(name: &str) -> String {
     let bare = name.split('/').next().unwrap_or_default();
     let row = fault::row(bare).map(|row| row.what);
-    let primitive = || {
-        fault::PRIMITIVES
-            .iter()
-            .find(|primitive| primitive.name == name)
-            .map(|primitive| primitive.what)
-    };
+    let primitive = || fault::primitive(name).map(|primitive| primitive.what);
     row.or_else(primitive).unwrap_or_default().to_owned()
 }
 

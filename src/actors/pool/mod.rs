@@ -81,7 +81,9 @@ impl Member for Pool {
                 Answer::Lease(lease) => drop(reply.send(Ok(lease))),
                 Answer::Refuse(refusal) => drop(reply.send(Err(refusal))),
                 Answer::Wait(fallback) => {
-                    if let Some((late, why)) = self.state.queue(Waiting { wish, reply }, now) {
+                    if let Some((late, why)) =
+                        self.state.queue(Waiting { wish, reply }, fallback.why, now)
+                    {
                         refuse(late, why, fallback.retry_after);
                     }
                     self.tick(stage);

@@ -105,6 +105,16 @@ struct Judged {
     /// As the request ranks its provider; 0 comes first.
     rank: usize,
     probe_of: Option<BreakerState>,
+    /// It answers, and hardly ever fails.
+    is_well: bool,
+}
+
+/// In panic no breaker is believed, but answers are: while one endpoint gives them, requests that could go there are
+/// not thrown at those that do not (fault P34). Where all fail alike nobody is well, and all are asked.
+fn keep_who_answers(judged: &mut SmallVec<[Judged; FEW]>) {
+    if judged.iter().any(|one| one.is_well) {
+        judged.retain(|one| one.is_well);
+    }
 }
 
 pub(super) struct PoolState {
@@ -160,6 +170,7 @@ impl PoolState {
         }
         let mut reasons = Reasons::default();
         if let Some(lease) = self.try_lease(wish, in_panic, now, &mut reasons) {
+            self.queue.served(now);
             return Answer::Lease(lease);
         }
         if !in_panic {
@@ -245,6 +256,9 @@ impl PoolState {
             if judged.is_empty() {
                 self.judge_all(wish, look, &mut judged, reasons);
             }
+        }
+        if look.in_panic {
+            keep_who_answers(&mut judged);
         }
         while !judged.is_empty() {
             if wish.preference.is_some() {
@@ -340,6 +354,7 @@ impl PoolState {
             candidate: candidate(this, wish, room, look.now),
             rank,
             probe_of,
+            is_well: look.in_panic && this.endpoint.health.snapshot(look.now).is_well(),
         })
     }
 
@@ -415,15 +430,22 @@ impl PoolState {
 
     // --- the line of those who wait ---
 
-    /// Puts a request in the line; hands it back with the reason when it cannot wait.
+    /// Puts a request in the line; hands it back with the reason when it cannot wait. `why` it was not placed: how
+    /// fast a line is served tells nothing of a rate limit that is about to reopen.
     pub(super) fn queue(
         &mut self,
         waiting: Waiting,
+        why: RefusalKind,
         now: Moment,
     ) -> Option<(Waiting, RefusalKind)> {
         let longest = now.after(self.line.max_wait);
         let deadline = waiting.wish.deadline.min(longest);
-        let pushed = self.queue.push(waiting.wish.lane, deadline, now, waiting);
+        let lane = waiting.wish.lane;
+        let pushed = if why == RefusalKind::Busy && self.queue.is_hopeless(lane, deadline, now) {
+            Err((waiting, ShedReason::Hopeless))
+        } else {
+            self.queue.push(lane, deadline, now, waiting)
+        };
         self.count_waiting();
         pushed.err().map(|(waiting, shed)| {
             self.line.news.shed(waiting.wish.lane, shed);
@@ -455,6 +477,7 @@ impl PoolState {
             self.queue.put_back(popped);
             return None;
         };
+        self.queue.served(now);
         self.line
             .news
             .waited(wish.lane, now.since(popped.enqueued_at));
@@ -780,7 +803,7 @@ fn explain_target(group: &Group, target: &Target, wish: &Wish, look: Look) -> Ex
 
 fn refusal_of(shed: ShedReason) -> RefusalKind {
     match shed {
-        ShedReason::Full => RefusalKind::QueueFull,
+        ShedReason::Full | ShedReason::Hopeless => RefusalKind::QueueFull,
         ShedReason::Deadline => RefusalKind::Deadline,
         ShedReason::Codel => RefusalKind::Shed,
     }

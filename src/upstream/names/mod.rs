@@ -1,5 +1,7 @@
 //! A provider's addresses: looked up when they are due, remembered while nobody answers (fault N01).
 
+mod message;
+mod servers;
 #[cfg(test)]
 mod tests;
 
@@ -11,14 +13,26 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
+use ring::rand::SystemRandom;
 use tokio::time::{Instant, timeout};
 
 use super::address::is_public;
 use super::error::ConnectFault;
+use crate::config::ProviderSettings;
+
+use servers::NameServers;
 
 /// Who knows names. A seam: a test answers for the name server.
 pub(super) trait Resolve: Send + Sync + fmt::Debug {
-    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Found>>;
+}
+
+/// What a lookup found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) addresses: Vec<IpAddr>,
+    /// How long the name server wants it believed; `None` when it does not say.
+    pub(super) serves_for: Option<Duration>,
 }
 
 /// The operating system's own lookup.
@@ -26,13 +40,25 @@ pub(super) trait Resolve: Send + Sync + fmt::Debug {
 pub(super) struct SystemResolver;
 
 impl Resolve for SystemResolver {
-    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Found>> {
         Box::pin(async move {
             // The port plays no part in a lookup.
             let found = tokio::net::lookup_host((host, 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
+            Ok(Found {
+                addresses: found.map(|address| address.ip()).collect(),
+                serves_for: None,
+            })
         })
     }
+}
+
+/// Who is asked for the names that lead to a provider.
+pub(super) fn resolver(provider: &ProviderSettings) -> Arc<dyn Resolve> {
+    if provider.resolvers.is_empty() {
+        return Arc::new(SystemResolver);
+    }
+    let servers = provider.resolvers.to_vec();
+    Arc::new(NameServers::new(servers, Arc::new(SystemRandom::new())))
 }
 
 /// The addresses behind one name.
@@ -56,8 +82,10 @@ struct Known {
     asked_in_vain: bool,
 }
 
-/// A lookup this young is not repeated.
+/// A lookup this young is not repeated, unless the name server says so.
 const FRESH: Duration = Duration::from_secs(60);
+/// Not for each of many connections at once, whatever the name server says.
+const LEAST_FRESH: Duration = Duration::from_secs(1);
 /// When lookups fail, an answer this old still serves.
 const LAST_GOOD: Duration = Duration::from_secs(3_600);
 /// After a lookup in vain the last good answer serves so long unasked: not every connection is to wait for
@@ -95,13 +123,17 @@ impl Names {
         }
         let looked = timeout(self.limit, self.resolver.resolve(&self.host)).await;
         let now = Instant::now();
-        if let Ok(Ok(addresses)) = looked
+        if let Ok(Ok(Found {
+            addresses,
+            serves_for,
+        })) = looked
             && !addresses.is_empty()
         {
+            let fresh = serves_for.map_or(FRESH, |told| told.clamp(LEAST_FRESH, FRESH));
             self.known.store(Some(Arc::new(Known {
                 addresses: addresses.clone(),
                 answered_at: now,
-                ask_again_at: now + FRESH,
+                ask_again_at: now + fresh,
                 asked_in_vain: false,
             })));
             return self.allowed(addresses);

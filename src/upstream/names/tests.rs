@@ -18,6 +18,8 @@ const TWO: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 #[derive(Clone, Copy, Debug)]
 enum Says {
     Address(IpAddr),
+    /// The same, to be believed for so long.
+    Briefly(IpAddr, Duration),
     NoSuchName,
     Nothing,
 }
@@ -46,13 +48,18 @@ impl FakeResolver {
 }
 
 impl Resolve for FakeResolver {
-    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Found>> {
         assert_eq!(host, "provider.example");
         self.asked.fetch_add(1, Ordering::SeqCst);
         let says = **self.says.load();
         Box::pin(async move {
+            let found = |address, serves_for| Found {
+                addresses: vec![address],
+                serves_for,
+            };
             match says {
-                Says::Address(address) => Ok(vec![address]),
+                Says::Address(address) => Ok(found(address, None)),
+                Says::Briefly(address, time) => Ok(found(address, Some(time))),
                 Says::NoSuchName => Err(io::ErrorKind::NotFound.into()),
                 Says::Nothing => std::future::pending().await,
             }
@@ -198,6 +205,24 @@ async fn n01_a_name_that_moves_is_followed_within_a_minute_while_the_old_address
     pass(Duration::from_secs(1)).await;
     assert_eq!(reached(&connector).await, Ok(TWO));
     drop((at_one, at_two));
+}
+
+#[tokio::test]
+async fn n01_a_name_is_asked_for_again_when_its_server_says_so_but_not_all_the_time() {
+    for (told, held) in [(10, 10), (0, 1), (86_400, 60)] {
+        let at_one = listen_on(ONE, 0).await;
+        let port = at_one.local_addr().unwrap().port();
+        let at_two = listen_on(TWO, port).await;
+        let resolver = FakeResolver::new(Says::Briefly(ONE, Duration::from_secs(told)));
+        let connector = connector(&resolver, port);
+        assert_eq!(reached(&connector).await, Ok(ONE));
+        resolver.say(Says::Address(TWO));
+        pass(Duration::from_millis(held * 1_000 - 100)).await;
+        assert_eq!(reached(&connector).await, Ok(ONE), "{told}");
+        pass(Duration::from_millis(100)).await;
+        assert_eq!(reached(&connector).await, Ok(TWO), "{told}");
+        drop(at_two);
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::before::{last_kind, stream};
+use super::disorder::{disorder, of_calls};
 use crate::fault::{Variant, variant};
 use crate::http1::chunk;
 use crate::mock::{
@@ -154,8 +155,11 @@ pub(super) fn s12_forms(dialect: Dialect) -> Vec<Variant> {
 
 pub(super) fn s13(dialect: Dialect) -> Vec<Variant> {
     let doubled = variant("doubled", stream().edit(edit::double_content(5)));
+    let mut forms = vec![doubled];
+    forms.extend(disorder(dialect));
+    forms.extend(of_calls(dialect));
     let Some(index) = dialect.places().index else {
-        return vec![doubled];
+        return forms;
     };
     let from_nowhere = Edit::new(move |draft: &mut Draft| {
         let Some(events) = draft.events() else { return };
@@ -172,8 +176,8 @@ pub(super) fn s13(dialect: Dialect) -> Vec<Variant> {
             *found = json!(7);
         }
     });
-    let from_nowhere = variant("index_from_nowhere", stream().edit(from_nowhere));
-    vec![doubled, from_nowhere]
+    forms.push(variant("index_from_nowhere", stream().edit(from_nowhere)));
+    forms
 }
 
 pub(super) fn s14(dialect: Dialect) -> Vec<Variant> {

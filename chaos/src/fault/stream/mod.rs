@@ -2,6 +2,7 @@
 
 mod after;
 mod before;
+mod disorder;
 mod grammar;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use after::{long, s11, s12_forms, s13, s14, s17, s19, said};
 pub use after::{s08, s09, s10, s12, s18, s21};
 use before::{s01, s03, s04, stream};
 pub use before::{s02, s05, s06};
+pub(crate) use disorder::disorder;
 use grammar::s16;
 
 use super::{Row, answer, variant};

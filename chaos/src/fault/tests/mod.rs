@@ -125,7 +125,48 @@ fn every_row_of_the_four_sections_is_in_the_table_once() {
             assert!(distinct.contains(wanted.as_str()), "{wanted} is missing");
         }
     }
-    assert_eq!(numbers.len(), 35 + 14 + 10 + 21);
+    // And those of the process that have primitives.
+    assert_eq!(numbers.len(), 35 + 14 + 10 + 21 + 3);
+}
+
+#[test]
+fn every_row_that_is_made_by_primitives_names_some_and_its_forms_are_found() {
+    let terms = Terms::default();
+    for row in rows() {
+        let Reach::By(names) = row.reach else {
+            continue;
+        };
+        assert!(!names.is_empty(), "{}", row.number);
+        for name in names {
+            assert!(primitive(name).is_some(), "{}: {name}", row.number);
+            let form = format!("{}/{name}", row.number);
+            assert!(made(&form, &terms).is_ok(), "{form}");
+            assert_eq!(keys(&form).unwrap(), primitive(name).unwrap().keys);
+        }
+        assert!(made(row.number, &terms).is_ok(), "{}", row.number);
+        let unheard_of = format!("{}/unheard_of", row.number);
+        assert!(made(&unheard_of, &terms).is_err() && keys(&unheard_of).is_none());
+    }
+}
+
+#[test]
+fn every_primitive_is_part_of_a_scenario_that_ships() {
+    let scenarios = crate::scenario::packs().iter();
+    let texts: Vec<&str> = scenarios
+        .flat_map(|pack| pack.scenarios)
+        .map(|(_, text)| *text)
+        .collect();
+    // The simplest ones stand in for many: rows of the catalogue say the same with more.
+    const BY_ROWS: [&str; 6] = ["http", "ttft", "gap", "dup", "tcp_silent", "hang"];
+    for primitive in primitives() {
+        let named = format!("fault = \"{}\"", primitive.name);
+        let is_part = texts.iter().any(|text| text.contains(&named));
+        assert!(
+            is_part || BY_ROWS.contains(&primitive.name),
+            "{}",
+            primitive.name
+        );
+    }
 }
 
 #[test]

@@ -188,6 +188,75 @@ async fn s13_a_word_twice_and_an_index_from_nowhere() {
     );
 }
 
+/// Where the first document stands that has something there, and where the last.
+fn places(documents: &[Value], pointer: &str) -> (usize, usize) {
+    let has = |data: &Value| data.pointer(pointer).is_some_and(|found| !found.is_null());
+    (
+        documents.iter().position(has).unwrap(),
+        documents.iter().rposition(has).unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn s13_events_come_in_another_order_than_they_should() {
+    let documents = |form: &'static str, dialect| async move {
+        stream(&format!("S13/{form}"), dialect).await.documents()
+    };
+    let text = "/choices/0/delta/content";
+    let early = documents("finish_before_content", OpenAi).await;
+    let finish = places(&early, "/choices/0/finish_reason").0;
+    assert!(finish < places(&early, text).1, "{early:?}");
+    let early = documents("usage_before_content", OpenAi).await;
+    let usage = places(&early, "/usage").0;
+    assert!(usage < places(&early, text).0.max(2), "{early:?}");
+    let twice = stream("S13/done_twice", OpenAi).await;
+    let raw = String::from_utf8_lossy(&twice.raw).into_owned();
+    assert_eq!(raw.matches("[DONE]").count(), 2, "{raw}");
+
+    let call = "/choices/0/delta/tool_calls/0";
+    let unnamed = documents("arguments_before_name", OpenAi).await;
+    let name = places(&unnamed, &format!("{call}/function/name")).0;
+    let said = places(&unnamed, call).0;
+    assert!(said < name, "{unnamed:?}");
+    let swapped = documents("indexes_swapped", OpenAi).await;
+    let indexes: Vec<&Value> = swapped
+        .iter()
+        .filter_map(|data| data.pointer(&format!("{call}/index")))
+        .collect();
+    assert_eq!(*indexes.last().unwrap(), 0, "{indexes:?}");
+    assert!(indexes.iter().any(|index| **index == 1), "{indexes:?}");
+
+    let unopened = documents("content_before_block", Anthropic).await;
+    let kind = |kind: &str| unopened.iter().position(|data| data["type"] == kind);
+    assert!(kind("content_block_delta") < kind("content_block_start"));
+    let stops = documents("stop_twice", Anthropic).await;
+    let stops = stops.iter().filter(|data| data["type"] == "message_stop");
+    assert_eq!(stops.count(), 2);
+}
+
+#[tokio::test]
+async fn s13_the_primitive_shows_another_disorder_each_time() {
+    let Ok(Made::Answer(answer)) = made("disorder", &Terms::default()) else {
+        panic!("it is made in answers");
+    };
+    for dialect in Dialect::ALL {
+        let mock = MockProvider::start(MockOptions::for_dialect(dialect));
+        let mock = mock.await.unwrap();
+        let spoilt = answer(dialect, crate::mock::Weather::default());
+        let spoilt = spoilt.unwrap().labelled("disorder");
+        mock.set(spoilt);
+        let forms = disorder(dialect).len() as u64;
+        for _ in 0..forms {
+            stream_of(&mock).await;
+        }
+        let met = mock.log().iter().filter(|one| one.fault.is_some()).count();
+        assert_eq!(
+            met as u64, forms,
+            "{dialect:?}: each form is one that shows"
+        );
+    }
+}
+
 #[tokio::test]
 async fn s14_the_end_comes_in_six_forms() {
     for dialect in BOTH {

@@ -96,7 +96,7 @@ impl Dialect {
     }
 
     /// The path an SDK has in its base URL.
-    pub(super) fn base_path(self) -> &'static str {
+    pub(crate) fn base_path(self) -> &'static str {
         match self {
             Self::OpenAi | Self::Responses => "/v1",
             Self::Anthropic | Self::Gemini | Self::Bedrock | Self::Cohere | Self::Ollama => "",

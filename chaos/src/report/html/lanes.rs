@@ -116,9 +116,14 @@ fn one_fault(plot: &Plot<'_>, fault: &FaultLane) -> String {
     } else {
         "fault"
     };
-    // A random one may act at any time of its span; its column says what it is.
-    let whole = fault.seen > 0 && fault.shape != "flap";
-    let shape = shapes::fault(&fault.shape, from, to);
+    let whole = fault.seen > 0 && fault.shape != "flap" && fault.stretches.is_empty();
+    let shape = if fault.stretches.is_empty() {
+        shapes::fault(&fault.shape, from, to)
+    } else {
+        let on = fault.stretches.iter();
+        let on = on.map(|(from, to)| (plot.axis.x(*from), plot.axis.x(*to)));
+        shapes::blocks(on)
+    };
     Lane {
         class: "bar",
         name: &fault.fault,

@@ -242,6 +242,20 @@ pub(super) fn fault(shape: &str, from: f64, to: f64) -> String {
     }
 }
 
+/// Blocks one after the other; those too near each other to be told apart are one.
+pub(super) fn blocks(all: impl Iterator<Item = (f64, f64)>) -> String {
+    let mut drawn: Vec<(f64, f64)> = Vec::new();
+    for (from, to) in all {
+        let to = to.max(from + 1.0);
+        match drawn.last_mut() {
+            Some((_, end)) if from < *end + 0.5 => *end = end.max(to),
+            _ => drawn.push((from, to)),
+        }
+    }
+    let block = |(from, to): (f64, f64)| format!("M{} 100V0H{}V100z", n(from), n(to));
+    drawn.into_iter().map(block).collect()
+}
+
 /// What a breaker did: a stretch of columns in one state. Closed is a thin line, half open half the height, open all.
 pub(super) fn stretches(states: &[Breaker]) -> Vec<(Breaker, usize, usize)> {
     let mut all: Vec<(Breaker, usize, usize)> = Vec::new();

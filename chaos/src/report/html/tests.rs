@@ -362,6 +362,37 @@ fn only_faults_and_no_series_still_make_a_timeline() {
 }
 
 #[test]
+fn a_fault_that_comes_and_goes_at_random_is_drawn_where_it_was_on() {
+    let drawn = |stretches: Vec<(u64, u64)>| {
+        let run = Run {
+            faults: vec![FaultLane {
+                fault: "P01".to_owned(),
+                shape: "random".to_owned(),
+                to_ms: 100_000,
+                seen: 9,
+                stretches,
+                ..FaultLane::default()
+            }],
+            ..Run::default()
+        };
+        let report = Report {
+            runs: vec![run],
+            ..fixture::report()
+        };
+        let page = page(&report);
+        let document = Document::parse(body(&page)).unwrap();
+        let lane = lane(document.root(), "P01");
+        let path = lane.descendants().find(|it| it.has_tag_name("path"));
+        path.unwrap().attribute("d").unwrap().to_owned()
+    };
+    let two = drawn(vec![(10_000, 20_000), (50_000, 60_000)]);
+    assert_eq!(two.matches('M').count(), 2, "{two}");
+    assert!(two.starts_with("M100 ") && two.contains("M500 "), "{two}");
+    let many = drawn((0..10_000).map(|at| (at * 10, at * 10 + 5)).collect());
+    assert!(many.len() < 20_000, "{} letters", many.len());
+}
+
+#[test]
 fn a_page_stays_small() {
     let kib = |report: &Report| page(report).len() / 1024;
     let two = kib(&fixture::report());

@@ -27,6 +27,7 @@ pub(super) fn measure(wanted: &Expectation, window: &Window<'_>) -> Measured {
         Measure::P99Above => compared(window, |now, before| now - before),
         Measure::P50Error => of_samples(&error_times(requests), 0.50),
         Measure::P99Error => of_samples(&error_times(requests), 0.99),
+        Measure::LateErrors => late(&error_times(requests)),
         Measure::Attempts => told(attempts(window) / (count as f64).max(1.0)),
         Measure::Share => share(window, of),
         Measure::Load => load(window, of),
@@ -82,6 +83,19 @@ fn error_times(requests: &[&Told]) -> Vec<f64> {
             .map(|told| told.end_ms.saturating_sub(told.due_ms) as f64)
             .collect(),
     )
+}
+
+/// Later than this is no refusal at once.
+const LATE_MS: f64 = 100.0;
+
+fn late(times: &[f64]) -> Measured {
+    let late = times.iter().filter(|millis| **millis > LATE_MS).count();
+    let all = times.len();
+    Measured {
+        value: (all > 0).then(|| late as f64 / all as f64),
+        samples: all as u64,
+        ..Measured::default()
+    }
 }
 
 /// Exchanges that carried requests of the window.

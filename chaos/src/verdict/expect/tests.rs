@@ -246,6 +246,21 @@ async fn errors_during_a_fault_are_those_of_its_own_window() {
     );
 }
 
+#[tokio::test]
+async fn an_error_is_late_when_its_client_was_let_wait_for_it() {
+    let mut world = World::healthy().await;
+    let late = "what = \"late_errors\"\nat_most = 0.3\nsamples = 1";
+    world.is(Unknown, None, late);
+    world.fail(9_000, 9_200);
+    world.is(Pass, Some(0.0), late);
+    let failed = world.evidence.history.iter_mut();
+    let failed = failed.filter(|told| told.ended.is_failure());
+    for told in failed.take(2) {
+        told.end_ms = told.due_ms + 101;
+    }
+    world.is(Fail, Some(0.5), late);
+}
+
 const DETECTED: &str = "what = \"detected\"\nof = \"alpha\"\nat_most = 1500";
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use crate::records::{Outcome, Tokens};
 use crate::report::{Finding, Verdict};
 use crate::verdict::index::Index;
 
-/// Outcomes of attempts that need an answer, and so a request that the provider has seen.
+/// Outcomes of attempts that need an answer, and so a request that the provider has seen. `t_idle` is none: it is also said
+/// where a provider stopped taking the request.
 pub(super) const ANSWERED: &[&str] = &[
     "ok",
     "throttled",
@@ -19,7 +20,6 @@ pub(super) const ANSWERED: &[&str] = &[
     "overloaded",
     "server_error",
     "bad_body",
-    "t_idle",
     "truncated",
     "too_large",
     "poison",

@@ -192,6 +192,8 @@ fn only_answers_are_spoilt(index: &Index<'_>) -> bool {
             | Made::ResetConnections
             | Made::CloseIdle
             | Made::RevokeKey
+            | Made::Front(_)
+            | Made::Names(_)
             | Made::Gateway(_),
         )
         | Err(_) => false,
