@@ -23,7 +23,12 @@ fn documents() -> Vec<Value> {
     let mut found = Vec::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     for dialect in fs::read_dir(root).unwrap() {
-        for case in fs::read_dir(dialect.unwrap().path()).unwrap() {
+        // The readers of some cases stand beside them.
+        let dialect = dialect.unwrap().path();
+        if !dialect.is_dir() {
+            continue;
+        }
+        for case in fs::read_dir(dialect).unwrap() {
             let case = case.unwrap().path();
             for file in [
                 "request.json",

@@ -119,6 +119,7 @@ fn taken(dialect: Dialect) -> Taken {
         },
         // Bedrock names formats itself; three and three quarters of a megabyte is its own limit.
         Dialect::Bedrock => Taken {
+            images: WEB_IMAGES,
             image_bytes: Some(3_932_160),
             ..nothing_said
         },

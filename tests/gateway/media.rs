@@ -264,7 +264,7 @@ async fn d4_a_picture_a_model_cannot_read_is_a_400_that_names_it() {
         .post(&ask("m-a", "data:image/tiff;base64,AAAA"))
         .await);
     assert!(
-        told.contains("\"m-a\"") && told.contains("png, jpeg"),
+        told.contains("\"m-a\"") && told.contains("image/png or image/jpeg"),
         "{told}"
     );
     assert_eq!(mock.requests(), 0);

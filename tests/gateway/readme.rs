@@ -58,6 +58,15 @@ fn run(arguments: &[&str], folder: &Path) -> Output {
 /// With `--help` behind it a command line is read to its end and nothing is done.
 fn is_taken(arguments: &str, folder: &Path) -> bool {
     let mut arguments: Vec<&str> = arguments.split_whitespace().collect();
+    // A value that is cut short for the eye says nothing, and its option would not take it.
+    if let Some(at) = arguments
+        .iter()
+        .position(|argument| argument.ends_with('…'))
+        && at > 0
+        && arguments[at - 1].starts_with("--")
+    {
+        arguments.drain(at - 1..=at);
+    }
     arguments.push("--help");
     let output = run(&arguments, folder);
     output.status.success() && String::from_utf8_lossy(&output.stdout).contains("Usage: switchyard")
