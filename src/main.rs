@@ -3,7 +3,9 @@
 mod audit;
 #[cfg(feature = "chaos")]
 mod bench;
+mod spend;
 mod store_command;
+mod time;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -41,6 +43,11 @@ enum Command {
     /// The store of what clients asked to be kept.
     #[command(subcommand)]
     Store(store_command::StoreCommand),
+    /// What was spent, by whom and on what.
+    Spend(spend::Spend),
+    /// What models cost.
+    #[command(subcommand)]
+    Prices(spend::Prices),
     /// The gateway with three mock providers, traffic going through, and a key that takes a provider down.
     #[cfg(feature = "chaos")]
     Demo(switchyard_chaos::command::DemoOptions),
@@ -83,6 +90,8 @@ fn main() -> ExitCode {
         Command::Check(check) => self::check(&check),
         Command::Audit(command) => audit::run(command),
         Command::Store(command) => store_command::run(command),
+        Command::Spend(command) => spend::run(&command),
+        Command::Prices(command) => spend::prices(&command),
         #[cfg(feature = "chaos")]
         Command::Chaos(command) => in_runtime(async move {
             match std::env::current_exe() {

@@ -4,7 +4,6 @@ mod erase;
 mod export;
 mod search;
 mod show;
-mod time;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +13,7 @@ use switchyard::store::journal::{
     Anchor, Selection, TextKeys, VerifyReport, anchor, verify_against,
 };
 
-use crate::{complain, say, source};
+use crate::{complain, say, source, time};
 
 #[derive(Subcommand)]
 pub(crate) enum Audit {
@@ -175,6 +174,6 @@ fn verdict(report: &VerifyReport, json: bool) -> ExitCode {
 }
 
 /// Nano-dollars as dollars, to the last digit.
-fn dollars(nano: u64) -> String {
+pub(crate) fn dollars(nano: u64) -> String {
     format!("{}.{:09}", nano / 1_000_000_000, nano % 1_000_000_000)
 }

@@ -1,5 +1,7 @@
 //! Who has spent what, and what is left: the books as an operator looks at them.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,6 +10,7 @@ use crate::actors::TenantEntry;
 use crate::domain::NanoUsd;
 use crate::policy::ledger::{AccountView, PurseView, Standing};
 use crate::store::StoreError;
+use crate::store::journal::alias_names;
 use crate::store::spending::{SpendBy, SpendLine, SpendQuestion};
 
 /// Every tenant with limits or budgets, by name.
@@ -95,18 +98,41 @@ pub(super) fn question<'a>(
 }
 
 pub(super) async fn report(edge: &Edge, question: SpendQuestion) -> Result<Value, StoreError> {
-    let by = question.by.label();
+    let (question_by, by) = (question.by, question.by.label());
     let lines = if edge.news.store.is_there().await {
         edge.news.store.spending().await?.report(question).await?
     } else {
         Vec::new()
     };
-    let lines: Vec<Value> = lines.iter().map(line).collect();
+    let names = match question_by {
+        SpendBy::User => names(edge).await,
+        SpendBy::Tenant
+        | SpendBy::Team
+        | SpendBy::Client
+        | SpendBy::Provider
+        | SpendBy::Model
+        | SpendBy::Tag
+        | SpendBy::Day
+        | SpendBy::Hour => HashMap::new(),
+    };
+    let lines: Vec<Value> = lines.iter().map(|one| line(one, &names)).collect();
     Ok(json!({"by": by, "lines": lines}))
 }
 
-fn line(line: &SpendLine) -> Value {
+/// End users stand in the books under their aliases, as in the journal; who was erased has no name any more.
+async fn names(edge: &Edge) -> HashMap<String, String> {
+    let journal = edge.published().settings.journal.path.clone();
+    let read = tokio::task::spawn_blocking(move || alias_names(&journal));
+    read.await.unwrap_or_default()
+}
+
+fn line(line: &SpendLine, names: &HashMap<String, String>) -> Value {
     let mut value = serde_json::to_value(line).unwrap_or_default();
+    if let Some((tenant, alias)) = line.name.split_once('@')
+        && let Some(name) = names.get(alias)
+    {
+        value["name"] = format!("{tenant}@{name}").into();
+    }
     value["cost_usd"] = NanoUsd(line.sum.cost_nano).to_string().into();
     value
 }

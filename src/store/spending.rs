@@ -173,15 +173,15 @@ pub trait SpendStore: Send + Sync {
 const MOST_AT_ONCE: usize = 50_000;
 
 impl Sum {
-    fn add(&mut self, outcome: &ReadOutcome) {
+    fn add(&mut self, outcome: &ReadOutcome, cost_nano: Option<u64>) {
         let usage = outcome.usage.unwrap_or_default();
         let more = Self {
             requests: 1,
             failed: u64::from(outcome.how != "ok"),
-            unpriced: u64::from(outcome.cost_nano.is_none()),
-            cost_nano: outcome.cost_nano.unwrap_or_default(),
+            unpriced: u64::from(cost_nano.is_none()),
+            cost_nano: cost_nano.unwrap_or_default(),
             estimated_nano: match outcome.cost_estimated {
-                true => outcome.cost_nano.unwrap_or_default(),
+                true => cost_nano.unwrap_or_default(),
                 false => 0,
             },
             ..Self::of(&usage)
@@ -266,7 +266,8 @@ impl Sum {
 }
 
 impl Batch {
-    fn add(&mut self, outcome: &ReadOutcome) {
+    /// Counts an outcome at this cost.
+    pub fn add(&mut self, outcome: &ReadOutcome, cost_nano: Option<u64>) {
         // What is paid belongs to the time at which it was let in, as in the books.
         let took = if outcome.took_ms.is_finite() {
             outcome.took_ms.max(0.0)
@@ -292,7 +293,10 @@ impl Batch {
             provider: text(&outcome.provider),
             model: text(&outcome.model),
         };
-        self.slices.entry(slice).or_default().add(outcome);
+        self.slices
+            .entry(slice)
+            .or_default()
+            .add(outcome, cost_nano);
         let tags = outcome.tags.iter().map(|tag| (LabelKind::Tag, tag));
         let users = outcome.user.iter().map(|user| (LabelKind::User, user));
         for (kind, value) in tags.chain(users) {
@@ -302,7 +306,10 @@ impl Batch {
                 kind,
                 value: value.clone(),
             };
-            self.labels.entry(label).or_default().add(outcome);
+            self.labels
+                .entry(label)
+                .or_default()
+                .add(outcome, cost_nano);
         }
     }
 
@@ -335,7 +342,7 @@ pub fn read_batch(folder: &Path, from: Position) -> Result<Batch, ReadError> {
             at_ms: line.at_ms,
         };
         if let ReadRecord::Outcome(outcome) = &line.record {
-            batch.add(outcome);
+            batch.add(outcome, outcome.cost_nano);
         }
     }
     Ok(batch)

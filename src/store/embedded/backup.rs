@@ -92,7 +92,7 @@ pub fn check(settings: &StoreSettings) -> Result<CheckReport, StoreError> {
 }
 
 /// A connection to a store that exists, on which nothing can be changed.
-fn there(settings: &StoreSettings) -> Result<Connection, StoreError> {
+pub(super) fn there(settings: &StoreSettings) -> Result<Connection, StoreError> {
     let path = settings.path.as_path();
     if !path.exists() {
         return Err(StoreError::Missing {

@@ -22,6 +22,7 @@ mod queue;
 mod reader;
 mod schema;
 mod seal;
+mod spending;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use tokio::time::timeout;
 
 pub use backup::{CheckReport, backup, check};
 pub use open::open;
+pub use spending::{booked_to, reprice, spend_report};
 
 use super::{Pending, StoreError};
 use queue::{Awaited, Queue, Unasked};

@@ -79,6 +79,64 @@ fn response(owner: &str, id: &str) -> StoredResponse {
     }
 }
 
+fn outcome(at_ms: u64, cost_nano: u64) -> crate::store::journal::ReadOutcome {
+    let line = serde_json::json!({
+        "at": at_ms, "request": "sy-00000000000000000000000000000001", "client": "app", "tenant": "acme",
+        "tags": ["nightly"], "how": "ok", "provider": "a", "model": "m", "cost_nano": cost_nano,
+        "usage": {"input": 5, "output": 6},
+    });
+    serde_json::from_str(&line.to_string()).unwrap()
+}
+
+#[tokio::test]
+async fn m1_a_stretch_that_is_priced_anew_takes_the_place_of_the_old_one_and_of_nothing_else() {
+    use crate::store::spending::{Batch, Position, SpendBy, SpendQuestion, SpendStore as _};
+    let place = place();
+    let (store, settings) = (place.open(), place.settings.clone());
+    let mut batch = Batch::default();
+    for at in [1_000, 901_000, 1_801_000] {
+        batch.add(&outcome(at, 100), Some(100));
+    }
+    batch.to = Position {
+        seq: 9,
+        at_ms: 2_000_000,
+    };
+    assert!(
+        store
+            .book(Position::default(), batch.clone())
+            .await
+            .unwrap()
+    );
+    // The same again is not booked twice.
+    assert!(!store.book(Position::default(), batch).await.unwrap());
+    let mut anew = Batch::default();
+    anew.add(&outcome(901_000, 100), Some(70));
+    super::reprice(&settings, (900, 1_800), &anew).unwrap();
+    for (by, expected) in [(SpendBy::Tenant, 270), (SpendBy::Tag, 270)] {
+        let question = SpendQuestion {
+            by,
+            from: 0,
+            to: u64::MAX,
+            tenant: None,
+        };
+        let lines = store.report(question.clone()).await.unwrap();
+        assert_eq!(lines.len(), 1);
+        assert_eq!(
+            (lines[0].sum.cost_nano, lines[0].sum.requests),
+            (expected, 3)
+        );
+        assert_eq!(super::spend_report(&settings, &question).unwrap(), lines);
+    }
+    assert_eq!(super::booked_to(&settings).unwrap().seq, 9);
+    let spent = store.spent("acme", 900).await.unwrap();
+    let by_client: u64 = spent
+        .iter()
+        .filter(|one| one.tag.is_empty())
+        .map(|one| one.cost.0)
+        .sum();
+    assert_eq!(by_client, 170);
+}
+
 #[tokio::test]
 async fn what_was_kept_is_there_after_a_restart_and_nobody_elses() {
     let place = place();

@@ -27,6 +27,7 @@ mod writer;
 pub use anchor::{Anchor, AnchorError, anchor};
 pub use handle::{JournalError, JournalHandle, JournalOptions, Written, open};
 pub use health::JournalHealth;
+pub use owners::names as alias_names;
 pub use owners::{Erasure, SealedError, TextKeys, TextReader, count_owners};
 pub use read::{Line, Lines, ReadError, ReadRecord, read};
 pub use record::{AttemptRecord, IntentRecord, OutcomeRecord, Record, TextRecord, Who};

@@ -2,7 +2,7 @@
 
 mod meta;
 mod responses;
-mod spend;
+pub(super) mod spend;
 #[cfg(test)]
 mod tests;
 

@@ -108,7 +108,7 @@ fn upsert(table: &str, keys: &[&str]) -> String {
     )
 }
 
-fn position(connection: &Connection) -> rusqlite::Result<Position> {
+pub(in crate::store::embedded) fn position(connection: &Connection) -> rusqlite::Result<Position> {
     let found = connection
         .query_row("SELECT seq, at_ms FROM spend_position", [], |row| {
             Ok(Position {
@@ -130,6 +130,18 @@ fn book(connection: &Connection, from: Position, batch: &Batch) -> rusqlite::Res
     if position(connection)? != from {
         return Ok(false);
     }
+    insert(connection, batch)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO spend_position (only, seq, at_ms) VALUES (1, ?1, ?2)
+             ON CONFLICT DO UPDATE SET seq = excluded.seq, at_ms = excluded.at_ms",
+        )?
+        .execute((batch.to.seq, batch.to.at_ms))?;
+    Ok(true)
+}
+
+/// Adds what a batch counts to what is there.
+fn insert(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
     let slices = upsert(
         "spend",
         &["quarter", "tenant", "team", "client", "provider", "model"],
@@ -162,13 +174,22 @@ fn book(connection: &Connection, from: Position, batch: &Batch) -> rusqlite::Res
             .collect();
         insert.execute(&*row)?;
     }
-    connection
-        .prepare_cached(
-            "INSERT INTO spend_position (only, seq, at_ms) VALUES (1, ?1, ?2)
-             ON CONFLICT DO UPDATE SET seq = excluded.seq, at_ms = excluded.at_ms",
-        )?
-        .execute((batch.to.seq, batch.to.at_ms))?;
-    Ok(true)
+    Ok(())
+}
+
+/// Puts a batch in the place of everything in these quarters, the end excluded.
+pub(in crate::store::embedded) fn replace(
+    connection: &Connection,
+    (from, to): (u64, u64),
+    batch: &Batch,
+) -> rusqlite::Result<()> {
+    for table in ["spend", "spend_labels"] {
+        connection.execute(
+            &format!("DELETE FROM {table} WHERE quarter >= ?1 AND quarter < ?2"),
+            (from, to),
+        )?;
+    }
+    insert(connection, batch)
 }
 
 fn spent(connection: &Connection, tenant: &str, since: u64) -> rusqlite::Result<Vec<Spent>> {
@@ -192,7 +213,10 @@ fn spent(connection: &Connection, tenant: &str, since: u64) -> rusqlite::Result<
     rows.collect()
 }
 
-fn report(connection: &Connection, question: &SpendQuestion) -> rusqlite::Result<Vec<SpendLine>> {
+pub(in crate::store::embedded) fn report(
+    connection: &Connection,
+    question: &SpendQuestion,
+) -> rusqlite::Result<Vec<SpendLine>> {
     let (table, name, kind) = match question.by {
         SpendBy::Tenant => ("spend", "tenant", None),
         SpendBy::Team => ("spend", "tenant || '/' || team", None),

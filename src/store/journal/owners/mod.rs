@@ -357,7 +357,7 @@ fn installation_key(path: &Path, durable: bool, random: &SystemRandom) -> io::Re
 }
 
 /// The end users behind the aliases, as far as they are known and not erased.
-pub(super) fn names(journal: &Path) -> HashMap<String, String> {
+pub fn names(journal: &Path) -> HashMap<String, String> {
     let entries = file::read(journal).unwrap_or_default();
     entries
         .into_iter()
