@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::health::{JournalHealth, wall_ms};
 use super::owed::Owed;
-use super::owners::{Owners, TextKeys, prompt_hash};
+use super::owners::{Owners, PromptKey, TextKeys};
 use super::record::{Record, TextRecord, Who, encode};
 use super::recover::{Found, Interrupted, Older, Opened, look_back};
 use super::retention::Keep;
@@ -61,7 +61,7 @@ pub(super) struct Shared {
     pub(super) health: Arc<JournalHealth>,
     pub(super) writer: Lock<Writer>,
     pub(super) owners: Lock<Owners>,
-    prompts: ring::hmac::Key,
+    prompts: PromptKey,
     mode: JournalMode,
 }
 
@@ -182,7 +182,7 @@ impl JournalHandle {
 
     /// A hash of a prompt that nobody can compute without this installation.
     pub fn prompt_hash(&self, prompt: &[u8]) -> [u8; 16] {
-        prompt_hash(&self.shared.prompts, prompt)
+        self.shared.prompts.hash(prompt)
     }
 
     /// Keeps a text, sealed; `whole` is how long it was before it was cut to what is kept. Whether it was taken:
