@@ -19,6 +19,7 @@ pub mod responses;
 mod sequence;
 mod sides;
 pub mod sse;
+pub mod texts;
 mod translate;
 
 use std::time::Duration;
@@ -32,7 +33,7 @@ use crate::domain::{
 pub use sides::{Decoder, Encoder};
 pub use sides::{
     decode_answer, decode_error, decode_request, encode_answer, encode_error, encode_request,
-    keep_alive,
+    filtered_end, keep_alive,
 };
 pub use translate::{MirrorRelay, TranslateRelay, answer_from_stream, stream_from_answer};
 

@@ -63,6 +63,27 @@ pub struct ChatPeek {
     pub(super) spans: Spans,
 }
 
+impl ChatPeek {
+    /// Follows a body in which other bytes stand in these places now, with the length of each.
+    pub fn moved(&mut self, edits: &[(Range<usize>, usize)]) {
+        let place = |place: usize| {
+            let before = edits.iter().filter(|(range, _)| range.end <= place);
+            before.fold(place, |place, (range, length)| {
+                (place + length).saturating_sub(range.len())
+            })
+        };
+        let moved = |range: &mut Range<usize>| *range = place(range.start)..place(range.end);
+        let spans = &mut self.spans;
+        moved(&mut spans.model);
+        let options = [&mut spans.stream_options, &mut spans.include_usage];
+        options.into_iter().flatten().for_each(moved);
+        for span in &mut spans.ours {
+            moved(span);
+        }
+        spans.end = place(spans.end);
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spans {
     /// The value of `model`, quotes included.
