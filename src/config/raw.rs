@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::guard::{RawGuard, RawGuardRules};
+
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawConfig {
@@ -15,6 +17,7 @@ pub(super) struct RawConfig {
     pub(super) egress: RawEgress,
     pub(super) timeouts: RawTimeouts,
     pub(super) failover: RawFailover,
+    pub(super) guard: RawGuard,
     pub(super) journal: RawJournal,
     pub(super) logs: RawLogs,
     pub(super) registry: RawRegistry,
@@ -87,6 +90,8 @@ pub(super) struct RawClient {
     pub(super) pools: Vec<String>,
     #[serde(default)]
     pub(super) lane: crate::domain::Lane,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) guard: Option<RawGuardRules>,
 }
 
 fn everything() -> Vec<String> {
@@ -158,6 +163,8 @@ pub(super) struct RawPool {
     pub(super) hedge: bool,
     pub(super) hedge_budget_share: f32,
     pub(super) hedge_largest_prompt: RawPromptClass,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) guard: Option<RawGuardRules>,
 }
 
 impl Default for RawPool {
@@ -171,6 +178,7 @@ impl Default for RawPool {
             hedge: false,
             hedge_budget_share: 0.05,
             hedge_largest_prompt: RawPromptClass::Medium,
+            guard: None,
         }
     }
 }

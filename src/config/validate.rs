@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::auth;
 use super::egress;
+use super::guard;
 use super::mistakes::{ConfigError, Mistake};
 use super::raw::{
     RawClient, RawConfig, RawJournalMode, RawKey, RawKeyForm, RawLogFormat, RawOnFailure, RawPool,
@@ -52,7 +53,7 @@ impl Judge<'_> {
         self.mistakes.push(Mistake::new(path, what, cure));
     }
 
-    fn secret(&mut self, path: &str, reference: &str) -> Option<Secret> {
+    pub(super) fn secret(&mut self, path: &str, reference: &str) -> Option<Secret> {
         match resolve(reference, self.env) {
             Ok(secret) => Some(secret),
             Err((what, cure)) => {
@@ -73,14 +74,14 @@ impl Judge<'_> {
         })
     }
 
-    fn positive(&mut self, path: &str, value: u64) -> u64 {
+    pub(super) fn positive(&mut self, path: &str, value: u64) -> u64 {
         if value == 0 {
             self.wrong(path, "must not be 0", "leave it out for the default");
         }
         value.max(1)
     }
 
-    fn millis(&mut self, path: &str, value: u64) -> Duration {
+    pub(super) fn millis(&mut self, path: &str, value: u64) -> Duration {
         // A day is more than any timer here means.
         if value > 86_400_000 {
             self.wrong(path, "is longer than a day", "the unit is milliseconds");
@@ -138,6 +139,7 @@ pub(super) fn settings(
         version: 0,
         timeouts: timeouts(&mut judge, raw),
         failover: failover(&mut judge, raw),
+        guard: guard::settings(&mut judge, raw, &egress),
         journal: journal(&mut judge, raw),
         logs: logs(raw),
         notices: registry::notices(&pools, &models),
@@ -175,6 +177,15 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
     context.update(settings.models.own_text().as_bytes());
     for client in &settings.clients {
         context.update(&client.key.fingerprint());
+    }
+    if let Some(guard) = &settings.guard {
+        for name in guard.names() {
+            context.update(name.as_bytes());
+            context.update(b"\n");
+        }
+        if let Some(webhook) = &guard.webhook {
+            context.update(&webhook.secret.fingerprint());
+        }
     }
     if let Some(proxy) = &settings.egress.proxy {
         context.update(proxy.authority().as_bytes());
@@ -410,7 +421,7 @@ fn home(dialect: crate::domain::Dialect, raw: &RawProvider) -> Option<String> {
 }
 
 /// The host a key may be sent to is decided here and nowhere else (attack A09).
-fn base_url_mistakes(judge: &mut Judge<'_>, path: &str, url: &str) {
+pub(super) fn base_url_mistakes(judge: &mut Judge<'_>, path: &str, url: &str) {
     let rest = url
         .strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://"));

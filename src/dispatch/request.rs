@@ -1,12 +1,14 @@
 //! What dispatch knows of a request: facts decided at the edge, never changed afterwards.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::guard::Guarded;
 use crate::actors::{Estimate, Published, Route};
 use crate::dialects::openai::ChatPeek;
 use crate::domain::{ClientDialect, ClientName, Lane, Operation, RequestId, Shape};
@@ -78,9 +80,23 @@ pub struct Request {
     /// The configuration this request sees to its end (fault C04).
     pub published: Arc<Published>,
     pub route: Arc<Route>,
+    /// What the guard keeps for the answer; `None` when it has nothing to do with it.
+    pub guarded: Option<Arc<Guarded>>,
+    /// The only regions it may go to; `None` when it may go anywhere.
+    pub regions: Option<Arc<[String]>>,
 }
 
 impl Request {
+    /// Puts another body in the place of the client's; `edits` tells what became longer or shorter.
+    pub(super) fn rewrite(&mut self, body: Bytes, edits: &[(Range<usize>, usize)]) {
+        if let Ok(held) = self.prompt.0.get_mut()
+            && let Some(prompt) = held
+        {
+            prompt.bytes = body;
+            self.peek.moved(edits);
+        }
+    }
+
     /// The body; empty once it was let go.
     pub(super) fn body(&self) -> Bytes {
         let held = self.prompt.0.lock();

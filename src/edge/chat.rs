@@ -354,6 +354,7 @@ async fn read_and_serve(
         }
     })?;
     let (request, notice) = facts(admission, &parts.headers, prompt)?;
+    let request = edge.dispatch.guard(request).await?;
     if request.operation == Operation::CountTokens && !is_counted(&request) {
         return Ok((estimated(&request), notice));
     }
@@ -477,6 +478,8 @@ fn facts(
         peek,
         published: admission.published,
         route,
+        guarded: None,
+        regions: None,
     };
     Ok((request, notice))
 }

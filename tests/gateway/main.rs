@@ -17,6 +17,7 @@ mod dialects;
 mod egress;
 mod failover;
 mod frame;
+mod guard;
 mod h2_mock;
 mod journal;
 mod operations;

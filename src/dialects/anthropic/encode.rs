@@ -330,6 +330,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         FailureKind::InvalidRequest
         | FailureKind::ContextLengthExceeded
         | FailureKind::ContentFiltered
+        | FailureKind::ContentBlocked
         | FailureKind::MethodNotAllowed
         | FailureKind::RequestTimeout
         | FailureKind::UnsupportedMediaType => "invalid_request_error",
@@ -346,6 +347,8 @@ fn error_type(kind: FailureKind) -> &'static str {
         FailureKind::ProviderAuth
         | FailureKind::ProviderQuota
         | FailureKind::AuditUnavailable
+        | FailureKind::PolicyUnavailable
+        | FailureKind::RegionUnavailable
         | FailureKind::Internal
         | FailureKind::UpstreamFailed
         | FailureKind::UpstreamRejected

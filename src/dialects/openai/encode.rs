@@ -286,6 +286,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         FailureKind::InvalidRequest
         | FailureKind::ContextLengthExceeded
         | FailureKind::ContentFiltered
+        | FailureKind::ContentBlocked
         | FailureKind::Unauthenticated
         | FailureKind::NotFound
         | FailureKind::ModelNotFound
@@ -302,6 +303,8 @@ fn error_type(kind: FailureKind) -> &'static str {
         | FailureKind::ProviderQuota
         | FailureKind::ShuttingDown
         | FailureKind::AuditUnavailable
+        | FailureKind::PolicyUnavailable
+        | FailureKind::RegionUnavailable
         | FailureKind::Internal
         | FailureKind::UpstreamFailed
         | FailureKind::UpstreamRejected
