@@ -385,6 +385,11 @@ async fn t2_a_forbidden_whole_answer_is_refused_and_paid_for() {
         (answer.status(), &*code_of(&answer)),
         (400, "content_blocked")
     );
+    let mut tokens = prompt("hello");
+    tokens["logprobs"] = true.into();
+    let told_twice = gateway.post(&tokens).await;
+    assert_eq!(told_twice.status(), 400);
+    assert_eq!(told_twice.json()["error"]["param"], "logprobs");
     assert!(!String::from_utf8_lossy(&answer.body).contains("1111"));
     assert_eq!(b.requests(), 0, "nobody laxer is asked");
     let records = gateway.records().await;

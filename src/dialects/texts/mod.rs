@@ -123,7 +123,13 @@ const BYTES: &[&[u8]] = &[
     b"b64_json",
 ];
 /// Whole branches without a word.
-const BARE: &[&[u8]] = &[b"cache_control", b"logprobs", b"top_logprobs", b"stop"];
+const BARE: &[&[u8]] = &[
+    b"cache_control",
+    b"logprobs",
+    b"top_logprobs",
+    b"stop",
+    b"embedding",
+];
 /// Objects that a model or a tool filled: whatever their members are called, keys and values are text.
 const FREE: &[&[u8]] = &[
     b"input",

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use memchr::memmem;
+use serde_json::Value;
 
 use super::aside::aside;
 use super::splice::{Edits, applied, rewrite};
@@ -131,6 +133,13 @@ impl Dispatch {
             request.regions = Some(rules.regions.clone().into());
             stays_inside(request, &rules.regions)?;
         }
+        if tells_tokens(&rules, &body) {
+            return Err(Failure::new(
+                FailureKind::InvalidRequest,
+                "log probabilities would tell token by token what the guard takes out of the answer; leave them out",
+            )
+            .at("logprobs"));
+        }
         let schema = if rules.structured == Action::Off {
             None
         } else {
@@ -178,6 +187,34 @@ impl Dispatch {
             Unseen::Unreadable => unguarded("the guard cannot tell what the prompt holds"),
         })
     }
+}
+
+/// Whether the answer is asked for a second time, token by token, where rules may take something out of it.
+fn tells_tokens(rules: &GuardRules, body: &[u8]) -> bool {
+    let hides = rules.answers.any(Action::Redact) || rules.answers.any(Action::Block);
+    if !hides || memmem::find(body, b"ogprobs").is_none() {
+        return false;
+    }
+    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    let asks = |value: Option<&Value>| {
+        value.is_some_and(|value| {
+            value == &Value::Bool(true) || value.as_u64().is_some_and(|many| many > 0)
+        })
+    };
+    let included = request["include"].as_array();
+    [
+        "/logprobs",
+        "/top_logprobs",
+        "/generationConfig/responseLogprobs",
+        "/generationConfig/logprobs",
+    ]
+    .iter()
+    .any(|place| asks(request.pointer(place)))
+        || included.is_some_and(|several| {
+            several
+                .iter()
+                .any(|one| one == "message.output_text.logprobs")
+        })
 }
 
 /// Where bytes changed, and how long what stands there now is.
