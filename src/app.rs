@@ -14,7 +14,7 @@ use crate::actors::{
     SettingsDoor, SettingsMessage, System, SystemParts,
 };
 use crate::config::{ConfigError, Fingerprint, ListenSettings, Mistake, Settings, Source, changes};
-use crate::dispatch::{Dispatch, Upstreams};
+use crate::dispatch::{Dispatch, GuardDrill, Upstreams};
 use crate::domain::{KeyName, ProviderName};
 use crate::edge::{Aside, Edge, Room, Server, ServerOptions, admin_router, router};
 use crate::policy::overload::Pressure;
@@ -109,13 +109,9 @@ fn prepare(
     old: &Settings,
     new: &Settings,
 ) -> Result<crate::dispatch::PreparedUpstreams, ConfigError> {
-    upstreams.prepare(old, new).map_err(|(provider, error)| {
-        ConfigError::one(Mistake::new(
-            format!("providers.{provider}"),
-            error.to_string(),
-            "",
-        ))
-    })
+    upstreams
+        .prepare(old, new)
+        .map_err(|(path, error)| ConfigError::one(Mistake::new(path, error.to_string(), "")))
 }
 
 /// Probes keys over HTTP with the settings in force.
@@ -204,6 +200,7 @@ impl App {
             news: Arc::clone(&news),
             last_call: Arc::clone(&last_call),
             poison: PoisonList::default(),
+            drill: GuardDrill::default(),
         });
         let edge = Arc::new(Edge::new(Arc::clone(&system), dispatch, telemetry));
         let options = ServerOptions {

@@ -28,6 +28,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     };
     section("egress", old.egress == new.egress);
     section("timeouts", old.timeouts == new.timeouts);
+    section("guard", old.guard == new.guard);
     section("failover", old.failover == new.failover);
     section("listen", old.listen == new.listen);
     section("admin", old.admin == new.admin);

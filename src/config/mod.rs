@@ -8,6 +8,7 @@ mod auth;
 mod diff;
 mod egress;
 mod explain;
+mod guard;
 mod load;
 mod mistakes;
 mod presets;
@@ -23,6 +24,7 @@ mod validate;
 
 pub use diff::{changes, restart_needed};
 pub use explain::{explain, explain_json};
+pub use guard::{GuardRules, GuardSettings, WebhookSettings};
 pub use load::{Fingerprint, Source};
 pub use mistakes::{ConfigError, Mistake};
 pub use registry::Models;

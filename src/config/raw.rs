@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::guard::{RawGuard, RawGuardRules};
+
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawConfig {
@@ -16,6 +18,7 @@ pub(super) struct RawConfig {
     pub(super) egress: RawEgress,
     pub(super) timeouts: RawTimeouts,
     pub(super) failover: RawFailover,
+    pub(super) guard: RawGuard,
     pub(super) journal: RawJournal,
     pub(super) store: RawStore,
     pub(super) logs: RawLogs,
@@ -135,6 +138,8 @@ with_terms! {
         tenant: Option<String>,
         #[serde(default)]
         team: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        guard: Option<RawGuardRules>,
     }
 }
 
@@ -250,6 +255,8 @@ pub(super) struct RawPool {
     pub(super) hedge: bool,
     pub(super) hedge_budget_share: f32,
     pub(super) hedge_largest_prompt: RawPromptClass,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) guard: Option<RawGuardRules>,
 }
 
 impl Default for RawPool {
@@ -263,6 +270,7 @@ impl Default for RawPool {
             hedge: false,
             hedge_budget_share: 0.05,
             hedge_largest_prompt: RawPromptClass::Medium,
+            guard: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::guard::GuardSettings;
 use super::mistakes::Mistake;
 use super::registry::Models;
 use super::secret::Secret;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub pools: Vec<Arc<PoolSettings>>,
     pub timeouts: TimeoutSettings,
     pub failover: FailoverSettings,
+    /// `None` where nothing is looked for.
+    pub guard: Option<Arc<GuardSettings>>,
     pub journal: JournalSettings,
     pub store: StoreSettings,
     pub logs: LogSettings,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::auth;
 use super::egress;
+use super::guard;
 use super::mistakes::{ConfigError, Mistake};
 use super::raw::{
     RawClient, RawConfig, RawJournal, RawJournalMode, RawKey, RawKeyForm, RawLogFormat,
@@ -75,7 +76,7 @@ impl Judge<'_> {
         })
     }
 
-    fn positive(&mut self, path: &str, value: u64) -> u64 {
+    pub(super) fn positive(&mut self, path: &str, value: u64) -> u64 {
         if value == 0 {
             self.wrong(path, "must not be 0", "leave it out for the default");
         }
@@ -141,6 +142,7 @@ pub(super) fn settings(
         version: 0,
         timeouts: timeouts(&mut judge, raw),
         failover: failover(&mut judge, raw),
+        guard: guard::settings(&mut judge, raw, &egress),
         journal: journal(&mut judge, raw),
         store: store::settings(&mut judge, &raw.store),
         logs: logs(raw),
@@ -183,6 +185,15 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
     }
     if let Some(key) = &settings.store.key {
         context.update(&key.fingerprint());
+    }
+    if let Some(guard) = &settings.guard {
+        for name in guard.names() {
+            context.update(name.as_bytes());
+            context.update(b"\n");
+        }
+        if let Some(webhook) = &guard.webhook {
+            context.update(&webhook.secret.fingerprint());
+        }
     }
     if let Some(proxy) = &settings.egress.proxy {
         context.update(proxy.authority().as_bytes());
@@ -425,7 +436,7 @@ fn home(dialect: crate::domain::Dialect, raw: &RawProvider) -> Option<String> {
 }
 
 /// The host a key may be sent to is decided here and nowhere else (attack A09).
-fn base_url_mistakes(judge: &mut Judge<'_>, path: &str, url: &str) {
+pub(super) fn base_url_mistakes(judge: &mut Judge<'_>, path: &str, url: &str) {
     let rest = url
         .strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://"));

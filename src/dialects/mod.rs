@@ -29,6 +29,7 @@ mod sequence;
 mod sides;
 pub mod sse;
 mod system;
+pub mod texts;
 mod translate;
 mod unread;
 
@@ -52,7 +53,7 @@ pub use rerank::{decode_reranked, encode_rerank};
 pub use sides::{Decoder, Encoder};
 pub use sides::{
     decode_answer, decode_error, decode_request, encode_answer, encode_error, encode_request,
-    keep_alive,
+    filtered_end, keep_alive,
 };
 pub use translate::{MirrorRelay, TranslateRelay, answer_from_stream, stream_from_answer};
 

@@ -13,7 +13,7 @@ use super::{
     AnswerFault, AnswerTerms, DialectError, Encoded, UpstreamError, anthropic, bedrock, cohere,
     gemini, media, ollama, openai, responses,
 };
-use crate::domain::chat::{ChatAnswer, ChatEvent, ChatRequest};
+use crate::domain::chat::{ChatAnswer, ChatEvent, ChatRequest, StopReason};
 use crate::domain::{ClientDialect, Dialect, Failure, StreamFault, Tokens};
 
 // --- requests ---
@@ -116,6 +116,25 @@ pub fn keep_alive(dialect: ClientDialect) -> Option<Bytes> {
         )),
         ClientDialect::Gemini => None,
     }
+}
+
+/// The end of a stream whose answer was cut off by a filter, for a client that has read its beginning.
+pub fn filtered_end(
+    dialect: ClientDialect,
+    terms: &AnswerTerms,
+    (id, model): (String, String),
+    out: &mut BytesMut,
+) {
+    let mut encoder = Encoder::of(dialect, terms);
+    // The client knows how it began.
+    encoder.event(&ChatEvent::Start { id, model }, &mut BytesMut::new());
+    encoder.event(
+        &ChatEvent::Stop {
+            reason: StopReason::ContentFilter,
+        },
+        out,
+    );
+    encoder.end(out);
 }
 
 /// A provider's events in canonical form.

@@ -13,13 +13,15 @@ use tokio::time::Instant;
 
 use super::Dispatch;
 use super::bill::Tab;
+use super::live::stream_words;
 use super::next::{AttemptFailure, final_kind};
 use super::request::Request;
 use super::translation::{Translation, Whole};
 use crate::actors::{FailedAttempt, Lease, News, until};
-use crate::dialects::{AnswerFault, Relay, UpstreamError};
+use crate::dialects::{AnswerFacts, AnswerFault, Relay, UpstreamError};
 use crate::domain::{
-    AttemptOutcome, FailureKind, Mode, Operation, RequestId, StreamFacts, StreamFault, Usage,
+    AttemptOutcome, Failure, FailureKind, Mode, Operation, RequestId, StreamFacts, StreamFault,
+    Usage,
 };
 use crate::policy::timers::{TimerBounds, first_content_limit};
 use crate::store::journal::{AttemptRecord, Record};
@@ -62,6 +64,11 @@ pub(super) struct Won {
 
 pub(super) enum WonAnswer {
     Whole(Whole),
+    /// A whole answer that the guard does not let out.
+    Refused {
+        failure: Failure,
+        facts: AnswerFacts,
+    },
     /// A stream with its first content waiting in `held`.
     Stream {
         body: ReplyBody,
@@ -126,6 +133,10 @@ impl From<StreamFault> for Failed {
     fn from(fault: StreamFault) -> Self {
         let outcome = fault.outcome();
         let mut failed = Self::plain(outcome);
+        if matches!(fault, StreamFault::Unguarded | StreamFault::Forbidden) {
+            failed.failure.kind = fault.failure_kind();
+            failed.failure.message = Some(stream_words(fault.failure_kind()).to_owned());
+        }
         if let StreamFault::Reported { message, code, .. } = fault {
             failed.failure.message = Some(message).filter(|message| !message.is_empty());
             failed.failure.code = code;
@@ -458,15 +469,16 @@ async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<Won
         (_, Form::Page) => Err(Failed::plain(AttemptOutcome::BadBody)),
         (Mode::Whole, Form::Json | Form::Unsaid) => {
             let body = body.collect(LARGEST_ANSWER).await?;
-            Ok(WonAnswer::Whole(translation.whole(body)?))
+            Ok(guarded(translation, translation.whole(body)?).await)
         }
         (Mode::Whole, Form::EventStream) => {
             let body = body.collect(LARGEST_ANSWER).await?;
-            Ok(WonAnswer::Whole(translation.whole_from_stream(&body)?))
+            Ok(guarded(translation, translation.whole_from_stream(&body)?).await)
         }
         (Mode::Stream, Form::Json | Form::Unsaid) => {
             let body: Bytes = body.collect(LARGEST_ANSWER).await?;
             let (held, facts) = translation.stream_from_whole(&body)?;
+            let held = translation.sifted(held, &facts)?;
             Ok(WonAnswer::Complete { held, facts })
         }
         (Mode::Stream, Form::EventStream) => first_event(translation.relay(), body).await,
@@ -529,6 +541,20 @@ fn kept_type(translation: Translation<'_>, fields: &Fields) -> Option<HeaderValu
     let kept = KEPT.iter().any(|kept| told.starts_with(kept));
     let told = kept.then(|| HeaderValue::from_str(&told).ok()).flatten();
     Some(told.unwrap_or(HeaderValue::from_static(usual)))
+}
+
+/// The answer as the guard lets it out.
+async fn guarded(translation: Translation<'_>, whole: Whole) -> WonAnswer {
+    let Some(guard) = &translation.request.guarded else {
+        return WonAnswer::Whole(whole);
+    };
+    match guard.answer(translation.request.speaks, whole.body).await {
+        Ok(body) => WonAnswer::Whole(Whole { body, ..whole }),
+        Err(failure) => WonAnswer::Refused {
+            failure,
+            facts: whole.facts,
+        },
+    }
 }
 
 /// Reads a stream until it shows content. What comes before is held, because until then another provider

@@ -300,7 +300,8 @@ impl Live {
         };
         match relay.end(&mut self.out) {
             Ok(end) => {
-                if !body_is_over {
+                // What a rule has ended is not read to its end (fault S21).
+                if !body_is_over && end != StreamEnd::Blocked {
                     linger(body);
                 }
                 self.finish(end, relay.facts());
@@ -329,6 +330,7 @@ impl Live {
         self.news.metrics.stream_ended(match end {
             StreamEnd::Clean => "ok",
             StreamEnd::Unclean => "unclean",
+            StreamEnd::Blocked => "blocked",
         });
     }
 
@@ -449,7 +451,7 @@ fn how(kind: FailureKind) -> &'static str {
     clippy::wildcard_enum_match_arm,
     reason = "only these end a stream in a way of their own"
 )]
-fn stream_words(kind: FailureKind) -> &'static str {
+pub(super) fn stream_words(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::UpstreamStalled => {
             "the provider stopped answering; the text so far is not whole"
@@ -463,6 +465,12 @@ fn stream_words(kind: FailureKind) -> &'static str {
         }
         FailureKind::StreamLimit | FailureKind::UpstreamTooLarge => {
             "the provider sent more than was asked for; the stream was stopped"
+        }
+        FailureKind::PolicyUnavailable => {
+            "the guard cannot tell what the answer holds, and nothing goes on that it has not seen"
+        }
+        FailureKind::ContentBlocked => {
+            "the answer is not of the form that was asked for, which a rule of this gateway demands"
         }
         FailureKind::ShuttingDown => "the gateway is shutting down; the text so far is not whole",
         FailureKind::DeadlineExceeded => {

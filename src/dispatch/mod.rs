@@ -5,6 +5,7 @@
 
 mod account;
 mod bill;
+mod guard;
 mod leg;
 mod live;
 mod next;
@@ -16,17 +17,18 @@ mod translation;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
 use crate::actors::{Clock, JournalDesk, News, RouterMessage, Slot};
 use crate::config::Settings;
 use crate::domain::ProviderName;
 use crate::policy::poison::PoisonList;
-use crate::upstream::{BuildError, ProviderClient, ProviderOptions};
+use crate::upstream::{BuildError, ProviderClient, ProviderOptions, Webhook};
 
 pub use account::RaceResult;
 pub use bill::{Bill, Payer};
+pub use guard::{Drill, GuardDrill, Guarded, hits_in};
 pub use live::{LiveStream, StreamPiece};
 pub use next::refused;
 pub use request::{Caller, Detour, Prompt, RaceMark, Request};
@@ -36,10 +38,18 @@ pub use story::{Served, Told};
 #[derive(Default)]
 pub struct Upstreams {
     clients: ArcSwap<HashMap<ProviderName, Arc<ProviderClient>>>,
+    /// The judge of prompts, where there is one.
+    webhook: ArcSwapOption<Webhook>,
 }
 
 /// Clients built for settings that are not in force yet.
-pub struct PreparedUpstreams(HashMap<ProviderName, Arc<ProviderClient>>);
+pub struct PreparedUpstreams {
+    clients: HashMap<ProviderName, Arc<ProviderClient>>,
+    webhook: Option<Arc<Webhook>>,
+}
+
+/// Why settings cannot be put in force, and the key path at fault.
+pub type PrepareError = (String, BuildError);
 
 impl Upstreams {
     /// Builds what is new or changed, and keeps the connections of what is not.
@@ -47,7 +57,7 @@ impl Upstreams {
         &self,
         old: &Settings,
         new: &Settings,
-    ) -> Result<PreparedUpstreams, (ProviderName, BuildError)> {
+    ) -> Result<PreparedUpstreams, PrepareError> {
         let have = self.clients.load();
         let mut clients = HashMap::new();
         for provider in &new.providers {
@@ -61,17 +71,34 @@ impl Upstreams {
                     };
                     Arc::new(
                         ProviderClient::new(&options)
-                            .map_err(|error| (provider.name.clone(), error))?,
+                            .map_err(|error| (format!("providers.{}", provider.name), error))?,
                     )
                 }
             };
             clients.insert(provider.name.clone(), client);
         }
-        Ok(PreparedUpstreams(clients))
+        let wanted = new.guard.as_ref().and_then(|guard| guard.webhook.as_ref());
+        let have = self.webhook.load_full();
+        let webhook = match (wanted, have) {
+            (None, _) => None,
+            (Some(wanted), Some(have)) if have.settings() == &**wanted => Some(have),
+            (Some(wanted), _) => {
+                let built = Webhook::new(wanted);
+                Some(Arc::new(
+                    built.map_err(|error| ("guard.webhook".to_owned(), error))?,
+                ))
+            }
+        };
+        Ok(PreparedUpstreams { clients, webhook })
     }
 
     pub fn publish(&self, prepared: PreparedUpstreams) {
-        self.clients.store(Arc::new(prepared.0));
+        self.clients.store(Arc::new(prepared.clients));
+        self.webhook.store(prepared.webhook);
+    }
+
+    fn webhook(&self) -> Option<Arc<Webhook>> {
+        self.webhook.load_full()
     }
 
     fn of(&self, provider: &ProviderName) -> Option<Arc<ProviderClient>> {
@@ -88,6 +115,8 @@ pub struct Dispatch {
     /// Rung when the drain's patience is over: open streams end with an error event.
     pub last_call: Arc<Notify>,
     pub poison: PoisonList,
+    /// A fault of the guard's that was asked for.
+    pub drill: GuardDrill,
 }
 
 impl Dispatch {

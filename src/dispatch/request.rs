@@ -1,6 +1,7 @@
 //! What dispatch knows of a request: facts decided at the edge, never changed afterwards.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::bill::{Bill, Payer};
+use super::guard::Guarded;
 use crate::actors::{Estimate, Published, Route};
 use crate::dialects::openai::ChatPeek;
 use crate::domain::{ClientDialect, ClientName, Lane, Operation, Preference, RequestId, Shape};
@@ -112,6 +114,10 @@ pub struct Request {
     pub preference: Option<Arc<Preference>>,
     /// Attempts this request may have, never more than the configuration allows.
     pub max_attempts: u32,
+    /// What the guard keeps for the answer; `None` when it has nothing to do with it.
+    pub guarded: Option<Arc<Guarded>>,
+    /// The only regions it may go to; `None` when it may go anywhere.
+    pub regions: Option<Arc<[String]>>,
 }
 
 impl Request {
@@ -133,6 +139,16 @@ impl Request {
             Some(Some(detour)) => (Arc::clone(&detour.name), detour.step),
             // Behind the last pool there is none, by whichever name.
             Some(None) => (Arc::clone(&self.asked), usize::MAX),
+        }
+    }
+
+    /// Puts another body in the place of the client's; `edits` tells what became longer or shorter.
+    pub(super) fn rewrite(&mut self, body: Bytes, edits: &[(Range<usize>, usize)]) {
+        if let Ok(held) = self.prompt.0.get_mut()
+            && let Some(prompt) = held
+        {
+            prompt.bytes = body;
+            self.peek.moved(edits);
         }
     }
 

@@ -1,10 +1,12 @@
 //! What one attempt sends and how its answer is read, by the two dialects of the conversation.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
+use super::guard::GuardRelay;
 use super::next::AttemptFailure;
 use super::request::Request;
 use super::unix_now;
@@ -18,7 +20,9 @@ use crate::dialects::{
     decode_error, decode_request, encode_answer, encode_request, lost_of, stream_from_answer,
 };
 use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
-use crate::domain::{AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, StreamFacts};
+use crate::domain::{
+    AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, StreamFacts, StreamFault,
+};
 use crate::upstream::Rope;
 
 /// What has no canonical form would be lost without a word.
@@ -185,6 +189,34 @@ impl Translation<'_> {
     }
 
     pub(super) fn relay(&self) -> Box<dyn Relay> {
+        let relay = self.unguarded_relay();
+        match &self.request.guarded {
+            Some(guarded) if guarded.looks_at_answers() => Box::new(GuardRelay::new(
+                relay,
+                Arc::clone(guarded),
+                self.request.speaks,
+                self.terms(),
+            )),
+            Some(_) | None => relay,
+        }
+    }
+
+    /// A stream that is there as a whole, as the guard lets it out.
+    pub(super) fn sifted(
+        &self,
+        held: BytesMut,
+        facts: &StreamFacts,
+    ) -> Result<BytesMut, StreamFault> {
+        match &self.request.guarded {
+            Some(guarded) => {
+                let client = (self.request.speaks, self.terms());
+                guarded.sift_whole(client, held, facts)
+            }
+            None => Ok(held),
+        }
+    }
+
+    fn unguarded_relay(&self) -> Box<dyn Relay> {
         let peek = &self.request.peek;
         let id = self.request.id.text();
         let operation = self.request.operation;

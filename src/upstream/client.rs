@@ -351,9 +351,29 @@ fn head(provider: &ProviderSettings, key: &KeySettings) -> Result<HeaderMap, Bui
     Ok(head)
 }
 
-pub(super) fn tls_config(provider: &ProviderSettings) -> Result<rustls::ClientConfig, BuildError> {
+/// For what is reached over the open net and is no provider.
+pub(super) fn web_roots() -> Result<rustls::ClientConfig, BuildError> {
+    let mut config = trusting(open_roots())?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn open_roots() -> rustls::RootCertStore {
     let mut roots = rustls::RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    roots
+}
+
+fn trusting(roots: rustls::RootCertStore) -> Result<rustls::ClientConfig, BuildError> {
+    let crypto = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(crypto)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| BuildError::Tls(error.to_string()))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+pub(super) fn tls_config(provider: &ProviderSettings) -> Result<rustls::ClientConfig, BuildError> {
+    let mut roots = open_roots();
     if let Some(pem) = &provider.ca_pem {
         let mut added = 0;
         for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -365,12 +385,7 @@ pub(super) fn tls_config(provider: &ProviderSettings) -> Result<rustls::ClientCo
             return Err(BuildError::Authority);
         }
     }
-    let crypto = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(crypto)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| BuildError::Tls(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut config = trusting(roots)?;
     config.alpn_protocols = if provider.h2 {
         vec![b"h2".to_vec(), b"http/1.1".to_vec()]
     } else {

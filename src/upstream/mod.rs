@@ -23,6 +23,7 @@ mod pushback;
 mod sign;
 #[cfg(test)]
 mod vanished;
+mod webhook;
 mod wire;
 
 pub use address::is_public;
@@ -34,6 +35,7 @@ pub use headers::passed;
 pub use limits::{LimitKind, ToldLimit, told};
 pub use probe::{ProbeResult, Prober};
 pub use pushback::{LONGEST as LONGEST_PUSHBACK, Pushback, date_wait, pushback};
+pub use webhook::{Webhook, WebhookFault};
 
 /// Chooses the TLS library for the whole process; safe to call again.
 pub fn install_crypto() {

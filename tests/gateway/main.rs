@@ -20,6 +20,7 @@ mod egress;
 mod embeddings;
 mod failover;
 mod frame;
+mod guard;
 mod h2_mock;
 mod journal;
 mod matrix;

@@ -77,6 +77,29 @@ impl ChatPeek {
         self.model = model;
         self
     }
+
+    /// Follows a body in which other bytes stand in these places now, with the length of each.
+    pub fn moved(&mut self, edits: &[(Range<usize>, usize)]) {
+        let place = |place: usize| {
+            let before = edits.iter().filter(|(range, _)| range.end <= place);
+            before.fold(place, |place, (range, length)| {
+                (place + length).saturating_sub(range.len())
+            })
+        };
+        let moved = |range: &mut Range<usize>| *range = place(range.start)..place(range.end);
+        let spans = &mut self.spans;
+        match &mut spans.model {
+            ModelPlace::Nowhere => {}
+            ModelPlace::Quoted(range) | ModelPlace::Bare(range) => moved(range),
+            ModelPlace::Absent { at, .. } => *at = place(*at),
+        }
+        let options = [&mut spans.stream_options, &mut spans.include_usage];
+        options.into_iter().flatten().for_each(moved);
+        for span in &mut spans.ours {
+            moved(span);
+        }
+        spans.end = place(spans.end);
+    }
 }
 
 /// Where a request names its model.
