@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
+use serde_json::json;
 
 use super::sse::Event;
 use super::{
@@ -135,6 +136,20 @@ pub fn filtered_end(
         out,
     );
     encoder.end(out);
+}
+
+/// The same, of a text continued.
+pub fn filtered_completion(terms: &AnswerTerms, (id, model): (&str, &str), out: &mut BytesMut) {
+    let choice = json!({
+        "index": 0, "text": "", "logprobs": null, "finish_reason": "content_filter"
+    });
+    let event = json!({
+        "id": id, "object": "text_completion", "created": terms.created, "model": model,
+        "choices": [choice],
+    });
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(&super::one_line(&event));
+    out.extend_from_slice(b"\n\ndata: [DONE]\n\n");
 }
 
 /// A provider's events in canonical form.

@@ -637,6 +637,32 @@ mod tests {
     }
 
     #[test]
+    fn places_follow_a_body_in_which_other_words_stand() {
+        let said = r#"[{"role":"user","content":"Anna"}]"#;
+        for body in [
+            format!(
+                r#"{{"model":"m","messages":{said},"stream_options":{{"include_usage":false}},"tags":["Anna"]}}"#
+            ),
+            format!(
+                r#"{{"user":"Anna","timeout":5,"messages":{said},"stream_options":{{}},"model":"m"}}"#
+            ),
+            format!(r#"{{"models":["m"],"user":"Anna","messages":{said}}}"#),
+        ] {
+            for with in ["<PERSON_1>", "A", ""] {
+                let places = memchr::memmem::find_iter(body.as_bytes(), "Anna");
+                let edits: Vec<_> = places.map(|at| (at..at + 4, with.len())).collect();
+                let mut peek = peek_request(body.as_bytes()).unwrap();
+                peek.moved(&edits);
+                let after = body.replace("Anna", with);
+                let mut fresh = peek_request(after.as_bytes()).unwrap();
+                // What it wishes was read before.
+                fresh.wishes = peek.wishes.clone();
+                assert_eq!(peek, fresh, "{after}");
+            }
+        }
+    }
+
+    #[test]
     fn l06_numbers_out_of_range_are_refused_before_anything_is_reserved() {
         for (field, value) in [
             ("max_tokens", "1000000000000000000"),

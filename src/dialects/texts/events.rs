@@ -152,6 +152,8 @@ impl Reading {
 
     fn finish(&self, dialect: ClientDialect, sort: &[u8]) -> Finish {
         let goes_on = match dialect {
+            // Transcripts say so by their type.
+            ClientDialect::Openai if sort.ends_with(b".done") => return Finish::All,
             ClientDialect::Openai | ClientDialect::Gemini => self.finished.is_empty(),
             ClientDialect::Anthropic => matches!(sort, b"content_block_delta" | b"ping"),
             ClientDialect::Responses => sort.ends_with(b".delta"),
@@ -197,7 +199,8 @@ fn piece_kind(dialect: ClientDialect, data: &[u8], path: &Path) -> Option<TextKi
             b"content" | b"text" | b"reasoning_content" | b"reasoning" | b"refusal" | b"thinking",
         )
         | (ClientDialect::Anthropic, b"delta" | b"content_block", b"text" | b"thinking")
-        | (ClientDialect::Responses, b"delta", b"delta")
+        // Responses, and transcripts of OpenAI's.
+        | (ClientDialect::Responses | ClientDialect::Openai, b"delta", b"delta")
         | (ClientDialect::Gemini, b"candidates", b"text") => Some(TextKind::Plain),
         _ => None,
     }
@@ -259,6 +262,18 @@ mod tests {
                 r#"{"type":"response.function_call_arguments.delta","output_index":1,"delta":"a"}"#,
                 vec![("a".to_owned(), vec![1], json)],
                 Finish::None,
+            ),
+            (
+                D::Openai,
+                r#"{"type":"transcript.text.delta","delta":"a"}"#,
+                vec![("a".to_owned(), vec![], text)],
+                Finish::None,
+            ),
+            (
+                D::Openai,
+                r#"{"type":"transcript.text.done","text":"all of it"}"#,
+                vec![],
+                Finish::All,
             ),
             (
                 D::Gemini,

@@ -5,6 +5,7 @@
 //! So everything counts as text but what is known to be none: names of things, ids, pictures, settings.
 
 mod events;
+mod tokens;
 mod walk;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use memchr::memchr;
 use walk::{Met, Path, name, walk};
 
 pub use events::{Channel, EventTexts, Finish, event_texts};
+pub use tokens::token_list;
 pub use walk::Unreadable;
 
 /// What kind of text stands there.
@@ -187,7 +189,13 @@ fn kind_of(body: &[u8], path: &Path, range: &Range<usize>) -> Option<TextKind> {
             .filter(|frame| frame.is_object)
             .map(|frame| name(body, frame))
     };
-    let top = names().next().unwrap_or_default();
+    let mut from_top = names();
+    let top = match from_top.next() {
+        // An event that tells of a whole answer.
+        Some(b"response") => from_top.next(),
+        top => top,
+    };
+    let top = top.unwrap_or_default();
     if SETTINGS.contains(&top) || names().any(|name| BARE.contains(&name)) {
         return None;
     }

@@ -17,6 +17,8 @@ pub enum Form {
     Text,
     /// A text of JSON inside the text, as a call's arguments are.
     Json,
+    /// A name for something, in which placeholders went out without their brackets.
+    Label,
 }
 
 /// What is decided of one slot: more of its text, or the rest of it.
@@ -94,7 +96,7 @@ impl Channel {
             return Decided::default();
         }
         let (masked, whole_escapes) = match self.form {
-            Form::Text => (Cow::Borrowed(&*self.pending), waits),
+            Form::Text | Form::Label => (Cow::Borrowed(&*self.pending), waits),
             Form::Json => masked(&self.pending),
         };
         let mut open = if is_end { waits } else { whole_escapes };

@@ -71,6 +71,11 @@ impl RuleId {
         u8::try_from(id).ok().map(Self)
     }
 
+    /// Every rule there can be.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..).map(Self).take(MOST_RULES)
+    }
+
     pub(super) fn index(self) -> usize {
         usize::from(self.0)
     }

@@ -356,6 +356,30 @@ fn applied(text: &str, edits: &[Edit]) -> String {
     out
 }
 
+#[test]
+fn t2_names_get_back_what_went_out_without_brackets() {
+    let mut vault = Vault::default();
+    let texts = ["a@b.de", "c@d.de"];
+    for text in texts {
+        let found = redact(finder(), &all(Action::Redact), text, (&mut vault, b""));
+        assert_eq!(found.edits.len(), 1);
+    }
+    let back = |text: &str| {
+        let said = streamed(
+            finder(),
+            &Actions::default(),
+            &vault,
+            (Form::Label, &[text]),
+        );
+        said.0.concat()
+    };
+    assert_eq!(back("EMAIL_1"), "a@b.de");
+    assert_eq!(back("\u{e9} EMAIL_2, EMAIL_1!"), "\u{e9} c@d.de, a@b.de!");
+    for other in ["EMAIL_10", "xEMAIL_1", "EMAIL_1_", "EMAIL_3", ""] {
+        assert_eq!(back(other), other);
+    }
+}
+
 fn back(vault: &Vault, text: &str) -> String {
     streamed(finder(), &Actions::default(), vault, (Form::Text, &[text]))
         .0

@@ -62,6 +62,9 @@ impl Vault {
         if self.is_empty() {
             return found;
         }
+        if form == Form::Label {
+            return self.bare(text);
+        }
         let mut place = 0;
         while let Some((start, inside)) = opening(text, place, form) {
             place = inside;
@@ -70,12 +73,31 @@ impl Vault {
             };
             if let Some(hidden) = self.hidden.get(&format!("<{word}>")) {
                 let shown = match form {
-                    Form::Text => hidden.clone(),
+                    Form::Text | Form::Label => hidden.clone(),
                     Form::Json => escaped(hidden),
                 };
                 found.push((start..end, shown));
                 place = end;
             }
+        }
+        found
+    }
+
+    /// Placeholders without brackets, where nothing else touches them.
+    fn bare(&self, text: &str) -> Vec<(Range<usize>, String)> {
+        let mut found = Vec::new();
+        let mut end = 0;
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            let start = end;
+            end = start + word.len();
+            if let Some(hidden) = self.hidden.get(&format!("<{word}>")) {
+                found.push((start..end, hidden.clone()));
+            }
+            // And what the words are parted by.
+            end += text
+                .get(end..)
+                .and_then(|rest| rest.chars().next())
+                .map_or(0, char::len_utf8);
         }
         found
     }
@@ -140,7 +162,7 @@ impl Vault {
 
 fn spellings(form: Form) -> usize {
     match form {
-        Form::Text => 1,
+        Form::Text | Form::Label => 1,
         Form::Json => OPEN.len(),
     }
 }
