@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Dispatch;
 use super::bill::Tab;
+use super::guard::{Seen, Sifted, Written};
 use super::live::stream_words;
 use super::next::{AttemptFailure, final_kind};
 use super::request::Request;
@@ -20,8 +21,8 @@ use super::translation::{Translation, Whole};
 use crate::actors::{FailedAttempt, Lease, News, until};
 use crate::dialects::{AnswerFacts, AnswerFault, Relay, UpstreamError};
 use crate::domain::{
-    AttemptOutcome, Failure, FailureKind, Mode, Operation, RequestId, StreamFacts, StreamFault,
-    Usage,
+    AttemptOutcome, Failure, FailureKind, Mode, Moment, Operation, RequestId, StreamFacts,
+    StreamFault, Usage,
 };
 use crate::policy::timers::{TimerBounds, first_content_limit};
 use crate::store::journal::{AttemptRecord, Record};
@@ -79,6 +80,8 @@ pub(super) enum WonAnswer {
     Complete {
         held: BytesMut,
         facts: StreamFacts,
+        /// As the journal keeps it; `None` where that is the same.
+        record: Option<Bytes>,
     },
 }
 
@@ -197,9 +200,12 @@ impl Leg {
         }));
     }
 
-    pub(super) fn succeeded(&mut self, usage: Option<Usage>) {
-        self.lease.succeeded(usage.as_ref());
-        self.report(AttemptOutcome::Ok, usage);
+    /// It answered, and this is what it used.
+    pub(super) fn succeeded(&mut self, usage: Usage, now: Moment) {
+        let hedges = &self.lease.target().pool.hedges;
+        hedges.settled(usage.total(), now);
+        self.lease.succeeded(Some(&usage));
+        self.report(AttemptOutcome::Ok, Some(usage));
     }
 
     pub(super) fn failed(&mut self, told: FailedAttempt, usage: Option<Usage>) {
@@ -448,7 +454,7 @@ async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<Won
             Kind::Raw => return first_event(translation.relay(), body).await,
             Kind::Whole => {
                 let body = body.collect(LARGEST_ANSWER).await?;
-                return Ok(WonAnswer::Whole(translation.whole(body)?));
+                return Ok(guarded(translation, translation.whole(body)?).await);
             }
         }
     }
@@ -476,10 +482,7 @@ async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<Won
             Ok(guarded(translation, translation.whole_from_stream(&body)?).await)
         }
         (Mode::Stream, Form::Json | Form::Unsaid) => {
-            let body: Bytes = body.collect(LARGEST_ANSWER).await?;
-            let (held, facts) = translation.stream_from_whole(&body)?;
-            let held = translation.sifted(held, &facts)?;
-            Ok(WonAnswer::Complete { held, facts })
+            streamed(translation, &body.collect(LARGEST_ANSWER).await?)
         }
         (Mode::Stream, Form::EventStream) => first_event(translation.relay(), body).await,
     }
@@ -543,13 +546,34 @@ fn kept_type(translation: Translation<'_>, fields: &Fields) -> Option<HeaderValu
     Some(told.unwrap_or(HeaderValue::from_static(usual)))
 }
 
+/// A whole answer as the stream that was asked for.
+#[expect(clippy::result_large_err, reason = "moved once, on the rare path")]
+fn streamed(translation: Translation<'_>, body: &Bytes) -> Result<WonAnswer, Failed> {
+    let (held, facts) = translation.stream_from_whole(body)?;
+    let Sifted { out: held, record } = translation.sifted(held, &facts)?;
+    Ok(WonAnswer::Complete {
+        held,
+        facts,
+        record,
+    })
+}
+
 /// The answer as the guard lets it out.
 async fn guarded(translation: Translation<'_>, whole: Whole) -> WonAnswer {
     let Some(guard) = &translation.request.guarded else {
         return WonAnswer::Whole(whole);
     };
-    match guard.answer(translation.request.speaks, whole.body).await {
-        Ok(body) => WonAnswer::Whole(Whole { body, ..whole }),
+    let written = if translation.request.peek.plain_text {
+        Written::Text
+    } else {
+        Written::Json(translation.request.speaks)
+    };
+    match guard.answer(written, whole.body).await {
+        Ok(Seen { body, record }) => WonAnswer::Whole(Whole {
+            body,
+            record,
+            ..whole
+        }),
         Err(failure) => WonAnswer::Refused {
             failure,
             facts: whole.facts,
@@ -572,7 +596,7 @@ async fn first_event(mut relay: Box<dyn Relay>, mut body: ReplyBody) -> Result<W
             None => {
                 relay.end(&mut held)?;
                 // Whole without content: only a filter or a limit leaves that.
-                return complete(relay.facts(), held);
+                return complete(relay.as_mut(), held);
             }
         }
         let facts = relay.facts();
@@ -581,19 +605,20 @@ async fn first_event(mut relay: Box<dyn Relay>, mut body: ReplyBody) -> Result<W
         }
         if facts.terminal {
             relay.end(&mut held)?;
-            return complete(relay.facts(), held);
+            return complete(relay.as_mut(), held);
         }
     }
 }
 
 #[expect(clippy::result_large_err, reason = "moved once, on the rare path")]
-fn complete(facts: &StreamFacts, held: BytesMut) -> Result<WonAnswer, Failed> {
-    if !facts.is_an_answer() {
+fn complete(relay: &mut dyn Relay, held: BytesMut) -> Result<WonAnswer, Failed> {
+    if !relay.facts().is_an_answer() {
         return Err(Failed::plain(AttemptOutcome::BadBody));
     }
     Ok(WonAnswer::Complete {
         held,
-        facts: facts.clone(),
+        facts: relay.facts().clone(),
+        record: relay.recorded(),
     })
 }
 

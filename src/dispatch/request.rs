@@ -142,11 +142,13 @@ impl Request {
         }
     }
 
-    /// Puts another body in the place of the client's; `edits` tells what became longer or shorter.
+    /// Puts another body in the place of the client's; `edits` tells what became longer or shorter. Its cost is
+    /// bounded by what is sent.
     pub(super) fn rewrite(&mut self, body: Bytes, edits: &[(Range<usize>, usize)]) {
         if let Ok(held) = self.prompt.0.get_mut()
             && let Some(prompt) = held
         {
+            self.length = body.len() as u64;
             prompt.bytes = body;
             self.peek.moved(edits);
         }

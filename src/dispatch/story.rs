@@ -468,14 +468,9 @@ impl Dispatch {
                 let settled =
                     usage.unwrap_or_else(|| estimate(&account.request, whole.body.len() as u64));
                 account.used(settled, usage.is_none());
-                leg.lease
-                    .target()
-                    .pool
-                    .hedges
-                    .settled(settled.total(), self.clock.now());
-                leg.succeeded(Some(settled));
+                leg.succeeded(settled, self.clock.now());
                 let told = told(&account, dropped, headers);
-                account.answered(&whole.body);
+                account.answered(whole.record.as_ref().unwrap_or(&whole.body));
                 account.close(Ending::Answered);
                 Ok((Finished::Whole(whole.body), told))
             }
@@ -485,7 +480,7 @@ impl Dispatch {
                 let usage = facts.usage;
                 let settled = usage.unwrap_or_else(|| estimate(&account.request, 0));
                 account.used(settled, usage.is_none());
-                leg.succeeded(Some(settled));
+                leg.succeeded(settled, self.clock.now());
                 let told = told(&account, dropped, headers);
                 account.close(Ending::Failed(failure.kind));
                 Err((failure, told))
@@ -496,10 +491,14 @@ impl Dispatch {
                 let live = Live::new(self, account, leg, held).with_upstream(body, relay);
                 Ok((Finished::Live(Box::new(live)), told))
             }
-            WonAnswer::Complete { held, facts } => {
+            WonAnswer::Complete {
+                held,
+                facts,
+                record,
+            } => {
                 account.served_model.clone_from(&facts.served_model);
                 let told = told_early(&account, dropped, headers);
-                let live = Live::new(self, account, leg, held).already_complete(facts);
+                let live = Live::new(self, account, leg, held).already_complete(facts, record);
                 Ok((Finished::Live(Box::new(live)), told))
             }
         }

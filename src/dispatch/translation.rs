@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
-use super::guard::GuardRelay;
+use super::guard::{GuardRelay, Sifted};
 use super::next::AttemptFailure;
 use super::request::Request;
 use super::unix_now;
@@ -41,6 +41,8 @@ pub(crate) struct Whole {
     pub facts: AnswerFacts,
     /// What the client's form has no place for.
     pub dropped: Vec<&'static str>,
+    /// The body as the journal keeps it; `None` where that is the same.
+    pub record: Option<Bytes>,
 }
 
 impl Whole {
@@ -50,6 +52,7 @@ impl Whole {
             body,
             facts,
             dropped: Vec::new(),
+            record: None,
         }
     }
 }
@@ -189,6 +192,10 @@ impl Translation<'_> {
     }
 
     pub(super) fn relay(&self) -> Box<dyn Relay> {
+        if self.request.operation == Operation::Speech && !self.request.peek.stream {
+            // Sound has no text to look at.
+            return Box::new(RawRelay::default());
+        }
         let relay = self.unguarded_relay();
         match &self.request.guarded {
             Some(guarded) if guarded.looks_at_answers() => Box::new(GuardRelay::new(
@@ -206,13 +213,16 @@ impl Translation<'_> {
         &self,
         held: BytesMut,
         facts: &StreamFacts,
-    ) -> Result<BytesMut, StreamFault> {
+    ) -> Result<Sifted, StreamFault> {
         match &self.request.guarded {
             Some(guarded) => {
                 let client = (self.request.speaks, self.terms());
                 guarded.sift_whole(client, held, facts)
             }
-            None => Ok(held),
+            None => Ok(Sifted {
+                out: held,
+                record: None,
+            }),
         }
     }
 
@@ -220,9 +230,7 @@ impl Translation<'_> {
         let peek = &self.request.peek;
         let id = self.request.id.text();
         let operation = self.request.operation;
-        if operation == Operation::Speech && !peek.stream {
-            return Box::new(RawRelay::default());
-        } else if operation == Operation::Completions {
+        if operation == Operation::Completions {
             return Box::new(MirrorRelay::completions(self.encoder()));
         } else if operation != Operation::Chat {
             return Box::new(MirrorRelay::typed(self.encoder()));
@@ -273,6 +281,7 @@ impl Translation<'_> {
             dropped: lost_of(answer),
             body: encode_answer(self.request.speaks, answer, &self.terms()).into(),
             facts: facts(answer),
+            record: None,
         })
     }
 

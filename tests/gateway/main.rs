@@ -21,6 +21,7 @@ mod embeddings;
 mod failover;
 mod frame;
 mod guard;
+mod guard_operations;
 mod h2_mock;
 mod journal;
 mod matrix;

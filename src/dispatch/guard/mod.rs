@@ -5,8 +5,10 @@
 
 mod answer;
 mod aside;
+mod hidden;
 mod prompt;
 mod relay;
+mod sieve;
 mod splice;
 mod structured;
 mod webhook;
@@ -16,11 +18,13 @@ use std::sync::Arc;
 
 use crate::actors::News;
 use crate::config::{GuardRules, GuardSettings};
-use crate::domain::{ClientName, Failure, FailureKind, PoolName, RequestId};
-use crate::policy::guard::{Actions, RuleId, Schema, Searched, Tally, Vault};
+use crate::dialects::texts::TextKind;
+use crate::domain::{ClientName, Failure, FailureKind, Operation, PoolName, RequestId};
+use crate::policy::guard::{Actions, Form, RuleId, Schema, Searched, Tally, Vault};
 
+pub(super) use answer::{Seen, Written};
 pub use aside::{Drill, GuardDrill};
-pub(super) use relay::GuardRelay;
+pub(super) use relay::{GuardRelay, Sifted};
 
 /// What a request's guard keeps for its answer.
 pub struct Guarded {
@@ -31,6 +35,9 @@ pub struct Guarded {
     schema: Option<Schema>,
     note: Option<String>,
     request: RequestId,
+    operation: Operation,
+    /// The guard of the answer as the journal keeps it; `None` where that is as the client reads it, or not kept.
+    record: Option<Arc<Guarded>>,
     news: Arc<News>,
 }
 
@@ -43,6 +50,25 @@ impl Guarded {
     /// Whether anything of the answer has to be looked at.
     pub(super) fn looks_at_answers(&self) -> bool {
         !self.vault.is_empty() || !self.rules.answers.is_off() || self.schema.is_some()
+    }
+
+    /// Where the journal keeps the answer, what was taken out of the prompt stays out of that as well.
+    fn with_record(mut self, client: &ClientName) -> Self {
+        let keeps = self.news.journal.text_limit(client.as_str()).is_some();
+        if keeps && !self.vault.is_empty() {
+            self.record = Some(Arc::new(Self {
+                settings: Arc::clone(&self.settings),
+                rules: self.rules.clone(),
+                vault: Vault::default(),
+                schema: None,
+                note: None,
+                request: self.request,
+                operation: self.operation,
+                record: None,
+                news: Arc::clone(&self.news),
+            }));
+        }
+        self
     }
 
     fn search(&self) -> Searched<'_> {
@@ -96,6 +122,25 @@ impl Teller<'_> {
     fn blocked(&self, rule: RuleId) {
         self.news.metrics.blocked_by(self.settings.name_of(rule));
     }
+
+    /// Nobody can tell whether a rule forbids it.
+    fn refused_unseen(&self, what: &'static str) {
+        self.news.metrics.blocked_by(what);
+        let request = self.request.text();
+        let words = format!("{what};block");
+        self.news
+            .journal
+            .event("guard.prompt", request.as_str(), &words);
+    }
+}
+
+/// How a text of this kind is read.
+fn form_of(kind: TextKind) -> Form {
+    match kind {
+        TextKind::Plain => Form::Text,
+        TextKind::Json => Form::Json,
+        TextKind::Label => Form::Label,
+    }
 }
 
 /// How much the rules that hold everywhere find in a prompt; `None` when it cannot be searched. For measuring.
@@ -113,6 +158,18 @@ fn forbidden(name: &str, what: &str) -> Failure {
         FailureKind::ContentBlocked,
         format!(
             "the {what} holds something of the class {name:?}, which a rule of this gateway forbids; leave it out"
+        ),
+    )
+}
+
+/// What a client reads whose request says something in a way that these rules cannot read.
+fn forbidden_unseen(what: &str, rules: &[&str], cure: &str) -> Failure {
+    let names: Vec<String> = rules.iter().map(|name| format!("{name:?}")).collect();
+    Failure::new(
+        FailureKind::ContentBlocked,
+        format!(
+            "{what} cannot be looked into, as this gateway's guard has to for {}; {cure}",
+            names.join(", ")
         ),
     )
 }

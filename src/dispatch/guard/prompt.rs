@@ -7,6 +7,7 @@ use memchr::memmem;
 use serde_json::Value;
 
 use super::aside::aside;
+use super::hidden::refused_unseen;
 use super::splice::{Edits, applied, rewrite};
 use super::structured::schema_of;
 use super::{Guarded, Teller, forbidden, unguarded};
@@ -116,12 +117,17 @@ impl Dispatch {
         settings: Arc<GuardSettings>,
         rules: GuardRules,
     ) -> Result<(), Failure> {
-        let body = request.body();
-        let looked = self.look_aside(&settings, &rules, &body).await?;
         let teller = Teller {
             settings: &settings,
             news: &self.news,
             request: request.id,
+        };
+        refused_unseen(request, (&settings, &rules), &teller)?;
+        let (body, is_form) = (request.body(), request.content_type.is_some());
+        let looked = if is_form {
+            Looked::default()
+        } else {
+            self.look_aside(&settings, &rules, &body).await?
         };
         let note = teller.tell("guard.prompt", (&looked.tally, &rules.requests));
         if let Some((rule, place)) = looked.blocked {
@@ -133,12 +139,12 @@ impl Dispatch {
             request.regions = Some(rules.regions.clone().into());
             stays_inside(request, &rules.regions)?;
         }
-        if tells_tokens(&rules, &body) {
+        if tells_tokens(&rules, &body, is_form) {
             return Err(Failure::new(
                 FailureKind::InvalidRequest,
-                "log probabilities would tell token by token what the guard takes out of the answer; leave them out",
+                "log probabilities, and the tokens and words of a verbose transcript, would tell piece by piece what the guard takes out of the answer; leave them out",
             )
-            .at("logprobs"));
+            .at(if is_form { "response_format" } else { "logprobs" }));
         }
         let schema = if rules.structured == Action::Off {
             None
@@ -159,8 +165,11 @@ impl Dispatch {
             schema,
             note,
             request: request.id,
+            operation: request.operation,
+            record: None,
             news: Arc::clone(&self.news),
         };
+        let guarded = guarded.with_record(&request.caller.client);
         if guarded.looks_at_answers() || guarded.note.is_some() {
             request.guarded = Some(Arc::new(guarded));
         }
@@ -190,9 +199,13 @@ impl Dispatch {
 }
 
 /// Whether the answer is asked for a second time, token by token, where rules may take something out of it.
-fn tells_tokens(rules: &GuardRules, body: &[u8]) -> bool {
+fn tells_tokens(rules: &GuardRules, body: &[u8], is_form: bool) -> bool {
     let hides = rules.answers.any(Action::Redact) || rules.answers.any(Action::Block);
-    if !hides || memmem::find(body, b"ogprobs").is_none() {
+    let names = |what: &[u8]| memmem::find(body, what).is_some();
+    if is_form {
+        return hides && (names(b"logprobs") || names(b"verbose_json"));
+    }
+    if !hides || !names(b"ogprobs") {
         return false;
     }
     let request: Value = serde_json::from_slice(body).unwrap_or_default();

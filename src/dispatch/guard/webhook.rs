@@ -48,6 +48,10 @@ impl Dispatch {
         let Some(wanted) = &settings.webhook else {
             return Ok(());
         };
+        if request.content_type.is_some() {
+            // A form, which was refused already unless what was not judged may go on.
+            return Ok(());
+        }
         let verdict = self.verdict(request, settings).await;
         match verdict {
             Ok((_, Verdict::Allow)) => Ok(()),
