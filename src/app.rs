@@ -17,7 +17,7 @@ use crate::config::{
     ConfigError, Fingerprint, ListenSettings, Mistake, NotKept, RegistryCopy, Settings, Source,
     changes,
 };
-use crate::dispatch::{Dispatch, Upstreams};
+use crate::dispatch::{Dispatch, GuardDrill, Upstreams};
 use crate::domain::{KeyName, ProviderName};
 use crate::edge::{Aside, Edge, Room, Server, ServerOptions, admin_router, router};
 use crate::policy::overload::Pressure;
@@ -285,6 +285,7 @@ impl App {
             news: Arc::clone(&news),
             last_call: Arc::clone(&last_call),
             poison: PoisonList::default(),
+            drill: GuardDrill::default(),
         });
         let edge = Arc::new(Edge::new(Arc::clone(&system), dispatch, telemetry));
         let options = ServerOptions {

@@ -8,6 +8,7 @@
 
 mod bare;
 mod cases;
+mod guard;
 mod placement;
 mod process;
 
@@ -26,7 +27,7 @@ use process::{Counted, Measured, Mock, Proxy, Valgrind};
 /// What to measure.
 #[derive(clap::Args, Default)]
 pub(crate) struct BenchOptions {
-    /// Only the parts whose name holds this text: cpu, dialects, memory, latency, placement, flat.
+    /// Only the parts whose name holds this text: cpu, dialects, memory, latency, placement, flat, guard.
     #[arg(long)]
     only: Option<String>,
     /// Leave out what takes minutes: instructions and ten thousand streams.
@@ -108,6 +109,9 @@ impl Bench {
         }
         if self.wants("flat") {
             self.flat().await?;
+        }
+        if self.wants("guard") {
+            guard::measure(&self.folder)?;
         }
         Ok(())
     }

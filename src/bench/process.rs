@@ -310,7 +310,7 @@ fn command(folder: &Path, valgrind: Option<(&Valgrind, &str)>) -> Result<Command
     Ok(command)
 }
 
-fn cpu_micros(process: u32) -> Result<f64, Fault> {
+pub(super) fn cpu_micros(process: u32) -> Result<f64, Fault> {
     let mut nanos = 0;
     for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
         let text = std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();

@@ -30,6 +30,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     section("media", old.media == new.media);
     section("dialects", old.unsupported == new.unsupported);
     section("timeouts", old.timeouts == new.timeouts);
+    section("guard", old.guard == new.guard);
     section("failover", old.failover == new.failover);
     section("listen", old.listen == new.listen);
     section("admin", old.admin == new.admin);

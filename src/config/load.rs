@@ -60,8 +60,10 @@ impl Source {
         let secrets = text.split("\"file:").skip(1);
         let registry = text.split("[registry]").nth(1);
         let registry = registry.and_then(|rest| rest.split("file").nth(1)?.split_once('"'));
+        let names = text.split("names_file").nth(1);
+        let names = names.and_then(|rest| rest.split_once('"'));
         secrets
-            .chain(registry.map(|(_, rest)| rest))
+            .chain(registry.into_iter().chain(names).map(|(_, rest)| rest))
             .filter_map(|rest| rest.split('"').next())
             .take(256)
             .map(PathBuf::from)

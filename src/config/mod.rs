@@ -8,6 +8,7 @@ mod auth;
 mod diff;
 mod egress;
 mod explain;
+mod guard;
 mod load;
 mod login;
 mod media;
@@ -26,6 +27,7 @@ mod validate;
 
 pub use diff::{changes, restart_needed};
 pub use explain::{explain, explain_json};
+pub use guard::{GuardRules, GuardSettings, WebhookSettings};
 pub use load::{Fingerprint, Source};
 pub use login::{ContainerWord, ServiceAccount, TokenRecipe, Trade, token_file};
 pub use media::MediaSettings;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::guard::{RawGuard, RawGuardRules};
 use crate::domain::Unsupported;
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -19,6 +20,7 @@ pub(super) struct RawConfig {
     pub(super) media: RawMedia,
     pub(super) timeouts: RawTimeouts,
     pub(super) failover: RawFailover,
+    pub(super) guard: RawGuard,
     pub(super) journal: RawJournal,
     pub(super) store: RawStore,
     pub(super) logs: RawLogs,
@@ -139,6 +141,8 @@ with_terms! {
         tenant: Option<String>,
         #[serde(default)]
         team: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        guard: Option<RawGuardRules>,
     }
 }
 
@@ -313,6 +317,8 @@ pub(super) struct RawPool {
     pub(super) hedge_budget_share: f32,
     pub(super) hedge_largest_prompt: RawPromptClass,
     pub(super) unsupported: Option<Unsupported>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) guard: Option<RawGuardRules>,
 }
 
 impl Default for RawPool {
@@ -327,6 +333,7 @@ impl Default for RawPool {
             hedge_budget_share: 0.05,
             hedge_largest_prompt: RawPromptClass::Medium,
             unsupported: None,
+            guard: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::guard::GuardSettings;
 use super::login::TokenRecipe;
 use super::media::MediaSettings;
 use super::mistakes::Mistake;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub pools: Vec<Arc<PoolSettings>>,
     pub timeouts: TimeoutSettings,
     pub failover: FailoverSettings,
+    /// `None` where nothing is looked for.
+    pub guard: Option<Arc<GuardSettings>>,
     pub journal: JournalSettings,
     pub store: StoreSettings,
     pub logs: LogSettings,

@@ -717,3 +717,82 @@ fn a_known_name_that_speaks_its_own_dialect_is_found_where_that_is_spoken() {
         assert_eq!(settings.providers[0].base_url, base, "{text}");
     }
 }
+
+#[test]
+fn t2_rules_of_the_guard_are_read_and_what_is_wrong_with_them_is_told() {
+    let text = r#"
+[guard]
+requests = { emial = "redact", name = "block", card = "route" }
+answers = { card = "route", order = "redact" }
+structured = "redact"
+patterns = [{ name = "Order", regex = "(" }, { name = "email", regex = "x" }]
+[guard.webhook]
+url = "http://judge.example/x"
+"#;
+    let told = load(text).unwrap_err().to_string();
+    for words in [
+        "guard.requests.emial: is no rule; use one of: email, phone",
+        "guard.requests.name: there are no names",
+        "guard.regions: something is routed",
+        "guard.answers.card: an answer cannot be routed",
+        "guard.answers.order: is no rule",
+        "guard.structured: is neither",
+        "guard.patterns[0].name: \"Order\" is no name",
+        "guard.patterns[0].regex: cannot be compiled",
+        "guard.patterns[1].name: \"email\" is there already",
+    ] {
+        assert!(told.contains(words), "{words}\n{told}");
+    }
+    let held = "[guard]\nanswers = { order = \"redact\" }\npatterns = [{ name = \"order\", regex = 'ORD-\\d+' }]\n";
+    let told = load(held).unwrap_err().to_string();
+    assert!(
+        told.contains("guard.patterns[0].regex: may match more than"),
+        "{told}"
+    );
+    assert!(
+        load("[guard]\nrequests = { email = \"off\" }\n")
+            .unwrap()
+            .guard
+            .is_none()
+    );
+    let webhook = "[guard.webhook]\nurl = \"http://judge.example/x\"\n";
+    let told = load(webhook).unwrap_err().to_string();
+    assert!(
+        told.contains("guard.webhook.secret") && told.contains("guard.webhook.url"),
+        "{told}"
+    );
+}
+
+#[test]
+fn t2_the_stricter_of_client_and_pools_holds() {
+    use crate::domain::{ClientName, PoolName};
+    use crate::policy::guard::{Action, Class};
+    let text = r#"
+[guard]
+requests = { email = "redact", ip = "mark" }
+[pools.p]
+targets = ["a/m"]
+guard = { requests = { email = "off" } }
+[pools.q]
+targets = ["a/m"]
+[[clients]]
+name = "app"
+key = "env:APP_KEY"
+guard = { requests = { ip = "block", email = "mark" } }
+[providers.a]
+base_url = "https://a.example/v1"
+keys = ["env:OPENAI_API_KEY"]
+"#;
+    let settings = load(text).unwrap();
+    let guard = settings.guard.unwrap();
+    let of = |pools: &[&str], client: &str, class: Class| {
+        let pools: Vec<PoolName> = pools.iter().map(|name| PoolName::from(*name)).collect();
+        let rules = guard.rules(pools.iter(), &ClientName::from(client));
+        rules.requests.of(class.rule())
+    };
+    assert_eq!(of(&["p"], "other", Class::Email), Action::Off);
+    assert_eq!(of(&["p", "q"], "other", Class::Email), Action::Redact);
+    assert_eq!(of(&["p"], "app", Class::Email), Action::Mark);
+    assert_eq!(of(&["q"], "app", Class::Email), Action::Redact);
+    assert_eq!(of(&["p"], "app", Class::Ip), Action::Block);
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::auth;
 use super::egress;
+use super::guard;
 use super::login::{self, TokenRecipe};
 use super::media::{self, MediaSettings};
 use super::mistakes::{ConfigError, Mistake};
@@ -166,6 +167,7 @@ pub(super) fn settings(
         version: 0,
         timeouts: timeouts(&mut judge, raw),
         failover: failover(&mut judge, raw),
+        guard: guard::settings(&mut judge, raw, &egress),
         journal: journal(&mut judge, raw),
         store: store::settings(&mut judge, &raw.store),
         media: media::settings(&mut judge, raw),
@@ -216,6 +218,15 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
     }
     if let Some(key) = &settings.store.key {
         context.update(&key.fingerprint());
+    }
+    if let Some(guard) = &settings.guard {
+        for name in guard.names() {
+            context.update(name.as_bytes());
+            context.update(b"\n");
+        }
+        if let Some(webhook) = &guard.webhook {
+            context.update(&webhook.secret.fingerprint());
+        }
     }
     if let Some(proxy) = &settings.egress.proxy {
         context.update(proxy.authority().as_bytes());
@@ -513,7 +524,7 @@ fn home(dialect: crate::domain::Dialect, raw: &RawProvider) -> Option<String> {
 }
 
 /// The host a key may be sent to is decided here and nowhere else (attack A09).
-fn base_url_mistakes(judge: &mut Judge<'_>, path: &str, url: &str) {
+pub(super) fn base_url_mistakes(judge: &mut Judge<'_>, path: &str, url: &str) {
     let rest = url
         .strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://"));

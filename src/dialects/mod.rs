@@ -30,6 +30,7 @@ mod sides;
 pub mod sse;
 mod stops;
 mod system;
+pub mod texts;
 mod translate;
 mod unread;
 mod unsupported;
@@ -54,7 +55,7 @@ pub use rerank::{decode_reranked, encode_rerank};
 pub use sides::{Decoder, Encoder};
 pub use sides::{
     decode_answer, decode_error, decode_request, encode_answer, encode_error, encode_request,
-    keep_alive,
+    filtered_completion, filtered_end, keep_alive,
 };
 pub use stops::Cutter;
 pub use translate::{MirrorRelay, TranslateRelay, answer_from_stream, stream_from_answer};
@@ -76,6 +77,12 @@ pub trait Relay: Send {
     fn fail(&mut self, failure: &Failure, request_id: &str, out: &mut BytesMut);
 
     fn facts(&self) -> &StreamFacts;
+
+    /// What was written since this was last asked, as a record of it may keep it; `None` where that is what was
+    /// written.
+    fn recorded(&mut self) -> Option<Bytes> {
+        None
+    }
 }
 
 /// What an answer says of the request it answers, in whichever dialect.

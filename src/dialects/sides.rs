@@ -7,13 +7,14 @@
 use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
+use serde_json::json;
 
 use super::sse::Event;
 use super::{
     AnswerFault, AnswerTerms, DialectError, Encoded, UpstreamError, anthropic, bedrock, cohere,
     gemini, media, ollama, openai, responses,
 };
-use crate::domain::chat::{ChatAnswer, ChatEvent, ChatRequest};
+use crate::domain::chat::{ChatAnswer, ChatEvent, ChatRequest, StopReason};
 use crate::domain::{ClientDialect, Dialect, Failure, StreamFault, Tokens};
 
 // --- requests ---
@@ -116,6 +117,39 @@ pub fn keep_alive(dialect: ClientDialect) -> Option<Bytes> {
         )),
         ClientDialect::Gemini => None,
     }
+}
+
+/// The end of a stream whose answer was cut off by a filter, for a client that has read its beginning.
+pub fn filtered_end(
+    dialect: ClientDialect,
+    terms: &AnswerTerms,
+    (id, model): (String, String),
+    out: &mut BytesMut,
+) {
+    let mut encoder = Encoder::of(dialect, terms);
+    // The client knows how it began.
+    encoder.event(&ChatEvent::Start { id, model }, &mut BytesMut::new());
+    encoder.event(
+        &ChatEvent::Stop {
+            reason: StopReason::ContentFilter,
+        },
+        out,
+    );
+    encoder.end(out);
+}
+
+/// The same, of a text continued.
+pub fn filtered_completion(terms: &AnswerTerms, (id, model): (&str, &str), out: &mut BytesMut) {
+    let choice = json!({
+        "index": 0, "text": "", "logprobs": null, "finish_reason": "content_filter"
+    });
+    let event = json!({
+        "id": id, "object": "text_completion", "created": terms.created, "model": model,
+        "choices": [choice],
+    });
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(&super::one_line(&event));
+    out.extend_from_slice(b"\n\ndata: [DONE]\n\n");
 }
 
 /// A provider's events in canonical form.

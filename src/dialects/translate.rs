@@ -109,7 +109,9 @@ impl Reader {
             StreamFault::Malformed(_) => Err(StreamFault::Truncated),
             fault @ (StreamFault::Reported { .. }
             | StreamFault::Truncated
-            | StreamFault::TooLarge) => Err(fault),
+            | StreamFault::TooLarge
+            | StreamFault::Unguarded
+            | StreamFault::Forbidden) => Err(fault),
         }
     }
 }
@@ -320,9 +322,10 @@ pub fn answer_from_stream(
             AnswerFault::Disguised(UpstreamError::bare(outcome))
         }
         StreamFault::TooLarge => AnswerFault::Malformed("the stream is too large"),
-        StreamFault::Malformed(_) | StreamFault::Truncated => {
-            AnswerFault::Malformed("the stream is no answer")
-        }
+        StreamFault::Malformed(_)
+        | StreamFault::Truncated
+        | StreamFault::Unguarded
+        | StreamFault::Forbidden => AnswerFault::Malformed("the stream is no answer"),
     };
     framing.push(body).map_err(malformed)?;
     while let Some(event) = framing.next_event().map_err(malformed)? {
@@ -355,9 +358,11 @@ pub(super) fn fold_one(
             code,
             ..UpstreamError::bare(outcome)
         }),
-        StreamFault::Malformed(_) | StreamFault::Truncated | StreamFault::TooLarge => {
-            AnswerFault::Malformed("the answer does not fit the protocol")
-        }
+        StreamFault::Malformed(_)
+        | StreamFault::Truncated
+        | StreamFault::TooLarge
+        | StreamFault::Unguarded
+        | StreamFault::Forbidden => AnswerFault::Malformed("the answer does not fit the protocol"),
     })?;
     fold(events)
 }

@@ -13,13 +13,16 @@ use tokio::time::Instant;
 
 use super::Dispatch;
 use super::bill::Tab;
+use super::guard::{Seen, Sifted, Written};
+use super::live::stream_words;
 use super::next::{AttemptFailure, final_kind};
 use super::request::Request;
 use super::translation::{Translation, Whole};
 use crate::actors::{FailedAttempt, Lease, News, until};
-use crate::dialects::{AnswerFault, Relay, UpstreamError};
+use crate::dialects::{AnswerFacts, AnswerFault, Relay, UpstreamError};
 use crate::domain::{
-    AttemptOutcome, FailureKind, Mode, Operation, RequestId, StreamFacts, StreamFault, Usage,
+    AttemptOutcome, Failure, FailureKind, Mode, Moment, Operation, RequestId, StreamFacts,
+    StreamFault, Usage,
 };
 use crate::policy::timers::{TimerBounds, first_content_limit};
 use crate::store::journal::{AttemptRecord, Record};
@@ -62,6 +65,11 @@ pub(super) struct Won {
 
 pub(super) enum WonAnswer {
     Whole(Whole),
+    /// A whole answer that the guard does not let out.
+    Refused {
+        failure: Failure,
+        facts: AnswerFacts,
+    },
     /// A stream with its first content waiting in `held`.
     Stream {
         body: ReplyBody,
@@ -72,6 +80,8 @@ pub(super) enum WonAnswer {
     Complete {
         held: BytesMut,
         facts: StreamFacts,
+        /// As the journal keeps it; `None` where that is the same.
+        record: Option<Bytes>,
     },
 }
 
@@ -126,6 +136,10 @@ impl From<StreamFault> for Failed {
     fn from(fault: StreamFault) -> Self {
         let outcome = fault.outcome();
         let mut failed = Self::plain(outcome);
+        if matches!(fault, StreamFault::Unguarded | StreamFault::Forbidden) {
+            failed.failure.kind = fault.failure_kind();
+            failed.failure.message = Some(stream_words(fault.failure_kind()).to_owned());
+        }
         if let StreamFault::Reported { message, code, .. } = fault {
             failed.failure.message = Some(message).filter(|message| !message.is_empty());
             failed.failure.code = code;
@@ -186,9 +200,12 @@ impl Leg {
         }));
     }
 
-    pub(super) fn succeeded(&mut self, usage: Option<Usage>) {
-        self.lease.succeeded(usage.as_ref());
-        self.report(AttemptOutcome::Ok, usage);
+    /// It answered, and this is what it used.
+    pub(super) fn succeeded(&mut self, usage: Usage, now: Moment) {
+        let hedges = &self.lease.target().pool.hedges;
+        hedges.settled(usage.total(), now);
+        self.lease.succeeded(Some(&usage));
+        self.report(AttemptOutcome::Ok, Some(usage));
     }
 
     pub(super) fn failed(&mut self, told: FailedAttempt, usage: Option<Usage>) {
@@ -445,7 +462,7 @@ async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<Won
             Kind::Raw => return first_event(translation.relay(), body).await,
             Kind::Whole => {
                 let body = body.collect(LARGEST_ANSWER).await?;
-                return Ok(WonAnswer::Whole(translation.whole(body)?));
+                return Ok(guarded(translation, translation.whole(body)?).await);
             }
         }
     }
@@ -466,16 +483,14 @@ async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<Won
         (_, Form::Page) => Err(Failed::plain(AttemptOutcome::BadBody)),
         (Mode::Whole, Form::Json | Form::Unsaid) => {
             let body = body.collect(LARGEST_ANSWER).await?;
-            Ok(WonAnswer::Whole(translation.whole(body)?))
+            Ok(guarded(translation, translation.whole(body)?).await)
         }
         (Mode::Whole, Form::EventStream) => {
             let body = body.collect(LARGEST_ANSWER).await?;
-            Ok(WonAnswer::Whole(translation.whole_from_stream(&body)?))
+            Ok(guarded(translation, translation.whole_from_stream(&body)?).await)
         }
         (Mode::Stream, Form::Json | Form::Unsaid) => {
-            let body: Bytes = body.collect(LARGEST_ANSWER).await?;
-            let (held, facts) = translation.stream_from_whole(&body)?;
-            Ok(WonAnswer::Complete { held, facts })
+            streamed(translation, &body.collect(LARGEST_ANSWER).await?)
         }
         (Mode::Stream, Form::EventStream) => first_event(translation.relay(), body).await,
     }
@@ -539,6 +554,41 @@ fn kept_type(translation: Translation<'_>, fields: &Fields) -> Option<HeaderValu
     Some(told.unwrap_or(HeaderValue::from_static(usual)))
 }
 
+/// A whole answer as the stream that was asked for.
+#[expect(clippy::result_large_err, reason = "moved once, on the rare path")]
+fn streamed(translation: Translation<'_>, body: &Bytes) -> Result<WonAnswer, Failed> {
+    let (held, facts) = translation.stream_from_whole(body)?;
+    let Sifted { out: held, record } = translation.sifted(held, &facts)?;
+    Ok(WonAnswer::Complete {
+        held,
+        facts,
+        record,
+    })
+}
+
+/// The answer as the guard lets it out.
+async fn guarded(translation: Translation<'_>, whole: Whole) -> WonAnswer {
+    let Some(guard) = &translation.request.guarded else {
+        return WonAnswer::Whole(whole);
+    };
+    let written = if translation.request.peek.plain_text {
+        Written::Text
+    } else {
+        Written::Json(translation.request.speaks)
+    };
+    match guard.answer(written, whole.body).await {
+        Ok(Seen { body, record }) => WonAnswer::Whole(Whole {
+            body,
+            record,
+            ..whole
+        }),
+        Err(failure) => WonAnswer::Refused {
+            failure,
+            facts: whole.facts,
+        },
+    }
+}
+
 /// Reads a stream until it shows content. What comes before is held, because until then another provider
 /// may still take over (ground rule G1).
 async fn first_event(mut relay: Box<dyn Relay>, mut body: ReplyBody) -> Result<WonAnswer, Failed> {
@@ -554,7 +604,7 @@ async fn first_event(mut relay: Box<dyn Relay>, mut body: ReplyBody) -> Result<W
             None => {
                 relay.end(&mut held)?;
                 // Whole without content: only a filter or a limit leaves that.
-                return complete(relay.facts(), held);
+                return complete(relay.as_mut(), held);
             }
         }
         let facts = relay.facts();
@@ -563,19 +613,20 @@ async fn first_event(mut relay: Box<dyn Relay>, mut body: ReplyBody) -> Result<W
         }
         if facts.terminal {
             relay.end(&mut held)?;
-            return complete(relay.facts(), held);
+            return complete(relay.as_mut(), held);
         }
     }
 }
 
 #[expect(clippy::result_large_err, reason = "moved once, on the rare path")]
-fn complete(facts: &StreamFacts, held: BytesMut) -> Result<WonAnswer, Failed> {
-    if !facts.is_an_answer() {
+fn complete(relay: &mut dyn Relay, held: BytesMut) -> Result<WonAnswer, Failed> {
+    if !relay.facts().is_an_answer() {
         return Err(Failed::plain(AttemptOutcome::BadBody));
     }
     Ok(WonAnswer::Complete {
         held,
-        facts: facts.clone(),
+        facts: relay.facts().clone(),
+        record: relay.recorded(),
     })
 }
 

@@ -155,6 +155,8 @@ pub(super) struct Live {
     out: BytesMut,
     upstream: Option<(ReplyBody, Box<dyn Relay>)>,
     complete: Option<StreamFacts>,
+    /// What goes on, as the journal keeps it; `None` where that is the same.
+    record: Option<Bytes>,
     last_progress: Instant,
     gap: Duration,
     timer: Pin<Box<Sleep>>,
@@ -205,6 +207,7 @@ impl Live {
             out: held,
             upstream: None,
             complete: None,
+            record: None,
             last_progress: now,
             gap,
             most_content,
@@ -218,8 +221,9 @@ impl Live {
         self
     }
 
-    pub(super) fn already_complete(mut self, facts: StreamFacts) -> Self {
+    pub(super) fn already_complete(mut self, facts: StreamFacts, record: Option<Bytes>) -> Self {
         self.complete = Some(facts);
+        self.record = record;
         self
     }
 
@@ -239,7 +243,11 @@ impl Live {
         if !self.out.is_empty() {
             let piece = self.out.split().freeze();
             if !self.ended {
-                self.account.answered(&piece);
+                let recorded = self
+                    .upstream
+                    .as_mut()
+                    .and_then(|(_, relay)| relay.recorded());
+                self.account.answered(recorded.as_ref().unwrap_or(&piece));
             }
             return Poll::Ready(Some(piece));
         }
@@ -300,7 +308,9 @@ impl Live {
         };
         match relay.end(&mut self.out) {
             Ok(end) => {
-                if !body_is_over {
+                self.record = relay.recorded();
+                // What a rule has ended is not read to its end (fault S21).
+                if !body_is_over && end != StreamEnd::Blocked {
                     linger(body);
                 }
                 self.finish(end, relay.facts());
@@ -321,14 +331,15 @@ impl Live {
         self.account.upstream_took(self.leg.started.elapsed());
         let target = self.leg.lease.target();
         target.endpoint.metrics.quirks(facts.quirks);
-        target.pool.hedges.settled(usage.total(), self.clock.now());
-        self.leg.succeeded(Some(usage));
+        self.leg.succeeded(usage, self.clock.now());
         // What has not been handed on yet still will be.
-        self.account.answered(&self.out);
+        self.account
+            .answered(self.record.as_deref().unwrap_or(&self.out));
         self.account.close(Ending::Answered);
         self.news.metrics.stream_ended(match end {
             StreamEnd::Clean => "ok",
             StreamEnd::Unclean => "unclean",
+            StreamEnd::Blocked => "blocked",
         });
     }
 
@@ -346,6 +357,7 @@ impl Live {
             if self.out.len() > before {
                 self.end = End::Told;
             }
+            self.record = relay.recorded();
             content_bytes = relay.facts().content_bytes;
             reported = relay.facts().usage;
         }
@@ -354,7 +366,8 @@ impl Live {
         self.account.used(usage, reported.is_none());
         self.account.upstream_took(self.leg.started.elapsed());
         self.leg.failed(FailedAttempt::plain(outcome), Some(usage));
-        self.account.answered(&self.out);
+        self.account
+            .answered(self.record.as_deref().unwrap_or(&self.out));
         self.account.close(Ending::Failed(kind));
         self.news.metrics.stream_ended(how(kind));
     }
@@ -449,7 +462,7 @@ fn how(kind: FailureKind) -> &'static str {
     clippy::wildcard_enum_match_arm,
     reason = "only these end a stream in a way of their own"
 )]
-fn stream_words(kind: FailureKind) -> &'static str {
+pub(super) fn stream_words(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::UpstreamStalled => {
             "the provider stopped answering; the text so far is not whole"
@@ -463,6 +476,12 @@ fn stream_words(kind: FailureKind) -> &'static str {
         }
         FailureKind::StreamLimit | FailureKind::UpstreamTooLarge => {
             "the provider sent more than was asked for; the stream was stopped"
+        }
+        FailureKind::PolicyUnavailable => {
+            "the guard cannot tell what the answer holds, and nothing goes on that it has not seen"
+        }
+        FailureKind::ContentBlocked => {
+            "the answer is not of the form that was asked for, which a rule of this gateway demands"
         }
         FailureKind::ShuttingDown => "the gateway is shutting down; the text so far is not whole",
         FailureKind::DeadlineExceeded => {

@@ -5,6 +5,7 @@
 
 mod account;
 mod bill;
+mod guard;
 mod leg;
 mod live;
 mod media;
@@ -24,10 +25,13 @@ use crate::actors::{Clock, JournalDesk, News, RouterMessage, Slot};
 use crate::config::Settings;
 use crate::domain::{KeyName, ProviderName};
 use crate::policy::poison::PoisonList;
-use crate::upstream::{BuildError, MediaFetcher, ProviderClient, ProviderOptions, TokenKeeper};
+use crate::upstream::{
+    BuildError, MediaFetcher, ProviderClient, ProviderOptions, TokenKeeper, Webhook,
+};
 
 pub use account::RaceResult;
 pub use bill::{Bill, Payer};
+pub use guard::{Drill, GuardDrill, Guarded, hits_in};
 pub use live::{LiveStream, StreamPiece};
 pub use next::refused;
 pub use request::{Caller, Detour, Prompt, RaceMark, Request};
@@ -39,13 +43,19 @@ pub struct Upstreams {
     clients: ArcSwap<HashMap<ProviderName, Arc<ProviderClient>>>,
     /// `None`: nothing is fetched.
     media: ArcSwapOption<MediaFetcher>,
+    /// The judge of prompts, where there is one.
+    webhook: ArcSwapOption<Webhook>,
 }
 
 /// Clients built for settings that are not in force yet.
 pub struct PreparedUpstreams {
     clients: HashMap<ProviderName, Arc<ProviderClient>>,
     media: Option<Arc<MediaFetcher>>,
+    webhook: Option<Arc<Webhook>>,
 }
+
+/// Why settings cannot be put in force, and the key path at fault.
+pub type PrepareError = (String, BuildError);
 
 impl Upstreams {
     /// Builds what is new or changed, and keeps the connections of what is not.
@@ -53,7 +63,7 @@ impl Upstreams {
         &self,
         old: &Settings,
         new: &Settings,
-    ) -> Result<PreparedUpstreams, (String, BuildError)> {
+    ) -> Result<PreparedUpstreams, PrepareError> {
         let have = self.clients.load();
         let mut clients = HashMap::new();
         for provider in &new.providers {
@@ -81,12 +91,29 @@ impl Upstreams {
                     .map_err(|error| ("media.ca_file".to_owned(), error))?,
             )),
         };
-        Ok(PreparedUpstreams { clients, media })
+        let wanted = new.guard.as_ref().and_then(|guard| guard.webhook.as_ref());
+        let have = self.webhook.load_full();
+        let webhook = match (wanted, have) {
+            (None, _) => None,
+            (Some(wanted), Some(have)) if have.settings() == &**wanted => Some(have),
+            (Some(wanted), _) => {
+                let built = Webhook::new(wanted);
+                Some(Arc::new(
+                    built.map_err(|error| ("guard.webhook".to_owned(), error))?,
+                ))
+            }
+        };
+        Ok(PreparedUpstreams {
+            clients,
+            media,
+            webhook,
+        })
     }
 
     pub fn publish(&self, prepared: PreparedUpstreams) {
         self.clients.store(Arc::new(prepared.clients));
         self.media.store(prepared.media);
+        self.webhook.store(prepared.webhook);
     }
 
     fn media(&self) -> Option<Arc<MediaFetcher>> {
@@ -96,6 +123,10 @@ impl Upstreams {
     /// Who keeps the token of this key, if it is traded for one.
     pub fn keeper(&self, provider: &ProviderName, key: &KeyName) -> Option<Arc<TokenKeeper>> {
         self.of(provider)?.keeper(key).cloned()
+    }
+
+    fn webhook(&self) -> Option<Arc<Webhook>> {
+        self.webhook.load_full()
     }
 
     fn of(&self, provider: &ProviderName) -> Option<Arc<ProviderClient>> {
@@ -112,6 +143,8 @@ pub struct Dispatch {
     /// Rung when the drain's patience is over: open streams end with an error event.
     pub last_call: Arc<Notify>,
     pub poison: PoisonList,
+    /// A fault of the guard's that was asked for.
+    pub drill: GuardDrill,
 }
 
 impl Dispatch {

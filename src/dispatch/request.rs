@@ -1,6 +1,7 @@
 //! What dispatch knows of a request: facts decided at the edge, never changed afterwards.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
 use super::bill::{Bill, Payer};
+use super::guard::Guarded;
 use crate::actors::{Estimate, Published, Route, Target};
 use crate::dialects::media::Fetched;
 use crate::dialects::openai::ChatPeek;
@@ -120,6 +122,10 @@ pub struct Request {
     pub unsupported: Option<Unsupported>,
     /// What its addresses led to, once somebody had to know.
     pub media: OnceCell<Result<Arc<Fetched>, MediaFault>>,
+    /// What the guard keeps for the answer; `None` when it has nothing to do with it.
+    pub guarded: Option<Arc<Guarded>>,
+    /// The only regions it may go to; `None` when it may go anywhere.
+    pub regions: Option<Arc<[String]>>,
 }
 
 impl Request {
@@ -141,6 +147,18 @@ impl Request {
             Some(Some(detour)) => (Arc::clone(&detour.name), detour.step),
             // Behind the last pool there is none, by whichever name.
             Some(None) => (Arc::clone(&self.asked), usize::MAX),
+        }
+    }
+
+    /// Puts another body in the place of the client's; `edits` tells what became longer or shorter. Its cost is
+    /// bounded by what is sent.
+    pub(super) fn rewrite(&mut self, body: Bytes, edits: &[(Range<usize>, usize)]) {
+        if let Ok(held) = self.prompt.0.get_mut()
+            && let Some(prompt) = held
+        {
+            self.length = body.len() as u64;
+            prompt.bytes = body;
+            self.peek.moved(edits);
         }
     }
 

@@ -44,6 +44,8 @@ pub struct Told {
     pub cost: Option<NanoUsd>,
     /// What is left of the client's own limits.
     pub limits: Admitted,
+    /// What the guard found in the prompt.
+    pub guard: Option<String>,
     /// What of the provider's headers may pass.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -105,6 +107,7 @@ impl Dispatch {
             keep_alive: said,
         };
         let dispatch = Arc::clone(self);
+        let guard = note_of(&request);
         let mut story: BoxFuture<'static, StoryEnd> =
             Box::pin(async move { dispatch.story(request).await });
         let ended = match select(&mut story, pin!(sleep(hold))).await {
@@ -113,7 +116,10 @@ impl Dispatch {
                 let stream = Box::new(LiveStream::held(story, voice, every));
                 return Served::Stream {
                     stream,
-                    told: Told::default(),
+                    told: Told {
+                        guard,
+                        ..Told::default()
+                    },
                 };
             }
         };
@@ -138,7 +144,7 @@ impl Dispatch {
             }
         };
         match ended {
-            Ok(won) => Ok(self.settle(account, won)),
+            Ok(won) => self.settle(account, won),
             Err(failure) => {
                 account.close(Ending::Failed(failure.kind));
                 Err((failure, told(&account, Vec::new(), Vec::new())))
@@ -442,7 +448,8 @@ impl Dispatch {
 
     // --- the end ---
 
-    fn settle(&self, mut account: Account, mut won: Won) -> (Finished, Told) {
+    #[expect(clippy::result_large_err, reason = "moved once a request")]
+    fn settle(&self, mut account: Account, mut won: Won) -> StoryEnd {
         won.leg.won = true;
         account.request.let_go_of_the_prompt();
         account.served_by(&won.leg.lease, won.first_content);
@@ -461,28 +468,38 @@ impl Dispatch {
                 let settled =
                     usage.unwrap_or_else(|| estimate(&account.request, whole.body.len() as u64));
                 account.used(settled, usage.is_none());
-                leg.lease
-                    .target()
-                    .pool
-                    .hedges
-                    .settled(settled.total(), self.clock.now());
-                leg.succeeded(Some(settled));
+                leg.succeeded(settled, self.clock.now());
                 let told = told(&account, dropped, headers);
-                account.answered(&whole.body);
+                account.answered(whole.record.as_ref().unwrap_or(&whole.body));
                 account.close(Ending::Answered);
-                (Finished::Whole(whole.body), told)
+                Ok((Finished::Whole(whole.body), told))
+            }
+            WonAnswer::Refused { failure, facts } => {
+                // Paid for, and not shown.
+                account.served_model = facts.served_model;
+                let usage = facts.usage;
+                let settled = usage.unwrap_or_else(|| estimate(&account.request, 0));
+                account.used(settled, usage.is_none());
+                leg.succeeded(settled, self.clock.now());
+                let told = told(&account, dropped, headers);
+                account.close(Ending::Failed(failure.kind));
+                Err((failure, told))
             }
             WonAnswer::Stream { body, relay, held } => {
                 account.served_model.clone_from(&relay.facts().served_model);
                 let told = told_early(&account, dropped, headers);
                 let live = Live::new(self, account, leg, held).with_upstream(body, relay);
-                (Finished::Live(Box::new(live)), told)
+                Ok((Finished::Live(Box::new(live)), told))
             }
-            WonAnswer::Complete { held, facts } => {
+            WonAnswer::Complete {
+                held,
+                facts,
+                record,
+            } => {
                 account.served_model.clone_from(&facts.served_model);
                 let told = told_early(&account, dropped, headers);
-                let live = Live::new(self, account, leg, held).already_complete(facts);
-                (Finished::Live(Box::new(live)), told)
+                let live = Live::new(self, account, leg, held).already_complete(facts, record);
+                Ok((Finished::Live(Box::new(live)), told))
             }
         }
     }
@@ -540,8 +557,14 @@ fn told(
             .map(|charge| charge.told)
             .unwrap_or_default(),
         dropped,
+        guard: note_of(&account.request),
         headers,
     }
+}
+
+fn note_of(request: &Request) -> Option<String> {
+    let guarded = request.guarded.as_ref()?;
+    guarded.note().map(str::to_owned)
 }
 
 /// What is told at the last call to a request that has not begun to be answered (fault X09).

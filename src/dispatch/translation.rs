@@ -1,10 +1,12 @@
 //! What one attempt sends and how its answer is read, by the two dialects of the conversation.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
+use super::guard::{GuardRelay, Sifted};
 use super::next::AttemptFailure;
 use super::request::Request;
 use super::unix_now;
@@ -22,7 +24,8 @@ use crate::dialects::{
 };
 use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
 use crate::domain::{
-    AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, StreamFacts, Unsupported,
+    AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, StreamFacts, StreamFault,
+    Unsupported,
 };
 use crate::upstream::Rope;
 
@@ -42,6 +45,8 @@ pub(crate) struct Whole {
     pub facts: AnswerFacts,
     /// What the client's form has no place for.
     pub dropped: Vec<&'static str>,
+    /// The body as the journal keeps it; `None` where that is the same.
+    pub record: Option<Bytes>,
 }
 
 impl Whole {
@@ -51,6 +56,7 @@ impl Whole {
             body,
             facts,
             dropped: Vec::new(),
+            record: None,
         }
     }
 }
@@ -242,12 +248,45 @@ impl Translation<'_> {
     }
 
     pub(super) fn relay(&self) -> Box<dyn Relay> {
+        if self.request.operation == Operation::Speech && !self.request.peek.stream {
+            // Sound has no text to look at.
+            return Box::new(RawRelay::default());
+        }
+        let relay = self.unguarded_relay();
+        match &self.request.guarded {
+            Some(guarded) if guarded.looks_at_answers() => Box::new(GuardRelay::new(
+                relay,
+                Arc::clone(guarded),
+                self.request.speaks,
+                self.terms(),
+            )),
+            Some(_) | None => relay,
+        }
+    }
+
+    /// A stream that is there as a whole, as the guard lets it out.
+    pub(super) fn sifted(
+        &self,
+        held: BytesMut,
+        facts: &StreamFacts,
+    ) -> Result<Sifted, StreamFault> {
+        match &self.request.guarded {
+            Some(guarded) => {
+                let client = (self.request.speaks, self.terms());
+                guarded.sift_whole(client, held, facts)
+            }
+            None => Ok(Sifted {
+                out: held,
+                record: None,
+            }),
+        }
+    }
+
+    fn unguarded_relay(&self) -> Box<dyn Relay> {
         let peek = &self.request.peek;
         let id = self.request.id.text();
         let operation = self.request.operation;
-        if operation == Operation::Speech && !peek.stream {
-            return Box::new(RawRelay::default());
-        } else if operation == Operation::Completions {
+        if operation == Operation::Completions {
             return Box::new(MirrorRelay::completions(self.encoder()));
         } else if operation != Operation::Chat {
             return Box::new(MirrorRelay::typed(self.encoder()));
@@ -316,6 +355,7 @@ impl Translation<'_> {
             dropped: lost_of(answer),
             body: encode_answer(self.request.speaks, answer, &self.terms()).into(),
             facts: facts(answer),
+            record: None,
         })
     }
 

@@ -21,6 +21,8 @@ pub enum FailureKind {
     UnsupportedMediaType,
     /// The provider refused the content by policy.
     ContentFiltered,
+    /// A rule of the operator's forbids what the request or the answer holds.
+    ContentBlocked,
     // Limits.
     RateLimited,
     /// What may be spent is spent.
@@ -35,6 +37,10 @@ pub enum FailureKind {
     ShuttingDown,
     AuditUnavailable,
     StoreUnavailable,
+    /// The guard could not look at what it has to look at.
+    PolicyUnavailable,
+    /// Nobody in an allowed region may be asked.
+    RegionUnavailable,
     Internal,
     // Providers failed.
     UpstreamFailed,
@@ -68,6 +74,7 @@ impl FailureKind {
             Self::InvalidRequest => (400, "invalid_request", GiveUp),
             Self::ContextLengthExceeded => (400, "context_length_exceeded", GiveUp),
             Self::ContentFiltered => (400, "content_filter", GiveUp),
+            Self::ContentBlocked => (400, "content_blocked", GiveUp),
             Self::Unauthenticated => (401, "invalid_api_key", GiveUp),
             Self::BudgetExceeded => (402, "budget_exceeded", GiveUp),
             Self::PriceUnknown => (402, "price_unknown", GiveUp),
@@ -92,6 +99,8 @@ impl FailureKind {
             Self::ShuttingDown => (503, "shutting_down", Retry),
             Self::AuditUnavailable => (503, "audit_unavailable", Retry),
             Self::StoreUnavailable => (503, "store_unavailable", Retry),
+            Self::PolicyUnavailable => (503, "policy_unavailable", GiveUp),
+            Self::RegionUnavailable => (503, "region_unavailable", GiveUp),
             Self::DeadlineExceeded => (504, "deadline", GiveUp),
             Self::UpstreamStalled => (504, "upstream_stalled", GiveUp),
             Self::UpstreamReset => (502, "upstream_reset", GiveUp),

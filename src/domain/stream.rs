@@ -43,6 +43,8 @@ pub enum StreamEnd {
     Clean,
     /// Whole by ground rule G3, but not by the letter of the protocol (no terminal event, or no reason).
     Unclean,
+    /// A rule of the operator's ended it where it stands (fault S21).
+    Blocked,
 }
 
 /// Why a stream cannot go on.
@@ -60,6 +62,10 @@ pub enum StreamFault {
     Truncated,
     /// One event or the whole stream is larger than allowed.
     TooLarge,
+    /// The guard cannot look at it, and nothing goes on that it has not seen (attack A21).
+    Unguarded,
+    /// A rule of the operator's forbids it, as is only seen at its end.
+    Forbidden,
 }
 
 impl StreamFault {
@@ -70,6 +76,8 @@ impl StreamFault {
             Self::Malformed(_) => FailureKind::UpstreamMalformed,
             Self::Truncated => FailureKind::UpstreamTruncated,
             Self::TooLarge => FailureKind::UpstreamTooLarge,
+            Self::Unguarded => FailureKind::PolicyUnavailable,
+            Self::Forbidden => FailureKind::ContentBlocked,
         }
     }
 
@@ -79,6 +87,8 @@ impl StreamFault {
             Self::Malformed(_) => super::AttemptOutcome::BadBody,
             Self::Truncated => super::AttemptOutcome::Truncated,
             Self::TooLarge => super::AttemptOutcome::TooLarge,
+            // Nobody's fault but ours.
+            Self::Unguarded | Self::Forbidden => super::AttemptOutcome::Cancelled,
         }
     }
 }

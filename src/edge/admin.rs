@@ -25,6 +25,7 @@ use crate::actors::{
     SettingsMessage, Wish,
 };
 use crate::config::{Secret, explain};
+use crate::dispatch::Drill;
 use crate::domain::{Lane, Mode, Operation, PromptClass, Shape, Tokens};
 
 pub fn admin_router(edge: &Arc<Edge>) -> Router {
@@ -320,6 +321,16 @@ async fn kill(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Resp
         );
     };
     let how = query(&parts, "how").unwrap_or("kill");
+    let drill = match how {
+        "panic" => Some(Drill::Panic),
+        "hang" => Some(Drill::Hang),
+        _ => None,
+    };
+    if let Some(drill) = drill.filter(|_| path == "guard") {
+        // Not an actor: the next search fails so.
+        edge.dispatch.drill.set(drill);
+        return told(StatusCode::OK, &json!({"path": path, "how": how}));
+    }
     let done = match how {
         "kill" => edge
             .system

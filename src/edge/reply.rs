@@ -84,6 +84,7 @@ fn common(headers: &mut HeaderMap, speaks: ClientDialect, id: RequestId, told: &
     if !told.dropped.is_empty() {
         put("x-switchyard-dropped", Some(&told.dropped.join(", ")));
     }
+    put("x-switchyard-guard", told.guard.as_deref());
     if told.failovers > 0 {
         headers.insert(
             HeaderName::from_static("x-switchyard-failovers"),

@@ -6,6 +6,7 @@
 pub mod breaker;
 pub mod chain;
 pub mod concurrency;
+pub mod guard;
 pub mod headroom;
 pub mod health;
 pub mod hedge;

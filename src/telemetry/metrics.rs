@@ -62,6 +62,7 @@ rows! {
     RELOADS = Counter "switchyard_config_reload_total" ["result"] "Configuration reloads";
     AUTH_FAIL = Counter "switchyard_auth_fail_total" ["why"] "Requests without a good client key";
     BLOCKED = Counter "switchyard_blocked_total" ["rule"] "Requests and answers refused by a security rule";
+    GUARDED = Counter "switchyard_guard_total" ["rule", "action"] "What the guard found in requests and answers, and what it did";
     CONN_CLOSED = Counter "switchyard_conn_closed_total" ["why"] "Client connections closed by the gateway";
     CONNS = Gauge "switchyard_conns" [] "Open client connections";
     ACCEPT_PAUSED = Counter "switchyard_accept_paused_total" [] "Pauses of accepting for want of descriptors";
@@ -378,6 +379,16 @@ impl GatewayMetrics {
 
     pub fn blocked(&self, rule: &'static str) {
         counter!(BLOCKED, "rule" => rule).increment(1);
+    }
+
+    /// By a rule whose name comes from the configuration.
+    pub fn blocked_by(&self, rule: &str) {
+        counter!(BLOCKED, "rule" => rule.to_owned()).increment(1);
+    }
+
+    pub fn guarded(&self, rule: &str, action: &'static str, count: u32) {
+        counter!(GUARDED, "rule" => rule.to_owned(), "action" => action)
+            .increment(u64::from(count));
     }
 
     pub fn conn_closed(&self, why: &'static str) {

@@ -436,6 +436,11 @@ fn head(provider: &ProviderSettings, key: &KeySettings) -> Result<HeaderMap, Bui
     Ok(head)
 }
 
+/// For what is reached over the open net and is no provider.
+pub(super) fn web_roots() -> Result<rustls::ClientConfig, BuildError> {
+    tls_with(None, true)
+}
+
 pub(super) fn tls_config(provider: &ProviderSettings) -> Result<rustls::ClientConfig, BuildError> {
     tls_with(provider.ca_pem.as_deref(), provider.h2)
 }

@@ -25,6 +25,7 @@ mod registry;
 mod sign;
 #[cfg(test)]
 mod vanished;
+mod webhook;
 mod wire;
 
 pub use address::is_public;
@@ -39,6 +40,7 @@ pub use probe::{ProbeResult, Prober};
 pub use pushback::{LONGEST as LONGEST_PUSHBACK, Pushback, date_wait, pushback};
 pub use registry::{NoRegistry, fetch_registry};
 pub use sign::{Renewal, TokenKeeper};
+pub use webhook::{Webhook, WebhookFault};
 
 /// Chooses the TLS library for the whole process; safe to call again.
 pub fn install_crypto() {

@@ -33,7 +33,7 @@ pub struct Prober {
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// The proxy that attempts go through, for the control plane.
-fn proxy(egress: &ProxySettings) -> Result<reqwest::Proxy, BuildError> {
+pub(super) fn proxy(egress: &ProxySettings) -> Result<reqwest::Proxy, BuildError> {
     let address = format!("http://{}", egress.authority());
     let proxy =
         reqwest::Proxy::all(address).map_err(|error| BuildError::Address(error.to_string()))?;

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use switchyard_chaos::fault;
-use switchyard_chaos::mock::{Dialect, MockProvider};
+use switchyard_chaos::mock::{Behaviour, Dialect, MockProvider};
 
 use crate::frame::{Gateway, alone, mock, pair};
 
@@ -264,6 +264,92 @@ async fn t4_a_long_text_is_cut_and_says_so() {
     let sealed = prompt["sealed"].as_str().unwrap();
     // 12 bytes of nonce, 20 of text, 16 of tag, four signs for three bytes.
     assert_eq!(sealed.len(), 64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g9_what_the_guard_takes_out_of_a_prompt_is_in_no_kept_text_and_in_no_hash() {
+    const MAIL: &str = "anna@example.com";
+    let a = mock("a").await;
+    let gateway = keeping(
+        &a,
+        "[guard]\nrequests = { email = \"redact\" }\nanswers = { card = \"block\" }\n",
+    )
+    .await;
+    let asked = |mail: &str, stream: bool| json!({"model": "p", "stream": stream, "messages": [{"role": "user", "content": mail}]});
+    let chunk = |text: &str, finish: Value| {
+        let chunk = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m-a",
+            "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]});
+        format!("data: {chunk}\n\n")
+    };
+    let streams = |pieces: &[&str]| {
+        let mut body: String = pieces
+            .iter()
+            .map(|piece| chunk(piece, Value::Null))
+            .collect();
+        body.push_str(&chunk("", json!("stop")));
+        Behaviour::status(200).body("text/event-stream", body + "data: [DONE]\n\n")
+    };
+    let whole = Behaviour::status(200).json(&json!({
+        "id": "c", "object": "chat.completion", "created": 1, "model": "m-a",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "to <EMAIL_1>"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8},
+    }));
+    let card = "4111 1111 1111 1111";
+    let broken = chunk("to <EMA", Value::Null)
+        + &chunk(
+            "IL_1> and more of it, so much that no rule waits for what may still come",
+            Value::Null,
+        );
+    // How a provider may answer, what is asked for, and what is kept of it beside the placeholder.
+    let answers = [
+        (whole.clone(), false, "to <EMAIL_1>"),
+        (streams(&["to <EMA", "IL_1>", " now"]), true, "[DONE]"),
+        (whole, true, "[DONE]"),
+        (streams(&["to <EMAIL_1> ", card]), true, "content_filter"),
+        (
+            Behaviour::status(200).body("text/event-stream", broken),
+            true,
+            "upstream_truncated",
+        ),
+    ];
+    for (answer, stream, end) in &answers {
+        a.set(answer.clone());
+        let said = if *stream {
+            let stream = gateway.stream_of(&asked(MAIL, true)).await;
+            stream.text(Dialect::OpenAi)
+        } else {
+            crate::frame::text_of(&gateway.post(&asked(MAIL, false)).await)
+        };
+        assert!(said.starts_with(&format!("to {MAIL}")), "{end}: {said}");
+    }
+    gateway.post(&asked("bert@example.com", false)).await;
+    let config = gateway.config_path();
+    let folder = journal(&gateway);
+    let ids = ids(&gateway).await;
+    for (id, (_, _, end)) in ids.iter().zip(&answers) {
+        let config = config.to_str().unwrap();
+        let shown = said(&audit(&[
+            "show",
+            id,
+            "--config",
+            config,
+            "--journal",
+            &folder,
+        ]));
+        assert!(!shown.contains("anna"), "{end}: {shown}");
+        assert!(!shown.contains("1111"), "{end}: {shown}");
+        assert!(shown.contains(end), "{end}: {shown}");
+        // The provider may have cut it anywhere.
+        let kept = shown.matches("<EMA").count();
+        assert!(kept >= 2, "{end}: in prompt and answer: {shown}");
+    }
+    let records = gateway.records().await;
+    let hashes: Vec<&Value> = records
+        .iter()
+        .filter(|record| record["kind"] == "intent")
+        .map(|record| &record["prompt_hash"])
+        .collect();
+    assert_eq!(hashes.first(), hashes.last(), "the hash is of what is left");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,8 @@ mod egress;
 mod embeddings;
 mod failover;
 mod frame;
+mod guard;
+mod guard_operations;
 mod h2_mock;
 mod journal;
 mod matrix;

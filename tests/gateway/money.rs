@@ -158,6 +158,40 @@ fn usd_short(nanos: u64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t2_a_request_that_the_guard_forbids_costs_nothing_and_counts_for_nothing() {
+    let a = mock("a").await;
+    a.set(answer());
+    let terms = "requests_per_minute = 1\nbudgets = [{ usd = \"100\", period = \"day\" }]";
+    let rules = "[guard]\nrequests = { card = \"block\" }\nanswers = { email = \"block\" }\n";
+    let gateway = gateway(&[&a], terms, rules).await;
+    let mut forbidden = asked();
+    forbidden["messages"][0]["content"] = "4111 1111 1111 1111".into();
+    for _ in 0..3 {
+        let answer = gateway.post(&forbidden).await;
+        assert_eq!(code_of(&answer), "content_blocked");
+        assert_eq!(answer.header("x-switchyard-cost"), None);
+    }
+    assert_eq!(a.requests(), 0);
+    assert_eq!(booked(&gateway).await, (0, 0));
+    // The one that a minute has is still there. What its answer holds is paid for, shown or not.
+    a.set(Behaviour::status(200).json(&json!({
+        "id": "c-1", "object": "chat.completion", "created": 1, "model": "m-a",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "a@b.de"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11},
+    })));
+    assert_eq!(code_of(&gateway.post(&asked()).await), "content_blocked");
+    assert_eq!(booked(&gateway).await, (1, USED * MILLI));
+    let view = gateway.admin_get("/admin/tenants").await;
+    let purse = &view["tenants"][0]["accounts"][0]["budgets"][0];
+    assert_eq!(
+        (&purse["spent_usd"], &purse["reserved_usd"]),
+        (&json!("0.011"), &json!("0")),
+        "{view}"
+    );
+    assert_eq!(gateway.post(&asked()).await.status(), 429);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn m1_a_model_nobody_priced_is_refused_where_a_budget_is_to_be_kept_unless_it_is_free() {
     let c = mock("c").await;
     c.set(answer());

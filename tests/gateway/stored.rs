@@ -289,6 +289,88 @@ async fn e2_a_conversation_goes_on_at_any_provider_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t2_what_is_kept_is_the_clients_own_and_the_provider_sees_what_the_guard_leaves() {
+    const MAIL: &str = "anna@example.com";
+    for dialect in [Dialect::OpenAi, Dialect::Responses] {
+        let mock = mock_of(dialect, "a").await;
+        if dialect == Dialect::OpenAi {
+            mock.set(Behaviour::status(200).json(&json!({
+                "id": "c", "object": "chat.completion", "created": 1, "model": "m-a",
+                "choices": [{"index": 0, "message": {"role": "assistant", "content": "yes, <EMAIL_1>"}, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8},
+            })));
+        }
+        let gateway = alone(
+            &mock,
+            "[guard]\nrequests = { email = \"redact\", card = \"block\" }\n",
+        )
+        .await;
+        let at = gateway.address;
+        let body = json!({"model": "p", "input": format!("to {MAIL}"),
+            "instructions": format!("ask {MAIL}"), "metadata": {"who": format!("for {MAIL}")}});
+        let mut later = body.clone();
+        later["background"] = true.into();
+        let first = made(at, &body).await;
+        assert!(!last_body(&mock).contains("anna"), "{}", last_body(&mock));
+        let queued = made(at, &later).await;
+        let second = ended(at, &id(&queued)).await;
+        assert!(!last_body(&mock).contains("anna"), "{}", last_body(&mock));
+        for response in [&first, &queued, &second] {
+            let told = response.to_string();
+            assert_eq!(response["instructions"], format!("ask {MAIL}"), "{told}");
+            assert_eq!(response["metadata"]["who"], format!("for {MAIL}"), "{told}");
+            assert!(!told.contains("EMAIL_1"), "{told}");
+            let kept = get(at, &id(response)).await.json();
+            if dialect == Dialect::OpenAi {
+                assert_eq!(said(&kept), format!("yes, {MAIL}"), "{kept}");
+            }
+            assert!(!kept.to_string().contains("EMAIL_1"), "{kept}");
+            let items = get(at, &format!("{}/input_items", id(response))).await;
+            assert!(items.json().to_string().contains(MAIL), "{}", items.json());
+        }
+        let mut client = gateway.client().await;
+        let mut streamed = body.clone();
+        streamed["stream"] = true.into();
+        let stream = client.stream(PATH, &bearer(KEY), &streamed).await.unwrap();
+        let raw = stream.collect().await.unwrap().raw;
+        let raw = String::from_utf8_lossy(&raw).into_owned();
+        assert!(
+            raw.contains(&format!("for {MAIL}")) && !raw.contains("EMAIL_1"),
+            "{raw}"
+        );
+        // What was said before is looked at again, with what is said now.
+        let on = json!({"model": "p", "input": format!("and {MAIL}, b@c.de"), "previous_response_id": id(&first)});
+        made(at, &on).await;
+        let sent = last_body(&mock);
+        assert!(!sent.contains("anna") && !sent.contains("b@c.de"), "{sent}");
+        assert!(sent.matches("<EMAIL_1>").count() >= 2, "{sent}");
+        assert_eq!(sent.matches("<EMAIL_2>").count(), 1, "{sent}");
+        let asked = mock.requests();
+        let mut card = json!({"model": "p", "input": "4111 1111 1111 1111", "previous_response_id": id(&first)});
+        for background in [false, true] {
+            card["background"] = background.into();
+            assert_eq!(code_of(&create(at, &card).await), "content_blocked");
+        }
+        assert_eq!(mock.requests(), asked);
+    }
+}
+
+/// A rule that came after a conversation began holds for all of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t2_a_conversation_that_a_rule_forbids_does_not_go_on() {
+    let mock = mock_of(Dialect::OpenAi, "a").await;
+    let pools =
+        "[pools.q]\ntargets = [\"a/m-a\"]\n[pools.q.guard]\nrequests = { card = \"block\" }\n";
+    let gateway = alone(&mock, pools).await;
+    let at = gateway.address;
+    let first = made(at, &json!({"model": "p", "input": "4111 1111 1111 1111"})).await;
+    let body = json!({"model": "q", "input": "go on", "previous_response_id": id(&first)});
+    assert_eq!(code_of(&create(at, &body).await), "content_blocked");
+    let body = json!({"model": "p", "input": "go on", "previous_response_id": id(&first)});
+    assert_eq!(create(at, &body).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2_calls_and_their_results_go_on_across_providers() {
     let (gateway, mocks) = several(
         &[

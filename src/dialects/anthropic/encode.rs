@@ -362,6 +362,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         FailureKind::InvalidRequest
         | FailureKind::ContextLengthExceeded
         | FailureKind::ContentFiltered
+        | FailureKind::ContentBlocked
         | FailureKind::MethodNotAllowed
         | FailureKind::RequestTimeout
         | FailureKind::UnsupportedMediaType => "invalid_request_error",
@@ -380,6 +381,8 @@ fn error_type(kind: FailureKind) -> &'static str {
         | FailureKind::ProviderQuota
         | FailureKind::AuditUnavailable
         | FailureKind::StoreUnavailable
+        | FailureKind::PolicyUnavailable
+        | FailureKind::RegionUnavailable
         | FailureKind::Internal
         | FailureKind::UpstreamFailed
         | FailureKind::UpstreamRejected

@@ -326,6 +326,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         FailureKind::InvalidRequest
         | FailureKind::ContextLengthExceeded
         | FailureKind::ContentFiltered
+        | FailureKind::ContentBlocked
         | FailureKind::Unauthenticated
         | FailureKind::NotFound
         | FailureKind::ModelNotFound
@@ -344,6 +345,8 @@ fn error_type(kind: FailureKind) -> &'static str {
         | FailureKind::ShuttingDown
         | FailureKind::AuditUnavailable
         | FailureKind::StoreUnavailable
+        | FailureKind::PolicyUnavailable
+        | FailureKind::RegionUnavailable
         | FailureKind::Internal
         | FailureKind::UpstreamFailed
         | FailureKind::UpstreamRejected

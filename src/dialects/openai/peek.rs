@@ -77,6 +77,29 @@ impl ChatPeek {
         self.model = model;
         self
     }
+
+    /// Follows a body in which other bytes stand in these places now, with the length of each.
+    pub fn moved(&mut self, edits: &[(Range<usize>, usize)]) {
+        let place = |place: usize| {
+            let before = edits.iter().filter(|(range, _)| range.end <= place);
+            before.fold(place, |place, (range, length)| {
+                (place + length).saturating_sub(range.len())
+            })
+        };
+        let moved = |range: &mut Range<usize>| *range = place(range.start)..place(range.end);
+        let spans = &mut self.spans;
+        match &mut spans.model {
+            ModelPlace::Nowhere => {}
+            ModelPlace::Quoted(range) | ModelPlace::Bare(range) => moved(range),
+            ModelPlace::Absent { at, .. } => *at = place(*at),
+        }
+        let options = [&mut spans.stream_options, &mut spans.include_usage];
+        options.into_iter().flatten().for_each(moved);
+        for span in &mut spans.ours {
+            moved(span);
+        }
+        spans.end = place(spans.end);
+    }
 }
 
 /// Where a request names its model.
@@ -611,6 +634,32 @@ mod tests {
             (peek.max_output, peek.choices, peek.timeout),
             (Some(7), 2, Some(Duration::from_millis(1_500)))
         );
+    }
+
+    #[test]
+    fn places_follow_a_body_in_which_other_words_stand() {
+        let said = r#"[{"role":"user","content":"Anna"}]"#;
+        for body in [
+            format!(
+                r#"{{"model":"m","messages":{said},"stream_options":{{"include_usage":false}},"tags":["Anna"]}}"#
+            ),
+            format!(
+                r#"{{"user":"Anna","timeout":5,"messages":{said},"stream_options":{{}},"model":"m"}}"#
+            ),
+            format!(r#"{{"models":["m"],"user":"Anna","messages":{said}}}"#),
+        ] {
+            for with in ["<PERSON_1>", "A", ""] {
+                let places = memchr::memmem::find_iter(body.as_bytes(), "Anna");
+                let edits: Vec<_> = places.map(|at| (at..at + 4, with.len())).collect();
+                let mut peek = peek_request(body.as_bytes()).unwrap();
+                peek.moved(&edits);
+                let after = body.replace("Anna", with);
+                let mut fresh = peek_request(after.as_bytes()).unwrap();
+                // What it wishes was read before.
+                fresh.wishes = peek.wishes.clone();
+                assert_eq!(peek, fresh, "{after}");
+            }
+        }
     }
 
     #[test]

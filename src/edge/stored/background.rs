@@ -90,10 +90,11 @@ impl Drop for Running {
     }
 }
 
-/// Sets a response going, and tells the client by which id it is found.
+/// Sets a response going, and tells the client by which id it is found. `said` is the request before the guard
+/// has taken anything out of it.
 pub(super) async fn start(
     edge: &Arc<Edge>,
-    request: Arc<Request>,
+    (request, said): (Arc<Request>, &[u8]),
     keep: Keep,
 ) -> Result<Served, Failure> {
     let running = edge.runs.enter(&keep.key).ok_or_else(|| {
@@ -103,7 +104,7 @@ pub(super) async fn start(
         )
         .retry_after(Duration::from_secs(1))
     })?;
-    let terms = terms(&request, &keep);
+    let terms = terms(&request, said, &keep);
     let queued = stamped(&keep, without_output(&terms, "queued", None));
     let begun = keep.begin(&queued, Standing::UnderWay, Bytes::new()).await;
     begun.map_err(|error| unavailable(edge, &error))?;
@@ -123,13 +124,13 @@ pub(super) async fn start(
     })
 }
 
-fn terms(request: &Request, keep: &Keep) -> AnswerTerms {
+fn terms(request: &Request, said: &[u8], keep: &Keep) -> AnswerTerms {
     AnswerTerms {
         request_id: request.id.text().as_str().to_owned(),
         asked: request.asked.to_string(),
         created: keep.created,
         include_usage: false,
-        request: serde_json::from_slice(&request.body()).unwrap_or_default(),
+        request: serde_json::from_slice(said).unwrap_or_default(),
     }
 }
 

@@ -62,9 +62,11 @@ pub(super) async fn serve(
         unkept,
     } = plan::plan(edge, &admission, prompt).await?;
     let (request, notice) = facts(admission, headers, prompt)?;
-    let request = Arc::new(request);
+    // What the client said stays its own: it is kept, and told again; what goes out may be less.
+    let said = request.body();
+    let request = Arc::new(edge.dispatch.guard(request).await?);
     if let Some(keep) = background {
-        let served = background::start(edge, request, keep).await?;
+        let served = background::start(edge, (request, &said), keep).await?;
         return Ok(Answer {
             served,
             notice,
