@@ -57,6 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     // A command for who reads the journal.
     ("audit", &["store", "config", "domain"]),
+    ("spend", &["audit", "store", "config", "domain"]),
     // A command of its own, beside the gateway: it measures what the others do.
     ("bench", &["actors", "telemetry", "config", "domain"]),
 ];

@@ -12,7 +12,7 @@ use super::member::{Crash, Member, Stage};
 use super::news::News;
 use super::slot::Seat;
 use super::system::System;
-use super::tenant::TenantCell;
+use super::tenant::{TenantCell, wall};
 use crate::config::{JournalMode, JournalSettings};
 use crate::domain::{NanoUsd, Wall};
 use crate::store::spending::{QUARTER, Spent, catch_up, spent_since};
@@ -163,10 +163,11 @@ fn begin_anew(tenant: &TenantCell) {
 
 /// Tells a tenant's accounts what they spent.
 fn remember(tenant: &TenantCell, history: Vec<Spent>) {
-    let name = tenant.name.as_str();
+    let (name, now) = (tenant.name.as_str(), wall());
     for spent in history {
-        // At the end of its quarter: a rolling cap lets it go late rather than early.
-        let at = Wall((spent.quarter + QUARTER) * 1_000 - 1);
+        // At the end of its quarter, or now where that is still to come: a rolling cap lets it go late rather than
+        // early.
+        let at = Wall((spent.quarter + QUARTER) * 1_000 - 1).min(now);
         let remember = |account: &str, cost: NanoUsd| tenant.remember(account, at, cost);
         if !spent.tag.is_empty() {
             remember(&format!("{name}+{}", spent.tag), spent.cost);

@@ -177,7 +177,11 @@ impl Leg {
         if std::mem::replace(&mut self.reported, true) {
             return;
         }
-        let cost = self.tab.close(outcome, usage, self.lease.was_sent());
+        let cost = self.tab.close(
+            outcome,
+            usage,
+            self.lease.was_sent().then(|| self.started.elapsed()),
+        );
         let target = self.lease.target();
         target.endpoint.metrics.attempt(outcome);
         // Lost only while the disk fails, and then it is counted there.

@@ -161,17 +161,11 @@ impl Dispatch {
         if !self.poison.is_quiet(now)
             && let Some(left) = self.poison.refused_for(request.fingerprint(), now)
         {
-            account.void();
             let poison = AttemptFailure::plain(AttemptOutcome::Poison);
             return Err(gave_up(&poison, 0).retry_after(left));
         }
-        match self.admit(request).await {
-            Ok(charge) => account.charge = charge,
-            Err(denied) => {
-                account.void();
-                return Err(denied);
-            }
-        }
+        account.charge = self.admit(request).await?;
+        account.begins();
         // On its way to the disk while the request is placed; awaited before the first send (G8).
         let (taken, intent) = self.journal().intent(&account.intent());
         if taken {

@@ -66,8 +66,17 @@ CREATE TABLE spend_position (
     started: nothing,
     // What was spent is kept: a year of quarters is small, and budgets rest on it.
     expire: |_, _| Ok(0),
-    evict: nothing,
+    evict,
 };
+
+/// Tags and users may be as many as clients care to name: the oldest quarter of them gives room.
+fn evict(connection: &Connection) -> rusqlite::Result<u64> {
+    let deleted = connection.execute(
+        "DELETE FROM spend_labels WHERE quarter = (SELECT min(quarter) FROM spend_labels)",
+        [],
+    )?;
+    Ok(deleted as u64)
+}
 
 const SUMS: [&str; 13] = [
     "requests",
@@ -130,7 +139,11 @@ fn book(connection: &Connection, from: Position, batch: &Batch) -> rusqlite::Res
     if position(connection)? != from {
         return Ok(false);
     }
-    insert(connection, batch)?;
+    match batch.anew_from {
+        // Another journal, or one that lost its end: what it says takes the place of what it said.
+        Some(from) => replace(connection, (from, i64::MAX as u64), batch)?,
+        None => insert(connection, batch)?,
+    }
     connection
         .prepare_cached(
             "INSERT INTO spend_position (only, seq, at_ms) VALUES (1, ?1, ?2)
@@ -196,10 +209,10 @@ fn spent(connection: &Connection, tenant: &str, since: u64) -> rusqlite::Result<
     // A quarter that began before counts whole: too much rather than too little.
     let mut by_client = connection.prepare_cached(
         "SELECT quarter, team, client, '', sum(cost_nano) FROM spend
-         WHERE tenant = ?1 AND quarter >= ?2 GROUP BY quarter, team, client
+         WHERE tenant = ?1 AND quarter > ?2 - 900 GROUP BY quarter, team, client
          UNION ALL
          SELECT quarter, '', '', value, cost_nano FROM spend_labels
-         WHERE tenant = ?1 AND kind = 0 AND quarter >= ?2",
+         WHERE tenant = ?1 AND kind = 0 AND quarter > ?2 - 900",
     )?;
     let rows = by_client.query_map((tenant, since), |row| {
         Ok(Spent {
