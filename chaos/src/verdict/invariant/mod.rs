@@ -3,8 +3,10 @@
 mod accounts;
 mod attack;
 mod keeps;
+mod money;
 mod numbers;
 mod privacy;
+mod tenants;
 mod texts;
 
 use super::case::tell;
@@ -31,6 +33,11 @@ pub(super) const ALL: &[Invariant] = &[
     row("accounted_once", accounts::accounted_once),
     row("journal_complete", accounts::journal_complete),
     row("bill", accounts::bill),
+    row("bill_matches", money::bill_matches),
+    row("budget_kept", money::budget_kept),
+    row("window", money::window),
+    row("ledger_balances", money::ledger_balances),
+    row("tenant_kept", tenants::tenant_kept),
     row("no_secret", privacy::no_secret),
     row("only_clients", attack::only_clients),
     row("metrics_agree", numbers::metrics_agree),
