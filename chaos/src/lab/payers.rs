@@ -40,6 +40,7 @@ pub fn let_in(config: &mut Table, scenario: &Scenario, folder: &Path) -> Result<
             }
         }
     }
+    regions(config, scenario);
     if scenario.has_prices() {
         let path = folder.join("prices.toml");
         write(&path, &prices(scenario))?;
@@ -76,6 +77,22 @@ fn tenant(one: &Tenant, own: &mut Table) {
         cap.insert("usd".into(), budget.clone().into());
         cap.insert("period".into(), "total".into());
         own.insert("budgets".into(), vec![Value::from(cap)].into());
+    }
+    if !one.regions.is_empty() {
+        own.insert("regions".into(), one.regions.clone().into());
+    }
+}
+
+/// Tells the gateway where each provider is.
+fn regions(config: &mut Table, scenario: &Scenario) {
+    let Some(Value::Table(providers)) = config.get_mut("providers") else {
+        return;
+    };
+    for mock in &scenario.mocks {
+        let own = providers.get_mut(&mock.name);
+        if let Some((Value::Table(own), region)) = own.zip(mock.region.as_ref()) {
+            own.insert("regions".into(), vec![Value::from(region.clone())].into());
+        }
     }
 }
 

@@ -134,6 +134,8 @@ pub struct Mock {
     pub named: bool,
     /// What it bills; the gateway is told it in its registry.
     pub price: Option<Price>,
+    /// Where it processes what is sent; the gateway is told so.
+    pub region: Option<String>,
 }
 
 fn openai() -> String {
@@ -155,6 +157,7 @@ impl Mock {
             front: None,
             named: false,
             price: None,
+            region: None,
         }
     }
 }

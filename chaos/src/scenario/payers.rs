@@ -24,6 +24,9 @@ pub struct Tenant {
     pub name: String,
     /// A hard cap in dollars for all the time of the run, as a decimal.
     pub budget: Option<String>,
+    /// Where what it sends may be processed; anywhere when nothing is said.
+    #[serde(default)]
+    pub regions: Vec<String>,
 }
 
 /// What a mock bills: dollars for a million tokens, as decimals.
@@ -114,6 +117,23 @@ impl Scenario {
         self.clients.iter().find(|client| client.name == name)
     }
 
+    /// Whether anybody has to stay anywhere.
+    #[must_use]
+    pub fn has_regions(&self) -> bool {
+        self.tenants.iter().any(|tenant| !tenant.regions.is_empty())
+    }
+
+    /// Whether a tenant's requests may go to this mock.
+    #[must_use]
+    pub fn may_reach(&self, tenant: &str, mock: &str) -> bool {
+        let tenant = self.tenants.iter().find(|known| known.name == tenant);
+        let regions = tenant.map(|tenant| tenant.regions.as_slice());
+        let regions = regions.filter(|regions| !regions.is_empty());
+        let region = self.mocks.iter().find(|known| known.name == mock);
+        let region = region.and_then(|mock| mock.region.as_ref());
+        regions.is_none_or(|regions| region.is_some_and(|region| regions.contains(region)))
+    }
+
     /// Who pays for a workload.
     #[must_use]
     pub fn tenant_of(&self, workload: &Workload) -> &str {
@@ -179,6 +199,15 @@ pub(super) fn mistakes(scenario: &Scenario, found: &mut Vec<String>) {
         }
     }
     prices(scenario, found);
+    for tenant in &scenario.tenants {
+        let is_there = |mock: &super::Mock| scenario.may_reach(&tenant.name, &mock.name);
+        if !scenario.mocks.iter().any(is_there) && !tenant.regions.is_empty() {
+            let (name, regions) = (&tenant.name, tenant.regions.join(", "));
+            found.push(format!(
+                "tenant {name:?}: no mock is in {regions}; give one region = \"…\""
+            ));
+        }
+    }
 }
 
 fn prices(scenario: &Scenario, found: &mut Vec<String>) {

@@ -258,3 +258,20 @@ async fn a_gateway_that_mixes_tenants_up_is_caught() {
         assert_eq!(failed(&run), by.split(' ').collect(), "{run:#?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a20_a_request_that_leaves_its_region_is_caught() {
+    let mut honest = Honest::of(MONEY).await;
+    let run = honest.told(|half_of_them_are_abroad| {
+        half_of_them_are_abroad.tenants[0].regions = vec!["eu".to_owned()];
+        half_of_them_are_abroad.mocks[0].region = Some("eu".to_owned());
+        half_of_them_are_abroad.mocks[1].region = Some("us".to_owned());
+    });
+    assert_eq!(failed(&run), ["region_kept"].into());
+    let run = honest.told(|all_are_at_home| {
+        all_are_at_home.tenants[0].regions = vec!["eu".to_owned(), "us".to_owned()];
+        all_are_at_home.mocks[0].region = Some("eu".to_owned());
+        all_are_at_home.mocks[1].region = Some("us".to_owned());
+    });
+    assert_eq!(run.verdict, Verdict::Pass);
+}

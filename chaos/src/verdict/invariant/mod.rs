@@ -3,6 +3,8 @@
 mod accounts;
 mod attack;
 mod keeps;
+mod ledger;
+mod limits;
 mod money;
 mod numbers;
 mod privacy;
@@ -35,9 +37,10 @@ pub(super) const ALL: &[Invariant] = &[
     row("bill", accounts::bill),
     row("bill_matches", money::bill_matches),
     row("budget_kept", money::budget_kept),
-    row("window", money::window),
-    row("ledger_balances", money::ledger_balances),
+    row("window", limits::window),
+    row("ledger_balances", ledger::ledger_balances),
     row("tenant_kept", tenants::tenant_kept),
+    row("region_kept", tenants::region_kept),
     row("no_secret", privacy::no_secret),
     row("only_clients", attack::only_clients),
     row("metrics_agree", numbers::metrics_agree),

@@ -1,4 +1,4 @@
-//! What is paid: the mocks' bills against the journal, hard caps, limits, and the books at rest.
+//! What is paid: the mocks' bills against the journal, and hard caps.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -6,22 +6,22 @@ use super::accounts::unread;
 use super::{About, about, finding, own};
 use crate::conduct::OwnRecords;
 use crate::history::Told;
-use crate::records::{Books, Outcome};
+use crate::records::Outcome;
 use crate::report::{Finding, Verdict};
 use crate::scenario::{NOBODYS_TENANT, Tenant};
 use crate::verdict::index::{Index, Key};
 
 /// Nano-dollars; sums of many of them.
-type Nanos = u128;
+pub(super) type Nanos = u128;
 
 /// Dollars, to the micro-dollar.
-fn usd(nanos: Nanos) -> String {
+pub(super) fn usd(nanos: Nanos) -> String {
     let micros = nanos / 1_000;
     format!("{}.{:06} USD", micros / 1_000_000, micros % 1_000_000)
 }
 
 /// What the mocks bill for each request: all its attempts, legs that lost and streams that were left included.
-pub(super) fn bills(index: &Index<'_>) -> HashMap<Key, Nanos> {
+fn bills(index: &Index<'_>) -> HashMap<Key, Nanos> {
     let prices = index.scenario.prices();
     let mut bills: HashMap<Key, Nanos> = HashMap::new();
     // What came again on another connection was one request to whoever bills.
@@ -43,7 +43,7 @@ fn tenant_of<'a>(index: &Index<'a>, key: Key) -> &'a str {
     })
 }
 
-fn payer(outcome: &Outcome) -> &str {
+pub(super) fn payer(outcome: &Outcome) -> &str {
     outcome.tenant.as_deref().unwrap_or(NOBODYS_TENANT)
 }
 
@@ -280,186 +280,9 @@ impl Course {
     }
 }
 
-/// The window that limits are for.
-const MINUTE_MS: u64 = 60_000;
-
-pub(super) fn window(index: &Index<'_>) -> Option<Finding> {
-    let limited = index.scenario.clients.iter();
-    let limited: Vec<(&str, u64)> = limited
-        .filter_map(|client| Some((client.name.as_str(), client.requests_per_minute?)))
-        .collect();
-    if limited.is_empty() {
-        return None;
-    }
-    let mut found = finding(
-        "window",
-        "no rolling minute lets more of a client's requests through to the providers than its limit",
-        0,
-    );
-    let mut told = Vec::new();
-    for (client, limit) in limited {
-        let passed = passed(index, client);
-        let most = most_in_a_minute(&passed);
-        found.samples = found.samples.saturating_add(passed.len() as u64);
-        if most > limit {
-            found.verdict = Verdict::Fail;
-            found.value = Some(most as f64);
-            found.limit = Some(limit as f64);
-        }
-        told.push(format!(
-            "{client}: {most} of {limit} in the fullest minute, {} in all",
-            passed.len()
-        ));
-    }
-    if found.samples > 0 && found.verdict == Verdict::Unknown {
-        found.verdict = Verdict::Pass;
-    }
-    found.why = told.join("; ");
-    Some(found)
-}
-
-/// When each request of a client was sent, and when the first provider had it.
-fn passed(index: &Index<'_>, client: &str) -> Vec<(u64, u64)> {
-    let mut first: HashMap<Key, (u64, u64)> = HashMap::new();
-    for seen in &index.seen {
-        let Some(key) = seen.of else { continue };
-        let workload = index.scenario.workloads.get(key.0);
-        if workload.and_then(|one| one.client.as_deref()) != Some(client) {
-            continue;
-        }
-        let sent = index.told(key).map_or(seen.at_ms, |told| told.due_ms);
-        let entry = first.entry(key).or_insert((sent, seen.at_ms));
-        entry.1 = entry.1.min(seen.at_ms);
-    }
-    let mut passed: Vec<(u64, u64)> = first.into_values().collect();
-    passed.sort_unstable();
-    passed
-}
-
-/// The most requests that were let in within one minute for certain: sent after it began and with a provider before
-/// it ended. What the machine delays is held against nobody.
-fn most_in_a_minute(passed: &[(u64, u64)]) -> u64 {
-    let within = |(nth, (from, _)): (usize, &(u64, u64))| {
-        let until = from.saturating_add(MINUTE_MS);
-        let later = passed.get(nth..).unwrap_or_default();
-        later.iter().filter(|(_, at)| *at < until).count() as u64
-    };
-    passed.iter().enumerate().map(within).max().unwrap_or(0)
-}
-
-pub(super) fn ledger_balances(index: &Index<'_>) -> Option<Finding> {
-    const NAME: &str = "ledger_balances";
-    const CLAIM: &str = "every intent has one outcome, nothing stays set aside, and books, reports and journal tell one sum";
-    if index.scenario.tenants.is_empty() {
-        return None;
-    }
-    let own = own(index)?;
-    if let Some(unread) = unread(own, NAME, CLAIM) {
-        return Some(unread);
-    }
-    let mut found = finding(NAME, CLAIM, own.journal.intents.len());
-    let Some(books) = &own.books else {
-        found.verdict = Verdict::Unknown;
-        found.why = "the gateway did not tell its books".to_owned();
-        return Some(found);
-    };
-    let mut wrong = unbalanced(own);
-    for (tenant, sum) in journal_by_tenant(own) {
-        wrong.extend(differs(tenant, sum, books));
-    }
-    for (tenant, book) in &books.tenants {
-        let reserved: u64 = book.purses.iter().map(|purse| purse.reserved).sum();
-        if reserved > 0 || book.open_requests > 0 {
-            wrong.push(format!(
-                "{tenant}: {} are still set aside, {} requests open",
-                usd(reserved.into()),
-                book.open_requests
-            ));
-        }
-    }
-    found.value = Some(wrong.len() as f64);
-    found.limit = Some(0.0);
-    if !wrong.is_empty() {
-        found.verdict = Verdict::Fail;
-        wrong.truncate(4);
-        found.why = wrong.join("; ");
-    }
-    Some(found)
-}
-
-/// Requests that were begun and not ended once.
-fn unbalanced(own: &OwnRecords) -> Vec<String> {
-    let journal = &own.journal;
-    let ends = |id: &String| journal.outcomes.get(id).map_or(0, Vec::len);
-    let odd = journal.intents.iter();
-    let odd = odd
-        .filter(|(id, intents)| intents.len() != 1 || ends(id) != 1)
-        .count();
-    if odd == 0 {
-        return Vec::new();
-    }
-    vec![format!(
-        "{odd} requests without exactly one intent and one outcome"
-    )]
-}
-
-/// Outcomes and their cost.
-fn journal_by_tenant(own: &OwnRecords) -> BTreeMap<&str, (u64, Nanos)> {
-    let mut sums: BTreeMap<&str, (u64, Nanos)> = BTreeMap::new();
-    for outcome in own.journal.outcomes.values().flatten() {
-        let sum = sums.entry(payer(outcome)).or_default();
-        sum.0 = sum.0.saturating_add(1);
-        sum.1 += Nanos::from(outcome.cost.unwrap_or(0));
-    }
-    sums
-}
-
-fn differs(tenant: &str, (requests, cost): (u64, Nanos), books: &Books) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let spend = books.spend.get(tenant).copied().unwrap_or_default();
-    if (spend.requests, Nanos::from(spend.cost)) != (requests, cost) {
-        wrong.push(format!(
-            "{tenant}: the report says {} for {} requests, the journal {} for {requests}",
-            usd(spend.cost.into()),
-            spend.requests,
-            usd(cost)
-        ));
-    }
-    let book = books.tenants.get(tenant);
-    let purses = book.map(|book| book.purses.as_slice()).unwrap_or_default();
-    for purse in purses.iter().filter(|purse| purse.account == tenant) {
-        if Nanos::from(purse.spent) != cost {
-            wrong.push(format!(
-                "{tenant}: the books say {} are spent, the journal {}",
-                usd(purse.spent.into()),
-                usd(cost)
-            ));
-        }
-    }
-    wrong
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a19_a_burst_on_both_sides_of_the_edge_is_one_minute() {
-        let burst = |from: u64, count: u64| (0..count).map(move |nth| (from + nth, from + nth + 3));
-        let apart: Vec<_> = burst(59_000, 10).chain(burst(119_100, 10)).collect();
-        assert_eq!(most_in_a_minute(&apart), 10);
-        let edge: Vec<_> = burst(59_000, 10).chain(burst(61_000, 10)).collect();
-        assert_eq!(most_in_a_minute(&edge), 20);
-        assert_eq!(most_in_a_minute(&[]), 0);
-    }
-
-    #[test]
-    fn what_the_machine_delays_is_held_against_nobody() {
-        // Let in at once, and with its provider only a minute later.
-        assert_eq!(most_in_a_minute(&[(0, 59_990), (60_000, 60_001)]), 1);
-        assert_eq!(most_in_a_minute(&[(0, 59_990), (5, 60_001)]), 1);
-        assert_eq!(most_in_a_minute(&[(0, 10), (59_000, 59_999)]), 2);
-    }
 
     #[test]
     fn dollars_are_told_to_the_micro_dollar() {

@@ -1,4 +1,4 @@
-//! What belongs to one tenant reaches no other.
+//! What belongs to one tenant reaches no other, and no region it may not.
 
 use super::{About, about, own};
 use crate::history::Told;
@@ -64,4 +64,36 @@ fn books_another(index: &Index<'_>, told: &Told, tenant: &str) -> bool {
         .map(|intent| &intent.tenant)
         .chain(outcomes.map(|outcome| &outcome.tenant));
     names.any(|name| name.as_deref().unwrap_or(NOBODYS_TENANT) != tenant)
+}
+
+pub(super) fn region_kept(index: &Index<'_>) -> Option<Finding> {
+    let scenario = index.scenario;
+    if !scenario.has_regions() {
+        return None;
+    }
+    let bound = |(workload, _): (usize, u64)| {
+        let tenant = scenario.tenant_of(scenario.workloads.get(workload)?);
+        let known = scenario.tenants.iter().find(|known| known.name == tenant)?;
+        (!known.regions.is_empty()).then_some(tenant)
+    };
+    let sent = index.seen.iter();
+    let sent: Vec<_> = sent
+        .filter_map(|seen| Some((seen, bound(seen.of?)?)))
+        .collect();
+    let abroad = sent
+        .iter()
+        .filter(|(seen, tenant)| !scenario.may_reach(tenant, seen.mock));
+    let wrong: Vec<&Told> = abroad
+        .filter_map(|(seen, _)| index.told(seen.of?))
+        .collect();
+    Some(about(
+        &About {
+            name: "region_kept",
+            claim: "no provider outside a tenant's regions receives anything of it",
+            why: "requests that reached a provider where they may not be",
+        },
+        sent.len(),
+        &wrong,
+        index,
+    ))
 }
