@@ -36,6 +36,6 @@ pub(super) const ROWS: &[Row] = &[
     elsewhere(
         "A20",
         "what must stay in a region leaves it: by failover, hedge or fallback",
-        "regions of providers and tenants in [gateway.config], and mocks in several",
+        "a tenant's regions and mocks with a region, one of them elsewhere",
     ),
 ];
