@@ -502,6 +502,13 @@ impl Dispatch {
 /// Usage counted from what was seen, when the provider did not say: never zero (ground rule G7).
 pub(super) fn estimate(request: &Request, content_bytes: u64) -> Usage {
     let output = Tokens::estimated_from_bytes(usize::try_from(content_bytes).unwrap_or(usize::MAX));
+    // Nobody is billed for more than was allowed, and no more than that was set aside: words are longer than the
+    // estimate takes them for.
+    let bounds = request.bounds();
+    let most = bounds.max_output.map_or(u64::MAX, |most| {
+        most.saturating_mul(u64::from(bounds.choices.max(1)))
+    });
+    let output = Tokens(output.0.min(most));
     Usage {
         input: request.estimate.input,
         // Vectors, pictures and speech are no words, however long they are.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchyard_chaos::client::{Answer, Client};
+use switchyard_chaos::fault;
 use switchyard_chaos::mock::{Behaviour, MockProvider};
 
 use crate::frame::{Gateway, PATH, auth, chat, code_of, mock, provider};
@@ -151,6 +152,21 @@ async fn a18_who_hangs_up_pays_for_what_was_begun() {
     let purse = &view["tenants"][0]["accounts"][0]["budgets"][0];
     assert_eq!(purse["spent_usd"], json!(usd_short(cost)), "{view}");
     assert_eq!(purse["reserved_usd"], "0", "{view}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a17_an_estimate_never_comes_to_more_than_the_client_allowed() {
+    let a = mock("a").await;
+    let gateway = gateway(&[&a], "budgets = [{ usd = \"100\", period = \"day\" }]", "").await;
+    // Words of more than four bytes, and no usage behind them.
+    a.set(fault::s09(9));
+    let mut body = asked();
+    body["stream"] = true.into();
+    let answer = gateway.post(&body).await;
+    assert_eq!(answer.status(), 200);
+    let (outcomes, cost) = booked(&gateway).await;
+    let prompt = (body.to_string().len() as u64).div_ceil(4);
+    assert_eq!((outcomes, cost), (1, (prompt + 10) * MILLI));
 }
 
 fn usd_short(nanos: u64) -> String {
