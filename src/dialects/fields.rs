@@ -57,6 +57,16 @@ pub(super) fn list(value: Option<Value>) -> Vec<Value> {
     }
 }
 
+/// The arguments of a call where they are JSON in a text: empty where there are none, `None` where they are of
+/// another type, which is no text and must not become an empty one.
+pub(super) fn call_arguments(given: Option<&Value>) -> Option<String> {
+    match given {
+        None | Some(Value::Null) => Some(String::new()),
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => None,
+    }
+}
+
 /// An object whose fields are taken out one after the other.
 pub(super) struct Taken(Map<String, Value>);
 
