@@ -617,6 +617,46 @@ mod tests {
         );
     }
 
+    fn relayed(
+        client: ClientDialect,
+        chunks: &[&str],
+    ) -> (Result<StreamEnd, StreamFault>, String, u32) {
+        let encoder = Encoder::of(client, &crate::dialects::AnswerTerms::default());
+        let mut relay = TranslateRelay::new(Dialect::Openai, encoder, "sy-1");
+        let stream: String = chunks
+            .iter()
+            .map(|chunk| format!("data: {chunk}\n\n"))
+            .collect();
+        let mut out = BytesMut::new();
+        let end = relay
+            .feed(&Bytes::from(stream), &mut out)
+            .and_then(|()| relay.end(&mut out));
+        let out = String::from_utf8(out.to_vec()).unwrap();
+        (end, out, relay.facts().quirks)
+    }
+
+    #[test]
+    fn s14_an_end_without_a_reason_is_given_none() {
+        let word = r#"{"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}"#;
+        for (client, invented, said) in [
+            (
+                ClientDialect::Anthropic,
+                "end_turn",
+                r#""stop_reason":null"#,
+            ),
+            (
+                ClientDialect::Responses,
+                "response.completed",
+                "event: response.incomplete",
+            ),
+            (ClientDialect::Gemini, "finishReason", "usageMetadata"),
+        ] {
+            let (end, out, _) = relayed(client, &[word, "[DONE]"]);
+            assert_eq!(end, Ok(StreamEnd::Unclean));
+            assert!(!out.contains(invented) && out.contains(said), "{out}");
+        }
+    }
+
     #[test]
     fn p14_a_plain_end_without_content_is_no_answer() {
         assert!(matches!(folded(&[STOP]), Err(AnswerFault::Empty(_))));

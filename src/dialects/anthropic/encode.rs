@@ -251,11 +251,12 @@ impl StreamEncoder {
         self.start("", "", out);
         self.close(out);
         let stop = if self.refused {
-            StopReason::ContentFilter
+            Some(StopReason::ContentFilter)
         } else {
-            self.stop.unwrap_or(StopReason::End)
+            self.stop
         };
-        let reason = stop_reason(stop);
+        // Nobody said why: no reason is made up (fault S14).
+        let reason = stop.map(stop_reason);
         let delta = json!({
             "type": "message_delta",
             "delta": {"stop_reason": reason, "stop_sequence": null},

@@ -254,16 +254,18 @@ impl StreamEncoder {
             self.say(part, out);
         }
         let stop = if self.refused {
-            StopReason::ContentFilter
+            Some(StopReason::ContentFilter)
         } else {
-            self.stop.unwrap_or(StopReason::End)
+            self.stop
         };
-        let reason = finish_reason(stop);
         let mut candidate = json!({
             "content": {"role": "model", "parts": [{"text": ""}]},
-            "finishReason": reason,
-            "index": 0,
         });
+        // Where nobody said why, no reason is made up (fault S14).
+        if let Some(stop) = stop {
+            candidate["finishReason"] = finish_reason(stop).into();
+        }
+        candidate["index"] = 0.into();
         if let Some(grounding) = grounding(&self.citations, &self.said) {
             candidate["groundingMetadata"] = grounding;
         }

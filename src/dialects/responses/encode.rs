@@ -56,8 +56,12 @@ pub(super) fn echo(request: &Value) -> Map<String, Value> {
         .collect()
 }
 
-/// How a response ended, in its two fields.
-fn ended(stop: StopReason) -> (&'static str, Value) {
+/// How a response ended, in its two fields. Where nobody said why, it is not called completed, and no reason is made
+/// up (fault S14).
+fn ended(stop: Option<StopReason>) -> (&'static str, Value) {
+    let Some(stop) = stop else {
+        return ("incomplete", Value::Null);
+    };
     match stop {
         StopReason::Length => ("incomplete", json!({"reason": "max_output_tokens"})),
         StopReason::ContentFilter => ("incomplete", json!({"reason": "content_filter"})),
@@ -258,7 +262,7 @@ impl StreamEncoder {
     pub fn end(&mut self, out: &mut BytesMut) {
         self.start(out);
         let response = self.whole(out);
-        let (status, _) = ended(self.stop.unwrap_or(StopReason::End));
+        let (status, _) = ended(self.stop);
         self.write(
             &format!("response.{status}"),
             json!({"response": response}),
@@ -282,7 +286,7 @@ impl StreamEncoder {
 
     fn whole(&mut self, out: &mut BytesMut) -> Value {
         self.close(None, out);
-        let (status, details) = ended(self.stop.unwrap_or(StopReason::End));
+        let (status, details) = ended(self.stop);
         let mut response = self.frame.object(status, &self.output, self.usage.as_ref());
         response["incomplete_details"] = details;
         response
