@@ -67,6 +67,11 @@ pub(super) fn call_arguments(given: Option<&Value>) -> Option<String> {
     }
 }
 
+/// Whether the arguments of a call are no JSON, and so were cut off; none at all are none.
+pub(super) fn is_cut(arguments: &str) -> bool {
+    !arguments.trim().is_empty() && exact::read_data(arguments).is_err()
+}
+
 /// An object whose fields are taken out one after the other.
 pub(super) struct Taken(Map<String, Value>);
 

@@ -58,7 +58,9 @@ pub use sides::{
     filtered_completion, filtered_end, keep_alive,
 };
 pub use stops::Cutter;
-pub use translate::{MirrorRelay, TranslateRelay, answer_from_stream, stream_from_answer};
+pub use translate::{
+    MirrorRelay, TranslateRelay, answer_from_stream, stream_from_answer, with_whole_calls,
+};
 pub use unsupported::encode_by;
 
 /// One provider stream on its way to one client, event by event.

@@ -289,6 +289,14 @@ impl Encoder {
         }
     }
 
+    /// Whether a call that is cut can be told from a whole one: elsewhere it would be taken for what it is not.
+    pub(super) fn tells_cut_calls(&self) -> bool {
+        match self {
+            Self::Openai(_) | Self::Responses(_) | Self::Gemini(_) => true,
+            Self::Anthropic(_) => false,
+        }
+    }
+
     /// Whether calls whose arguments come in turns can be said: everywhere else one call ends before the next.
     pub(super) fn interleaves(&self) -> bool {
         match self {

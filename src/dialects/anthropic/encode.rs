@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
-use crate::dialects::fields::id_with;
+use crate::dialects::fields::{id_with, is_cut};
 use crate::dialects::json::exact;
 use crate::dialects::translate::last_text;
 use crate::dialects::{AnswerTerms, one_line};
@@ -53,7 +53,7 @@ fn message(id: &str, model: &str) -> Value {
     })
 }
 
-/// The arguments as the object they should be; what is none is said as a text of that name, and not lost.
+/// The arguments as the object they should be; what is another value is said as a text of that name, and not lost.
 fn input(arguments: &str) -> Value {
     match exact::read_data(arguments) {
         Ok(value @ Value::Object(_)) => value,
@@ -83,6 +83,8 @@ fn block(part: &Part) -> Option<Value> {
         Part::RedactedThinking { data } => {
             json!({"type": "redacted_thinking", "data": shown(data)})
         }
+        // The limit cut it, as the reason says: half of a call is none.
+        Part::ToolCall { arguments, .. } if is_cut(arguments) => return None,
         Part::ToolCall {
             id,
             name,
