@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::DialectError;
 use super::json::exact;
+use super::shapes;
 use super::unread::unread;
 use crate::domain::chat::{Signature, Source};
 use crate::domain::{ClientDialect, Dialect};
@@ -17,6 +18,7 @@ pub(super) fn request(
     if dialect == ClientDialect::Gemini {
         body = super::gemini::camel(body);
     }
+    shapes::check(dialect, &body)?;
     let unread = unread(dialect, &body);
     match body {
         Value::Object(fields) => Ok((fields, unread)),

@@ -26,6 +26,7 @@ mod refuse;
 mod rerank;
 pub mod responses;
 mod sequence;
+mod shapes;
 mod sides;
 pub mod sse;
 mod stops;
