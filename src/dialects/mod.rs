@@ -26,6 +26,7 @@ mod refuse;
 mod rerank;
 pub mod responses;
 mod sequence;
+mod shapes;
 mod sides;
 pub mod sse;
 mod stops;
@@ -58,7 +59,9 @@ pub use sides::{
     filtered_completion, filtered_end, keep_alive,
 };
 pub use stops::Cutter;
-pub use translate::{MirrorRelay, TranslateRelay, answer_from_stream, stream_from_answer};
+pub use translate::{
+    MirrorRelay, TranslateRelay, answer_from_stream, stream_from_answer, with_whole_calls,
+};
 pub use unsupported::encode_by;
 
 /// One provider stream on its way to one client, event by event.

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::sse::Event;
 use super::{
     AnswerFault, AnswerTerms, DialectError, Encoded, UpstreamError, anthropic, bedrock, cohere,
-    gemini, media, ollama, openai, responses,
+    gemini, media, ollama, openai, responses, shapes,
 };
 use crate::domain::chat::{ChatAnswer, ChatEvent, ChatRequest, StopReason};
 use crate::domain::{ClientDialect, Dialect, Failure, StreamFault, Tokens};
@@ -21,12 +21,14 @@ use crate::domain::{ClientDialect, Dialect, Failure, StreamFault, Tokens};
 
 /// What a client of this dialect asks.
 pub fn decode_request(dialect: ClientDialect, body: &[u8]) -> Result<ChatRequest, DialectError> {
-    match dialect {
+    let request = match dialect {
         ClientDialect::Openai => openai::decode_request(body),
         ClientDialect::Anthropic => anthropic::decode_request(body),
         ClientDialect::Responses => responses::decode_request(body),
         ClientDialect::Gemini => gemini::decode_request(body),
-    }
+    }?;
+    shapes::check_sense(dialect, &request)?;
+    Ok(request)
 }
 
 /// The request as a provider of this dialect wants it; `default_max_output` is said where a limit has to be.
@@ -286,6 +288,14 @@ impl Encoder {
             Self::Anthropic(encoder) => encoder.fail(failure, request_id, out),
             Self::Responses(encoder) => encoder.fail(failure, request_id, out),
             Self::Gemini(encoder) => encoder.fail(failure, request_id, out),
+        }
+    }
+
+    /// Whether a call that is cut can be told from a whole one: elsewhere it would be taken for what it is not.
+    pub(super) fn tells_cut_calls(&self) -> bool {
+        match self {
+            Self::Openai(_) | Self::Responses(_) | Self::Gemini(_) => true,
+            Self::Anthropic(_) => false,
         }
     }
 

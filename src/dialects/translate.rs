@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
+use super::fields::is_cut;
 use super::framing::Framing;
 use super::json::{exact, scan_object};
 use super::sse::Event;
@@ -19,6 +20,8 @@ struct Reader {
     events: Vec<ChatEvent>,
     /// The call that began last.
     last_call: Option<u32>,
+    /// What the calls were given so far, for whether it is whole.
+    arguments: openai::Arguments,
 }
 
 impl Reader {
@@ -33,6 +36,7 @@ impl Reader {
             facts: StreamFacts::default(),
             events: Vec::new(),
             last_call: None,
+            arguments: openai::Arguments::default(),
         }
     }
 
@@ -57,7 +61,34 @@ impl Reader {
     fn take_note(&mut self) {
         for event in &self.events {
             note(&mut self.facts, event);
+            match event {
+                ChatEvent::ToolArguments { index, fragment } => {
+                    self.arguments.more(*index, fragment);
+                }
+                ChatEvent::Stop { reason } if !reason.may_cut() => {
+                    self.facts.quirks += self.arguments.cut(0);
+                }
+                ChatEvent::Start { .. }
+                | ChatEvent::Text { .. }
+                | ChatEvent::Thinking { .. }
+                | ChatEvent::Signed { .. }
+                | ChatEvent::RedactedThinking { .. }
+                | ChatEvent::Refusal { .. }
+                | ChatEvent::ToolCall { .. }
+                | ChatEvent::Citation { .. }
+                | ChatEvent::Foreign { .. }
+                | ChatEvent::Stop { .. }
+                | ChatEvent::Usage { .. }
+                | ChatEvent::Done => {}
+            }
         }
+    }
+
+    /// Whether it is said here that the calls are made, and one of them is cut (fault S17).
+    fn calls_with_a_part(&self) -> bool {
+        let made =
+            |event: &ChatEvent| matches!(event, ChatEvent::Stop { reason } if !reason.may_cut());
+        self.arguments.cut(0) > 0 && self.events.iter().any(made)
     }
 
     /// Words of a call that something else has followed cannot be said where one block ends before the next.
@@ -91,7 +122,9 @@ impl Reader {
         self.decoder.ends(&mut self.events);
         self.take_note();
         let facts = &self.facts;
-        if !(facts.finished || (facts.terminal && facts.content)) {
+        // A call that is cut and an end without a reason are the end of something that was not whole.
+        let seems_whole = facts.terminal && facts.content && self.arguments.cut(0) == 0;
+        if !(facts.finished || seems_whole) {
             return Err(StreamFault::Truncated);
         }
         Ok(if facts.finished && facts.terminal {
@@ -119,6 +152,8 @@ impl Reader {
 /// What has no canonical form would be lost without a word.
 const UNSAYABLE: StreamFault =
     StreamFault::Malformed("the answer says what cannot be said in the form that was asked for");
+
+const CUT_CALL: StreamFault = StreamFault::Malformed("the arguments of a call are cut short");
 
 /// A provider's stream for a client of another dialect.
 #[derive(Debug)]
@@ -149,6 +184,9 @@ impl TranslateRelay {
             return Err(StreamFault::Malformed(
                 "calls of tools are interleaved, which cannot be said in the form that was asked for",
             ));
+        }
+        if !self.encoder.tells_cut_calls() && self.reader.calls_with_a_part() {
+            return Err(CUT_CALL);
         }
         let foreign = |event: &ChatEvent| {
             let reason = StopReason::Unknown;
@@ -367,6 +405,17 @@ pub(super) fn fold_one(
     fold(events)
 }
 
+/// Refuses an answer that calls with a part of what was to be said (fault S17): half of an object is none.
+pub fn with_whole_calls(answer: ChatAnswer) -> Result<ChatAnswer, AnswerFault> {
+    let cut = |part: &Part| matches!(part, Part::ToolCall { arguments, .. } if is_cut(arguments));
+    if !answer.stop.may_cut() && answer.parts.iter().any(cut) {
+        return Err(AnswerFault::Malformed(
+            "the arguments of a call are cut short",
+        ));
+    }
+    Ok(answer)
+}
+
 /// What stands behind the end does not count.
 fn cut_behind_the_end(events: &mut Vec<ChatEvent>) {
     let is_end = |event: &ChatEvent| matches!(event, ChatEvent::Done);
@@ -427,7 +476,7 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
     if answer.parts.is_empty() && !answer.foreign && !may_be_empty {
         return Err(AnswerFault::Empty("the stream has no content"));
     }
-    Ok(answer)
+    with_whole_calls(answer)
 }
 
 fn call_of(id: String, name: String, signature: Option<Signature>) -> Part {
@@ -615,6 +664,110 @@ mod tests {
             matches!(&said, AnswerFault::Disguised(error) if error.outcome == AttemptOutcome::ServerError),
             "{said:?}"
         );
+    }
+
+    const HALF: &str = r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{\"path\":\"/a"}}]},"finish_reason":null}]}"#;
+
+    fn relayed(
+        client: ClientDialect,
+        chunks: &[&str],
+    ) -> (Result<StreamEnd, StreamFault>, String, u32) {
+        let encoder = Encoder::of(client, &crate::dialects::AnswerTerms::default());
+        let mut relay = TranslateRelay::new(Dialect::Openai, encoder, "sy-1");
+        let stream: String = chunks
+            .iter()
+            .map(|chunk| format!("data: {chunk}\n\n"))
+            .collect();
+        let mut out = BytesMut::new();
+        let end = relay
+            .feed(&Bytes::from(stream), &mut out)
+            .and_then(|()| relay.end(&mut out));
+        let out = String::from_utf8(out.to_vec()).unwrap();
+        (end, out, relay.facts().quirks)
+    }
+
+    #[test]
+    fn s17_half_a_call_is_told_or_an_error_and_never_a_whole_one() {
+        let made = STOP.replace("stop", "tool_calls");
+        for finish in [&made, STOP] {
+            let stream = [HALF, finish, "[DONE]"];
+            let (end, out, quirks) = relayed(ClientDialect::Anthropic, &stream);
+            assert_eq!((end, quirks), (Err(CUT_CALL), 1));
+            assert!(
+                !out.contains("content_block_stop") && !out.contains("tool_use\",\"stop"),
+                "{out}"
+            );
+            let (end, out, quirks) = relayed(ClientDialect::Responses, &stream);
+            assert_eq!((end, quirks), (Ok(StreamEnd::Clean), 1));
+            assert!(out.contains("event: response.incomplete"), "{out}");
+            assert!(
+                !out.contains("arguments.done") && !out.contains("completed"),
+                "{out}"
+            );
+            let (end, out, quirks) = relayed(ClientDialect::Gemini, &stream);
+            assert_eq!((end, quirks), (Ok(StreamEnd::Clean), 1));
+            assert!(
+                out.contains("MALFORMED_FUNCTION_CALL") && !out.contains("functionCall"),
+                "{out}"
+            );
+            assert!(matches!(
+                folded(&stream[..2]),
+                Err(AnswerFault::Malformed(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn s17_the_limit_explains_half_a_call() {
+        let limited = STOP.replace("stop", "length");
+        for (client, said) in [
+            (ClientDialect::Anthropic, "max_tokens"),
+            (ClientDialect::Responses, "max_output_tokens"),
+            (ClientDialect::Gemini, "MAX_TOKENS"),
+        ] {
+            let (end, out, quirks) = relayed(client, &[HALF, &limited, "[DONE]"]);
+            assert_eq!((end, quirks), (Ok(StreamEnd::Clean), 0));
+            assert!(
+                out.contains(said) && !out.contains("arguments.done"),
+                "{out}"
+            );
+            assert!(!out.contains(r#""args":{"arguments""#), "{out}");
+        }
+        assert!(folded(&[HALF, &limited]).is_ok());
+    }
+
+    #[test]
+    fn s14_s17_half_a_call_and_an_end_without_a_reason_are_a_cut() {
+        for client in [
+            ClientDialect::Anthropic,
+            ClientDialect::Responses,
+            ClientDialect::Gemini,
+        ] {
+            let (end, ..) = relayed(client, &[HALF, "[DONE]"]);
+            assert_eq!(end, Err(StreamFault::Truncated));
+        }
+    }
+
+    #[test]
+    fn s14_an_end_without_a_reason_is_given_none() {
+        let word = r#"{"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}"#;
+        for (client, invented, said) in [
+            (
+                ClientDialect::Anthropic,
+                "end_turn",
+                r#""stop_reason":null"#,
+            ),
+            (
+                ClientDialect::Responses,
+                "response.completed",
+                "event: response.incomplete",
+            ),
+            (ClientDialect::Gemini, "finishReason", "usageMetadata"),
+        ] {
+            let (end, out, _) = relayed(client, &[word, "[DONE]"]);
+            assert_eq!(end, Ok(StreamEnd::Unclean));
+            assert!(!out.contains(invented) && out.contains(said), "{out}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::dialects::{
     AnswerFacts, AnswerFault, AnswerTerms, Cutter, DialectError, Encoder, Foreign, Home,
     MirrorRelay, RawRelay, Relay, TranslateRelay, UpstreamError, answer_from_stream, cut_foreign,
     decode_answer, decode_error, decode_request, encode_answer, encode_by, lost_of,
-    stream_from_answer,
+    stream_from_answer, with_whole_calls,
 };
 use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
 use crate::domain::{
@@ -342,8 +342,14 @@ impl Translation<'_> {
         }
     }
 
+    /// What is passed on as it came is for the client to judge.
     fn decode(&self, body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
-        decode_answer(self.dialect, body, self.request.id.text().as_str())
+        let answer = decode_answer(self.dialect, body, self.request.id.text().as_str())?;
+        if self.is_plain() {
+            Ok(answer)
+        } else {
+            with_whole_calls(answer)
+        }
     }
 
     /// The answer in the client's form, if all of it can be said there.

@@ -235,6 +235,18 @@ pub enum StopReason {
     Unknown,
 }
 
+impl StopReason {
+    /// Whether what was said may end in the middle: nothing that is cut there needs another explanation.
+    pub fn may_cut(self) -> bool {
+        match self {
+            Self::Length | Self::ContentFilter => true,
+            Self::End | Self::StopSequence | Self::ToolCalls | Self::Paused | Self::Unknown => {
+                false
+            }
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChatAnswer {
     pub id: String,

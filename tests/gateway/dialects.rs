@@ -104,6 +104,44 @@ async fn what_both_sides_speak_is_passed_on_untouched() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l05_keys_that_need_escapes_go_both_ways_whichever_way_that_is() {
+    let keys = json!({r"^\S+$": 1, r"C:\a.txt": {"\"": 2}});
+    for provider in [Dialect::OpenAi, Dialect::Anthropic] {
+        let mock = mock_of(provider, "a").await;
+        let called = json!({
+            "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "tool_use",
+            "content": [{"type": "tool_use", "id": "toolu_1", "name": "f", "input": keys}],
+            "usage": {"input_tokens": 3, "output_tokens": 2},
+        });
+        if provider == Dialect::Anthropic {
+            mock.set(Behaviour::healthy().json(&called));
+        }
+        let gateway = alone(&mock, "").await;
+        let (path, mut body) = asked(Dialect::OpenAi, false);
+        let schema = json!({"type": "object", "patternProperties": keys});
+        body["tools"] =
+            json!([{"type": "function", "function": {"name": "f", "parameters": schema}}]);
+        let mut connection = gateway.client().await;
+        let answer = connection
+            .post_json(&path, &key(Dialect::OpenAi), &body)
+            .await
+            .unwrap();
+        let told = answer.json();
+        assert_eq!(answer.status(), 200, "{provider:?}: {told}");
+        let sent = mock.last().unwrap().asked.clone();
+        let schema = sent.json.pointer("/tools/0/input_schema");
+        let schema = schema.or_else(|| sent.json.pointer("/tools/0/function/parameters"));
+        assert_eq!(schema.unwrap()["patternProperties"], keys, "{provider:?}");
+        if provider == Dialect::Anthropic {
+            let call = &told["choices"][0]["message"]["tool_calls"][0];
+            let arguments = call["function"]["arguments"].as_str().unwrap();
+            let arguments: Value = serde_json::from_str(arguments).unwrap();
+            assert_eq!(arguments, keys);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2_a_provider_that_speaks_both_of_openais_forms_is_spoken_to_in_the_clients() {
     let mock = mock_of(Dialect::Responses, "a").await;
     let both = provider("a", &mock).replace("\"openai-responses\"", "\"openai\"\nresponses = true")

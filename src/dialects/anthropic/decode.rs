@@ -55,7 +55,11 @@ fn thinking(
     let thinking = fields.remove("thinking").unwrap_or_default();
     request.reasoning_budget = match thinking.get("type").and_then(Value::as_str) {
         Some("disabled") => Some(0),
-        Some("enabled") => thinking.get("budget_tokens").and_then(Value::as_u64),
+        Some("enabled") => {
+            let budget = thinking.get("budget_tokens").and_then(Value::as_u64);
+            let missing = "thinking that is enabled needs \"budget_tokens\", or the type adaptive";
+            Some(budget.ok_or_else(|| DialectError::at("thinking.budget_tokens", missing))?)
+        }
         _ => None,
     };
     let kind = thinking.get("type").and_then(Value::as_str);

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
-use crate::dialects::fields::id_with;
+use crate::dialects::fields::{id_with, is_cut};
 use crate::dialects::json::exact;
 use crate::dialects::translate::last_text;
 use crate::dialects::{AnswerTerms, one_line};
@@ -53,7 +53,7 @@ fn message(id: &str, model: &str) -> Value {
     })
 }
 
-/// The arguments as the object they should be; what is none is said as a text of that name, and not lost.
+/// The arguments as the object they should be; what is another value is said as a text of that name, and not lost.
 fn input(arguments: &str) -> Value {
     match exact::read_data(arguments) {
         Ok(value @ Value::Object(_)) => value,
@@ -83,6 +83,8 @@ fn block(part: &Part) -> Option<Value> {
         Part::RedactedThinking { data } => {
             json!({"type": "redacted_thinking", "data": shown(data)})
         }
+        // The limit cut it, as the reason says: half of a call is none.
+        Part::ToolCall { arguments, .. } if is_cut(arguments) => return None,
         Part::ToolCall {
             id,
             name,
@@ -251,11 +253,12 @@ impl StreamEncoder {
         self.start("", "", out);
         self.close(out);
         let stop = if self.refused {
-            StopReason::ContentFilter
+            Some(StopReason::ContentFilter)
         } else {
-            self.stop.unwrap_or(StopReason::End)
+            self.stop
         };
-        let reason = stop_reason(stop);
+        // Nobody said why: no reason is made up (fault S14).
+        let reason = stop.map(stop_reason);
         let delta = json!({
             "type": "message_delta",
             "delta": {"stop_reason": reason, "stop_sequence": null},

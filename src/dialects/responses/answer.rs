@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::items::signature;
 use crate::dialects::citations::annotation;
+use crate::dialects::fields::call_arguments;
 use crate::dialects::json::scan_object;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::{AnswerFault, UpstreamError};
@@ -22,6 +23,12 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
     };
     let (mut parts, mut citations, mut foreign) = (Vec::new(), Vec::new(), false);
     for item in output {
+        let calls = item.get("type").and_then(Value::as_str) == Some("function_call");
+        if calls && call_arguments(item.get("arguments")).is_none() {
+            return Err(AnswerFault::Malformed(
+                "the arguments of a call are no text",
+            ));
+        }
         foreign |= !item_parts(item, &mut parts, &mut citations);
     }
     let calls = parts

@@ -155,7 +155,7 @@ pub fn rewritten(
 }
 
 /// Members with their names; none where the body is not sound. The scanner lets no name pass that could be read in
-/// two ways, so none is written with escapes.
+/// two ways, so none of those that are looked for is written with escapes.
 fn members(body: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
     let spans = scan_object(body).unwrap_or_default();
     spans.into_iter().filter_map(|span| {
