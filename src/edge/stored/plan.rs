@@ -124,8 +124,7 @@ pub(super) async fn plan(
         Some(store) => Seeker { edge, store, owner }.all(&ask, most).await?,
         None => Default::default(),
     };
-    let model = ask.model.as_deref().unwrap_or_default();
-    ask.thinks = ask.thinks.or(Some(thinks(&admission.published, model)));
+    ask.thinks = Some(is_thought_about(&ask, &admission.published));
     let made = rewritten(prompt.bytes(), &ask, &before, &referred, &mut draw).map_err(wrong)?;
     let prompt = grown(edge, prompt, made.body, most).await?;
     let kept = match (wish, &store) {
@@ -160,6 +159,12 @@ pub(super) async fn plan(
         forgets: forgets || made.forgets,
         shift: made.shift,
     })
+}
+
+/// By the client's word, or by what is known of the model.
+fn is_thought_about(ask: &StateAsk, published: &Published) -> bool {
+    let known = || thinks(published, ask.model.as_deref().unwrap_or_default());
+    ask.thinks.unwrap_or_else(known)
 }
 
 /// Whether every model that is spoken to in the client's own form thinks without being asked to. One that does not
