@@ -62,7 +62,8 @@ pub use stops::Cutter;
 pub use translate::{
     MirrorRelay, TranslateRelay, answer_from_stream, stream_from_answer, with_whole_calls,
 };
-pub use unsupported::encode_by;
+pub use unread::own_place;
+pub use unsupported::{SENT_UNHEEDED, encode_by};
 
 /// One provider stream on its way to one client, event by event.
 ///

@@ -19,7 +19,7 @@ use crate::dialects::openai::{SpliceEdit, SpliceRelay, adapt, inspect_answer, sp
 use crate::dialects::{
     AnswerFacts, AnswerFault, AnswerTerms, Cutter, DialectError, Encoder, Foreign, Home,
     MirrorRelay, RawRelay, Relay, TranslateRelay, UpstreamError, answer_from_stream, cut_foreign,
-    decode_answer, decode_error, decode_request, encode_answer, encode_by, lost_of,
+    decode_answer, decode_error, decode_request, encode_answer, encode_by, lost_of, own_place,
     stream_from_answer, with_whole_calls,
 };
 use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
@@ -78,6 +78,19 @@ impl From<DialectError> for AttemptFailure {
             param: error.param,
             ..Self::plain(AttemptOutcome::Rejected)
         }
+    }
+}
+
+/// The error with the place that the client wrote.
+fn in_own_words(speaks: ClientDialect, error: DialectError) -> DialectError {
+    let named = error.param.as_deref();
+    let Some((place, own)) = named.and_then(|place| Some((place, own_place(speaks, place)?)))
+    else {
+        return error;
+    };
+    DialectError {
+        message: error.message.replace(place, &own),
+        param: Some(own),
     }
 }
 
@@ -187,10 +200,14 @@ impl Translation<'_> {
         }
         let most = lease.target().provider.default_max_output;
         let terms = (lease.model().as_str(), most);
-        let encoded = encode_by(self.unsupported, self.dialect, &mut canonical, terms)?;
+        let speaks = self.request.speaks;
+        let encoded = encode_by(self.unsupported, self.dialect, &mut canonical, terms)
+            .map_err(|error| in_own_words(speaks, error))?;
+        let dropped = encoded.dropped.into_iter();
+        let own = |name: Cow<'static, str>| own_place(speaks, &name).map_or(name, Cow::Owned);
         Ok(Prepared {
             body: [Bytes::from(encoded.body)].into_iter().collect(),
-            dropped: encoded.dropped,
+            dropped: dropped.map(own).collect(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! A stream of answer events, and the facts a stream leaves behind.
 
-use super::{FailureKind, Tokens, Usage};
+use super::{FailureKind, Usage};
 
 /// What a stream has shown so far. Metering and the commit point read this; it holds no text.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,10 +30,6 @@ impl StreamFacts {
     /// (fault P14).
     pub fn is_an_answer(&self) -> bool {
         self.content || self.filtered || self.limited
-    }
-
-    pub fn estimated_output(&self) -> Tokens {
-        Tokens::estimated_from_bytes(usize::try_from(self.content_bytes).unwrap_or(usize::MAX))
     }
 }
 

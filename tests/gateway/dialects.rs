@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use switchyard_chaos::client::{Answer, Client, SseStream};
 use switchyard_chaos::mock::{Behaviour, Dialect, MockOptions, MockProvider};
 
-use crate::frame::{Gateway, alone, mock_of, pair, provider, quick};
+use crate::frame::{Gateway, alone, auth, mock_of, pair, provider, quick};
 use crate::matrix::speaker::{CLIENTS, PROVIDERS, asked, is_whole, key};
 
 async fn ask(gateway: &Gateway, client: Dialect) -> Answer {
@@ -402,5 +402,42 @@ async fn g_what_is_lost_on_the_way_there_and_back_is_named_to_the_client() {
     assert_eq!(
         (&source["start_index"], &source["end_index"]),
         (&json!(0), &json!(4))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn j_what_google_does_not_heed_of_a_schema_is_named_where_the_client_wrote_it() {
+    let mock = mock_of(Dialect::Gemini, "a").await;
+    let gateway = alone(&mock, "").await;
+    let body = json!({"model": "p", "messages": [{"role": "user", "content": "x"}], "tools": [
+        {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "not": {"required": ["z"]}}}},
+    ]});
+    let answer = gateway.post(&body).await;
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    assert_eq!(
+        answer.header("x-switchyard-dropped"),
+        Some("tools[0].function.parameters.not (sent; not enforced)")
+    );
+    let sent = mock.last().unwrap().asked.json.clone();
+    let schema = &sent["tools"][0]["functionDeclarations"][0]["parametersJsonSchema"];
+    assert_eq!(schema["not"], json!({"required": ["z"]}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g_a_response_does_not_claim_settings_that_were_not_used() {
+    let mock = mock_of(Dialect::Anthropic, "a").await;
+    let gateway = alone(&mock, "").await;
+    let body = json!({"model": "p", "input": "x", "store": false, "service_tier": "flex", "top_logprobs": 3, "temperature": 0.5});
+    let mut client = Client::connect(gateway.address).await.unwrap();
+    let answer = client
+        .post_json("/v1/responses", &auth(), &body)
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    let told = answer.json();
+    assert_eq!(told["service_tier"], json!(null), "{told}");
+    assert_eq!(
+        (&told["top_logprobs"], &told["temperature"]),
+        (&json!(0), &json!(0.5))
     );
 }

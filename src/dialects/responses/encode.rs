@@ -44,15 +44,22 @@ const ECHOED: [(&str, &str); 17] = [
     ("truncation", r#""disabled""#),
 ];
 
+/// Where the model answers in another dialect these are not used: what was asked is not repeated as if it had been done.
+const UNUSED: [&str; 3] = ["max_tool_calls", "top_logprobs", "truncation"];
+
 /// What of a request its response repeats.
 pub(super) fn echo(request: &Value) -> Map<String, Value> {
-    ECHOED
-        .iter()
-        .map(|(name, default)| {
-            let said = request.get(*name).filter(|value| !value.is_null()).cloned();
-            let value = said.unwrap_or_else(|| serde_json::from_str(default).unwrap_or_default());
-            ((*name).to_owned(), value)
-        })
+    let value = |name: &str, default: &str| {
+        let said = request.get(name).filter(|value| !value.is_null());
+        match said {
+            // Whether it was heeded is not known.
+            Some(_) if name == "service_tier" => Value::Null,
+            Some(said) if !UNUSED.contains(&name) => said.clone(),
+            Some(_) | None => serde_json::from_str(default).unwrap_or_default(),
+        }
+    };
+    let all = ECHOED.iter();
+    all.map(|(name, default)| ((*name).to_owned(), value(name, default)))
         .collect()
 }
 
