@@ -190,6 +190,8 @@ pub enum AnswerFault {
     Disguised(UpstreamError),
     Empty(&'static str),
     Malformed(&'static str),
+    /// An answer, but one that cannot be said in the form that was asked for.
+    Untranslatable(&'static str),
 }
 
 impl From<UpstreamError> for StreamFault {

@@ -108,6 +108,7 @@ impl Reader {
             StreamFault::Malformed(_) if was_finished => Ok(()),
             StreamFault::Malformed(_) => Err(StreamFault::Truncated),
             fault @ (StreamFault::Reported { .. }
+            | StreamFault::Untranslatable(_)
             | StreamFault::Truncated
             | StreamFault::TooLarge
             | StreamFault::Unguarded
@@ -118,7 +119,7 @@ impl Reader {
 
 /// What has no canonical form would be lost without a word.
 const UNSAYABLE: StreamFault =
-    StreamFault::Malformed("the answer says what cannot be said in the form that was asked for");
+    StreamFault::Untranslatable("the answer says what cannot be said in the form that was asked for");
 
 /// A provider's stream for a client of another dialect.
 #[derive(Debug)]
@@ -322,6 +323,7 @@ pub fn answer_from_stream(
             AnswerFault::Disguised(UpstreamError::bare(outcome))
         }
         StreamFault::TooLarge => AnswerFault::Malformed("the stream is too large"),
+        StreamFault::Untranslatable(what) => AnswerFault::Untranslatable(what),
         StreamFault::Malformed(_)
         | StreamFault::Truncated
         | StreamFault::Unguarded
@@ -358,6 +360,7 @@ pub(super) fn fold_one(
             code,
             ..UpstreamError::bare(outcome)
         }),
+        StreamFault::Untranslatable(what) => AnswerFault::Untranslatable(what),
         StreamFault::Malformed(_)
         | StreamFault::Truncated
         | StreamFault::TooLarge
@@ -600,7 +603,7 @@ mod tests {
             r#"{"choices":[{"index":0,"delta":{"audio":{"data":"aaaa"}},"finish_reason":null}]}"#;
         for chunks in [[word, other], [other, STOP], [call, STOP], [audio, STOP]] {
             assert!(
-                matches!(folded(&chunks), Err(AnswerFault::Malformed(_))),
+                matches!(folded(&chunks), Err(AnswerFault::Untranslatable(_))),
                 "{chunks:?}"
             );
         }

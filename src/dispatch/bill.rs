@@ -131,6 +131,7 @@ fn may_be_billed(outcome: AttemptOutcome) -> bool {
     match outcome {
         AttemptOutcome::Ok
         | AttemptOutcome::BadBody
+        | AttemptOutcome::Untranslatable
         | AttemptOutcome::FirstContentTimeout
         | AttemptOutcome::GapTimeout
         | AttemptOutcome::Reset

@@ -125,6 +125,7 @@ impl From<AnswerFault> for Failed {
     fn from(fault: AnswerFault) -> Self {
         match fault {
             AnswerFault::Disguised(error) => from_provider(error, None),
+            AnswerFault::Untranslatable(_) => Self::plain(AttemptOutcome::Untranslatable),
             AnswerFault::Empty(_) | AnswerFault::Malformed(_) => {
                 Self::plain(AttemptOutcome::BadBody)
             }

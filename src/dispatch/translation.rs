@@ -31,7 +31,7 @@ use crate::upstream::Rope;
 
 /// What has no canonical form would be lost without a word.
 const UNSAYABLE: AnswerFault =
-    AnswerFault::Malformed("the answer says what cannot be said in the form that was asked for");
+    AnswerFault::Untranslatable("the answer says what cannot be said in the form that was asked for");
 
 /// What to send, and what could not be said.
 pub(super) struct Prepared {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use switchyard_chaos::client::{Answer, Client, SseStream};
 use switchyard_chaos::mock::{Behaviour, Dialect, MockOptions, MockProvider};
 
-use crate::frame::{Gateway, alone, mock_of, pair, provider, quick};
+use crate::frame::{Gateway, alone, code_of, mock_of, pair, provider, quick};
 use crate::matrix::speaker::{CLIENTS, PROVIDERS, asked, is_whole, key};
 
 async fn ask(gateway: &Gateway, client: Dialect) -> Answer {
@@ -365,4 +365,58 @@ async fn g_what_is_lost_on_the_way_there_and_back_is_named_to_the_client() {
         (&source["start_index"], &source["end_index"]),
         (&json!(0), &json!(4))
     );
+}
+
+/// What a model of Google's answers that draws.
+fn picture() -> Value {
+    json!({
+        "candidates": [{
+            "content": {"role": "model", "parts": [
+                {"inlineData": {"mimeType": "image/png", "data": "aaaa"}},
+            ]},
+            "finishReason": "STOP", "index": 0,
+        }],
+        "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 4, "totalTokenCount": 7},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d3_an_answer_that_cannot_be_said_is_asked_for_once_and_is_nobodys_failure() {
+    let (a, b) = (
+        mock_of(Dialect::Gemini, "a").await,
+        mock_of(Dialect::Gemini, "b").await,
+    );
+    for mock in [&a, &b] {
+        mock.set(Behaviour::status(200).json(&picture()));
+    }
+    let gateway = pair(&a, &b, "").await;
+    for asked in 1..=12 {
+        let answer = ask(&gateway, Dialect::OpenAi).await;
+        assert_eq!(code_of(&answer), "answer_untranslatable");
+        assert_eq!(answer.status(), 502);
+        let paid = a.requests() + b.requests();
+        assert_eq!(paid, asked, "the next of the same kind would say the same");
+    }
+    // Who can read it still gets it: no breaker has opened.
+    let answer = ask(&gateway, Dialect::Gemini).await;
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    assert_eq!(answer.json()["candidates"], picture()["candidates"]);
+    let metrics = gateway.metrics().await;
+    assert!(metrics.contains("\"untranslatable\""), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d3_what_one_dialect_cannot_say_another_may() {
+    let (a, b) = (
+        mock_of(Dialect::Gemini, "a").await,
+        mock_of(Dialect::Anthropic, "b").await,
+    );
+    a.set(Behaviour::status(200).json(&picture()));
+    let gateway = pair(&a, &b, "").await;
+    for _ in 0..4 {
+        let answer = ask(&gateway, Dialect::OpenAi).await;
+        assert_eq!(answer.status(), 200, "{}", answer.json());
+    }
+    assert_eq!(b.requests(), 4);
+    assert!(a.requests() > 0);
 }

@@ -390,6 +390,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         | FailureKind::UpstreamReset
         | FailureKind::UpstreamTruncated
         | FailureKind::UpstreamMalformed
+        | FailureKind::AnswerUntranslatable
         | FailureKind::UpstreamError
         | FailureKind::EgressProxy
         | FailureKind::StreamLimit => "api_error",

@@ -14,7 +14,7 @@ use crate::domain::AttemptOutcome;
 use crate::domain::chat::{ChatAnswer, Citation, Part, StopReason};
 
 const UNSAYABLE: AnswerFault =
-    AnswerFault::Malformed("the answer says what cannot be said in the form that was asked for");
+    AnswerFault::Untranslatable("the answer says what cannot be said in the form that was asked for");
 
 /// Judges an answer that is passed on as it is (faults P13 to P16).
 pub fn inspect_answer(body: &[u8]) -> Result<AnswerFacts, AnswerFault> {

@@ -357,6 +357,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         | FailureKind::UpstreamReset
         | FailureKind::UpstreamTruncated
         | FailureKind::UpstreamMalformed
+        | FailureKind::AnswerUntranslatable
         | FailureKind::UpstreamError
         | FailureKind::StreamLimit => "server_error",
     }
