@@ -15,6 +15,7 @@ mod foreign;
 mod frames;
 mod framing;
 pub mod gemini;
+mod in_order;
 pub mod json;
 mod lines;
 pub mod media;

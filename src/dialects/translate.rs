@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
 use super::framing::Framing;
+use super::in_order::InOrder;
 use super::json::{exact, scan_object};
 use super::sse::Event;
 use super::{AnswerFault, Cutter, Decoder, Encoder, Relay, UpstreamError, openai};
@@ -17,8 +18,6 @@ struct Reader {
     decoder: Decoder,
     facts: StreamFacts,
     events: Vec<ChatEvent>,
-    /// The call that began last.
-    last_call: Option<u32>,
 }
 
 impl Reader {
@@ -32,7 +31,6 @@ impl Reader {
             decoder,
             facts: StreamFacts::default(),
             events: Vec::new(),
-            last_call: None,
         }
     }
 
@@ -58,31 +56,6 @@ impl Reader {
         for event in &self.events {
             note(&mut self.facts, event);
         }
-    }
-
-    /// Words of a call that something else has followed cannot be said where one block ends before the next.
-    fn comes_in_order(&mut self) -> bool {
-        self.events.iter().all(|event| match event {
-            ChatEvent::ToolCall { index, .. } => {
-                self.last_call = Some(*index);
-                true
-            }
-            ChatEvent::ToolArguments { index, .. } => self.last_call == Some(*index),
-            ChatEvent::Text { .. }
-            | ChatEvent::Thinking { .. }
-            | ChatEvent::Signed { .. }
-            | ChatEvent::RedactedThinking { .. }
-            | ChatEvent::Refusal { .. } => {
-                self.last_call = None;
-                true
-            }
-            ChatEvent::Start { .. }
-            | ChatEvent::Citation { .. }
-            | ChatEvent::Foreign { .. }
-            | ChatEvent::Stop { .. }
-            | ChatEvent::Usage { .. }
-            | ChatEvent::Done => true,
-        })
     }
 
     /// What the end of the body comes to.
@@ -118,14 +91,17 @@ impl Reader {
 }
 
 /// What has no canonical form would be lost without a word.
-const UNSAYABLE: StreamFault =
-    StreamFault::Untranslatable("the answer says what cannot be said in the form that was asked for");
+const UNSAYABLE: StreamFault = StreamFault::Untranslatable(
+    "the answer says what cannot be said in the form that was asked for",
+);
 
 /// A provider's stream for a client of another dialect.
 #[derive(Debug)]
 pub struct TranslateRelay {
     reader: Reader,
     encoder: Encoder,
+    /// For forms in which one call ends before the next.
+    order: Option<InOrder>,
     /// For stops that the provider was not told.
     cutter: Option<Cutter>,
 }
@@ -134,6 +110,7 @@ impl TranslateRelay {
     pub fn new(provider: Dialect, encoder: Encoder, request_id: &str) -> Self {
         Self {
             reader: Reader::of(provider, request_id),
+            order: (!encoder.interleaves()).then(InOrder::default),
             encoder,
             cutter: None,
         }
@@ -146,11 +123,6 @@ impl TranslateRelay {
 
     fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamFault> {
         self.reader.read(event)?;
-        if !self.encoder.interleaves() && !self.reader.comes_in_order() {
-            return Err(StreamFault::Malformed(
-                "calls of tools are interleaved, which cannot be said in the form that was asked for",
-            ));
-        }
         let foreign = |event: &ChatEvent| {
             let reason = StopReason::Unknown;
             matches!(event, ChatEvent::Foreign { .. }) || *event == ChatEvent::Stop { reason }
@@ -158,11 +130,17 @@ impl TranslateRelay {
         if self.reader.events.iter().any(foreign) {
             return Err(UNSAYABLE);
         }
+        if let Some(order) = &mut self.order {
+            order.order(&mut self.reader.events)?;
+        }
         if let Some(cutter) = &mut self.cutter {
             cutter.events(&mut self.reader.events);
         }
         // The headers that could have told it have gone.
-        let lost = |event: &&ChatEvent| matches!(event, ChatEvent::Citation { citation } if citation.url.is_none());
+        let lost = |event: &&ChatEvent| match event {
+            ChatEvent::Citation { citation } => citation.url.is_none(),
+            event => **event == ChatEvent::Trace,
+        };
         let lost = self.reader.events.iter().filter(lost).count();
         self.reader.facts.quirks += u32::try_from(lost).unwrap_or(0);
         for event in &self.reader.events {
@@ -189,6 +167,16 @@ impl Relay for TranslateRelay {
             Reader::forgive(fault, was_finished)?;
         }
         let end = self.reader.ended()?;
+        let mut rest = self.order.as_mut().map(InOrder::rest).unwrap_or_default();
+        if let Some(cutter) = &mut self.cutter {
+            cutter.events(&mut rest);
+        }
+        for event in &rest {
+            self.encoder.event(event, out);
+        }
+        if let Some(stop) = self.cutter.as_ref().and_then(Cutter::met) {
+            self.encoder.stopped_by(stop);
+        }
         self.encoder.end(out);
         Ok(end)
     }
@@ -293,7 +281,7 @@ fn note(facts: &mut StreamFacts, event: &ChatEvent) {
         ChatEvent::Text { text } | ChatEvent::Thinking { text } | ChatEvent::Refusal { text } => {
             content(text.len())
         }
-        ChatEvent::Signed { .. } | ChatEvent::Citation { .. } => {}
+        ChatEvent::Signed { .. } | ChatEvent::Citation { .. } | ChatEvent::Trace => {}
         ChatEvent::Foreign { bytes } => content(*bytes),
         // A model that only thinks has begun to answer all the same.
         ChatEvent::RedactedThinking { data } => content(data.data.len()),
@@ -389,6 +377,8 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
         usage: None,
         citations: Vec::new(),
         foreign: false,
+        traces: false,
+        stop_sequence: None,
     };
     let mut stopped = false;
     let mut calls: Vec<(u32, Part)> = Vec::new();
@@ -417,6 +407,7 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
             ChatEvent::Usage { usage } => answer.usage = Some(usage),
             ChatEvent::Citation { citation } => answer.citations.push(citation),
             ChatEvent::Foreign { .. } => answer.foreign = true,
+            ChatEvent::Trace => answer.traces = true,
             ChatEvent::Done => {}
         }
     }
@@ -554,6 +545,9 @@ pub fn stream_from_answer(
     for event in &events {
         note(&mut facts, event);
         encoder.event(event, out);
+    }
+    if let Some(stop) = &answer.stop_sequence {
+        encoder.stopped_by(stop);
     }
     encoder.end(out);
     facts

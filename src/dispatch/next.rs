@@ -339,10 +339,22 @@ mod tests {
 
     #[test]
     fn p08_an_overloaded_endpoint_is_not_met_again() {
-        assert_eq!(again(AttemptOutcome::Overloaded, Dialect::Openai), Again::Never);
-        assert_eq!(again(AttemptOutcome::Throttled, Dialect::Openai), Again::SameKeyLater);
-        assert_eq!(again(AttemptOutcome::Auth, Dialect::Openai), Again::OtherKey);
-        assert_eq!(again(AttemptOutcome::Connect, Dialect::Openai), Again::LastResort);
+        assert_eq!(
+            again(AttemptOutcome::Overloaded, Dialect::Openai),
+            Again::Never
+        );
+        assert_eq!(
+            again(AttemptOutcome::Throttled, Dialect::Openai),
+            Again::SameKeyLater
+        );
+        assert_eq!(
+            again(AttemptOutcome::Auth, Dialect::Openai),
+            Again::OtherKey
+        );
+        assert_eq!(
+            again(AttemptOutcome::Connect, Dialect::Openai),
+            Again::LastResort
+        );
         assert_eq!(
             again(AttemptOutcome::Untranslatable, Dialect::Gemini),
             Again::OtherDialect(Dialect::Gemini)

@@ -53,6 +53,8 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         usage: counts.usage(),
         citations,
         foreign,
+        traces: false,
+        stop_sequence: None,
     })
 }
 

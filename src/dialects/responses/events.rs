@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::answer::{stop_of, thought, usage};
+use super::answer::{is_trace, stop_of, thought, usage};
 use super::items::signature;
 use crate::dialects::AnswerFault;
 use crate::dialects::citations::annotation;
@@ -228,6 +228,7 @@ impl EventDecoder {
                     events.extend(words.or(refusal));
                 }
             }
+            Some(kind) if is_trace(kind) => events.push(ChatEvent::Trace),
             _ => {}
         }
         Ok(())
