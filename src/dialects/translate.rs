@@ -137,10 +137,8 @@ impl TranslateRelay {
             cutter.events(&mut self.reader.events);
         }
         // The headers that could have told it have gone.
-        let lost = |event: &&ChatEvent| match event {
-            ChatEvent::Citation { citation } => citation.url.is_none(),
-            event => **event == ChatEvent::Trace,
-        };
+        let unsourced = |event: &ChatEvent| matches!(event, ChatEvent::Citation { citation } if citation.url.is_none());
+        let lost = |event: &&ChatEvent| unsourced(event) || **event == ChatEvent::Trace;
         let lost = self.reader.events.iter().filter(lost).count();
         self.reader.facts.quirks += u32::try_from(lost).unwrap_or(0);
         for event in &self.reader.events {
