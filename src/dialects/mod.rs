@@ -15,6 +15,7 @@ mod foreign;
 mod frames;
 mod framing;
 pub mod gemini;
+mod in_order;
 pub mod json;
 mod lines;
 pub mod media;
@@ -194,6 +195,8 @@ pub enum AnswerFault {
     Disguised(UpstreamError),
     Empty(&'static str),
     Malformed(&'static str),
+    /// An answer, but one that cannot be said in the form that was asked for.
+    Untranslatable(&'static str),
 }
 
 impl From<UpstreamError> for StreamFault {

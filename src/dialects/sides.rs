@@ -260,6 +260,14 @@ impl Encoder {
         }
     }
 
+    /// Which stop ended the answer, for forms that say it.
+    pub(super) fn stopped_by(&mut self, stop: &str) {
+        match self {
+            Self::Anthropic(encoder) => encoder.stopped_by(stop),
+            Self::Openai(_) | Self::Responses(_) | Self::Gemini(_) => {}
+        }
+    }
+
     /// The end of a whole answer.
     pub(super) fn end(&mut self, out: &mut BytesMut) {
         match self {
@@ -299,7 +307,7 @@ impl Encoder {
         }
     }
 
-    /// Whether calls whose arguments come in turns can be said: everywhere else one call ends before the next.
+    /// Whether calls whose arguments come in turns can be said as they come: everywhere else one ends before the next.
     pub(super) fn interleaves(&self) -> bool {
         match self {
             Self::Openai(_) | Self::Gemini(_) => true,

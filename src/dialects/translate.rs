@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::fields::is_cut;
 use super::framing::Framing;
+use super::in_order::InOrder;
 use super::json::{exact, scan_object};
 use super::sse::Event;
 use super::{AnswerFault, Cutter, Decoder, Encoder, Relay, UpstreamError, openai};
@@ -18,8 +19,6 @@ struct Reader {
     decoder: Decoder,
     facts: StreamFacts,
     events: Vec<ChatEvent>,
-    /// The call that began last.
-    last_call: Option<u32>,
     /// What the calls were given so far, for whether it is whole.
     arguments: openai::Arguments,
 }
@@ -35,7 +34,6 @@ impl Reader {
             decoder,
             facts: StreamFacts::default(),
             events: Vec::new(),
-            last_call: None,
             arguments: openai::Arguments::default(),
         }
     }
@@ -76,6 +74,7 @@ impl Reader {
                 | ChatEvent::Refusal { .. }
                 | ChatEvent::ToolCall { .. }
                 | ChatEvent::Citation { .. }
+                | ChatEvent::Trace
                 | ChatEvent::Foreign { .. }
                 | ChatEvent::Stop { .. }
                 | ChatEvent::Usage { .. }
@@ -89,31 +88,6 @@ impl Reader {
         let made =
             |event: &ChatEvent| matches!(event, ChatEvent::Stop { reason } if !reason.may_cut());
         self.arguments.cut(0) > 0 && self.events.iter().any(made)
-    }
-
-    /// Words of a call that something else has followed cannot be said where one block ends before the next.
-    fn comes_in_order(&mut self) -> bool {
-        self.events.iter().all(|event| match event {
-            ChatEvent::ToolCall { index, .. } => {
-                self.last_call = Some(*index);
-                true
-            }
-            ChatEvent::ToolArguments { index, .. } => self.last_call == Some(*index),
-            ChatEvent::Text { .. }
-            | ChatEvent::Thinking { .. }
-            | ChatEvent::Signed { .. }
-            | ChatEvent::RedactedThinking { .. }
-            | ChatEvent::Refusal { .. } => {
-                self.last_call = None;
-                true
-            }
-            ChatEvent::Start { .. }
-            | ChatEvent::Citation { .. }
-            | ChatEvent::Foreign { .. }
-            | ChatEvent::Stop { .. }
-            | ChatEvent::Usage { .. }
-            | ChatEvent::Done => true,
-        })
     }
 
     /// What the end of the body comes to.
@@ -141,6 +115,7 @@ impl Reader {
             StreamFault::Malformed(_) if was_finished => Ok(()),
             StreamFault::Malformed(_) => Err(StreamFault::Truncated),
             fault @ (StreamFault::Reported { .. }
+            | StreamFault::Untranslatable(_)
             | StreamFault::Truncated
             | StreamFault::TooLarge
             | StreamFault::Unguarded
@@ -150,8 +125,9 @@ impl Reader {
 }
 
 /// What has no canonical form would be lost without a word.
-const UNSAYABLE: StreamFault =
-    StreamFault::Malformed("the answer says what cannot be said in the form that was asked for");
+const UNSAYABLE: StreamFault = StreamFault::Untranslatable(
+    "the answer says what cannot be said in the form that was asked for",
+);
 
 const CUT_CALL: StreamFault = StreamFault::Malformed("the arguments of a call are cut short");
 
@@ -160,6 +136,8 @@ const CUT_CALL: StreamFault = StreamFault::Malformed("the arguments of a call ar
 pub struct TranslateRelay {
     reader: Reader,
     encoder: Encoder,
+    /// For forms in which one call ends before the next.
+    order: Option<InOrder>,
     /// For stops that the provider was not told.
     cutter: Option<Cutter>,
 }
@@ -168,6 +146,7 @@ impl TranslateRelay {
     pub fn new(provider: Dialect, encoder: Encoder, request_id: &str) -> Self {
         Self {
             reader: Reader::of(provider, request_id),
+            order: (!encoder.interleaves()).then(InOrder::default),
             encoder,
             cutter: None,
         }
@@ -180,11 +159,6 @@ impl TranslateRelay {
 
     fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamFault> {
         self.reader.read(event)?;
-        if !self.encoder.interleaves() && !self.reader.comes_in_order() {
-            return Err(StreamFault::Malformed(
-                "calls of tools are interleaved, which cannot be said in the form that was asked for",
-            ));
-        }
         if !self.encoder.tells_cut_calls() && self.reader.calls_with_a_part() {
             return Err(CUT_CALL);
         }
@@ -195,11 +169,15 @@ impl TranslateRelay {
         if self.reader.events.iter().any(foreign) {
             return Err(UNSAYABLE);
         }
+        if let Some(order) = &mut self.order {
+            order.order(&mut self.reader.events)?;
+        }
         if let Some(cutter) = &mut self.cutter {
             cutter.events(&mut self.reader.events);
         }
         // The headers that could have told it have gone.
-        let lost = |event: &&ChatEvent| matches!(event, ChatEvent::Citation { citation } if citation.url.is_none());
+        let unsourced = |event: &ChatEvent| matches!(event, ChatEvent::Citation { citation } if citation.url.is_none());
+        let lost = |event: &&ChatEvent| unsourced(event) || **event == ChatEvent::Trace;
         let lost = self.reader.events.iter().filter(lost).count();
         self.reader.facts.quirks += u32::try_from(lost).unwrap_or(0);
         for event in &self.reader.events {
@@ -226,6 +204,16 @@ impl Relay for TranslateRelay {
             Reader::forgive(fault, was_finished)?;
         }
         let end = self.reader.ended()?;
+        let mut rest = self.order.as_mut().map(InOrder::rest).unwrap_or_default();
+        if let Some(cutter) = &mut self.cutter {
+            cutter.events(&mut rest);
+        }
+        for event in &rest {
+            self.encoder.event(event, out);
+        }
+        if let Some(stop) = self.cutter.as_ref().and_then(Cutter::met) {
+            self.encoder.stopped_by(stop);
+        }
         self.encoder.end(out);
         Ok(end)
     }
@@ -330,7 +318,7 @@ fn note(facts: &mut StreamFacts, event: &ChatEvent) {
         ChatEvent::Text { text } | ChatEvent::Thinking { text } | ChatEvent::Refusal { text } => {
             content(text.len())
         }
-        ChatEvent::Signed { .. } | ChatEvent::Citation { .. } => {}
+        ChatEvent::Signed { .. } | ChatEvent::Citation { .. } | ChatEvent::Trace => {}
         ChatEvent::Foreign { bytes } => content(*bytes),
         // A model that only thinks has begun to answer all the same.
         ChatEvent::RedactedThinking { data } => content(data.data.len()),
@@ -360,6 +348,7 @@ pub fn answer_from_stream(
             AnswerFault::Disguised(UpstreamError::bare(outcome))
         }
         StreamFault::TooLarge => AnswerFault::Malformed("the stream is too large"),
+        StreamFault::Untranslatable(what) => AnswerFault::Untranslatable(what),
         StreamFault::Malformed(_)
         | StreamFault::Truncated
         | StreamFault::Unguarded
@@ -396,6 +385,7 @@ pub(super) fn fold_one(
             code,
             ..UpstreamError::bare(outcome)
         }),
+        StreamFault::Untranslatable(what) => AnswerFault::Untranslatable(what),
         StreamFault::Malformed(_)
         | StreamFault::Truncated
         | StreamFault::TooLarge
@@ -435,6 +425,8 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
         usage: None,
         citations: Vec::new(),
         foreign: false,
+        traces: false,
+        stop_sequence: None,
     };
     let mut stopped = false;
     let mut calls: Vec<(u32, Part)> = Vec::new();
@@ -463,6 +455,7 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
             ChatEvent::Usage { usage } => answer.usage = Some(usage),
             ChatEvent::Citation { citation } => answer.citations.push(citation),
             ChatEvent::Foreign { .. } => answer.foreign = true,
+            ChatEvent::Trace => answer.traces = true,
             ChatEvent::Done => {}
         }
     }
@@ -601,6 +594,9 @@ pub fn stream_from_answer(
         note(&mut facts, event);
         encoder.event(event, out);
     }
+    if let Some(stop) = &answer.stop_sequence {
+        encoder.stopped_by(stop);
+    }
     encoder.end(out);
     facts
 }
@@ -649,7 +645,7 @@ mod tests {
             r#"{"choices":[{"index":0,"delta":{"audio":{"data":"aaaa"}},"finish_reason":null}]}"#;
         for chunks in [[word, other], [other, STOP], [call, STOP], [audio, STOP]] {
             assert!(
-                matches!(folded(&chunks), Err(AnswerFault::Malformed(_))),
+                matches!(folded(&chunks), Err(AnswerFault::Untranslatable(_))),
                 "{chunks:?}"
             );
         }

@@ -149,6 +149,7 @@ fn may_be_billed(outcome: AttemptOutcome) -> bool {
     match outcome {
         AttemptOutcome::Ok
         | AttemptOutcome::BadBody
+        | AttemptOutcome::Untranslatable
         | AttemptOutcome::FirstContentTimeout
         | AttemptOutcome::GapTimeout
         | AttemptOutcome::Reset

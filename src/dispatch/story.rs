@@ -738,6 +738,6 @@ fn address(target: &Target, outcome: AttemptOutcome) -> Tried {
     Tried {
         endpoint: Arc::as_ptr(&target.endpoint) as usize,
         key: Arc::as_ptr(&target.key) as usize,
-        again: again(outcome),
+        again: again(outcome, target.provider.dialect),
     }
 }

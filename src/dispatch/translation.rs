@@ -12,7 +12,7 @@ use super::request::Request;
 use super::unix_now;
 use crate::actors::{Lease, Target};
 use crate::config::{AuthSettings, ProviderSettings};
-use crate::dialects::anthropic::for_vertex;
+use crate::dialects::anthropic::{ends_in_results, for_vertex};
 use crate::dialects::json::{edited, exact};
 use crate::dialects::media::{self, Fetched};
 use crate::dialects::openai::{SpliceEdit, SpliceRelay, adapt, inspect_answer, splice_request};
@@ -30,8 +30,9 @@ use crate::domain::{
 use crate::upstream::Rope;
 
 /// What has no canonical form would be lost without a word.
-const UNSAYABLE: AnswerFault =
-    AnswerFault::Malformed("the answer says what cannot be said in the form that was asked for");
+const UNSAYABLE: AnswerFault = AnswerFault::Untranslatable(
+    "the answer says what cannot be said in the form that was asked for",
+);
 
 /// What to send, and what could not be said.
 pub(super) struct Prepared {
@@ -362,10 +363,32 @@ impl Translation<'_> {
     /// What is passed on as it came is for the client to judge.
     fn decode(&self, body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         let answer = decode_answer(self.dialect, body, self.request.id.text().as_str())?;
+        if answer.is_silent() && !self.may_say_nothing() {
+            return Err(AnswerFault::Empty("the answer has no content"));
+        }
         if self.is_plain() {
             Ok(answer)
         } else {
             with_whole_calls(answer)
+        }
+    }
+
+    /// Whether a plain end without a word may be all of the answer.
+    ///
+    /// # Why
+    /// Anthropic's models end their turn so when the results of tools leave nothing to add, as its documentation
+    /// tells; asked again they do it again, and each time is paid for. Anywhere else it is no answer (fault P14).
+    pub(super) fn may_say_nothing(&self) -> bool {
+        if self.request.operation != Operation::Chat || self.dialect != Dialect::Anthropic {
+            return false;
+        }
+        let body = self.request.body();
+        match self.request.speaks {
+            // It may hold what has no canonical form.
+            ClientDialect::Anthropic => ends_in_results(&body),
+            speaks @ (ClientDialect::Openai | ClientDialect::Responses | ClientDialect::Gemini) => {
+                decode_request(speaks, &body).is_ok_and(|asked| asked.ends_in_results())
+            }
         }
     }
 

@@ -54,6 +54,8 @@ pub enum StreamFault {
     },
     /// What came is not this protocol.
     Malformed(&'static str),
+    /// It is an answer, but holds what cannot be said in the form that was asked for.
+    Untranslatable(&'static str),
     /// The end came before the answer was whole.
     Truncated,
     /// One event or the whole stream is larger than allowed.
@@ -70,6 +72,7 @@ impl StreamFault {
         match self {
             Self::Reported { .. } => FailureKind::UpstreamError,
             Self::Malformed(_) => FailureKind::UpstreamMalformed,
+            Self::Untranslatable(_) => FailureKind::AnswerUntranslatable,
             Self::Truncated => FailureKind::UpstreamTruncated,
             Self::TooLarge => FailureKind::UpstreamTooLarge,
             Self::Unguarded => FailureKind::PolicyUnavailable,
@@ -81,6 +84,7 @@ impl StreamFault {
         match self {
             Self::Reported { outcome, .. } => *outcome,
             Self::Malformed(_) => super::AttemptOutcome::BadBody,
+            Self::Untranslatable(_) => super::AttemptOutcome::Untranslatable,
             Self::Truncated => super::AttemptOutcome::Truncated,
             Self::TooLarge => super::AttemptOutcome::TooLarge,
             // Nobody's fault but ours.

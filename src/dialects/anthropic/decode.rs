@@ -294,3 +294,15 @@ fn choice(value: Option<Value>, request: &mut ChatRequest) -> Result<(), Dialect
     request.parallel_tool_calls = one.map(|one| !one);
     Ok(())
 }
+
+/// Whether a request brings results of tools for the model to go on with, whatever else it holds.
+pub fn ends_in_results(body: &[u8]) -> bool {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let messages = value.get("messages").and_then(Value::as_array);
+    let kind = |block: &Value| block.get("type").and_then(Value::as_str) == Some("tool_result");
+    let latest = messages.into_iter().flatten().rev();
+    latest
+        .take_while(|message| message.get("role").and_then(Value::as_str) != Some("assistant"))
+        .filter_map(|message| message.get("content")?.as_array())
+        .any(|blocks| blocks.iter().any(kind))
+}

@@ -131,6 +131,7 @@ pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
         answer.stop
     };
     whole["stop_reason"] = stop_reason(stop).into();
+    whole["stop_sequence"] = answer.stop_sequence.as_deref().into();
     whole["usage"] = usage_value(&answer.usage.unwrap_or_default());
     one_line(&whole)
 }
@@ -163,6 +164,7 @@ pub struct StreamEncoder {
     /// Blocks that were begun.
     blocks: u32,
     stop: Option<StopReason>,
+    stop_sequence: Option<String>,
     refused: bool,
     usage: Option<Usage>,
     /// Bytes said so far, for an estimate when usage never comes.
@@ -178,6 +180,7 @@ impl StreamEncoder {
             signed: false,
             blocks: 0,
             stop: None,
+            stop_sequence: None,
             refused: false,
             usage: None,
             said: 0,
@@ -224,8 +227,8 @@ impl StreamEncoder {
                 let block = || json!({"type": "tool_use", "id": id, "name": name, "input": {}});
                 self.begin(Open::Tool(*index), block, out);
             }
-            // Fragments of a call that was closed by another block have no place any more; providers that
-            // interleave calls are told apart before.
+            // Fragments of a call that was closed by another block have no place any more; calls in turns are put in
+            // order before.
             ChatEvent::ToolArguments { index, fragment } => {
                 if self.open == Some(Open::Tool(*index)) {
                     self.delta(
@@ -244,8 +247,12 @@ impl StreamEncoder {
             }
             ChatEvent::Stop { reason } => self.stop = Some(*reason),
             ChatEvent::Usage { usage } => self.usage = Some(*usage),
-            ChatEvent::Foreign { .. } | ChatEvent::Done => {}
+            ChatEvent::Foreign { .. } | ChatEvent::Trace | ChatEvent::Done => {}
         }
+    }
+
+    pub(crate) fn stopped_by(&mut self, stop: &str) {
+        self.stop_sequence = Some(stop.to_owned());
     }
 
     /// The stop reason with the usage, and the terminal event.
@@ -261,7 +268,7 @@ impl StreamEncoder {
         let reason = stop.map(stop_reason);
         let delta = json!({
             "type": "message_delta",
-            "delta": {"stop_reason": reason, "stop_sequence": null},
+            "delta": {"stop_reason": reason, "stop_sequence": self.stop_sequence},
             "usage": usage_value(&self.usage.unwrap_or_else(|| self.estimated())),
         });
         write_event("message_delta", &delta, out);
@@ -393,6 +400,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         | FailureKind::UpstreamReset
         | FailureKind::UpstreamTruncated
         | FailureKind::UpstreamMalformed
+        | FailureKind::AnswerUntranslatable
         | FailureKind::UpstreamError
         | FailureKind::EgressProxy
         | FailureKind::StreamLimit => "api_error",

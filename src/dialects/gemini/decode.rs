@@ -199,14 +199,13 @@ impl Calls {
         let is_thought = fields.take("thought") == Value::Bool(true);
         if let Some(text) = fields.text("text") {
             match (is_thought, signature) {
-                (true, signature) => parts.push(Part::Thinking { text, signature }),
+                (true, signature) => parts.push(Part::thought(text, signature)),
                 (false, signature) => {
                     if !text.is_empty() {
                         parts.push(Part::Text { text });
                     }
                     if signature.is_some() {
-                        let text = String::new();
-                        parts.push(Part::Thinking { text, signature });
+                        parts.push(Part::thought(String::new(), signature));
                     }
                 }
             }

@@ -53,6 +53,11 @@ fn ended(stop: StopReason, cut: bool) -> &'static str {
     }
 }
 
+/// Nothing but what it is known by again.
+fn redacted(data: &Signature) -> Value {
+    signed(json!({"text": ""}), Some(&Signature::of_redacted(data)))
+}
+
 fn call(id: &str, name: &str, arguments: &str, signature: Option<&Signature>) -> Value {
     let args = match exact::read_data(arguments) {
         Ok(value @ Value::Object(_)) => value,
@@ -80,8 +85,8 @@ fn part(part: &Part) -> Option<Value> {
             arguments,
             signature,
         } => call(id, name, arguments, signature.as_ref()),
-        Part::RedactedThinking { .. }
-        | Part::Image { .. }
+        Part::RedactedThinking { data } => redacted(data),
+        Part::Image { .. }
         | Part::Document { .. }
         | Part::Audio { .. }
         | Part::ToolResult { .. }
@@ -228,7 +233,8 @@ impl StreamEncoder {
             ChatEvent::Signed { signature } => {
                 self.say(signed(json!({"text": ""}), Some(signature)), out);
             }
-            ChatEvent::RedactedThinking { .. } | ChatEvent::Foreign { .. } | ChatEvent::Done => {}
+            ChatEvent::RedactedThinking { data } => self.say(redacted(data), out),
+            ChatEvent::Foreign { .. } | ChatEvent::Trace | ChatEvent::Done => {}
             ChatEvent::ToolCall {
                 index,
                 id,

@@ -14,8 +14,9 @@ use crate::dialects::{AnswerFacts, AnswerFault, UpstreamError};
 use crate::domain::AttemptOutcome;
 use crate::domain::chat::{ChatAnswer, Citation, Part, StopReason};
 
-const UNSAYABLE: AnswerFault =
-    AnswerFault::Malformed("the answer says what cannot be said in the form that was asked for");
+const UNSAYABLE: AnswerFault = AnswerFault::Untranslatable(
+    "the answer says what cannot be said in the form that was asked for",
+);
 
 /// Judges an answer that is passed on as it is (faults P13 to P16).
 pub fn inspect_answer(body: &[u8]) -> Result<AnswerFacts, AnswerFault> {
@@ -81,6 +82,8 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         usage: facts.usage,
         citations,
         foreign: false,
+        traces: false,
+        stop_sequence: None,
     })
 }
 
@@ -236,7 +239,7 @@ mod tests {
             assert!(
                 matches!(
                     decode_answer(refused.as_bytes()),
-                    Err(AnswerFault::Malformed(_))
+                    Err(AnswerFault::Untranslatable(_))
                 ),
                 "{refused}"
             );

@@ -23,7 +23,7 @@ pub struct EventDecoder {
 }
 
 const UNSAYABLE: StreamFault =
-    StreamFault::Malformed("a chunk says what cannot be said in the form that was asked for");
+    StreamFault::Untranslatable("a chunk says what cannot be said in the form that was asked for");
 
 impl EventDecoder {
     pub fn event(&mut self, event: &Event, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> {

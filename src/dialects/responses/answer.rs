@@ -31,6 +31,8 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         }
         foreign |= !item_parts(item, &mut parts, &mut citations);
     }
+    let kind = |item: &Value| item.get("type").and_then(Value::as_str).map(is_trace);
+    let traces = output.iter().any(|item| kind(item) == Some(true));
     let calls = parts
         .iter()
         .any(|part| matches!(part, Part::ToolCall { .. }));
@@ -52,6 +54,8 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         usage: usage(value.get("usage")),
         citations,
         foreign,
+        traces,
+        stop_sequence: None,
     })
 }
 
@@ -71,6 +75,14 @@ pub(super) fn stop_of(response: &Value, calls: bool) -> Result<StopReason, Answe
         ))),
         Some(_) => Err(AnswerFault::Malformed("the answer is not finished")),
     }
+}
+
+/// Whether an item of this type tells what a tool of the provider's own did; the answer is whole without it.
+pub(super) fn is_trace(kind: &str) -> bool {
+    !matches!(
+        kind,
+        "message" | "function_call" | "reasoning" | "custom_tool_call" | "image_generation_call"
+    )
 }
 
 /// Whether all of the item has a canonical form.

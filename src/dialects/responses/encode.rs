@@ -240,7 +240,7 @@ impl StreamEncoder {
             ChatEvent::RedactedThinking { data } => {
                 self.close(None, out);
                 self.begin_reasoning(out);
-                self.close(Some(data), out);
+                self.close(Some(&Signature::of_redacted(data)), out);
             }
             ChatEvent::ToolCall {
                 index,
@@ -264,7 +264,7 @@ impl StreamEncoder {
             ChatEvent::Citation { citation } => self.cite(citation, out),
             ChatEvent::Stop { reason } => self.stop = Some(*reason),
             ChatEvent::Usage { usage } => self.usage = Some(*usage),
-            ChatEvent::Foreign { .. } | ChatEvent::Done => {}
+            ChatEvent::Foreign { .. } | ChatEvent::Trace | ChatEvent::Done => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::answer::{stop_of, thought, usage};
+use super::answer::{is_trace, stop_of, thought, usage};
 use super::items::signature;
 use crate::dialects::AnswerFault;
 use crate::dialects::citations::annotation;
@@ -230,6 +230,7 @@ impl EventDecoder {
                     events.extend(words.or(refusal));
                 }
             }
+            Some(kind) if is_trace(kind) => events.push(ChatEvent::Trace),
             _ => {}
         }
         Ok(())
@@ -247,7 +248,9 @@ impl EventDecoder {
         let response = value.get("response").ok_or(ODD)?;
         let stop = stop_of(response, !self.calls.is_empty()).map_err(|fault| match fault {
             AnswerFault::Disguised(error) => error.into(),
-            AnswerFault::Empty(_) | AnswerFault::Malformed(_) => ODD,
+            AnswerFault::Empty(_) | AnswerFault::Malformed(_) | AnswerFault::Untranslatable(_) => {
+                ODD
+            }
         })?;
         events.push(ChatEvent::Stop { reason: stop });
         events.extend(usage(response.get("usage")).map(|usage| ChatEvent::Usage { usage }));

@@ -20,6 +20,7 @@ pub(super) const ANSWERED: &[&str] = &[
     "overloaded",
     "server_error",
     "bad_body",
+    "untranslatable",
     "truncated",
     "too_large",
     "poison",
