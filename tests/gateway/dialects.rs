@@ -114,7 +114,7 @@ async fn l05_keys_that_need_escapes_go_both_ways_whichever_way_that_is() {
             "usage": {"input_tokens": 3, "output_tokens": 2},
         });
         if provider == Dialect::Anthropic {
-            mock.set(Behaviour::healthy().json(&called));
+            mock.set(Behaviour::status(200).json(&called));
         }
         let gateway = alone(&mock, "").await;
         let (path, mut body) = asked(Dialect::OpenAi, false);
