@@ -137,7 +137,7 @@ async fn o09_when_descriptors_are_few_what_is_let_in_is_served_and_the_admin_sid
         gateway.log()
     );
     // All at once, and all under way together with their upstream connections.
-    a.weather(quick().first_content(Duration::from_millis(700)));
+    a.weather(quick().first_content(Duration::from_secs(2)));
     let many = futures_util::future::join_all((0..CLIENTS).map(|_| gateway.ask()));
     let beside = async {
         assert!(a.wait_for(20, Duration::from_secs(5)).await);
