@@ -57,9 +57,9 @@ impl JournalDesk {
             && self.inner.settings.on_failure == JournalOnFailure::Refuse
     }
 
-    /// Hands in an intent, and tells whether it was taken: an outcome may follow only where an intent stands or
-    /// may yet stand. The future resolves when it is safe to send the request.
-    pub fn intent(
+    /// Hands in what has to stand before a request is sent, and tells whether it was taken: an outcome may follow
+    /// only where an intent stands or may yet stand. The future resolves when it is safe to send the request.
+    pub fn before_sending(
         &self,
         record: &Record<'_>,
     ) -> (

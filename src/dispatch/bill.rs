@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::Dispatch;
 use super::request::Request;
+use super::story::audit_unavailable;
 use crate::actors::{Clock, News, Published, Target, TenantEntry, TenantMessage};
 use crate::config::RaceMode;
 use crate::domain::{
@@ -17,6 +18,7 @@ use crate::domain::{
 };
 use crate::policy::ledger::{AccountName, Admitted, Ask, Denied, Settled, Short};
 use crate::pricing::{Bounds, Price};
+use crate::store::journal::Record;
 
 /// A tenant has its answer within this, or something is very wrong.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
@@ -308,7 +310,7 @@ impl Dispatch {
             return Ok(());
         }
         let limit = (Instant::now() + ASK_LIMIT).min(request.deadline);
-        let answer = charge
+        let asked = charge
             .entry
             .slot
             .ask(limit, |reply| TenantMessage::Extend {
@@ -317,14 +319,17 @@ impl Dispatch {
                 reply,
             })
             .await;
-        match answer {
-            Ok(Ok(())) => {
-                charge.reserved += more;
-                Ok(())
-            }
-            Ok(Err(short)) => Err(failure(&Denied::Budget(short))),
-            Err(_away) => Err(books_unavailable()),
+        match asked {
+            Ok(Ok(())) => charge.reserved += more,
+            Ok(Err(short)) => return Err(failure(&Denied::Budget(short))),
+            Err(_away) => return Err(books_unavailable()),
         }
+        // A kill from here on is settled at what stands in the journal.
+        let (_, safe) = self.journal().before_sending(&Record::Reserve {
+            request: request.id,
+            more_nano: more.0,
+        });
+        safe.await.map_err(|_| audit_unavailable())
     }
 }
 

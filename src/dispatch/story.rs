@@ -167,7 +167,7 @@ impl Dispatch {
         account.charge = self.admit(request).await?;
         account.begins();
         // On its way to the disk while the request is placed; awaited before the first send (G8).
-        let (taken, intent) = self.journal().intent(&account.intent());
+        let (taken, intent) = self.journal().before_sending(&account.intent());
         if taken {
             account.keep_texts();
         } else {
@@ -577,7 +577,7 @@ fn shutting_down() -> Failure {
     .retry_after(Duration::from_secs(1))
 }
 
-fn audit_unavailable() -> Failure {
+pub(super) fn audit_unavailable() -> Failure {
     Failure::new(
         FailureKind::AuditUnavailable,
         "the gateway cannot write its audit journal now and accepts nothing unrecorded",

@@ -342,6 +342,17 @@ async fn m3_a_failed_attempt_that_was_billed_is_paid_beside_the_one_that_served(
     assert_eq!(answer.status(), 200, "{}", answer.json());
     let (_, cost) = booked(&gateway).await;
     assert!(cost > USED * MILLI, "{cost}");
+    // What the second attempt needed beside the first stands in the journal before it is sent.
+    let kinds: Vec<_> = gateway.records().await;
+    let kinds: Vec<_> = kinds
+        .iter()
+        .filter_map(|one| one["kind"].as_str())
+        .collect();
+    let at = |kind| kinds.iter().position(|found| *found == kind);
+    assert!(
+        at("attempt") < at("reserve") && at("reserve") < at("outcome"),
+        "{kinds:?}"
+    );
     // Refused outright costs nothing.
     a.set(Behaviour::status(500));
     let before = cost;

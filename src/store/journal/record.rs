@@ -13,6 +13,8 @@ use crate::domain::{AttemptOutcome, Lane, RequestId, Tokens, Usage};
 pub enum Record<'a> {
     /// Durable before the first byte goes to a provider.
     Intent(IntentRecord<'a>),
+    /// More is set aside than the intent says: durable before the leg it is for is sent.
+    Reserve { request: RequestId, more_nano: u64 },
     /// One per try.
     Attempt(AttemptRecord<'a>),
     /// Exactly once per request.
@@ -127,7 +129,10 @@ impl Record<'_> {
         match self {
             Record::Intent(intent) => Some(&intent.who),
             Record::Outcome(outcome) => Some(&outcome.who),
-            Record::Attempt(_) | Record::Text(_) | Record::Event { .. } => None,
+            Record::Reserve { .. }
+            | Record::Attempt(_)
+            | Record::Text(_)
+            | Record::Event { .. } => None,
         }
     }
 }
@@ -144,6 +149,11 @@ pub(super) fn encode(record: &Record<'_>, alias: Option<&str>, at_ms: u64, out: 
     decimal(out, at_ms);
     match record {
         Record::Intent(intent) => encode_intent(intent, alias, out),
+        Record::Reserve { request, more_nano } => {
+            text(out, "kind", "reserve");
+            id(out, *request);
+            number(out, "more_nano", *more_nano);
+        }
         Record::Attempt(attempt) => {
             text(out, "kind", "attempt");
             id(out, attempt.request);

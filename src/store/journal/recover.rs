@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::read::{Head, head, parse};
 use super::record::{OutcomeRecord, Who};
 use super::segment::{Chain, FIRST_CHAIN, ends_oddly, link, next_line, segments, split_line};
-use super::told::{ReadAttempt, ReadIntent};
+use super::told::{ReadAttempt, ReadIntent, ReadReserve};
 use crate::domain::Usage;
 
 /// No request is under way for longer.
@@ -43,6 +43,8 @@ pub(super) struct Interrupted {
     intent: ReadIntent,
     tags: Vec<Arc<str>>,
     attempts: Vec<ReadAttempt>,
+    /// What was set aside after the intent.
+    extended_nano: u64,
 }
 
 /// The lines of a request, as long as it has no outcome.
@@ -51,6 +53,7 @@ struct Open {
     seq: u64,
     intent: Vec<u8>,
     attempts: Vec<Vec<u8>>,
+    extended_nano: u64,
 }
 
 /// How long ago a record was written, by the clock that dated it.
@@ -73,6 +76,7 @@ impl Interrupted {
                 .iter()
                 .filter_map(|line| parse(line))
                 .collect(),
+            extended_nano: open.extended_nano,
         })
     }
 
@@ -80,11 +84,17 @@ impl Interrupted {
     /// An attempt is recorded when it ends. Those that are recorded told what they cost; whether another
     /// was under way, or two in a race, nothing on the disk can say, and the provider bills it all the
     /// same. The reservation bounds what was under way. So the sum may be above the provider's bill and is
-    /// never below it; `cost_estimated` says that it is not to be taken for the bill.
+    /// never below it; `cost_estimated` says that it is not to be taken for the bill. Where more was set aside
+    /// later, it was made to cover what had been spent by then as well, so all of it together is the bound.
     fn cost_nano(&self) -> Option<u64> {
-        self.attempts
-            .iter()
-            .filter_map(|attempt| attempt.cost_nano)
+        let attempts = self.attempts.iter();
+        let spent = attempts.filter_map(|attempt| attempt.cost_nano);
+        if self.extended_nano > 0 {
+            let aside = self.intent.reserved_nano.unwrap_or_default();
+            let spent = spent.fold(0, u64::saturating_add);
+            return Some(aside.saturating_add(self.extended_nano).max(spent));
+        }
+        spent
             .chain(self.intent.reserved_nano)
             .reduce(u64::saturating_add)
     }
@@ -288,9 +298,16 @@ impl Look {
                 let open = Open {
                     seq: head.seq,
                     intent: line.to_vec(),
-                    attempts: Vec::new(),
+                    ..Open::default()
                 };
                 self.open.insert(Box::from(head.request), open);
+            }
+            "reserve" => {
+                if let Some(open) = self.open.get_mut(head.request)
+                    && let Some(read) = parse::<ReadReserve>(line)
+                {
+                    open.extended_nano = open.extended_nano.saturating_add(read.more_nano);
+                }
             }
             "attempt" => {
                 if let Some(open) = self.open.get_mut(head.request) {

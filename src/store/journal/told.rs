@@ -142,6 +142,12 @@ pub struct ReadOutcome {
     pub cost_estimated: bool,
 }
 
+/// More was set aside than the intent said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct ReadReserve {
+    pub(super) more_nano: u64,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct ReadEvent {
     pub name: String,

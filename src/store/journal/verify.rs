@@ -339,6 +339,10 @@ impl Walk<'_> {
                 // The losing leg of a race is settled after the winner's outcome.
                 true
             }
+            "reserve" => {
+                report.events += 1;
+                self.open.contains(request) || self.begins.is_some()
+            }
             "outcome" => {
                 report.outcomes += 1;
                 let known = self.open.remove(request);

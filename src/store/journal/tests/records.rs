@@ -206,6 +206,11 @@ fn what_is_not_known_is_not_written() {
 
 /// What an interrupted request is booked at, given what its attempts told.
 fn interrupted(reserved: Option<u64>, attempts: &[Option<u64>]) -> ReadOutcome {
+    interrupted_with(reserved, attempts, &[])
+}
+
+/// As [`interrupted`], after more was set aside for further legs.
+fn interrupted_with(reserved: Option<u64>, attempts: &[Option<u64>], more: &[u64]) -> ReadOutcome {
     let folder = tempfile::tempdir().unwrap();
     let tags = tags();
     with(options(folder.path()), async |handle| {
@@ -214,7 +219,13 @@ fn interrupted(reserved: Option<u64>, attempts: &[Option<u64>]) -> ReadOutcome {
         for (number, cost) in (1..).zip(attempts) {
             handle.append(&costing_attempt(number, *cost, 4)).unwrap();
         }
+        for more_nano in more.iter().copied() {
+            let request = record_request(&record);
+            let record = Record::Reserve { request, more_nano };
+            handle.append_and_wait(&record).await.unwrap();
+        }
     });
+    assert_eq!(verify(folder.path()).unwrap().unaccounted, 0);
     let (opened, _) = with(options(folder.path()), async |_| {});
     assert_eq!(opened.interrupted, 1);
     only(folder.path(), the_outcome)
@@ -258,6 +269,21 @@ fn x07_attempts_that_ended_are_added_to_what_was_under_way() {
     );
     let unpriced = interrupted(None, &[]);
     assert_eq!((unpriced.cost_nano, unpriced.cost_estimated), (None, false));
+}
+
+#[test]
+fn x07_what_was_set_aside_for_a_second_leg_is_booked_with_the_first() {
+    // A hedge: two legs under way.
+    let hedged = interrupted_with(Some(5_000), &[], &[5_000]);
+    assert_eq!(
+        (hedged.cost_nano, hedged.cost_estimated),
+        (Some(10_000), true)
+    );
+    // A retry: what the first attempt cost, and the second.
+    let retried = interrupted_with(Some(5_000), &[Some(70)], &[70]);
+    assert_eq!(retried.cost_nano, Some(5_070));
+    let dear = interrupted_with(Some(5_000), &[Some(9_000)], &[70]);
+    assert_eq!(dear.cost_nano, Some(9_000));
 }
 
 #[test]
@@ -410,4 +436,11 @@ fn x07_a_request_that_began_long_before_the_crash_gets_its_outcome_too() {
     let report = verify(folder.path()).unwrap();
     assert!(report.intact() && report.open == 0, "{report}");
     assert_eq!(report.outcomes, 61, "one each, also after two more starts");
+}
+
+fn record_request(record: &Record<'_>) -> RequestId {
+    match record {
+        Record::Intent(intent) => intent.request,
+        _ => panic!("an intent"),
+    }
 }
