@@ -136,6 +136,13 @@ impl Request {
             bytes: self.length,
             max_output: self.peek.max_output,
             choices: self.peek.choices,
+            pictures: self.peek.media.pictures,
+            files: self
+                .peek
+                .media
+                .files
+                .saturating_add(self.peek.media.sources),
+            aloud: self.peek.aloud,
         }
     }
 

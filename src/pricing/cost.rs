@@ -24,6 +24,17 @@ pub struct Terms<'a> {
     pub tier: Option<&'a str>,
 }
 
+/// The most that may be read and written, in tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    pub input: u64,
+    pub output: u64,
+    /// Sound may be among what is read.
+    pub heard: bool,
+    /// And among what is written.
+    pub spoken: bool,
+}
+
 /// What a request cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cost {
@@ -91,14 +102,14 @@ impl Model {
     /// cost: what to set aside before it is sent (ground rule G7).
     ///
     /// `output` bounds the answer with its reasoning. Audio and images are not in it.
-    pub fn most(&self, input: u64, output: u64, terms: Terms<'_>) -> Cost {
+    pub fn most(&self, extent: Extent, terms: Terms<'_>) -> Cost {
         if self.prices.is_empty() {
             return Cost::Unpriced(Missing::Price);
         }
         // No shorter prompt costs more: the reader refuses a list that falls with the length.
         match self
-            .charges(input, terms)
-            .map(|charges| charges.most(input, output))
+            .charges(extent.input, terms)
+            .map(|charges| charges.most(extent))
         {
             Ok(Ok(amount)) => Cost::Priced(amount),
             Ok(Err(class)) => Cost::Unpriced(Missing::Class(class)),
@@ -155,7 +166,7 @@ impl Charges<'_> {
         long.max(tier).or_else(|| self.base.charged(class))
     }
 
-    fn most(&self, input: u64, output: u64) -> Result<NanoUsd, Class> {
+    fn most(&self, extent: Extent) -> Result<NanoUsd, Class> {
         let dearest =
             |classes: &[Class]| classes.iter().filter_map(|class| self.rate(*class)).max();
         let read = [
@@ -163,10 +174,15 @@ impl Charges<'_> {
             Class::CachedInput,
             Class::CacheWrite5m,
             Class::CacheWrite1h,
+            Class::AudioIn,
         ];
-        let written = [Class::Output, Class::Reasoning];
+        let written = [Class::Output, Class::Reasoning, Class::AudioOut];
+        // The last is for what is heard and spoken.
+        let read = read.get(..read.len() - usize::from(!extent.heard));
+        let written = written.get(..written.len() - usize::from(!extent.spoken));
         let mut sum = Sum::default();
-        for (count, classes) in [(input, &read[..]), (output, &written[..])] {
+        for (count, classes) in [(extent.input, read), (extent.output, written)] {
+            let classes = classes.unwrap_or_default();
             match (count, dearest(classes)) {
                 (0, _) => {}
                 (_, None) => return Err(classes.first().copied().unwrap_or(Class::Input)),

@@ -24,7 +24,7 @@ mod section;
 mod tests;
 
 pub use crate::domain::{NanoUsd, money::AmountError};
-pub use cost::{Cost, Missing, Terms};
+pub use cost::{Cost, Extent, Missing, Terms};
 pub use date::{Date, DateError};
 pub use guard::{Objection, Refused, admit};
 pub use lookup::{Found, MatchedBy, Standing};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::cost::{Cost, Terms};
+use super::cost::{Cost, Extent, Terms};
 use super::meter::Meter;
 use super::model::{Class, Model};
 use crate::domain::{NanoUsd, Operation, Tokens, Usage};
@@ -27,10 +27,36 @@ pub struct Bounds {
     /// What the client allows an answer to be, one choice; `None` when it does not say.
     pub max_output: Option<u64>,
     pub choices: u32,
+    /// Pictures that come along, or are named.
+    pub pictures: u32,
+    /// The same for documents, sound and films.
+    pub files: u32,
+    /// The answer may be spoken.
+    pub aloud: bool,
 }
 
 /// Where neither client nor registry says how long an answer may be: more than any model writes.
 const LONGEST_ANSWER: u64 = 131_072;
+/// The same for what is read.
+const LONGEST_CONTEXT: u64 = 2_000_000;
+/// The dearest picture known: gpt-4o-mini takes 2,833 tokens and 5,667 for each of at most eight tiles.
+const DEAREST_PICTURE: u64 = 50_000;
+
+impl Bounds {
+    /// The most tokens that may be read. A file's pages, or its minutes, do not show in its bytes: it may fill what
+    /// the model takes.
+    fn read(&self, context: Option<u64>) -> u64 {
+        let pictures = u64::from(self.pictures).saturating_mul(DEAREST_PICTURE);
+        let told = self.bytes.saturating_add(pictures);
+        let whole = context.unwrap_or(LONGEST_CONTEXT);
+        match self.operation {
+            Operation::Chat | Operation::Responses if self.files > 0 => whole,
+            Operation::Chat | Operation::Responses => told.min(context.unwrap_or(u64::MAX)),
+            // Each of a list of texts may be as long as the model takes.
+            _ => told.saturating_add(u64::from(self.files).saturating_mul(whole)),
+        }
+    }
+}
 
 impl Price {
     /// What this usage costs; `None` when nobody knows.
@@ -74,18 +100,25 @@ impl Price {
         };
         // A model that is sold by the piece has no price for what it reads.
         let input = match model.prices.get(Class::Input) {
-            Some(_) => bounds.bytes.min(model.context.unwrap_or(u64::MAX)),
+            Some(_) => bounds.read(model.context),
             None => 0,
+        };
+        let extent = |input, output| Extent {
+            input,
+            output,
+            heard: bounds.files > 0,
+            spoken: bounds.aloud,
         };
         let choices = u64::from(bounds.choices.max(1));
         let most = match bounds.operation {
             Operation::Chat | Operation::Completions | Operation::Responses => {
                 let longest = model.output_limit.unwrap_or(LONGEST_ANSWER);
                 let answer = bounds.max_output.unwrap_or(longest).min(longest);
-                model.most(input, answer.saturating_mul(choices), Terms::default())
+                let written = answer.saturating_mul(choices);
+                model.most(extent(input, written), Terms::default())
             }
             Operation::Embeddings | Operation::EmbedOne | Operation::Rerank => {
-                model.most(input, 0, Terms::default())
+                model.most(extent(input, 0), Terms::default())
             }
             // Nobody bills for these.
             Operation::Moderations | Operation::CountTokens => return Some(NanoUsd::ZERO),
@@ -129,6 +162,7 @@ mod tests {
             bytes,
             max_output,
             choices: 1,
+            ..Bounds::default()
         }
     }
 
@@ -151,6 +185,32 @@ mod tests {
             ..chat(0, Some(100))
         };
         assert_eq!(price.most(&many).unwrap(), NanoUsd(one.0 * 50));
+    }
+
+    #[test]
+    fn a18_what_does_not_show_in_bytes_is_set_aside_as_well() {
+        let price = listed("openai", "gpt-4o-mini");
+        let text = chat(1_000, Some(100));
+        let plain = price.most(&text).unwrap();
+        let with = |pictures, files| {
+            let bounds = Bounds {
+                pictures,
+                files,
+                ..text
+            };
+            price.most(&bounds).unwrap()
+        };
+        let whole = price.most(&chat(10_000_000, Some(100))).unwrap();
+        assert!(plain < with(1, 0) && with(1, 0) < with(2, 0));
+        assert!(with(2, 0) <= whole && with(50, 0) == whole && with(0, 1) == whole);
+        // A list of texts is more than one context; so are pictures to embed.
+        let price = listed("openai", "text-embedding-3-small");
+        let list = |bytes| Bounds {
+            operation: Operation::Embeddings,
+            ..chat(bytes, None)
+        };
+        let (one, many) = (price.most(&list(8_000)), price.most(&list(800_000)));
+        assert_eq!(many.unwrap(), NanoUsd(one.unwrap().0 * 100));
     }
 
     #[test]

@@ -41,8 +41,36 @@ pub struct MemberSpan {
 
 pub type Members = SmallVec<[MemberSpan; 16]>;
 
+/// What a request brings beside its text, at any depth: it costs more than its bytes tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Media {
+    pub pictures: u32,
+    /// Documents, sound and films, and whatever is only named.
+    pub files: u32,
+    /// Anthropic's word for both, and anybody's for something else.
+    pub sources: u32,
+}
+
+impl Media {
+    fn note(&mut self, key: &[u8]) {
+        let count = match key {
+            b"image_url" => &mut self.pictures,
+            b"source" => &mut self.sources,
+            b"file_id" | b"file_data" | b"file_url" | b"file_uri" | b"fileData" | b"fileUri"
+            | b"inlineData" | b"inline_data" | b"input_audio" | b"video_url" => &mut self.files,
+            _ => return,
+        };
+        *count = count.saturating_add(1);
+    }
+}
+
 /// Checks the whole text, which must be one object, and answers the spans of its members.
 pub fn scan_object(text: &[u8]) -> Result<Members, JsonError> {
+    scan_request(text).map(|(members, _)| members)
+}
+
+/// As [`scan_object`], and counts what comes beside the text.
+pub fn scan_request(text: &[u8]) -> Result<(Members, Media), JsonError> {
     let mut scanner = Scanner::new(text)?;
     scanner.space();
     if scanner.peek() != Some(b'{') {
@@ -54,7 +82,7 @@ pub fn scan_object(text: &[u8]) -> Result<Members, JsonError> {
     if scanner.at < text.len() {
         return Err(scanner.fault("something follows the end"));
     }
-    Ok(members)
+    Ok((members, scanner.media))
 }
 
 /// The members of an object inside a text that was checked before.
@@ -93,6 +121,7 @@ struct Scanner<'a> {
     has_control: bool,
     /// Halves of surrogate pairs are let through: providers cut texts between them.
     halves: bool,
+    media: Media,
 }
 
 /// Keys of one open object; `None` marks an open array.
@@ -133,6 +162,7 @@ impl<'a> Scanner<'a> {
             at: 0,
             has_control,
             halves: false,
+            media: Media::default(),
         };
         if let Err(error) = std::str::from_utf8(text) {
             return Err(scanner.fault_at(error.valid_up_to(), "the text is not UTF-8"));
@@ -269,6 +299,7 @@ impl<'a> Scanner<'a> {
         } else {
             Cow::Borrowed(self.text.get(span.clone()).unwrap_or_default())
         };
+        self.media.note(&name);
         if !keys.insert(name) {
             let key = self.text.get(span).unwrap_or_default();
             let shown: String = String::from_utf8_lossy(key).chars().take(64).collect();

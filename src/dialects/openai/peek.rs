@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
+use memchr::memmem;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::wishes::Wishes;
 use crate::dialects::gemini;
-use crate::dialects::json::{JsonError, MemberSpan, members_of, scan_object};
+use crate::dialects::json::{JsonError, Media, MemberSpan, members_of, scan_request};
 use crate::domain::{ClientDialect, Failure, FailureKind, Operation};
 
 /// A request refused before any provider is asked: what, where, and the cure.
@@ -59,13 +61,18 @@ pub struct ChatPeek {
     /// `None` when the client did not say.
     pub include_usage: Option<bool>,
     pub max_output: Option<u64>,
+    /// Answers that are made and billed, whether or not all are shown.
     pub choices: u32,
+    /// The answer may be spoken.
+    pub aloud: bool,
     /// The client's own limit on the time it will wait.
     pub timeout: Option<Duration>,
     /// Where else it may go, and where not.
     pub wishes: Wishes,
     /// Bytes of files that came along: they are not text, and cost otherwise.
     pub attached: usize,
+    /// What the text names or holds beside itself.
+    pub media: Media,
     /// The answer is to be plain text instead of JSON.
     pub plain_text: bool,
     pub(super) spans: Spans,
@@ -252,7 +259,7 @@ fn peek_google(body: &[u8], operation: Operation) -> Result<ChatPeek, RequestErr
     } else {
         ["requests", "requests"]
     };
-    let members = scan_object(body)?;
+    let (members, media) = scan_request(body)?;
     let given = members.iter().any(|member| {
         let key = body.get(member.key.clone()).unwrap_or_default();
         let value = body.get(member.value.clone()).unwrap_or_default();
@@ -268,6 +275,7 @@ fn peek_google(body: &[u8], operation: Operation) -> Result<ChatPeek, RequestErr
     }
     Ok(ChatPeek {
         include_usage: Some(true),
+        media,
         ..ChatPeek::empty()
     })
 }
@@ -302,15 +310,23 @@ fn peek_with(
     dialect: ClientDialect,
     operation: Option<Operation>,
 ) -> Result<ChatPeek, RequestError> {
-    let members = scan_object(body)?;
+    let (members, media) = scan_request(body)?;
     let limit = limit_of(dialect);
     let content = operation.map_or_else(|| content_of(dialect), Operation::content);
     let mut peek = ChatPeek {
         // Everywhere else usage comes without being asked for.
         include_usage: (dialect != ClientDialect::Openai).then_some(true),
+        media: Media {
+            sources: match dialect {
+                ClientDialect::Anthropic => media.sources,
+                ClientDialect::Openai | ClientDialect::Responses | ClientDialect::Gemini => 0,
+            },
+            ..media
+        },
         ..ChatPeek::empty()
     };
     let mut has_messages = false;
+    let mut prompts = 1;
     let mut ours: SmallVec<[usize; 2]> = SmallVec::new();
     for (index, member) in members.iter().enumerate() {
         let key = body
@@ -326,10 +342,13 @@ fn peek_with(
             // What an operation is given has many forms; its provider judges them.
             key if key == content && operation.is_some() => {
                 has_messages = !is_nothing(value);
+                if operation == Some(Operation::Completions) {
+                    prompts = prompts_in(value);
+                }
             }
             key if key == content => has_messages = said(content, value, dialect)?,
             "generationConfig" | "generation_config" if dialect == ClientDialect::Gemini => {
-                peek.max_output = generation_limit(body, member)?;
+                generation(body, member, &mut peek)?;
             }
             // What follows are names of the other dialects.
             _ if dialect == ClientDialect::Gemini => {}
@@ -350,7 +369,10 @@ fn peek_with(
                     peek.max_output
                         .max(count("max_completion_tokens", value, MOST_OUTPUT)?);
             }
-            "n" => peek.choices = choices(value)?,
+            // One prompt's answers are made from the best of so many.
+            "n" => peek.choices = peek.choices.max(choices("n", value)?),
+            "best_of" => peek.choices = peek.choices.max(choices("best_of", value)?),
+            "modalities" => peek.aloud = memmem::find(value, b"audio").is_some(),
             "temperature" => within("temperature", value, 0.0, 2.0)?,
             "top_p" => within("top_p", value, 0.0, 1.0)?,
             "presence_penalty" => within("presence_penalty", value, -2.0, 2.0)?,
@@ -385,6 +407,7 @@ fn peek_with(
             },
         ));
     }
+    peek.choices = peek.choices.saturating_mul(prompts);
     if peek.spans.model == ModelPlace::Nowhere && dialect != ClientDialect::Gemini {
         peek.spans.model = absent(body);
     }
@@ -418,9 +441,11 @@ impl ChatPeek {
             include_usage: None,
             max_output: None,
             choices: 1,
+            aloud: false,
             timeout: None,
             wishes: Wishes::default(),
             attached: 0,
+            media: Media::default(),
             plain_text: false,
             spans: Spans::default(),
         }
@@ -452,24 +477,39 @@ fn text(value: &[u8]) -> Option<Cow<'_, str>> {
 }
 
 /// The limit on the answer, which Google's form keeps one level down.
-fn generation_limit(body: &[u8], member: &MemberSpan) -> Result<Option<u64>, RequestError> {
+/// Google keeps the limits of a generation in an object of their own.
+fn generation(body: &[u8], member: &MemberSpan, peek: &mut ChatPeek) -> Result<(), RequestError> {
     if body.get(member.value.start) != Some(&b'{') {
-        return Ok(None);
+        return Ok(());
     }
-    let config = members_of(body, &member.value);
-    let limit = config.iter().find(|member| {
+    for member in members_of(body, &member.value) {
         let name = body.get(member.key.clone()).unwrap_or_default();
-        matches!(name, b"maxOutputTokens" | b"max_output_tokens")
-    });
-    limit.map_or(Ok(None), |member| {
         let value = body.get(member.value.clone()).unwrap_or_default();
         // Google takes 100.0 and "100", too.
-        let read = serde_json::from_slice(value).ok();
-        let whole = read.and_then(|value| gemini::whole_number(&value));
-        let whole = whole.map(|whole| whole.to_string());
-        let value = whole.as_deref().map_or(value, str::as_bytes);
-        count("generationConfig.maxOutputTokens", value, MOST_OUTPUT)
-    })
+        let whole = || {
+            let read = serde_json::from_slice(value).ok();
+            let whole = read.and_then(|value| gemini::whole_number(&value));
+            whole.map_or(Cow::Borrowed(value), |whole| {
+                Cow::Owned(whole.to_string().into_bytes())
+            })
+        };
+        match name {
+            b"maxOutputTokens" | b"max_output_tokens" => {
+                let limit = "generationConfig.maxOutputTokens";
+                peek.max_output = count(limit, &whole(), MOST_OUTPUT)?;
+            }
+            b"candidateCount" | b"candidate_count" => {
+                let count = count("generationConfig.candidateCount", &whole(), MOST_CHOICES)?;
+                let count = count.and_then(|count| u32::try_from(count).ok());
+                peek.choices = count.unwrap_or(1);
+            }
+            b"responseModalities" | b"response_modalities" => {
+                peek.aloud = memmem::find(value, b"AUDIO").is_some();
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Chat wants a list of messages; the others let a text, or one turn, stand alone.
@@ -547,8 +587,21 @@ pub(super) fn count(
         })
 }
 
-fn choices(value: &[u8]) -> Result<u32, RequestError> {
-    Ok(count("n", value, MOST_CHOICES)?
+/// A list of texts is answered text by text; a list of numbers is one text.
+fn prompts_in(value: &[u8]) -> u32 {
+    let Some(items) = value.strip_prefix(b"[") else {
+        return 1;
+    };
+    let first = items.iter().find(|byte| !byte.is_ascii_whitespace());
+    if !matches!(first, Some(b'"' | b'[')) {
+        return 1;
+    }
+    let count = serde_json::from_slice::<Vec<&RawValue>>(value).map_or(1, |list| list.len());
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn choices(name: &'static str, value: &[u8]) -> Result<u32, RequestError> {
+    Ok(count(name, value, MOST_CHOICES)?
         .and_then(|count| u32::try_from(count).ok())
         .unwrap_or(1))
 }
@@ -666,6 +719,65 @@ mod tests {
                 assert_eq!(peek, fresh, "{after}");
             }
         }
+    }
+
+    /// How many answers are billed, and what comes beside the text.
+    fn extent(
+        body: &str,
+        dialect: ClientDialect,
+        operation: Option<Operation>,
+    ) -> (u32, u32, u32, bool) {
+        let peek = match operation {
+            None => peek_as(body.as_bytes(), dialect).unwrap(),
+            Some(operation) => peek_unnamed(body.as_bytes(), dialect, operation).unwrap(),
+        };
+        (
+            peek.choices,
+            peek.media.pictures,
+            peek.media.files + peek.media.sources,
+            peek.aloud,
+        )
+    }
+
+    #[test]
+    fn a18_every_answer_that_is_billed_is_counted() {
+        let completions = |more: &str| {
+            let body = format!(r#"{{"model":"m",{more}}}"#);
+            extent(&body, ClientDialect::Openai, Some(Operation::Completions)).0
+        };
+        assert_eq!(completions(r#""prompt":"x","n":2,"best_of":5"#), 5);
+        assert_eq!(
+            completions(r#""prompt":["a","b","c"],"best_of":5,"n":2"#),
+            15
+        );
+        assert_eq!(completions(r#""prompt":[1,2,3]"#), 1);
+        assert_eq!(completions(r#""prompt": [ [1,2],[3]],"n":2"#), 4);
+        let google = r#"{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"candidateCount":3,"maxOutputTokens":"7"}}"#;
+        assert_eq!(extent(google, ClientDialect::Gemini, None).0, 3);
+    }
+
+    #[test]
+    fn a18_pictures_files_and_sound_are_counted_wherever_they_stand() {
+        let chat = r#"{"model":"m","modalities":["text","audio"],"messages":[{"role":"user","content":[
+            {"type":"image_url","image_url":{"url":"https://a.example/x.png"}},
+            {"type":"image_url","image_url":{"url":"data:image/png;base64,AA"}},
+            {"type":"file","file":{"file_id":"f"}},{"type":"input_audio","input_audio":{"data":"AA","format":"wav"}},
+            {"type":"text","text":"\"file_id\": \"image_url\", source"}]}]}"#;
+        assert_eq!(extent(chat, ClientDialect::Openai, None), (1, 2, 2, true));
+        let anthropic = r#"{"model":"m","max_tokens":5,"messages":[{"role":"user","content":[
+            {"type":"document","source":{"type":"url","url":"https://a.example/x.pdf"}}]}]}"#;
+        assert_eq!(
+            extent(anthropic, ClientDialect::Anthropic, None),
+            (1, 0, 1, false)
+        );
+        let google = r#"{"contents":[{"parts":[{"inline_data":{"mimeType":"a/b","data":"AA"}},{"fileData":{"fileUri":"gs://x"}}]}]}"#;
+        assert_eq!(extent(google, ClientDialect::Gemini, None).2, 3);
+        let responses = r#"{"model":"m","input":[{"role":"user","content":[{"type":"input_image","image_url":"https://a.example/x"},
+            {"type":"input_file","file_url":"https://a.example/y"}]}],"tools":[{"type":"function","name":"f","parameters":{"properties":{"source":{}}}}]}"#;
+        assert_eq!(
+            extent(responses, ClientDialect::Responses, None),
+            (1, 1, 1, false)
+        );
     }
 
     #[test]

@@ -169,7 +169,7 @@ fn g7_what_has_no_price_is_unpriced_and_never_free() {
         Missing::Class(Class::Image),
     );
     unpriced(
-        model("openai", "secret").most(1, 1, Terms::default()),
+        model("openai", "secret").most(extent(1, 1), Terms::default()),
         Missing::Price,
     );
 }
@@ -192,7 +192,7 @@ fn the_largest_counts_saturate() {
         model("gemini", "pro").cost(&all, Terms::default()),
         Cost::Priced(NanoUsd::MAX)
     );
-    let most = model("openai", "gpt-a").most(u64::MAX, u64::MAX, Terms::default());
+    let most = model("openai", "gpt-a").most(extent(u64::MAX, u64::MAX), Terms::default());
     assert_eq!(most, Cost::Priced(NanoUsd::MAX));
 }
 
@@ -266,12 +266,16 @@ proptest! {
     fn g7_no_request_of_this_size_costs_more_than_was_set_aside(
         meter in meters(), terms in terms(), spare in 0..1_000_u64,
     ) {
-        let meter = Meter { audio_in: 0, ..meter };
         prop_assume!(!meter.says_nothing());
         for (provider, name) in [("openai", "gpt-a"), ("gemini", "pro")] {
             let model = model(provider, name);
-            let (input, output) = (meter.prompt() + spare, meter.output + meter.reasoning + spare);
-            let (Cost::Priced(cost), Cost::Priced(most)) = (model.cost(&meter, terms), model.most(input, output, terms)) else {
+            let most = Extent {
+                input: meter.prompt() + spare,
+                output: meter.output + meter.reasoning + meter.audio_out + spare,
+                heard: meter.audio_in > 0,
+                spoken: meter.audio_out > 0,
+            };
+            let (Cost::Priced(cost), Cost::Priced(most)) = (model.cost(&meter, terms), model.most(most, terms)) else {
                 continue;
             };
             prop_assert!(cost <= most, "{} costs {} of {}", name, cost, most);
@@ -287,4 +291,12 @@ fn less_than_the_least_amount_still_costs_the_least_amount() {
         tiny.cost(&tokens(1, 0), Terms::default()),
         Cost::Priced(NanoUsd(1))
     );
+}
+
+fn extent(input: u64, output: u64) -> Extent {
+    Extent {
+        input,
+        output,
+        ..Extent::default()
+    }
 }
