@@ -75,6 +75,8 @@ impl Process {
             }
         });
         let (address, admin) = announced.await.unwrap();
+        // It listens before its journal is open; some are never ready, and that is what is tested.
+        let _ = timeout(Duration::from_secs(2), ready(admin)).await;
         Self {
             child,
             address,
@@ -110,6 +112,18 @@ impl Process {
         let asked = client.post_json(PATH, &fields, &body);
         let answer = timeout(SOON, asked).await.expect("it hangs").ok()?;
         Some((answer.status(), text_of(&answer)))
+    }
+}
+
+async fn ready(admin: SocketAddr) {
+    loop {
+        if let Ok(mut client) = Client::connect(admin).await
+            && let Ok(answer) = client.get("/ready", &[]).await
+            && answer.status() == 200
+        {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
     }
 }
 
