@@ -19,6 +19,7 @@ pub mod dialects;
 pub mod dispatch;
 pub mod domain;
 pub mod edge;
+pub mod keys;
 pub mod policy;
 pub mod pricing;
 pub mod store;

@@ -3,6 +3,7 @@
 mod audit;
 #[cfg(feature = "chaos")]
 mod bench;
+mod keys_command;
 mod store_command;
 
 use std::io::Write as _;
@@ -41,6 +42,10 @@ enum Command {
     /// The store of what clients asked to be kept.
     #[command(subcommand)]
     Store(store_command::StoreCommand),
+    /// Client and admin keys that are kept in the store.
+    Keys(keys_command::Keys),
+    /// Tenants and teams that are kept in the store.
+    Tenants(keys_command::Tenants),
     /// The gateway with three mock providers, traffic going through, and a key that takes a provider down.
     #[cfg(feature = "chaos")]
     Demo(switchyard_chaos::command::DemoOptions),
@@ -83,6 +88,8 @@ fn main() -> ExitCode {
         Command::Check(check) => self::check(&check),
         Command::Audit(command) => audit::run(command),
         Command::Store(command) => store_command::run(command),
+        Command::Keys(asked) => keys_command::keys(asked),
+        Command::Tenants(asked) => keys_command::tenants(asked),
         #[cfg(feature = "chaos")]
         Command::Chaos(command) => in_runtime(async move {
             match std::env::current_exe() {

@@ -127,6 +127,8 @@ pub struct KeyCell {
     pub quarantine: Until,
     /// Why the key is quarantined is worth telling apart: money, or a refused key.
     pub refused: AtomicBool,
+    /// An operator took it out of placement.
+    pub held: AtomicBool,
     pub in_flight: AtomicU32,
 }
 
@@ -137,6 +139,7 @@ impl KeyCell {
             name,
             quarantine: Until::default(),
             refused: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
         }
     }

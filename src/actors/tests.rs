@@ -154,6 +154,7 @@ fn wish(system: &System) -> Wish {
         meet_again: true,
         wider_than: None,
         direct_only: false,
+        eligible: Arc::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::lease::Estimate;
 use super::router::Routes;
 use crate::domain::{Lane, ModelName, Moment, RequestId, Shape, Tokens};
+use crate::policy::eligible::Eligible;
 
 /// Everything placement may know of a request. Never its text.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct Wish {
     pub wider_than: Option<Tokens>,
     /// Only targets that are reached without the egress proxy (fault N14).
     pub direct_only: bool,
+    /// Only targets that the caller's grant admits, whatever else speaks for others.
+    pub eligible: Arc<Eligible>,
 }
 
 /// Whether a request would rather wait than be refused.
@@ -76,6 +79,10 @@ pub enum Again {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Removed {
     Tried,
+    /// The caller's grant does not hold it.
+    NotGranted,
+    /// An operator took the key out of placement.
+    Held,
     /// It goes through the proxy that just failed.
     BehindProxy,
     ContextTooSmall,
@@ -95,6 +102,8 @@ impl Removed {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Tried => "already tried",
+            Self::NotGranted => "not granted to this caller",
+            Self::Held => "taken out by the operator",
             Self::BehindProxy => "behind the proxy that failed",
             Self::ContextTooSmall => "context window too small",
             Self::ModelDisabled(_) => "model disabled",
@@ -116,6 +125,8 @@ impl Removed {
             // Someone else's lease has to end; nobody knows when.
             Self::KeyBusy | Self::EndpointBusy => Some(Duration::from_millis(1)),
             Self::Tried
+            | Self::NotGranted
+            | Self::Held
             | Self::BehindProxy
             | Self::ContextTooSmall
             | Self::ModelDisabled(_)
@@ -136,7 +147,11 @@ impl Removed {
             | Self::Cooling(wait)
             | Self::WindowFull(wait) => Some(wait),
             Self::KeyBusy | Self::EndpointBusy | Self::ProbeRunning => Some(Duration::from_secs(1)),
-            Self::Tried | Self::BehindProxy | Self::ContextTooSmall => None,
+            Self::Tried
+            | Self::NotGranted
+            | Self::Held
+            | Self::BehindProxy
+            | Self::ContextTooSmall => None,
         }
     }
 }
@@ -172,6 +187,8 @@ pub enum RefusalKind {
     QuotaSpent,
     ModelDisabled,
     ContextTooSmall,
+    /// No target is one that the caller may be served by.
+    NotGranted,
     /// A second leg is not allowed now.
     NoRace,
 }
@@ -192,6 +209,7 @@ impl RefusalKind {
             Self::QuotaSpent => "quota_spent",
             Self::ModelDisabled => "model_disabled",
             Self::ContextTooSmall => "context_too_small",
+            Self::NotGranted => "not_granted",
             Self::NoRace => "no_race",
         }
     }
@@ -250,6 +268,8 @@ impl Reasons {
 fn kind(removed: Removed) -> RefusalKind {
     match removed {
         Removed::Tried | Removed::BehindProxy => RefusalKind::Exhausted,
+        Removed::Held => RefusalKind::Unhealthy,
+        Removed::NotGranted => RefusalKind::NotGranted,
         Removed::ContextTooSmall => RefusalKind::ContextTooSmall,
         Removed::ModelDisabled(_) => RefusalKind::ModelDisabled,
         Removed::KeyRefused(_) => RefusalKind::KeysRefused,
@@ -271,6 +291,7 @@ fn rank(kind: RefusalKind) -> u8 {
         RefusalKind::ModelDisabled => 2,
         RefusalKind::ContextTooSmall => 1,
         RefusalKind::Exhausted
+        | RefusalKind::NotGranted
         | RefusalKind::UnknownModel
         | RefusalKind::ChainEnded
         | RefusalKind::QueueFull

@@ -2,7 +2,7 @@
 
 mod export;
 mod search;
-mod time;
+pub(crate) mod time;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

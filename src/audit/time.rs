@@ -3,7 +3,7 @@
 const DAY_MS: u64 = 86_400_000;
 
 /// Milliseconds since 1970 as `2026-11-21T08:30:00.000Z`.
-pub(super) fn rfc3339(ms: u64) -> String {
+pub(crate) fn rfc3339(ms: u64) -> String {
     let (year, month, day) = civil(ms / DAY_MS);
     let ms = ms % DAY_MS;
     let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
@@ -14,7 +14,7 @@ pub(super) fn rfc3339(ms: u64) -> String {
 }
 
 /// A day, a day with a time, or how long ago.
-pub(super) fn parse(text: &str) -> Result<u64, String> {
+pub(crate) fn parse(text: &str) -> Result<u64, String> {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();

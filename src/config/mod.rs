@@ -8,6 +8,7 @@ mod auth;
 mod diff;
 mod egress;
 mod explain;
+mod forms;
 mod load;
 mod mistakes;
 mod presets;
@@ -23,14 +24,17 @@ mod validate;
 
 pub use diff::{changes, restart_needed};
 pub use explain::{explain, explain_json};
+pub use forms::{GrantForm, TeamForm, TenantForm, TermsForm, read_grant, read_name};
 pub use load::{Fingerprint, Source};
 pub use mistakes::{ConfigError, Mistake};
+pub use raw::{BudgetForm, LimitForm};
 pub use registry::Models;
-pub use secret::Secret;
+pub use secret::{Secret, read_reference};
 pub use settings::{
     AdminSettings, AuthSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings,
-    JournalMode, JournalOnFailure, JournalSettings, KeyLimits, KeySettings, ListenSettings,
-    LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings, ProxySettings, RaceMode,
-    Settings, TargetSettings, TenantSettings, TimeoutSettings,
+    IssuedKeySettings, JournalMode, JournalOnFailure, JournalSettings, KeyLimits, KeySettings,
+    ListenSettings, LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings,
+    ProxySettings, RaceMode, Settings, TargetSettings, TenantSettings, TimeoutSettings,
+    account_path,
 };
 pub use store::{KeepResponses, StoreMode, StoreSettings};

@@ -261,6 +261,13 @@ impl Dispatch {
         let patience_ends = leg.started + self.patience(request, &leg.lease);
         let give_up_at = patience_ends.min(request.deadline);
         let provider = Arc::clone(&leg.lease.target().provider);
+        // The last place where it can be seen: whatever chose this target, nothing was sent yet.
+        if !request.caller.eligible.admits(provider.attributes()) {
+            self.news.metrics.blocked("not_granted");
+            let mut failed = Failed::plain(AttemptOutcome::Rejected);
+            failed.failure.kind = FailureKind::NoTarget;
+            return Err(failed);
+        }
         let translation = Translation::between(request, &provider);
         let prepared = translation.prepare(&leg.lease).map_err(|failure| Failed {
             told: FailedAttempt::plain(failure.outcome),

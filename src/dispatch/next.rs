@@ -160,6 +160,10 @@ pub fn refused(refusal: &Refusal, asked: &str) -> Failure {
             FailureKind::NoTarget,
             "no provider of this model is healthy now; come back after the time in retry-after",
         ),
+        RefusalKind::NotGranted => Failure::new(
+            FailureKind::NoTarget,
+            "no provider that your key may be served by can take this request",
+        ),
         RefusalKind::KeysRefused => Failure::new(
             FailureKind::ProviderAuth,
             "the provider refuses the gateway's keys for this model; your own key is fine",

@@ -11,6 +11,7 @@ use super::bill::{Bill, Payer};
 use crate::actors::{Estimate, Published, Route};
 use crate::dialects::openai::ChatPeek;
 use crate::domain::{ClientDialect, ClientName, Lane, Operation, RequestId, Shape};
+use crate::policy::eligible::Eligible;
 use crate::pricing::Bounds;
 
 /// How a client wants two legs, beyond what the pool's settings say.
@@ -63,6 +64,8 @@ impl From<Prompt> for HeldPrompt {
 pub struct Caller {
     pub client: ClientName,
     pub payer: Payer,
+    /// Who may serve it.
+    pub eligible: Arc<Eligible>,
     /// Short words of the client's, to tell what it spent on what.
     pub tags: Vec<Arc<str>>,
     /// The client's own end user.

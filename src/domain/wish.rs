@@ -62,6 +62,30 @@ impl Operation {
         Self::Images,
     ];
 
+    pub const ALL: [Self; 8] = [
+        Self::Chat,
+        Self::Completions,
+        Self::Embeddings,
+        Self::Moderations,
+        Self::Rerank,
+        Self::Images,
+        Self::Responses,
+        Self::CountTokens,
+    ];
+
+    /// As grants name it. A generation is a chat, whichever dialect it is asked for in.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Chat | Self::Responses => "chat",
+            Self::Completions => "completions",
+            Self::Embeddings => "embeddings",
+            Self::Moderations => "moderations",
+            Self::Rerank => "rerank",
+            Self::Images => "images",
+            Self::CountTokens => "count_tokens",
+        }
+    }
+
     /// Below the base of an address of OpenAI's form.
     pub fn path(self) -> &'static str {
         match self {

@@ -18,17 +18,20 @@ use serde_json::{Value, json};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::auth::credential;
-use super::{Edge, health, spending};
+use super::auth::{AuthFault, credential};
+use super::{Edge, api, health, spending};
 use crate::actors::{
     Estimate, InjectedFault, Patience, Purpose, ReloadReason, Reloaded, RouterMessage, SeatState,
-    SettingsMessage, Wish,
+    SettingsMessage, Wish, wall,
 };
 use crate::config::{Secret, explain};
 use crate::domain::{Lane, Mode, PromptClass, Shape, Tokens};
+use crate::keys::Principal;
+use crate::keys::form::{self, KeyKind};
+use crate::store::keys::AdminScope;
 
 pub fn admin_router(edge: &Arc<Edge>) -> Router {
-    Router::new()
+    api::add_to(Router::new())
         .route("/admin/tree", get(tree))
         .route("/admin/tenants", get(tenants))
         .route("/admin/spend", get(spend))
@@ -49,7 +52,7 @@ enum Intent {
     Change,
 }
 
-fn told(status: StatusCode, value: &Value) -> Response {
+pub(super) fn told(status: StatusCode, value: &Value) -> Response {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
     let mut response = Response::new(Body::from(text + "\n"));
     *response.status_mut() = status;
@@ -70,9 +73,28 @@ async fn nothing_here() -> Response {
     )
 }
 
-/// Whether this caller may do this. The answer to everyone else is the same.
+/// Whether this caller may do this; what is here concerns all tenants.
 #[expect(clippy::result_large_err, reason = "an admin call is not the hot path")]
 fn allow(edge: &Edge, parts: &Parts, intent: Intent) -> Result<(), Response> {
+    let by = principal(edge, parts)?;
+    let scope = match intent {
+        Intent::Read => AdminScope::Read,
+        Intent::Change => AdminScope::Write,
+    };
+    if by.may(scope) && by.sees_all() {
+        return Ok(());
+    }
+    edge.news.metrics.blocked("admin_denied");
+    let why = match edge.published().settings.admin.key {
+        None if !by.may(scope) => "changes need a key: set admin.key in the configuration",
+        Some(_) | None => "this admin key lacks the scope for it, or is of one tenant only",
+    };
+    Err(refuse(StatusCode::FORBIDDEN, why))
+}
+
+/// Who asks. The answer to everyone who has no good key is the same.
+#[expect(clippy::result_large_err, reason = "an admin call is not the hot path")]
+pub(super) fn principal(edge: &Edge, parts: &Parts) -> Result<Principal, Response> {
     let published = edge.published();
     let admin = &published.settings.admin;
     if !own_host(&parts.headers, admin.address.ip().is_loopback()) {
@@ -82,20 +104,26 @@ fn allow(edge: &Edge, parts: &Parts, intent: Intent) -> Result<(), Response> {
             "the host or origin header names somebody else",
         ));
     }
+    let sent = credential(&parts.headers);
+    if let Ok(text) = sent
+        && let Some(read) = form::read(text)
+        && read.kind == KeyKind::Admin
+        && edge.system.knows_keys(edge.clock.now())
+        && let Ok(key) = published.roster.admin(read, text, wall().0 / 1_000)
+    {
+        return Ok(Principal::of(&key));
+    }
     match &admin.key {
-        Some(key) if is_key(key, &parts.headers) => Ok(()),
-        Some(_) => {
+        Some(key) if is_key(key, &parts.headers) => Ok(Principal::root("admin.key")),
+        // Without a key nobody may change anything; a key that is wrong is not no key.
+        None if matches!(sent, Err(AuthFault::Missing)) => Ok(Principal::reader()),
+        Some(_) | None => {
             edge.news.metrics.auth_failed("admin");
             Err(refuse(
                 StatusCode::UNAUTHORIZED,
                 "send the admin key as \"authorization: Bearer <key>\"",
             ))
         }
-        None if intent == Intent::Read => Ok(()),
-        None => Err(refuse(
-            StatusCode::FORBIDDEN,
-            "changes need a key: set admin.key in the configuration",
-        )),
     }
 }
 
@@ -227,6 +255,7 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
             meet_again: true,
             wider_than: None,
             direct_only: false,
+            eligible: Arc::default(),
         });
         let limit = Instant::now() + Duration::from_secs(1);
         let asked = edge

@@ -12,17 +12,18 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request as HttpRequest};
 use tokio::time::Instant;
 
-use super::auth::{AuthFault, Client};
-use super::caller::caller;
+use super::auth::{AuthFault, Known};
+use super::caller::{caller, may_reach};
 use super::connection::ConnectionControl;
 use super::{Edge, body, reply};
-use crate::actors::{Estimate, Published, Refusal, RefusalKind, Route};
+use crate::actors::{Estimate, Published, Refusal, RefusalKind, Route, wall};
 use crate::dialects::openai::{ChatPeek, peek_addressed, peek_named, peek_operation};
 use crate::dispatch::{Prompt, RaceMark, Request, Served, Told, refused};
 use crate::domain::{
     ClientDialect, Dialect, Failure, FailureKind, Lane, Mode, Operation, PromptClass, RequestId,
     Shape, Tokens,
 };
+use crate::keys::Client;
 use crate::policy::overload::Overload;
 
 /// Counts a request as long as it is served.
@@ -302,8 +303,14 @@ pub(super) fn identify(
 ) -> Result<Client, Failure> {
     let now = edge.clock.now();
     let address = control.map(|control| control.peer().ip());
+    let published = edge.published();
+    let known = Known {
+        roster: &published.roster,
+        fresh: edge.system.knows_keys(now),
+        now: wall().0 / 1_000,
+    };
     let keys = edge.keys.load();
-    let fault = match keys.identify(&parts.headers, parts.uri.query()) {
+    let fault = match keys.identify(known, &parts.headers, parts.uri.query()) {
         // A good key is good, whoever guesses beside it behind the same address.
         Ok(client) => return Ok(client),
         Err(fault) => fault,
@@ -319,6 +326,13 @@ pub(super) fn identify(
         .retry_after(Duration::from_secs(60)));
     }
     edge.news.metrics.auth_failed(fault.label());
+    if fault == AuthFault::NotKnown {
+        return Err(Failure::new(
+            FailureKind::Overloaded,
+            "the gateway cannot read its keys now; come back shortly",
+        )
+        .retry_after(Duration::from_secs(1)));
+    }
     if let Some(address) = address {
         edge.guesses.failed(address, now);
     }
@@ -437,11 +451,8 @@ fn facts(
         successor,
         notice,
     } = found(&admission.published, &peek.model).ok_or_else(unknown)?;
-    let allowed = route
-        .chain
-        .first()
-        .is_some_and(|pool| admission.client.may_use(pool.name.as_str()));
-    if !allowed {
+    let allowed = may_reach(&admission.client, &admission.published.settings, &route);
+    if !allowed || !admission.client.grant.may_do(operation) {
         // As if it were not there: a client learns nothing about what others may use.
         return Err(unknown());
     }

@@ -8,19 +8,18 @@ use axum::response::Response;
 use http::Request as HttpRequest;
 use serde_json::{Value, json};
 
+use super::caller::{may_reach, targets};
 use super::connection::ConnectionControl;
 use super::{Edge, chat, reply};
 use crate::actors::PoolEntry;
 use crate::config::{PoolOrigin, Settings};
 use crate::dispatch::Told;
 use crate::domain::{ClientDialect, Failure, FailureKind};
+use crate::keys::Client;
 use crate::pricing::{Model, Source};
 
-fn model(pool: &PoolEntry, settings: &Settings) -> Value {
-    let targets: Vec<String> = pool
-        .settings
-        .targets
-        .iter()
+fn model(client: &Client, pool: &PoolEntry, settings: &Settings) -> Value {
+    let targets: Vec<String> = targets(client, settings, pool)
         .map(|target| {
             format!(
                 "{}/{}",
@@ -116,7 +115,7 @@ fn answer(
     let mut pools: Vec<&PoolEntry> = published
         .routes
         .names()
-        .filter(|(name, _)| client.may_use(name.as_str()))
+        .filter(|(_, route)| may_reach(&client, &published.settings, route))
         .filter_map(|(_, route)| route.chain.first().map(|pool| &**pool))
         .collect();
     // The operator's own names first, then by name.
@@ -127,7 +126,7 @@ fn answer(
         )
     });
     let settings = &published.settings;
-    let told = pools.into_iter().map(|pool| model(pool, settings));
+    let told = pools.into_iter().map(|pool| model(&client, pool, settings));
     match pick(told.collect()) {
         Some(value) => reply::whole(
             ClientDialect::Openai,

@@ -9,6 +9,7 @@
     reason = "a test crate: a broken step is a failed test"
 )]
 
+mod admin_api;
 mod answers;
 mod attacks;
 mod audit;
@@ -20,6 +21,7 @@ mod failover;
 mod frame;
 mod h2_mock;
 mod journal;
+mod keys;
 mod matrix;
 mod money;
 mod operations;

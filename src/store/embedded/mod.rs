@@ -20,6 +20,7 @@ mod key;
 mod open;
 mod queue;
 mod reader;
+mod roll;
 mod schema;
 mod seal;
 mod tables;
@@ -37,6 +38,7 @@ use tokio::time::timeout;
 
 pub use backup::{CheckReport, backup, check};
 pub use open::open;
+pub use roll::{RollWatch, change, change_many, pepper, roll};
 
 use super::{Pending, StoreError};
 use queue::{Awaited, Queue, Unasked};
