@@ -10,12 +10,14 @@ use std::time::Duration;
 use ractor::RpcReplyPort;
 use tracing::{info, warn};
 
+use super::journal::JournalDesk;
 use super::member::{Crash, Member, Stage};
 use super::slot::Seat;
 use super::system::System;
 use crate::keys::Pepper;
 use crate::store::StoreError;
 use crate::store::embedded::RollWatch;
+use crate::store::keys::Roll;
 
 pub enum KeeperMessage {
     /// Time to look whether something changed.
@@ -168,7 +170,7 @@ fn put_in_force(system: &System, watch: &mut RollWatch) -> Result<(), StoreError
     let pepper = match held {
         None if !known.keys.is_empty() => {
             let issued = &published.settings.issued;
-            Some(Pepper::load(watch.settings(), issued, false)?)
+            Some(Pepper::load(watch.settings(), issued, &known)?)
         }
         held => held,
     };
@@ -177,4 +179,48 @@ fn put_in_force(system: &System, watch: &mut RollWatch) -> Result<(), StoreError
     }
     system.keys_confirmed(now);
     Ok(())
+}
+
+/// More than so many at once are told by their number.
+const MOST_TOLD: usize = 1_000;
+
+/// Writes what changed into the journal, whoever changed it: a command beside the gateway cannot do that itself.
+pub(super) fn tell_changes(journal: &JournalDesk, old: &Roll, new: &Roll) {
+    let mut told = Vec::new();
+    for (id, key) in &new.keys {
+        let what = match old.keys.get(id) {
+            Some(before) if Arc::ptr_eq(before, key) => continue,
+            Some(_) => "key.changed",
+            None => "key.issued",
+        };
+        let tenant = key.tenant.as_deref().unwrap_or("all tenants");
+        let detail = format!("{} of {tenant}, by {}", key.name, key.changed_by);
+        told.push((what, id, detail));
+    }
+    for (id, key) in old
+        .keys
+        .iter()
+        .filter(|(id, _)| !new.keys.contains_key(*id))
+    {
+        told.push(("key.removed", id, key.name.clone()));
+    }
+    for (name, tenant) in &new.tenants {
+        let before = old.tenants.get(name);
+        if before.is_none_or(|before| !Arc::ptr_eq(before, tenant)) {
+            told.push(("tenant.changed", name, String::new()));
+        }
+    }
+    for name in old
+        .tenants
+        .keys()
+        .filter(|name| !new.tenants.contains_key(*name))
+    {
+        told.push(("tenant.removed", name, String::new()));
+    }
+    for (what, subject, detail) in told.iter().take(MOST_TOLD) {
+        journal.event(what, subject, detail);
+    }
+    if let Some(more) = told.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
+        journal.event("keys.changed", "more", &format!("{more} changes besides"));
+    }
 }

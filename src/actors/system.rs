@@ -13,7 +13,7 @@ use super::cells::{EndpointCell, KeyCell, PoolCell, WindowCell};
 use super::clock::Clock;
 use super::edge::{EdgeActor, EdgeMessage, Listener};
 use super::journal::{JournalActor, JournalDesk, JournalMessage};
-use super::keeper::{KeeperMessage, KeyKeeper, looked};
+use super::keeper::{KeeperMessage, KeyKeeper, looked, tell_changes};
 use super::key::{Key, KeyProbe};
 use super::lease::{Target, WindowLimits};
 use super::member::{Crash, FamilyChange, InjectedFault, Mail, Member, Shell, Stage};
@@ -220,7 +220,7 @@ impl System {
         } else {
             // Should it be lost the keeper tries again, and until then no key is good.
             let store = self.news.store.settings();
-            Pepper::load(store, &new.issued, false).ok()
+            Pepper::load(store, &new.issued, &roll).ok()
         };
         self.put_in_force(Arc::clone(&new), roll, pepper);
         self.change_tenants(&old.tenants);
@@ -234,6 +234,10 @@ impl System {
     pub(super) fn adopt(&self, roll: Arc<Roll>, pepper: Option<Pepper>) {
         let _turn = self.publishing.lock();
         let old = self.published();
+        // What a start finds was told when it was made.
+        if self.keys_seen.load(Ordering::Relaxed) > 0 {
+            tell_changes(&self.news.journal, &old.roster.roll, &roll);
+        }
         self.put_in_force(Arc::clone(&old.settings), roll, pepper);
         self.change_tenants(&old.tenants);
         let _ = self.books.cast(BooksMessage::Due);

@@ -97,6 +97,8 @@ fn key(nth: u64, id: String, digest: [u8; 32]) -> StoredKey {
         blocked: false,
         created: 1,
         created_by: "bench".to_owned(),
+        changed_by: "bench".to_owned(),
+        pepper: String::new(),
         digest,
         before: None,
         version: 0,

@@ -197,6 +197,7 @@ impl Office<'_> {
             "expires": key.expires,
             "created": key.created,
             "created_by": key.created_by,
+            "changed_by": key.changed_by,
         });
         match key.r#use {
             KeyUse::Client => {

@@ -315,6 +315,7 @@ impl Office<'_> {
             &mut key.digest,
             pepper.digest(made.text.expose().as_bytes()),
         );
+        key.pepper = pepper.mark();
         key.before = (overlap > 0).then(|| (old, self.now.saturating_add(overlap)));
         Ok(Issued {
             key,
@@ -474,7 +475,10 @@ impl Office<'_> {
             let what = format!("scope {}", beyond.label());
             return Err(Denied::Wider { what });
         }
-        Ok(StoredKey::clone(key))
+        Ok(StoredKey {
+            changed_by: self.by.name.clone(),
+            ..StoredKey::clone(key)
+        })
     }
 
     fn made(
@@ -510,6 +514,8 @@ impl Office<'_> {
             blocked: false,
             created: self.now,
             created_by: self.by.name.clone(),
+            changed_by: self.by.name.clone(),
+            pepper: pepper.mark(),
             digest: pepper.digest(made.text.expose().as_bytes()),
             before: None,
             version: 0,

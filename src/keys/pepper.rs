@@ -3,7 +3,7 @@
 use ring::hmac;
 
 use crate::config::{IssuedKeySettings, StoreSettings};
-use crate::store::keys::Digest;
+use crate::store::keys::{Digest, Roll};
 use crate::store::{StoreError, embedded};
 
 #[derive(Clone)]
@@ -20,14 +20,34 @@ impl Pepper {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
-    /// The operator's, or the one beside the store; that is made when `create` is set. Blocks.
+    /// The operator's, or the one beside the store; with the first key a random one is made there. One that no key was
+    /// made with is refused: with it every key would look like a guess. Blocks.
     pub fn load(
         store: &StoreSettings,
         issued: &IssuedKeySettings,
-        create: bool,
+        roll: &Roll,
     ) -> Result<Self, StoreError> {
-        let secret = embedded::pepper(store, issued.pepper.as_ref(), create)?;
-        Ok(Self::new(&secret))
+        let first = roll.keys.is_empty();
+        let secret = embedded::pepper(store, issued.pepper.as_ref(), first)?;
+        let pepper = Self::new(&secret);
+        let mark = pepper.mark();
+        if first || roll.keys.values().any(|key| key.pepper == mark) {
+            return Ok(pepper);
+        }
+        Err(StoreError::Key {
+            path: store.path.display().to_string(),
+            why: "that digests of keys are made with is another one than they were made with; name the old one in keys.pepper, or restore the file beside the store".to_owned(),
+        })
+    }
+
+    /// Tells it from another, and nothing else.
+    pub fn mark(&self) -> String {
+        let digest = self.digest(b"the mark of a pepper");
+        digest
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     pub fn digest(&self, text: &[u8]) -> Digest {

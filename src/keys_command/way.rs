@@ -75,8 +75,8 @@ impl Way {
 fn in_store(settings: &Settings, command: KeyCommand) -> Result<Value, Refused> {
     let told = |error: switchyard::store::StoreError| Refused::Told(error.to_string());
     let held = roll(&settings.store).map_err(told)?;
-    let first = held.keys.is_empty();
-    let roster = Roster::merge(settings, Arc::new(held), None, None);
+    let held = Arc::new(held);
+    let roster = Roster::merge(settings, Arc::clone(&held), None, None);
     let by = Principal::root("command line");
     let office = Office {
         settings,
@@ -84,10 +84,9 @@ fn in_store(settings: &Settings, command: KeyCommand) -> Result<Value, Refused> 
         by: &by,
         now: now(),
     };
-    // With the first key comes the pepper; later it has to be there.
     let mut trouble = None;
     let decided = office.decide(command, || {
-        Pepper::load(&settings.store, &settings.issued, first).map_err(|error| {
+        Pepper::load(&settings.store, &settings.issued, &held).map_err(|error| {
             trouble = Some(error);
             Denied::NoSecret
         })

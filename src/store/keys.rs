@@ -70,6 +70,9 @@ pub struct StoredKey {
     /// Unix seconds.
     pub created: u64,
     pub created_by: String,
+    pub changed_by: String,
+    /// The mark of the pepper that its digest was made with.
+    pub pepper: String,
     /// HMAC-SHA-256 of its whole text under the pepper.
     #[serde(skip)]
     pub digest: Digest,

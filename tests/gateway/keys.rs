@@ -449,3 +449,54 @@ async fn a08_odd_names_and_ids_are_refused_and_change_nothing() {
     assert!(listed[0]["created"].as_u64().unwrap() <= now);
     assert!(listed[0].get("digest").is_none() && listed[0].get("secret").is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t1_what_is_changed_beside_the_gateway_is_in_its_journal_with_who_and_what() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    let key = create(&gateway, &["--name", "app"]);
+    until(&gateway, &key.secret, 200).await;
+    told(&command(&gateway, &["keys", "block", &key.id]));
+    until(&gateway, &key.secret, 401).await;
+    told(&command(&gateway, &["tenants", "create", "acme"]));
+    told(&command(&gateway, &["keys", "delete", &key.id]));
+    let mut events = Vec::new();
+    for _ in 0..20 {
+        let records = gateway.records().await;
+        let told = records.iter().filter(|record| record["kind"] == "event");
+        events = told.map(ToString::to_string).collect();
+        if events.iter().any(|event| event.contains("key.removed")) {
+            break;
+        }
+    }
+    for what in ["key.issued", "key.changed", "key.removed"] {
+        let event = events.iter().find(|event| event.contains(what));
+        assert!(event.is_some_and(|event| event.contains(&key.id)), "{what}");
+    }
+    assert!(events.iter().any(|event| event.contains("by command line")));
+    assert!(events.iter().any(|event| event.contains("tenant.changed")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g11_another_pepper_than_the_keys_were_made_with_is_told_and_opens_nothing() {
+    let a = mock("a").await;
+    let mut gateway = alone(&a, "").await;
+    let key = create(&gateway, &["--name", "app"]);
+    until(&gateway, &key.secret, 200).await;
+    let pepper = gateway.folder.path().join("switchyard.db.pepper");
+    let good = std::fs::read_to_string(&pepper).unwrap();
+    std::fs::write(&pepper, "0".repeat(64)).unwrap();
+    let text = refused(&command(&gateway, &["keys", "create", "--name", "b"]));
+    assert!(text.contains("keys.pepper"), "{text}");
+    gateway.restart().await;
+    let answer = ask(&gateway, &key.secret, "p").await;
+    assert_eq!(answer.status(), 503, "not a word that the key were wrong");
+    assert_eq!(answer.header("x-should-retry"), Some("true"));
+    assert_eq!(
+        ask(&gateway, KEY, "p").await.status(),
+        200,
+        "the file's key is good"
+    );
+    std::fs::write(&pepper, good).unwrap();
+    assert!(until(&gateway, &key.secret, 200).await <= SOON);
+}

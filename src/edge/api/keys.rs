@@ -336,19 +336,12 @@ pub(super) async fn run(
         Ok(changed) => changed,
         Err(error) => return unavailable(&error),
     };
-    if let Err(why) = happened(changed) {
-        return match why {
-            NotDone::Denied(why) => denied(edge, by, parts, &why),
-            NotDone::Conflict(code, text) => refuse(409, code, text),
-        };
+    match happened(changed) {
+        Ok(()) => {}
+        Err(NotDone::Denied(why)) => return denied(edge, by, parts, &why),
+        Err(NotDone::Conflict(code, text)) => return refuse(409, code, text),
     }
-    let what = format!("{} {}", parts.method, parts.uri.path());
-    let subject = cut(answer["key"]["id"].as_str().unwrap_or(&what));
-    edge.journal().event(
-        "admin.changed",
-        &subject,
-        &cut(&format!("{}: {what}", by.name)),
-    );
+    tell(edge, by, parts, &answer);
     if let Some(secret) = secret {
         answer["secret"] = secret.expose().into();
     }
@@ -360,6 +353,14 @@ pub(super) async fn run(
         },
         &answer,
     )
+}
+
+/// Who asked for a change that is made.
+fn tell(edge: &Edge, by: &Principal, parts: &Parts, answer: &Value) {
+    let what = format!("{} {}", parts.method, parts.uri.path());
+    let subject = cut(answer["key"]["id"].as_str().unwrap_or(&what));
+    let detail = cut(&format!("{}: {what}", by.name));
+    edge.journal().event("admin.changed", &subject, &detail);
 }
 
 /// Why a change did not happen.
@@ -409,9 +410,8 @@ async fn load_pepper(edge: &Edge) -> Option<Pepper> {
     let published = edge.published();
     let store = edge.news.store.settings().clone();
     let loading = tokio::task::spawn_blocking(move || {
-        // With the first key comes the pepper; later it has to be there.
-        let first = published.roster.roll.keys.is_empty();
-        Pepper::load(&store, &published.settings.issued, first).ok()
+        let roll = &published.roster.roll;
+        Pepper::load(&store, &published.settings.issued, roll).ok()
     });
     loading.await.ok().flatten()
 }
