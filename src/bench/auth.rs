@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchyard::config::{GrantForm, Settings, TermsForm};
+use switchyard::config::{GrantForm, Settings, TenantForm, TermsForm};
 use switchyard::keys::form::{KeyKind, RANDOM, make, read};
 use switchyard::keys::{Pepper, Roster};
 use switchyard::store::embedded::{self, RollWatch};
@@ -19,6 +19,9 @@ const LOOKS: u64 = 1_000_000;
 pub(super) fn auth(folder: &std::path::Path) -> Result<(), Fault> {
     let mut settings = Settings::default();
     settings.store.path = folder.join("keys.db");
+    let tenant = TenantForm::default().settings("acme");
+    let tenant = tenant.map_err(|_| "no tenant")?;
+    settings.tenants.push(Arc::new(tenant));
     let pepper = Pepper::new(b"a pepper for the bench, and no other");
     let mut random = fastrand::Rng::with_seed(7);
     let (mut texts, mut adds) = (Vec::new(), Vec::new());
@@ -82,7 +85,7 @@ fn key(nth: u64, id: String, digest: [u8; 32]) -> StoredKey {
         r#use: KeyUse::Client,
         env: "live".to_owned(),
         name: format!("app-{nth}"),
-        tenant: Some("default".to_owned()),
+        tenant: Some("acme".to_owned()),
         team: None,
         grant: GrantForm {
             pools: Some(vec!["fast".to_owned(), "careful*".to_owned()]),

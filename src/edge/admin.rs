@@ -160,7 +160,7 @@ async fn tenants(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> R
     told(StatusCode::OK, &spending::tenants(&edge))
 }
 
-async fn tree(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+pub(super) async fn tree(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
     let (parts, _) = request.into_parts();
     if let Err(refused) = allow(&edge, &parts, Intent::Read) {
         return refused;
@@ -210,7 +210,10 @@ fn query<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
 }
 
 #[expect(clippy::too_many_lines, reason = "one question and its answer")]
-async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+pub(super) async fn explain_model(
+    State(edge): State<Arc<Edge>>,
+    request: HttpRequest<Body>,
+) -> Response {
     let (parts, _) = request.into_parts();
     if let Err(refused) = allow(&edge, &parts, Intent::Read) {
         return refused;
@@ -277,7 +280,7 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
     )
 }
 
-async fn config(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+pub(super) async fn config(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
     let (parts, _) = request.into_parts();
     if let Err(refused) = allow(&edge, &parts, Intent::Read) {
         return refused;
@@ -288,7 +291,7 @@ async fn config(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Re
     )
 }
 
-async fn reload(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+pub(super) async fn reload(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
     let (parts, _) = request.into_parts();
     if let Err(refused) = allow(&edge, &parts, Intent::Change) {
         return refused;

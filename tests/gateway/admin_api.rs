@@ -517,6 +517,15 @@ async fn a08_whatever_is_handed_in_is_told_what_is_wrong_with_it() {
         let answer = call(&gateway, ("GET", path), ADMIN_KEY, &Value::Null).await;
         assert_eq!(answer.status(), 400, "{path}: {}", answer.json());
     }
+    // Whole numbers that no time has.
+    for path in [
+        "/admin/v1/spend?from=18446744073709551615&to=18446744073709551615",
+        "/admin/v1/journal?from_ms=18446744073709551615",
+        "/admin/v1/keys?limit=18446744073709551615",
+    ] {
+        let answer = call(&gateway, ("GET", path), ADMIN_KEY, &Value::Null).await;
+        assert_eq!(answer.status(), 200, "{path}: {}", answer.json());
+    }
     for id in ["%27%20OR%201=1", "%25%25%25", "%00", "x"] {
         let answer = call(
             &gateway,
@@ -584,6 +593,16 @@ async fn an_operator_drains_a_provider_and_puts_it_back() {
         )
         .await;
         assert_eq!(answer.status(), status);
+    }
+    for path in ["tree", "config", "explain?model=p"] {
+        let answer = call(
+            &gateway,
+            ("GET", &format!("/admin/v1/{path}")),
+            ADMIN_KEY,
+            &Value::Null,
+        )
+        .await;
+        assert_eq!(answer.status(), 200, "{path}");
     }
     let pools = gateway.admin_get("/admin/v1/pools").await;
     assert!(pools["pools"].to_string().contains("\"p\""));

@@ -500,3 +500,37 @@ async fn g11_another_pepper_than_the_keys_were_made_with_is_told_and_opens_nothi
     std::fs::write(&pepper, good).unwrap();
     assert!(until(&gateway, &key.secret, 200).await <= SOON);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t1_people_read_tables_and_see_a_secret_once() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    let plain = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_switchyard"))
+            .args(arguments)
+            .arg("--config")
+            .arg(gateway.config_path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let made = plain(&["keys", "create", "--name", "app", "--expires", "2099-01-01"]);
+    let secret = made.lines().find(|line| line.starts_with("sy_live_"));
+    let secret = secret.unwrap().to_owned();
+    let listed = plain(&["keys", "list"]);
+    let lines: Vec<&str> = listed.lines().collect();
+    assert_eq!(lines.len(), 2, "{listed}");
+    assert!(lines[0].starts_with("ID") && lines[0].contains("STATE"));
+    for word in ["app", "default", "active", "2099-01-01T00:00:00Z"] {
+        assert!(lines[1].contains(word), "{word}: {listed}");
+    }
+    let id = secret.split('_').nth(2).unwrap();
+    assert!(lines[1].starts_with(id));
+    let shown = plain(&["keys", "show", id]);
+    assert!(shown.contains("state") && shown.contains("command line"));
+    assert!(!shown.contains(&secret) && !listed.contains(&secret));
+    plain(&["keys", "block", id]);
+    assert!(plain(&["keys", "list"]).contains("blocked"));
+    assert!(plain(&["tenants", "list"]).contains("default"));
+}

@@ -4,6 +4,7 @@
 //! document at `/admin/openapi.json` names it: both are made of one table, and a test compares them.
 
 mod fleet;
+mod insight;
 mod keys;
 mod openapi;
 mod records;
@@ -59,6 +60,10 @@ routes! {
     put "/providers/{provider}/state" => fleet::set_provider,
     put "/providers/{provider}/keys/{key}/state" => fleet::set_key,
     get "/pools" => fleet::pools,
+    get "/tree" => insight::tree,
+    get "/explain" => insight::explain,
+    get "/config" => insight::config,
+    post "/reload" => insight::reload,
 }
 
 /// Bodies are small: a tenant with its teams is a few kilobytes.

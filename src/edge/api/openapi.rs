@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::{fleet, keys, records, tenants};
+use super::{fleet, insight, keys, records, tenants};
 use crate::edge::admin::told;
 
 #[derive(OpenApi)]
@@ -19,6 +19,7 @@ use crate::edge::admin::told;
         tenants::list, tenants::one, tenants::put, tenants::remove, tenants::accounts,
         records::spend, records::journal,
         fleet::providers, fleet::set_provider, fleet::set_key, fleet::pools,
+        insight::tree, insight::explain, insight::config, insight::reload,
     ),
     modifiers(&ByKey),
     security(("admin_key" = [])),
