@@ -10,7 +10,8 @@
 //! call a model · **endpoint** a provider's model · **target** endpoint and key · **client** who calls ·
 //! **attempt** one call to one target · **lease** the right to make it · **outcome** how it went ·
 //! **dialect** a wire format · **leg** one side of a race · **seat** an actor's place in the tree ·
-//! **slot** a reference that survives a restart · **cell** numbers that outlive the actor deciding them
+//! **slot** a reference that survives a restart · **cell** numbers that outlive the actor deciding them ·
+//! **grant** what a caller may use · **roster** every tenant and client key in force · **roll** those of the store
 
 pub mod actors;
 pub mod app;
