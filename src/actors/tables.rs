@@ -103,6 +103,7 @@ impl Tables {
             | ActorKind::Telemetry
             | ActorKind::Journal
             | ActorKind::Books
+            | ActorKind::Keys
             | ActorKind::Tenants
             | ActorKind::Providers
             | ActorKind::Provider

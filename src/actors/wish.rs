@@ -10,6 +10,7 @@ use super::router::Routes;
 use crate::domain::{
     Dialect, Lane, ModelName, Moment, Operation, Preference, RequestId, Shape, Tokens,
 };
+use crate::policy::eligible::Eligible;
 
 /// Everything placement may know of a request. Never its text.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct Wish {
     pub wider_than: Option<Tokens>,
     /// Only targets that are reached without the egress proxy (fault N14).
     pub direct_only: bool,
+    /// Only targets that the caller's grant admits, whatever else speaks for others.
+    pub eligible: Arc<Eligible>,
 }
 
 /// Whether a request would rather wait than be refused.
@@ -86,6 +89,10 @@ pub(crate) enum Removed {
     CannotServe,
     /// The request does not want this provider.
     Unwanted,
+    /// The caller's grant does not hold it.
+    NotGranted,
+    /// An operator took the key out of placement.
+    Held,
     /// It goes through the proxy that just failed.
     BehindProxy,
     ContextTooSmall,
@@ -107,6 +114,8 @@ impl Removed {
             Self::Tried => "already tried",
             Self::CannotServe => "operation not offered",
             Self::Unwanted => "not wanted by the request",
+            Self::NotGranted => "not granted to this caller",
+            Self::Held => "taken out by the operator",
             Self::BehindProxy => "behind the proxy that failed",
             Self::ContextTooSmall => "context window too small",
             Self::ModelDisabled(_) => "model disabled",
@@ -130,6 +139,8 @@ impl Removed {
             Self::Tried
             | Self::CannotServe
             | Self::Unwanted
+            | Self::NotGranted
+            | Self::Held
             | Self::BehindProxy
             | Self::ContextTooSmall
             | Self::ModelDisabled(_)
@@ -153,6 +164,8 @@ impl Removed {
             Self::Tried
             | Self::CannotServe
             | Self::Unwanted
+            | Self::NotGranted
+            | Self::Held
             | Self::BehindProxy
             | Self::ContextTooSmall => None,
         }
@@ -194,6 +207,8 @@ pub enum RefusalKind {
     QuotaSpent,
     ModelDisabled,
     ContextTooSmall,
+    /// No target is one that the caller may be served by.
+    NotGranted,
     /// A second leg is not allowed now.
     NoRace,
 }
@@ -216,6 +231,7 @@ impl RefusalKind {
             Self::QuotaSpent => "quota_spent",
             Self::ModelDisabled => "model_disabled",
             Self::ContextTooSmall => "context_too_small",
+            Self::NotGranted => "not_granted",
             Self::NoRace => "no_race",
         }
     }
@@ -281,6 +297,8 @@ fn kind(removed: Removed) -> RefusalKind {
         Removed::Tried | Removed::BehindProxy => RefusalKind::Exhausted,
         Removed::CannotServe => RefusalKind::CannotServe,
         Removed::Unwanted => RefusalKind::Unwanted,
+        Removed::Held => RefusalKind::Unhealthy,
+        Removed::NotGranted => RefusalKind::NotGranted,
         Removed::ContextTooSmall => RefusalKind::ContextTooSmall,
         Removed::ModelDisabled(_) => RefusalKind::ModelDisabled,
         Removed::KeyRefused(_) => RefusalKind::KeysRefused,
@@ -304,6 +322,7 @@ fn rank(kind: RefusalKind) -> u8 {
         RefusalKind::Unwanted => 2,
         RefusalKind::CannotServe => 1,
         RefusalKind::Exhausted
+        | RefusalKind::NotGranted
         | RefusalKind::UnknownModel
         | RefusalKind::ChainEnded
         | RefusalKind::QueueFull

@@ -110,6 +110,7 @@ fn wish(system: &System) -> Wish {
         meet_again: true,
         wider_than: None,
         direct_only: false,
+        eligible: Arc::default(),
     }
 }
 
@@ -156,7 +157,7 @@ async fn run(placements: u64, targets: u32) -> Result<f64, Fault> {
     Ok(used / float(placements))
 }
 
-fn own_cpu_nanos() -> f64 {
+pub(super) fn own_cpu_nanos() -> f64 {
     let tasks: Vec<u64> = std::fs::read_dir("/proc/self/task")
         .into_iter()
         .flatten()

@@ -80,7 +80,11 @@ fn explain_all(out: &mut String, settings: &Settings) {
             &format!(
                 "{}  may use {}, lane {}",
                 client.name,
-                client.pools.join(" "),
+                client
+                    .grant
+                    .pools
+                    .patterns()
+                    .map_or_else(|| "*".to_owned(), |pools| pools.join(" ")),
                 client.lane.label()
             ),
         );

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::guard::GuardSettings;
 use super::login::TokenRecipe;
 use super::media::MediaSettings;
@@ -18,7 +20,9 @@ use crate::domain::{
     ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Quirks,
     Score, TenantName, Tokens, Unsupported,
 };
-use crate::policy::ledger::{AccountName, AccountTerms};
+use crate::policy::eligible::Attributes;
+use crate::policy::grant::Grant;
+use crate::policy::ledger::{AccountName, AccountTerms, Zone};
 use crate::pricing::Price;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,6 +34,7 @@ pub struct Settings {
     /// By name; clients without a tenant of their own belong to [`TenantSettings::DEFAULT`].
     pub tenants: Vec<Arc<TenantSettings>>,
     pub clients: Vec<ClientSettings>,
+    pub issued: IssuedKeySettings,
     pub egress: EgressSettings,
     pub media: MediaSettings,
     pub unsupported: UnsupportedSettings,
@@ -81,12 +86,21 @@ pub struct AdminSettings {
     pub allow_fault_injection: bool,
 }
 
+/// Keys that are made while the gateway runs, and kept in its store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IssuedKeySettings {
+    /// What digests of keys are keyed with; `None`: random bytes in a file beside the store.
+    pub pepper: Option<Secret>,
+    /// Nobody is let in without a key, also where none was ever made.
+    pub required: bool,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientSettings {
     pub name: ClientName,
     pub key: Secret,
-    /// Names the client may use; `*` stands for any run of characters at the end.
-    pub pools: Vec<String>,
+    /// Its own; what its team and tenant may use bounds it.
+    pub grant: Grant,
     pub lane: Lane,
     pub tenant: TenantName,
     pub team: Option<Arc<str>>,
@@ -96,28 +110,47 @@ pub struct ClientSettings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TenantSettings {
     pub name: TenantName,
+    /// The file names it: then what the store says of it does not count.
+    pub written: bool,
     /// Accounts with a limit or a budget, by name: `acme`, `acme/search`, `acme#app`, `acme+nightly`.
     pub accounts: BTreeMap<AccountName, AccountTerms>,
+    /// Where its days and months begin.
+    pub zone: Zone,
+    pub grant: Grant,
+    /// Each team's grant together with the tenant's.
+    pub teams: BTreeMap<Arc<str>, Grant>,
 }
 
 impl TenantSettings {
     pub const DEFAULT: &str = "default";
+
+    /// What its members may use, or those of one of its teams; `None` when there is no such team.
+    pub fn grant_of(&self, team: Option<&str>) -> Option<&Grant> {
+        match team {
+            None => Some(&self.grant),
+            Some(team) => self.teams.get(team),
+        }
+    }
 }
 
 impl ClientSettings {
-    /// The accounts that pay for this client's requests, the widest first.
-    pub fn path(&self) -> impl Iterator<Item = AccountName> + '_ {
-        let tenant = self.tenant.as_str();
-        let team = self.team.as_ref().map(|team| format!("{tenant}/{team}"));
-        std::iter::once(tenant.to_owned())
-            .chain(team)
-            .chain(std::iter::once(format!("{tenant}#{}", self.name)))
-            .map(AccountName::from)
+    pub fn path(&self) -> SmallVec<[AccountName; 4]> {
+        account_path(
+            self.tenant.as_str(),
+            self.team.as_deref(),
+            self.name.as_str(),
+        )
     }
+}
 
-    pub fn may_use(&self, pool: &str) -> bool {
-        allows(&self.pools, pool)
-    }
+/// The accounts that pay for a client's requests, the widest first.
+pub fn account_path(tenant: &str, team: Option<&str>, client: &str) -> SmallVec<[AccountName; 4]> {
+    let team = team.map(|team| format!("{tenant}/{team}"));
+    std::iter::once(tenant.to_owned())
+        .chain(team)
+        .chain(std::iter::once(format!("{tenant}#{client}")))
+        .map(AccountName::from)
+        .collect()
 }
 
 fn allows(patterns: &[String], name: &str) -> bool {
@@ -230,6 +263,17 @@ impl Settings {
 }
 
 impl ProviderSettings {
+    /// What the filter of who may serve a request looks at.
+    pub fn attributes(&self) -> Attributes<'_> {
+        Attributes {
+            provider: self.name.as_str(),
+            region: match &self.auth {
+                AuthSettings::Aws { region } | AuthSettings::Vertex { region, .. } => Some(region),
+                AuthSettings::Dialect | AuthSettings::Azure { .. } => None,
+            },
+        }
+    }
+
     pub fn reasons(&self, model: &str) -> bool {
         allows(&self.reasoning_models, model)
     }

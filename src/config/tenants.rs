@@ -3,20 +3,120 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::raw::{RawConfig, RawTenant, RawTermsOf};
+use super::raw::{RawClient, RawConfig, RawTeam, RawTenant, RawTermsOf};
 use super::settings::TenantSettings;
 use super::validate::{Judge, Slash};
 use crate::domain::money::AmountError;
+use crate::domain::{Lane, Operation};
+use crate::policy::grant::{Allow, Grant};
 use crate::policy::ledger::{AccountName, AccountTerms, Cap, QuotaTerms, Zone};
 
 /// Told when nothing else is said: in time to do something, and when it is spent.
 const TELL_AT: [u8; 2] = [80, 100];
 
 /// The accounts of one tenant while they are read.
-struct Reader<'j, 'e> {
+pub(super) struct Reader<'j, 'e> {
     judge: &'j mut Judge<'e>,
     zone: Zone,
     accounts: BTreeMap<AccountName, AccountTerms>,
+}
+
+/// What may be used, wherever it was written; `None` is not limited.
+pub(super) struct RightsOf<'a> {
+    pub(super) pools: Option<&'a [String]>,
+    pub(super) providers: Option<&'a [String]>,
+    pub(super) regions: Option<&'a [String]>,
+    pub(super) operations: Option<&'a [String]>,
+    pub(super) lane: Option<Lane>,
+}
+
+impl RawTenant {
+    fn rights(&self) -> RightsOf<'_> {
+        RightsOf {
+            pools: self.pools.as_deref(),
+            providers: self.providers.as_deref(),
+            regions: self.regions.as_deref(),
+            operations: self.operations.as_deref(),
+            lane: self.lane,
+        }
+    }
+}
+
+impl RawTeam {
+    fn rights(&self) -> RightsOf<'_> {
+        RightsOf {
+            pools: self.pools.as_deref(),
+            providers: self.providers.as_deref(),
+            regions: self.regions.as_deref(),
+            operations: self.operations.as_deref(),
+            lane: self.lane,
+        }
+    }
+}
+
+impl RawClient {
+    pub(super) fn rights(&self) -> RightsOf<'_> {
+        RightsOf {
+            pools: Some(&self.pools),
+            providers: self.providers.as_deref(),
+            regions: self.regions.as_deref(),
+            operations: self.operations.as_deref(),
+            lane: Some(self.lane),
+        }
+    }
+}
+
+/// More patterns than anyone reads (ground rule G14).
+const MOST_PATTERNS: usize = 1_000;
+
+pub(super) fn grant(judge: &mut Judge<'_>, path: &str, rights: &RightsOf<'_>) -> Grant {
+    for (index, name) in rights.operations.iter().copied().flatten().enumerate() {
+        let known = |operation: Operation| operation.label();
+        if name != "*" && !Operation::ALL.map(known).contains(&name.as_str()) {
+            judge.wrong(
+                format!("{path}.operations[{index}]"),
+                format!("{name:?} is no operation"),
+                "use one of: chat, completions, embeddings, moderations, rerank, images, image_edits, image_variations, speech, transcriptions, translations, count_tokens",
+            );
+        }
+    }
+    let mut allow = |name: &str, patterns: Option<&[String]>| {
+        let Some(patterns) = patterns else {
+            return Allow::Everything;
+        };
+        if patterns.len() > MOST_PATTERNS {
+            judge.wrong(
+                format!("{path}.{name}"),
+                "holds more than 1000 names",
+                "name beginnings with a * at the end",
+            );
+        }
+        let unusable = |text: &&String| {
+            let stem = text.strip_suffix('*').unwrap_or(text);
+            text.is_empty()
+                || text.len() > 256
+                || stem.contains('*')
+                || stem.contains(char::is_control)
+        };
+        if let Some(wrong) = patterns.iter().find(unusable) {
+            judge.wrong(
+                format!("{path}.{name}"),
+                format!(
+                    "{:?} is no name",
+                    wrong.chars().take(64).collect::<String>()
+                ),
+                "write a name, or the beginning of names and a * at its end",
+            );
+        }
+        Allow::only(patterns.iter().take(MOST_PATTERNS))
+    };
+    Grant {
+        pools: allow("pools", rights.pools),
+        providers: allow("providers", rights.providers),
+        regions: allow("regions", rights.regions),
+        operations: allow("operations", rights.operations),
+        lane: rights.lane.unwrap_or(Lane::Interactive),
+    }
 }
 
 pub(super) fn settings(judge: &mut Judge<'_>, raw: &RawConfig) -> Vec<Arc<TenantSettings>> {
@@ -74,31 +174,35 @@ fn one(judge: &mut Judge<'_>, raw: &RawConfig, name: &str, tenant: &RawTenant) -
         );
         Zone::default()
     });
-    let mut reader = Reader {
-        judge,
-        zone,
-        accounts: BTreeMap::new(),
-    };
-    reader.account(&path, name.to_owned(), tenant.terms());
-    for (team, terms) in &tenant.teams {
+    let own = grant(judge, &path, &tenant.rights());
+    let mut teams = BTreeMap::new();
+    let mut reader = Reader::new(judge, zone);
+    reader.account(&path, name.to_owned(), &tenant.terms());
+    for (team, raw) in &tenant.teams {
         let path = format!("{path}.teams.{team}");
         account_name(reader.judge, &path, team);
-        reader.account(&path, format!("{name}/{team}"), terms.terms());
+        reader.account(&path, format!("{name}/{team}"), &raw.terms());
+        let theirs = grant(reader.judge, &path, &raw.rights());
+        teams.insert(Arc::from(team.as_str()), own.and(&theirs));
     }
     for (tag, terms) in &tenant.tags {
         let path = format!("{path}.tags.{tag}");
         account_name(reader.judge, &path, tag);
-        reader.account(&path, format!("{name}+{tag}"), terms.terms());
+        reader.account(&path, format!("{name}+{tag}"), &terms.terms());
     }
     for (index, client) in raw.clients.iter().enumerate() {
         if client.tenant.as_deref().unwrap_or(TenantSettings::DEFAULT) == name {
             let path = format!("clients[{index}]");
-            reader.account(&path, format!("{name}#{}", client.name), client.terms());
+            reader.account(&path, format!("{name}#{}", client.name), &client.terms());
         }
     }
     TenantSettings {
         name: name.into(),
+        written: raw.tenants.contains_key(name),
         accounts: reader.accounts,
+        zone: reader.zone,
+        grant: own,
+        teams,
     }
 }
 
@@ -107,9 +211,24 @@ fn account_name(judge: &mut Judge<'_>, path: &str, name: &str) {
     judge.name(path, name, Slash::Refused);
 }
 
-impl Reader<'_, '_> {
-    fn account(&mut self, path: &str, name: String, raw: RawTermsOf<'_>) {
-        let terms = AccountTerms {
+impl<'j, 'e> Reader<'j, 'e> {
+    pub(super) fn new(judge: &'j mut Judge<'e>, zone: Zone) -> Self {
+        Self {
+            judge,
+            zone,
+            accounts: BTreeMap::new(),
+        }
+    }
+
+    fn account(&mut self, path: &str, name: String, raw: &RawTermsOf<'_>) {
+        let terms = self.terms(path, raw);
+        if !terms.is_empty() {
+            self.accounts.insert(name.into(), terms);
+        }
+    }
+
+    pub(super) fn terms(&mut self, path: &str, raw: &RawTermsOf<'_>) -> AccountTerms {
+        AccountTerms {
             quota: self.quota(
                 path,
                 raw.requests_per_minute,
@@ -138,10 +257,7 @@ impl Reader<'_, '_> {
                     (limit.pool.clone(), quota)
                 })
                 .collect(),
-            caps: self.caps(path, &raw),
-        };
-        if !terms.is_empty() {
-            self.accounts.insert(name.into(), terms);
+            caps: self.caps(path, raw),
         }
     }
 

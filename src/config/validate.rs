@@ -19,10 +19,10 @@ use super::raw::{
 use super::registry;
 use super::secret::{Environment, Secret, resolve, resolve_text};
 use super::settings::{
-    AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings, JournalMode,
-    JournalOnFailure, JournalSettings, KeyLimits, KeySettings, KeySource, ListenSettings,
-    LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode, Settings,
-    TargetSettings, TenantSettings, TimeoutSettings, UnsupportedSettings,
+    AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings,
+    IssuedKeySettings, JournalMode, JournalOnFailure, JournalSettings, KeyLimits, KeySettings,
+    KeySource, ListenSettings, LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings,
+    RaceMode, Settings, TargetSettings, TenantSettings, TimeoutSettings, UnsupportedSettings,
 };
 use super::store;
 use super::tenants;
@@ -183,6 +183,7 @@ pub(super) fn settings(
         admin,
         tenants,
         clients,
+        issued: issued(&mut judge, raw),
         egress,
         providers,
         pools,
@@ -216,7 +217,8 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
     for client in &settings.clients {
         context.update(&client.key.fingerprint());
     }
-    if let Some(key) = &settings.store.key {
+    let secrets = [&settings.store.key, &settings.issued.pepper];
+    for key in secrets.into_iter().flatten() {
         context.update(&key.fingerprint());
     }
     if let Some(guard) = &settings.guard {
@@ -277,7 +279,7 @@ fn clients(judge: &mut Judge<'_>, raw: &[RawClient]) -> Vec<ClientSettings> {
         clients.push(ClientSettings {
             name: client.name.as_str().into(),
             key,
-            pools: client.pools.clone(),
+            grant: tenants::grant(judge, &path, &client.rights()),
             lane: client.lane,
             tenant: client
                 .tenant
@@ -290,14 +292,34 @@ fn clients(judge: &mut Judge<'_>, raw: &[RawClient]) -> Vec<ClientSettings> {
     clients
 }
 
+/// A shorter pepper can be guessed.
+const SHORTEST_PEPPER: usize = 32;
+
+fn issued(judge: &mut Judge<'_>, raw: &RawConfig) -> IssuedKeySettings {
+    let pepper = raw.keys.pepper.as_ref();
+    let pepper = pepper.and_then(|reference| judge.secret("keys.pepper", reference));
+    let short = |pepper: &Secret| pepper.expose().len() < SHORTEST_PEPPER;
+    if pepper.as_ref().is_some_and(short) {
+        judge.wrong(
+            "keys.pepper",
+            "is shorter than 32 characters",
+            "make one with: openssl rand -hex 32",
+        );
+    }
+    IssuedKeySettings {
+        pepper,
+        required: raw.keys.required,
+    }
+}
+
 fn listen(judge: &mut Judge<'_>, raw: &RawConfig) -> ListenSettings {
     let listen = &raw.listen;
     let address = judge.address("listen.address", &listen.address);
-    if raw.clients.is_empty() && !address.ip().is_loopback() {
+    if raw.clients.is_empty() && !raw.keys.required && !address.ip().is_loopback() {
         judge.wrong(
             "listen.address",
             format!("{address} is open to others, but there are no client keys"),
-            "add a [[clients]] entry, or listen on 127.0.0.1",
+            "add a [[clients]] entry, set keys.required = true, or listen on 127.0.0.1",
         );
     }
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);

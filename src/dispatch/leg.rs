@@ -282,6 +282,17 @@ impl Dispatch {
             told: FailedAttempt::plain(failure.outcome),
             failure,
         };
+        // The last place where it can be seen: whatever chose this target, nothing was sent yet.
+        if !request
+            .caller
+            .eligible
+            .admits(leg.lease.target().provider.attributes())
+        {
+            self.news.metrics.blocked("not_granted");
+            let mut refused = Failed::plain(AttemptOutcome::Rejected);
+            refused.failure.kind = FailureKind::NoTarget;
+            return Err(refused);
+        }
         let media = self.media(request, &translation).await.map_err(failed)?;
         if media.is_some() {
             // What was fetched is not the provider's time.

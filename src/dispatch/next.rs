@@ -135,7 +135,15 @@ pub(crate) fn after_failure(failure: &AttemptFailure, now: &Circumstances) -> Af
 
 /// What a client reads after a refusal that ends its request.
 pub fn refused(refusal: &Refusal, asked: &str) -> Failure {
-    let failure = match refusal.why {
+    let failure = plain_refusal(refusal.why, asked);
+    match refusal.retry_after.filter(|_| failure.status() >= 429) {
+        Some(wait) => failure.retry_after(wait),
+        None => failure,
+    }
+}
+
+fn plain_refusal(why: RefusalKind, asked: &str) -> Failure {
+    match why {
         RefusalKind::UnknownModel => Failure::new(
             FailureKind::ModelNotFound,
             format!("there is no model {asked:?} here; GET /v1/models lists what there is"),
@@ -159,6 +167,10 @@ pub fn refused(refusal: &Refusal, asked: &str) -> Failure {
         | RefusalKind::NoRace => Failure::new(
             FailureKind::NoTarget,
             "no provider of this model is healthy now; come back after the time in retry-after",
+        ),
+        RefusalKind::NotGranted => Failure::new(
+            FailureKind::NoTarget,
+            "no provider that your key may be served by can take this request",
         ),
         RefusalKind::KeysRefused => Failure::new(
             FailureKind::ProviderAuth,
@@ -190,10 +202,6 @@ pub fn refused(refusal: &Refusal, asked: &str) -> Failure {
             "the prompt is longer than the context window of every target of this model",
         )
         .at("messages"),
-    };
-    match refusal.retry_after.filter(|_| failure.status() >= 429) {
-        Some(wait) => failure.retry_after(wait),
-        None => failure,
     }
 }
 

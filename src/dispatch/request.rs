@@ -16,6 +16,7 @@ use crate::dialects::openai::ChatPeek;
 use crate::domain::{
     ClientDialect, ClientName, Lane, Operation, Preference, RequestId, Shape, Unsupported,
 };
+use crate::policy::eligible::Eligible;
 use crate::pricing::Bounds;
 use crate::upstream::MediaFault;
 
@@ -69,6 +70,8 @@ impl From<Prompt> for HeldPrompt {
 pub struct Caller {
     pub client: ClientName,
     pub payer: Payer,
+    /// Who may serve it.
+    pub eligible: Arc<Eligible>,
     /// Short words of the client's, to tell what it spent on what.
     pub tags: Vec<Arc<str>>,
     /// The client's own end user.

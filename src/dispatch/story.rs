@@ -655,6 +655,7 @@ impl Search {
             meet_again: self.meet_again,
             wider_than: self.wider_than,
             direct_only: self.direct_only,
+            eligible: Arc::clone(&request.caller.eligible),
         }
     }
 

@@ -18,18 +18,21 @@ use serde_json::{Value, json};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::auth::credential;
-use super::{Edge, health, spending};
+use super::auth::{AuthFault, credential};
+use super::{Edge, api, health, spending};
 use crate::actors::{
     Estimate, InjectedFault, Patience, Purpose, ReloadReason, Reloaded, RouterMessage, SeatState,
-    SettingsMessage, Wish,
+    SettingsMessage, Wish, wall,
 };
 use crate::config::{Secret, explain};
 use crate::dispatch::Drill;
 use crate::domain::{Lane, Mode, Operation, PromptClass, Shape, Tokens};
+use crate::keys::Principal;
+use crate::keys::form::{self, KeyKind};
+use crate::store::keys::AdminScope;
 
 pub fn admin_router(edge: &Arc<Edge>) -> Router {
-    Router::new()
+    api::add_to(Router::new())
         .route("/admin/tree", get(tree))
         .route("/admin/tenants", get(tenants))
         .route("/admin/spend", get(spend))
@@ -50,7 +53,7 @@ enum Intent {
     Change,
 }
 
-fn told(status: StatusCode, value: &Value) -> Response {
+pub(super) fn told(status: StatusCode, value: &Value) -> Response {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
     let mut response = Response::new(Body::from(text + "\n"));
     *response.status_mut() = status;
@@ -71,9 +74,28 @@ async fn nothing_here() -> Response {
     )
 }
 
-/// Whether this caller may do this. The answer to everyone else is the same.
+/// Whether this caller may do this; what is here concerns all tenants.
 #[expect(clippy::result_large_err, reason = "an admin call is not the hot path")]
 fn allow(edge: &Edge, parts: &Parts, intent: Intent) -> Result<(), Response> {
+    let by = principal(edge, parts)?;
+    let scope = match intent {
+        Intent::Read => AdminScope::Read,
+        Intent::Change => AdminScope::Write,
+    };
+    if by.may(scope) && by.sees_all() {
+        return Ok(());
+    }
+    edge.news.metrics.blocked("admin_denied");
+    let why = match edge.published().settings.admin.key {
+        None if !by.may(scope) => "changes need a key: set admin.key in the configuration",
+        Some(_) | None => "this admin key lacks the scope for it, or is of one tenant only",
+    };
+    Err(refuse(StatusCode::FORBIDDEN, why))
+}
+
+/// Who asks. The answer to everyone who has no good key is the same.
+#[expect(clippy::result_large_err, reason = "an admin call is not the hot path")]
+pub(super) fn principal(edge: &Edge, parts: &Parts) -> Result<Principal, Response> {
     let published = edge.published();
     let admin = &published.settings.admin;
     if !own_host(&parts.headers, admin.address.ip().is_loopback()) {
@@ -83,20 +105,26 @@ fn allow(edge: &Edge, parts: &Parts, intent: Intent) -> Result<(), Response> {
             "the host or origin header names somebody else",
         ));
     }
+    let sent = credential(&parts.headers);
+    if let Ok(text) = sent
+        && let Some(read) = form::read(text)
+        && read.kind == KeyKind::Admin
+        && edge.system.knows_keys(edge.clock.now())
+        && let Ok(key) = published.roster.admin(read, text, wall().0 / 1_000)
+    {
+        return Ok(Principal::of(&key));
+    }
     match &admin.key {
-        Some(key) if is_key(key, &parts.headers) => Ok(()),
-        Some(_) => {
+        Some(key) if is_key(key, &parts.headers) => Ok(Principal::root("admin.key")),
+        // Without a key nobody may change anything; a key that is wrong is not no key.
+        None if matches!(sent, Err(AuthFault::Missing)) => Ok(Principal::reader()),
+        Some(_) | None => {
             edge.news.metrics.auth_failed("admin");
             Err(refuse(
                 StatusCode::UNAUTHORIZED,
                 "send the admin key as \"authorization: Bearer <key>\"",
             ))
         }
-        None if intent == Intent::Read => Ok(()),
-        None => Err(refuse(
-            StatusCode::FORBIDDEN,
-            "changes need a key: set admin.key in the configuration",
-        )),
     }
 }
 
@@ -133,7 +161,7 @@ async fn tenants(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> R
     told(StatusCode::OK, &spending::tenants(&edge))
 }
 
-async fn tree(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+pub(super) async fn tree(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
     let (parts, _) = request.into_parts();
     if let Err(refused) = allow(&edge, &parts, Intent::Read) {
         return refused;
@@ -183,7 +211,10 @@ fn query<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
 }
 
 #[expect(clippy::too_many_lines, reason = "one question and its answer")]
-async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+pub(super) async fn explain_model(
+    State(edge): State<Arc<Edge>>,
+    request: HttpRequest<Body>,
+) -> Response {
     let (parts, _) = request.into_parts();
     if let Err(refused) = allow(&edge, &parts, Intent::Read) {
         return refused;
@@ -230,6 +261,7 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
             meet_again: true,
             wider_than: None,
             direct_only: false,
+            eligible: Arc::default(),
         });
         let limit = Instant::now() + Duration::from_secs(1);
         let asked = edge
@@ -251,7 +283,7 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
     )
 }
 
-async fn config(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+pub(super) async fn config(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
     let (parts, _) = request.into_parts();
     if let Err(refused) = allow(&edge, &parts, Intent::Read) {
         return refused;
@@ -262,7 +294,7 @@ async fn config(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Re
     )
 }
 
-async fn reload(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+pub(super) async fn reload(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
     let (parts, _) = request.into_parts();
     if let Err(refused) = allow(&edge, &parts, Intent::Change) {
         return refused;

@@ -13,13 +13,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request as HttpRequest};
 use tokio::time::Instant;
 
 use super::asked::{Asked, Named, form_type};
-use super::auth::{AuthFault, Client};
+use super::auth::{AuthFault, Known};
 use super::caller::caller;
 use super::connection::ConnectionControl;
 use super::detours::{Way, way};
 use super::stored::{KeptStream, Outgoing};
 use super::{Edge, body, reply, stored};
-use crate::actors::{Estimate, Published, Route};
+use crate::actors::{Estimate, Published, Route, wall};
 use crate::dialects::count_answer;
 use crate::dialects::openai::ChatPeek;
 use crate::dispatch::{Prompt, RaceMark, Request, Served, Told};
@@ -27,6 +27,7 @@ use crate::domain::{
     ClientDialect, Failure, FailureKind, Lane, Mode, Operation, PromptClass, RequestId, Shape,
     Tokens, Unsupported,
 };
+use crate::keys::Client;
 use crate::policy::overload::Overload;
 
 /// Counts a request as long as it is served.
@@ -263,8 +264,14 @@ pub(super) fn identify(
 ) -> Result<Client, Failure> {
     let now = edge.clock.now();
     let address = control.map(|control| control.peer().ip());
+    let published = edge.published();
+    let known = Known {
+        roster: &published.roster,
+        fresh: edge.system.knows_keys(now),
+        now: wall().0 / 1_000,
+    };
     let keys = edge.keys.load();
-    let fault = match keys.identify(&parts.headers, parts.uri.query()) {
+    let fault = match keys.identify(known, &parts.headers, parts.uri.query()) {
         // A good key is good, whoever guesses beside it behind the same address.
         Ok(client) => return Ok(client),
         Err(fault) => fault,
@@ -280,6 +287,13 @@ pub(super) fn identify(
         .retry_after(Duration::from_secs(60)));
     }
     edge.news.metrics.auth_failed(fault.label());
+    if fault == AuthFault::NotKnown {
+        return Err(Failure::new(
+            FailureKind::Overloaded,
+            "the gateway cannot read its keys now; come back shortly",
+        )
+        .retry_after(Duration::from_secs(1)));
+    }
     if let Some(address) = address {
         edge.guesses.failed(address, now);
     }
@@ -370,7 +384,7 @@ pub(super) fn facts(
         asked,
         detours,
         notice,
-    } = way(&peek, &admission.client, &admission.published)?;
+    } = way(&peek, operation, &admission.client, &admission.published)?;
     let estimate = estimate(&peek, prompt.bytes().len());
     let caller = caller(&admission.client, &admission.published, headers);
     // Speech is passed on as it comes, whatever form it comes in.

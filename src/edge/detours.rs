@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::auth::Client;
+use super::caller::may_reach;
 use super::chat::{Found, Notice, found};
 use crate::actors::{Published, Refusal, RefusalKind, Route};
 use crate::config::Settings;
 use crate::dialects::openai::{ChatPeek, Wishes};
 use crate::dispatch::{Detour, refused};
-use crate::domain::Failure;
+use crate::domain::{Failure, Operation};
+use crate::keys::Client;
 
 pub(super) struct Way {
     pub(super) route: Arc<Route>,
@@ -26,7 +27,15 @@ const LEFT_OUT: &str =
 
 /// Finds the way. A model that this client may not use is as good as none: what a request names only chooses among
 /// what its key allows.
-pub(super) fn way(peek: &ChatPeek, client: &Client, published: &Published) -> Result<Way, Failure> {
+pub(super) fn way(
+    peek: &ChatPeek,
+    operation: Operation,
+    client: &Client,
+    published: &Published,
+) -> Result<Way, Failure> {
+    if !client.grant.may_do(operation) {
+        return Err(unknown(&peek.model));
+    }
     let wishes = &peek.wishes;
     let (found, asked) = allowed(&peek.model, client, published)?;
     if wishes.fallbacks.is_empty() && !wishes.no_fallbacks {
@@ -63,10 +72,8 @@ fn allowed(
     client: &Client,
     published: &Published,
 ) -> Result<(Found, Arc<str>), Failure> {
-    let found = found(published, model).filter(|found| {
-        let first = found.route.chain.first();
-        first.is_some_and(|pool| client.may_use(pool.name.as_str()))
-    });
+    let found = found(published, model)
+        .filter(|found| may_reach(client, &published.settings, &found.route));
     // As if it were not there: a client learns nothing about what others may use.
     let found = found.ok_or_else(|| unknown(model))?;
     let name = Arc::from(found.successor.as_deref().unwrap_or(model));

@@ -25,6 +25,13 @@ pub(super) fn tenants(edge: &Edge) -> Value {
     json!({"tenants": tenants})
 }
 
+/// One tenant, if it has limits or budgets.
+pub(super) fn tenant_of(edge: &Edge, name: &str) -> Option<Value> {
+    let published = edge.published();
+    let entry = published.tenants.get(name)?;
+    Some(tenant(edge, entry))
+}
+
 fn tenant(edge: &Edge, entry: &TenantEntry) -> Value {
     let accounts = entry.cell.view(edge.clock.now());
     let accounts: Vec<Value> = accounts.iter().map(account).collect();

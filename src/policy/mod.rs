@@ -6,6 +6,8 @@
 pub mod breaker;
 pub mod chain;
 pub mod concurrency;
+pub mod eligible;
+pub mod grant;
 pub mod guard;
 pub mod headroom;
 pub mod health;

@@ -9,6 +9,7 @@
     reason = "a test crate: a broken step is a failed test"
 )]
 
+mod admin_api;
 mod answers;
 mod attacks;
 mod audio;
@@ -24,6 +25,7 @@ mod guard;
 mod guard_operations;
 mod h2_mock;
 mod journal;
+mod keys;
 mod matrix;
 mod media;
 mod money;

@@ -611,6 +611,12 @@ fn endpoint_gate(
 /// How much room the key has for this request.
 fn key_room(target: &Target, wish: &Wish, look: Look) -> Result<Score, Removed> {
     let now = look.now;
+    if !wish.eligible.admits(target.provider.attributes()) {
+        return Err(Removed::NotGranted);
+    }
+    if target.key.held.load(Ordering::Relaxed) {
+        return Err(Removed::Held);
+    }
     if wish
         .wider_than
         .is_some_and(|than| target.context_window.is_none_or(|own| own <= than))

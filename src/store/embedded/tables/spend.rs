@@ -266,7 +266,8 @@ pub(in crate::store::embedded) fn report(
     let mut asked = connection.prepare_cached(&sql)?;
     let rows = asked.query_map(
         (
-            question.from,
+            // SQLite's numbers have a sign.
+            question.from.min(i64::MAX as u64),
             question.to.min(i64::MAX as u64),
             &question.tenant,
             kind.map(self::kind),

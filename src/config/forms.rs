@@ -1,0 +1,208 @@
+//! Accounts and grants as they are written over the admin API and kept in the store: the same words as in the file,
+//! judged by the same rules.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::mistakes::Mistake;
+use super::raw::{BudgetForm, LimitForm, RawTermsOf};
+use super::settings::TenantSettings;
+use super::tenants::{Reader, RightsOf, grant};
+use super::validate::{Judge, Slash};
+use crate::domain::Lane;
+use crate::policy::grant::Grant;
+use crate::policy::ledger::{AccountTerms, Zone};
+
+/// What an account may do and spend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TermsForm {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitForm>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<BudgetForm>,
+}
+
+impl TermsForm {
+    fn raw(&self) -> RawTermsOf<'_> {
+        RawTermsOf {
+            requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
+            concurrency: self.concurrency,
+            limits: &self.limits,
+            budgets: &self.budgets,
+        }
+    }
+}
+
+/// What may be used; what is left out is not limited here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GrantForm {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pools: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub providers: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operations: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// interactive, default or batch: the best one.
+    #[schema(value_type = Option<String>)]
+    pub lane: Option<Lane>,
+}
+
+impl GrantForm {
+    fn rights(&self) -> RightsOf<'_> {
+        RightsOf {
+            pools: self.pools.as_deref(),
+            providers: self.providers.as_deref(),
+            regions: self.regions.as_deref(),
+            operations: self.operations.as_deref(),
+            lane: self.lane,
+        }
+    }
+
+    /// Parts that are written here take the place of what was written before.
+    pub fn over(self, before: Self) -> Self {
+        Self {
+            pools: self.pools.or(before.pools),
+            providers: self.providers.or(before.providers),
+            regions: self.regions.or(before.regions),
+            operations: self.operations.or(before.operations),
+            lane: self.lane.or(before.lane),
+        }
+    }
+}
+
+/// A part of a tenant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TeamForm {
+    pub grant: GrantForm,
+    pub terms: TermsForm,
+}
+
+/// An organisation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantForm {
+    /// Where its days and months begin; UTC when it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    pub grant: GrantForm,
+    pub terms: TermsForm,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub teams: BTreeMap<String, TeamForm>,
+}
+
+/// More teams than anyone has are a mistake (ground rule G14).
+const MOST_TEAMS: usize = 1_000;
+
+impl TenantForm {
+    /// What it means, or every mistake in it.
+    pub fn settings(&self, name: &str) -> Result<TenantSettings, Vec<Mistake>> {
+        let mut judge = Judge::of_defaults();
+        judge.name("name", name, Slash::Refused);
+        let zone = self.time_zone.as_deref().unwrap_or("UTC").parse();
+        let zone = zone.unwrap_or_else(|error| {
+            judge.wrong("time_zone", format!("{error}"), "");
+            Zone::default()
+        });
+        let own = grant(&mut judge, "grant", &self.grant.rights());
+        let mut settings = TenantSettings {
+            name: name.into(),
+            written: false,
+            accounts: BTreeMap::new(),
+            zone,
+            grant: own,
+            teams: BTreeMap::new(),
+        };
+        if self.teams.len() > MOST_TEAMS {
+            judge.wrong("teams", "are more than 1000", "make another tenant");
+        }
+        account(&mut judge, &mut settings, "terms", name, &self.terms);
+        for (team, form) in self.teams.iter().take(MOST_TEAMS) {
+            add_team(&mut judge, &mut settings, team, form);
+        }
+        done(judge, settings)
+    }
+}
+
+impl TenantSettings {
+    /// Adds the teams of the store's that it does not have itself: where both name one, the file's counts.
+    pub fn with_teams_of(&self, form: &TenantForm) -> Self {
+        let mut settings = self.clone();
+        let mut judge = Judge::of_defaults();
+        for (team, form) in &form.teams {
+            if !self.teams.contains_key(team.as_str()) {
+                add_team(&mut judge, &mut settings, team, form);
+            }
+        }
+        settings
+    }
+
+    /// What a key of this tenant may do and spend, or every mistake in it.
+    pub fn terms_of(&self, form: &TermsForm) -> Result<AccountTerms, Vec<Mistake>> {
+        let mut judge = Judge::of_defaults();
+        let mut reader = Reader::new(&mut judge, self.zone.clone());
+        let terms = reader.terms("terms", &form.raw());
+        done(judge, terms)
+    }
+}
+
+/// What a form allows, or every mistake in it.
+pub fn read_grant(form: &GrantForm) -> Result<Grant, Vec<Mistake>> {
+    let mut judge = Judge::of_defaults();
+    let grant = grant(&mut judge, "grant", &form.rights());
+    done(judge, grant)
+}
+
+/// Whether this may be the name of a client, a team or a tenant.
+pub fn read_name(path: &str, name: &str) -> Result<(), Vec<Mistake>> {
+    let mut judge = Judge::of_defaults();
+    judge.name(path, name, Slash::Refused);
+    done(judge, ())
+}
+
+fn add_team(judge: &mut Judge<'_>, settings: &mut TenantSettings, team: &str, form: &TeamForm) {
+    let path = format!("teams.{team}");
+    judge.name(&path, team, Slash::Refused);
+    let own = grant(judge, &format!("{path}.grant"), &form.grant.rights());
+    let both = settings.grant.and(&own);
+    settings.teams.insert(Arc::from(team), both);
+    let name = format!("{}/{team}", settings.name);
+    let path = format!("{path}.terms");
+    account(judge, settings, &path, &name, &form.terms);
+}
+
+fn account(
+    judge: &mut Judge<'_>,
+    settings: &mut TenantSettings,
+    path: &str,
+    name: &str,
+    form: &TermsForm,
+) {
+    let mut reader = Reader::new(judge, settings.zone.clone());
+    let terms = reader.terms(path, &form.raw());
+    if !terms.is_empty() {
+        settings.accounts.insert(name.into(), terms);
+    }
+}
+
+fn done<T>(judge: Judge<'_>, found: T) -> Result<T, Vec<Mistake>> {
+    if judge.mistakes.is_empty() {
+        Ok(found)
+    } else {
+        Err(judge.mistakes)
+    }
+}
