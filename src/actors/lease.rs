@@ -16,6 +16,7 @@ use super::slot::Slot;
 use crate::config::ProviderSettings;
 use crate::domain::{AttemptOutcome, KeyName, Mode, ModelName, Moment, Shape, Tokens, Usage};
 use crate::policy::quarantine::{LEAST_COOLDOWN, LONGEST_PUSHBACK};
+use crate::policy::residency::Handling;
 use crate::pricing::Price;
 
 /// What a key may do per minute, as configured; `None` is no limit of our own.
@@ -43,6 +44,8 @@ pub struct Target {
     pub price: Option<Price>,
     pub pool: Arc<PoolCell>,
     pub provider: Arc<ProviderSettings>,
+    /// What becomes of what is sent with this key.
+    pub handling: Arc<Handling>,
     pub provider_slot: Arc<Slot<ProviderMessage>>,
     pub key_slot: Arc<Slot<KeyMessage>>,
     pub pool_slot: Arc<Slot<PoolMessage>>,
@@ -258,17 +261,7 @@ impl Lease {
         }
         let endpoint = Arc::clone(&target.endpoint);
         let told_provider = if self.probe {
-            let how = if outcome.counts_against_endpoint() {
-                ProbeEnd::Failed
-            } else if matches!(
-                outcome,
-                AttemptOutcome::Cancelled | AttemptOutcome::Deadline | AttemptOutcome::Egress
-            ) {
-                ProbeEnd::Abandoned
-            } else {
-                // It answered, if only with a refusal that is not its fault.
-                ProbeEnd::Succeeded
-            };
+            let how = self.probe_end(outcome);
             Some(ProviderMessage::ProbeEnded { endpoint, how })
         } else if outcome == AttemptOutcome::ModelGone {
             Some(ProviderMessage::ModelGone { endpoint })
@@ -290,6 +283,22 @@ impl Lease {
             });
         }
         self.settle(None, now);
+    }
+
+    /// What a failed attempt says of the blocked endpoint that it was to probe.
+    fn probe_end(&self, outcome: AttemptOutcome) -> ProbeEnd {
+        let asked_nobody = matches!(
+            outcome,
+            AttemptOutcome::Cancelled | AttemptOutcome::Deadline | AttemptOutcome::Egress
+        );
+        if outcome.counts_against_endpoint() {
+            ProbeEnd::Failed
+        } else if asked_nobody || !self.was_sent() {
+            ProbeEnd::Abandoned
+        } else {
+            // It answered, if only with a refusal that is not its fault.
+            ProbeEnd::Succeeded
+        }
     }
 
     /// A failure that turned out to be the request's own: the endpoint gets its good name back (fault P27).

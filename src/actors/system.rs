@@ -633,6 +633,7 @@ impl System {
                 .map(|model| settings.price(provider, model.as_str())),
             pool: self.pool_cell(&pool.name),
             provider: Arc::clone(provider),
+            handling: Arc::clone(&key.handling),
             provider_slot: self.provider_slot(provider),
             key_slot: self.key_slot(provider, key),
             pool_slot: self.pool_slot(&pool.name),

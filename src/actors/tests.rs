@@ -64,6 +64,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
                     ..KeyLimits::default()
                 },
                 models: None,
+                handling: Arc::default(),
             }],
             models: Vec::new(),
             reasoning_models: Vec::new(),
@@ -156,6 +157,7 @@ fn wish(system: &System) -> Wish {
         meet_again: true,
         wider_than: None,
         direct_only: false,
+        demand: None,
     }
 }
 

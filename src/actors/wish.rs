@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::lease::Estimate;
+use super::lease::{Estimate, Target};
 use super::router::Routes;
 use crate::domain::{
     Dialect, Lane, ModelName, Moment, Operation, Preference, RequestId, Shape, Tokens,
 };
+use crate::policy::residency::{Demand, Server, Violation};
 
 /// Everything placement may know of a request. Never its text.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct Wish {
     pub wider_than: Option<Tokens>,
     /// Only targets that are reached without the egress proxy (fault N14).
     pub direct_only: bool,
+    /// What whoever serves it has to promise; `None`: nothing.
+    pub demand: Option<Arc<Demand>>,
 }
 
 /// Whether a request would rather wait than be refused.
@@ -86,6 +89,8 @@ pub(crate) enum Removed {
     CannotServe,
     /// The request does not want this provider.
     Unwanted,
+    /// It does not promise what is demanded of it (attack A20).
+    OutsidePolicy(Violation),
     /// It goes through the proxy that just failed.
     BehindProxy,
     ContextTooSmall,
@@ -107,6 +112,7 @@ impl Removed {
             Self::Tried => "already tried",
             Self::CannotServe => "operation not offered",
             Self::Unwanted => "not wanted by the request",
+            Self::OutsidePolicy(violation) => violation.removed(),
             Self::BehindProxy => "behind the proxy that failed",
             Self::ContextTooSmall => "context window too small",
             Self::ModelDisabled(_) => "model disabled",
@@ -130,6 +136,7 @@ impl Removed {
             Self::Tried
             | Self::CannotServe
             | Self::Unwanted
+            | Self::OutsidePolicy(_)
             | Self::BehindProxy
             | Self::ContextTooSmall
             | Self::ModelDisabled(_)
@@ -153,6 +160,7 @@ impl Removed {
             Self::Tried
             | Self::CannotServe
             | Self::Unwanted
+            | Self::OutsidePolicy(_)
             | Self::BehindProxy
             | Self::ContextTooSmall => None,
         }
@@ -180,6 +188,8 @@ pub enum RefusalKind {
     CannotServe,
     /// The request wants none of the pool's providers.
     Unwanted,
+    /// Some do not promise what is demanded, and of the others none can serve.
+    OutsidePolicy(Violation),
     /// In-flight limits are reached everywhere.
     Busy,
     /// Waiting would not help: the queue is full.
@@ -207,6 +217,7 @@ impl RefusalKind {
             Self::Limited => "limited",
             Self::CannotServe => "cannot_serve",
             Self::Unwanted => "unwanted",
+            Self::OutsidePolicy(_) => "outside_policy",
             Self::Busy => "busy",
             Self::QueueFull => "queue_full",
             Self::Shed => "codel",
@@ -222,7 +233,29 @@ impl RefusalKind {
 
     /// Whether what the next pool of a chain says tells a client more.
     pub fn says_little(self) -> bool {
-        matches!(self, Self::Exhausted | Self::CannotServe | Self::Unwanted)
+        matches!(
+            self,
+            Self::Exhausted | Self::CannotServe | Self::Unwanted | Self::OutsidePolicy(_)
+        )
+    }
+
+    /// Whether time alone is in the way, and not who there is.
+    pub fn is_about_time(&self) -> bool {
+        match self {
+            Self::Limited | Self::Busy | Self::QueueFull | Self::Shed | Self::Deadline => true,
+            Self::UnknownModel
+            | Self::ChainEnded
+            | Self::Exhausted
+            | Self::CannotServe
+            | Self::Unwanted
+            | Self::OutsidePolicy(_)
+            | Self::Unhealthy
+            | Self::KeysRefused
+            | Self::QuotaSpent
+            | Self::ModelDisabled
+            | Self::ContextTooSmall
+            | Self::NoRace => false,
+        }
     }
 
     /// Whether waiting in the pool's line may turn this into a lease.
@@ -281,6 +314,7 @@ fn kind(removed: Removed) -> RefusalKind {
         Removed::Tried | Removed::BehindProxy => RefusalKind::Exhausted,
         Removed::CannotServe => RefusalKind::CannotServe,
         Removed::Unwanted => RefusalKind::Unwanted,
+        Removed::OutsidePolicy(violation) => RefusalKind::OutsidePolicy(violation),
         Removed::ContextTooSmall => RefusalKind::ContextTooSmall,
         Removed::ModelDisabled(_) => RefusalKind::ModelDisabled,
         Removed::KeyRefused(_) => RefusalKind::KeysRefused,
@@ -294,8 +328,10 @@ fn kind(removed: Removed) -> RefusalKind {
 /// What passes soonest tells the client most.
 fn rank(kind: RefusalKind) -> u8 {
     match kind {
-        RefusalKind::Busy => 9,
-        RefusalKind::Limited => 8,
+        RefusalKind::Busy => 10,
+        RefusalKind::Limited => 9,
+        // Who is left is ill; who is well may not be asked (fault P26).
+        RefusalKind::OutsidePolicy(_) => 8,
         RefusalKind::Unhealthy => 7,
         RefusalKind::QuotaSpent => 6,
         RefusalKind::KeysRefused => 5,
@@ -323,6 +359,23 @@ impl Wish {
             None => Ok(0),
             Some(wanted) => wanted.rank(provider).ok_or(Removed::Unwanted),
         }
+    }
+
+    /// Whether what is demanded is promised by this target.
+    pub(super) fn allows(&self, target: &Target) -> Result<(), Removed> {
+        let Some(demand) = &self.demand else {
+            return Ok(());
+        };
+        let model = match &target.endpoint.model {
+            Some(model) => model.clone(),
+            None => self.wildcard_model(),
+        };
+        let server = Server {
+            provider: target.provider.name.as_str(),
+            handling: &target.handling,
+            model: model.as_str(),
+        };
+        demand.allows(server).map_err(Removed::OutsidePolicy)
     }
 
     /// The part of the asked name that a wildcard target sends on: what follows `provider/`.

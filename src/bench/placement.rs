@@ -110,6 +110,7 @@ fn wish(system: &System) -> Wish {
         meet_again: true,
         wider_than: None,
         direct_only: false,
+        demand: None,
     }
 }
 

@@ -13,6 +13,7 @@ mod mistakes;
 mod presets;
 mod raw;
 mod registry;
+mod residency;
 mod secret;
 mod settings;
 mod store;

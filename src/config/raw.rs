@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::residency::Demands;
+
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawConfig {
@@ -96,6 +98,16 @@ macro_rules! with_terms {
             pub(super) limits: Vec<RawLimit>,
             #[serde(default)]
             pub(super) budgets: Vec<RawBudget>,
+            #[serde(default)]
+            pub(super) regions: Option<Vec<String>>,
+            #[serde(default)]
+            pub(super) zero_retention: bool,
+            #[serde(default)]
+            pub(super) no_training: bool,
+            #[serde(default)]
+            pub(super) providers: Option<Vec<String>>,
+            #[serde(default)]
+            pub(super) not_providers: Vec<String>,
         }
 
         impl $name {
@@ -106,6 +118,16 @@ macro_rules! with_terms {
                     concurrency: self.concurrency,
                     limits: &self.limits,
                     budgets: &self.budgets,
+                }
+            }
+
+            pub(super) fn demands(&self) -> Demands<'_> {
+                Demands {
+                    regions: self.regions.as_deref(),
+                    zero_retention: self.zero_retention,
+                    no_training: self.no_training,
+                    providers: self.providers.as_deref(),
+                    not_providers: &self.not_providers,
                 }
             }
         }
@@ -202,6 +224,9 @@ pub(super) struct RawProvider {
     pub(super) region: Option<String>,
     pub(super) api_version: Option<String>,
     pub(super) free: Option<bool>,
+    pub(super) regions: Option<Vec<String>>,
+    pub(super) zero_retention: Option<bool>,
+    pub(super) trains: Option<bool>,
 }
 
 /// A way to say who calls that a dialect does not imply.
@@ -237,6 +262,9 @@ pub(super) struct RawKey {
     pub(super) output_tokens_per_minute: Option<u64>,
     pub(super) concurrency: Option<u32>,
     pub(super) models: Option<Vec<String>>,
+    pub(super) regions: Option<Vec<String>>,
+    pub(super) zero_retention: Option<bool>,
+    pub(super) trains: Option<bool>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

@@ -15,6 +15,7 @@ use crate::domain::{
     TenantName, Tokens,
 };
 use crate::policy::ledger::{AccountName, AccountTerms};
+use crate::policy::residency::{Demand, Handling, Server, Violation};
 use crate::pricing::Price;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -80,6 +81,8 @@ pub struct ClientSettings {
     pub lane: Lane,
     pub tenant: TenantName,
     pub team: Option<Arc<str>>,
+    /// What its tenant, its team and itself demand of providers; `None`: nothing.
+    pub demand: Option<Arc<Demand>>,
 }
 
 /// Who pays, and what its accounts may do.
@@ -88,10 +91,20 @@ pub struct TenantSettings {
     pub name: TenantName,
     /// Accounts with a limit or a budget, by name: `acme`, `acme/search`, `acme#app`, `acme+nightly`.
     pub accounts: BTreeMap<AccountName, AccountTerms>,
+    /// What it demands of providers for all of its clients; `None`: nothing.
+    pub demand: Option<Arc<Demand>>,
+    /// The same for clients of a team, its tenant's demands included.
+    pub team_demands: BTreeMap<String, Arc<Demand>>,
 }
 
 impl TenantSettings {
     pub const DEFAULT: &str = "default";
+
+    /// What is demanded for whoever belongs to it, and to this team of it.
+    pub fn demand_of(&self, team: Option<&str>) -> Option<&Arc<Demand>> {
+        team.and_then(|team| self.team_demands.get(team))
+            .or(self.demand.as_ref())
+    }
 }
 
 impl ClientSettings {
@@ -195,6 +208,27 @@ impl Settings {
 }
 
 impl ProviderSettings {
+    /// Whether one of its keys for this model promises what is demanded; the model of a target that serves any is
+    /// the one that was asked for.
+    pub fn meets(
+        &self,
+        demand: &Demand,
+        (model, asked): (Option<&ModelName>, &str),
+    ) -> Result<(), Violation> {
+        let mut told = Err(Violation::Provider);
+        for key in self.keys.iter().filter(|key| key.serves(model)) {
+            told = demand.allows(Server {
+                provider: self.name.as_str(),
+                handling: &key.handling,
+                model: model.map_or(asked, ModelName::as_str),
+            });
+            if told.is_ok() {
+                break;
+            }
+        }
+        told
+    }
+
     pub fn reasons(&self, model: &str) -> bool {
         allows(&self.reasoning_models, model)
     }
@@ -208,6 +242,8 @@ pub struct KeySettings {
     pub limits: KeyLimits,
     /// `None`: all models of the provider.
     pub models: Option<Vec<String>>,
+    /// What becomes of what is sent with it.
+    pub handling: Arc<Handling>,
 }
 
 impl KeySettings {

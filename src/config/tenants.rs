@@ -99,6 +99,9 @@ fn one(judge: &mut Judge<'_>, raw: &RawConfig, name: &str, tenant: &RawTenant) -
     TenantSettings {
         name: name.into(),
         accounts: reader.accounts,
+        // Decided by `residency`.
+        demand: None,
+        team_demands: BTreeMap::new(),
     }
 }
 

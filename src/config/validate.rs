@@ -14,6 +14,7 @@ use super::raw::{
     RawOnFailure, RawPool, RawPromptClass, RawProvider, RawRace, RawTarget, RawTargetForm,
 };
 use super::registry;
+use super::residency;
 use super::secret::{Environment, Secret, resolve};
 use super::settings::{
     AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings, JournalMode,
@@ -123,8 +124,9 @@ pub(super) fn settings(
         warnings: Vec::new(),
         env,
     };
-    let clients = clients(&mut judge, &raw.clients);
-    let tenants = tenants::settings(&mut judge, raw);
+    let mut clients = clients(&mut judge, &raw.clients);
+    let mut tenants = tenants::settings(&mut judge, raw);
+    residency::demands(&mut judge, raw, (&mut tenants, &mut clients));
     let listen = listen(&mut judge, raw);
     let admin = admin(&mut judge, raw);
     let egress = way_out(&mut judge, raw);
@@ -241,6 +243,8 @@ fn clients(judge: &mut Judge<'_>, raw: &[RawClient]) -> Vec<ClientSettings> {
                 .unwrap_or(TenantSettings::DEFAULT)
                 .into(),
             team: client.team.as_deref().map(Arc::from),
+            // Decided by `residency`.
+            demand: None,
         });
     }
     clients
@@ -335,7 +339,8 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
                 None
             }
         });
-    let keys = keys(judge, &path, &raw.keys);
+    let mut keys = keys(judge, &path, &raw.keys);
+    residency::handling(judge, &path, raw, &mut keys);
     if raw.keys.is_empty() {
         judge.wrong(
             format!("{path}.keys"),
@@ -466,6 +471,9 @@ fn keys(judge: &mut Judge<'_>, path: &str, forms: &[RawKeyForm]) -> Vec<KeySetti
                 output_tokens_per_minute: None,
                 concurrency: None,
                 models: None,
+                regions: None,
+                zero_retention: None,
+                trains: None,
             },
         };
         let name = key
@@ -503,6 +511,8 @@ fn keys(judge: &mut Judge<'_>, path: &str, forms: &[RawKeyForm]) -> Vec<KeySetti
             fingerprint,
             limits,
             models: key.models,
+            // Decided by `residency`.
+            handling: Arc::default(),
         });
     }
     keys

@@ -24,8 +24,8 @@ use crate::domain::{
 use crate::policy::timers::{TimerBounds, first_content_limit};
 use crate::store::journal::{AttemptRecord, Record};
 use crate::upstream::{
-    Again, AttemptError, Call, Fields, LimitKind, Reply, ReplyBody, Rope, date_wait, passed,
-    pushback, told,
+    Again, AttemptError, Call, Fields, LimitKind, ProviderClient, Reply, ReplyBody, Rope,
+    date_wait, passed, pushback, told,
 };
 
 /// An attempt under way, or over.
@@ -180,7 +180,7 @@ impl Leg {
             usage,
             won: self.won,
             second_leg: self.second,
-            region: None,
+            region: target.handling.place_of(self.lease.model().as_str()),
             cost_nano: cost.map(|cost| cost.0),
             reason: None,
         }));
@@ -263,15 +263,22 @@ impl Dispatch {
         let patience_ends = leg.started + self.patience(request, &leg.lease);
         let give_up_at = patience_ends.min(request.deadline);
         let provider = Arc::clone(&leg.lease.target().provider);
-        let translation = Translation::between(request, &provider);
-        let prepared = translation.prepare(&leg.lease).map_err(|failure| Failed {
+        let unsent = |failure: AttemptFailure| Failed {
             told: FailedAttempt::plain(failure.outcome),
             failure,
-        })?;
+        };
+        let translation = Translation::between(request, &provider);
+        let prepared = translation.prepare(&leg.lease).map_err(unsent)?;
         *dropped = prepared.dropped;
+        let client = self
+            .upstreams
+            .of(&provider.name)
+            .ok_or(Failed::plain(AttemptOutcome::Connect))?;
+        self.last_look(request, &leg.lease, &client)
+            .map_err(unsent)?;
         leg.lease.sent();
-        if let Some(ended) = until(give_up_at, self.exchange(leg, translation, prepared.body)).await
-        {
+        let exchange = self.exchange(leg, &client, translation, prepared.body);
+        if let Some(ended) = until(give_up_at, exchange).await {
             return ended;
         }
         // Who asks for an answer in a millisecond learns nothing about the provider, and teaches us nothing.
@@ -285,14 +292,11 @@ impl Dispatch {
     async fn exchange(
         &self,
         leg: &mut Leg,
+        client: &ProviderClient,
         translation: Translation<'_>,
         body: Rope,
     ) -> Result<(Vec<(http::HeaderName, http::HeaderValue)>, WonAnswer), Failed> {
         let target = Arc::clone(leg.lease.target());
-        let client = self
-            .upstreams
-            .of(&target.provider.name)
-            .ok_or(Failed::plain(AttemptOutcome::Connect))?;
         let request = translation.request;
         let passes = translation.is_plain();
         let call = Call {

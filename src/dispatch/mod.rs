@@ -10,6 +10,7 @@ mod live;
 mod next;
 mod operations;
 mod request;
+mod residency;
 mod story;
 mod translation;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::actors::{Again, Refusal, RefusalKind};
 use crate::domain::{AttemptOutcome, Failure, FailureKind, RetryRule};
+use crate::policy::residency::Violation;
 
 /// An attempt that brought no answer, as the failover loop sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +136,15 @@ pub(crate) fn after_failure(failure: &AttemptFailure, now: &Circumstances) -> Af
 
 /// What a client reads after a refusal that ends its request.
 pub fn refused(refusal: &Refusal, asked: &str) -> Failure {
-    let failure = match refusal.why {
+    let failure = plain_refusal(refusal.why, asked);
+    match refusal.retry_after.filter(|_| failure.status() >= 429) {
+        Some(wait) => failure.retry_after(wait),
+        None => failure,
+    }
+}
+
+fn plain_refusal(why: RefusalKind, asked: &str) -> Failure {
+    match why {
         RefusalKind::UnknownModel => Failure::new(
             FailureKind::ModelNotFound,
             format!("there is no model {asked:?} here; GET /v1/models lists what there is"),
@@ -185,16 +194,23 @@ pub fn refused(refusal: &Refusal, asked: &str) -> Failure {
             ),
         )
         .at("provider"),
+        RefusalKind::OutsidePolicy(violation) => outside(violation, asked),
         RefusalKind::ContextTooSmall => Failure::new(
             FailureKind::ContextLengthExceeded,
             "the prompt is longer than the context window of every target of this model",
         )
         .at("messages"),
-    };
-    match refusal.retry_after.filter(|_| failure.status() >= 429) {
-        Some(wait) => failure.retry_after(wait),
-        None => failure,
     }
+}
+
+fn outside(violation: Violation, asked: &str) -> Failure {
+    Failure::new(
+        FailureKind::RegionUnavailable,
+        format!(
+            "nobody who may serve {asked:?} under the demand {:?} can serve it now; what is demanded of providers is never given up, so it goes nowhere else",
+            violation.label()
+        ),
+    )
 }
 
 /// What a client reads when the last attempt failed.

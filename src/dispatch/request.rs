@@ -11,6 +11,7 @@ use super::bill::{Bill, Payer};
 use crate::actors::{Estimate, Published, Route};
 use crate::dialects::openai::ChatPeek;
 use crate::domain::{ClientDialect, ClientName, Lane, Operation, Preference, RequestId, Shape};
+use crate::policy::residency::Demand;
 use crate::pricing::Bounds;
 
 /// How a client wants two legs, beyond what the pool's settings say.
@@ -110,6 +111,8 @@ pub struct Request {
     pub detours: Option<Arc<[Detour]>>,
     /// Which providers the client would rather have; `None` when it does not say.
     pub preference: Option<Arc<Preference>>,
+    /// What whoever serves it has to promise; `None`: nothing.
+    pub demand: Option<Arc<Demand>>,
     /// Attempts this request may have, never more than the configuration allows.
     pub max_attempts: u32,
 }

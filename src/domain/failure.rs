@@ -30,6 +30,8 @@ pub enum FailureKind {
     // The gateway cannot serve now.
     Overloaded,
     NoTarget,
+    /// Nobody whom the policy of the tenant or the request allows can serve.
+    RegionUnavailable,
     ProviderAuth,
     ProviderQuota,
     ShuttingDown,
@@ -87,6 +89,7 @@ impl FailureKind {
             Self::EgressProxy => (502, "egress_proxy", GiveUp),
             Self::Overloaded => (503, "overloaded", Retry),
             Self::NoTarget => (503, "no_target", Retry),
+            Self::RegionUnavailable => (503, "region_unavailable", GiveUp),
             Self::ProviderAuth => (503, "provider_auth", GiveUp),
             Self::ProviderQuota => (503, "provider_quota", GiveUp),
             Self::ShuttingDown => (503, "shutting_down", Retry),

@@ -201,6 +201,16 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
             "there is no such model; GET /v1/models lists what there is",
         );
     };
+    let demand = match query(&parts, "client") {
+        None => None,
+        Some(name) => {
+            let mut clients = published.settings.clients.iter();
+            let Some(client) = clients.find(|client| client.name.as_str() == name) else {
+                return refuse(StatusCode::NOT_FOUND, "there is no such client");
+            };
+            client.demand.clone()
+        }
+    };
     let input = query(&parts, "tokens")
         .and_then(|tokens| tokens.parse().ok())
         .unwrap_or(100);
@@ -229,6 +239,7 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
             meet_again: true,
             wider_than: None,
             direct_only: false,
+            demand: demand.clone(),
         });
         let limit = Instant::now() + Duration::from_secs(1);
         let asked = edge

@@ -19,6 +19,7 @@ use smallvec::{SmallVec, smallvec};
 use crate::config::{ClientSettings, TenantSettings};
 use crate::domain::{ClientName, Lane, Moment};
 use crate::policy::ledger::AccountName;
+use crate::policy::residency::Demand;
 
 /// What a key allows.
 #[derive(Clone, Debug)]
@@ -37,6 +38,11 @@ impl Client {
         self.settings
             .as_ref()
             .is_none_or(|settings| settings.may_use(pool))
+    }
+
+    /// What is demanded of providers for all that it asks; `None` when its own table leads to nothing.
+    pub fn demand(&self) -> Option<&Arc<Demand>> {
+        self.settings.as_ref()?.demand.as_ref()
     }
 }
 

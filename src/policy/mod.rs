@@ -16,6 +16,7 @@ pub mod panic;
 pub mod poison;
 pub mod quarantine;
 pub mod queue;
+pub mod residency;
 pub mod restart;
 pub mod retry;
 pub mod score;

@@ -22,6 +22,7 @@ use super::pool::{PING_EVERY, Pool, Shared, StreamPlace, Way};
 use super::sign::{AwsSigner, standing};
 use crate::config::{KeySettings, ProviderSettings, TimeoutSettings};
 use crate::domain::{AttemptOutcome, KeyName, Mode, Operation};
+use crate::policy::residency::Handling;
 
 pub struct ProviderOptions<'a> {
     pub provider: &'a ProviderSettings,
@@ -82,6 +83,8 @@ struct RequestHead {
     map: HeaderMap,
     /// For providers that want each request signed.
     signer: Option<AwsSigner>,
+    /// What becomes of what is sent with this key, at the address that this client sends to.
+    handling: Arc<Handling>,
 }
 
 /// A request that may go out, twice if need be.
@@ -132,7 +135,12 @@ impl ProviderClient {
                 let map = head(provider, key)?;
                 let line = line_head(address.base(), &map);
                 let signer = AwsSigner::of(provider, key, address.base());
-                let head = RequestHead { line, map, signer };
+                let head = RequestHead {
+                    line,
+                    map,
+                    signer,
+                    handling: Arc::clone(&key.handling),
+                };
                 Ok((key.name.clone(), head))
             })
             .collect::<Result<_, BuildError>>()?;
@@ -152,6 +160,11 @@ impl ProviderClient {
             write_idle: options.timeouts.write_idle,
             heads,
         })
+    }
+
+    /// What becomes of what is sent with this key; `None`: there is no such key, and nothing can be sent.
+    pub fn handling(&self, key: &KeyName) -> Option<&Handling> {
+        self.heads.get(key).map(|head| &*head.handling)
     }
 
     /// Sends a request and waits for the head of the answer. Dropping the future cancels the attempt.

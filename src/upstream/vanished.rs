@@ -107,6 +107,7 @@ pub(super) fn provider(base_url: String) -> ProviderSettings {
             fingerprint: [0; 8],
             limits: KeyLimits::default(),
             models: None,
+            handling: Arc::default(),
         }],
         models: Vec::new(),
         reasoning_models: Vec::new(),

@@ -31,6 +31,7 @@ mod process;
 mod races;
 mod readme;
 mod ready;
+mod region;
 mod registry;
 mod secure;
 mod signed;

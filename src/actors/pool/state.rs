@@ -530,7 +530,17 @@ fn rank(group: &Group, wish: &Wish) -> Result<usize, Removed> {
     let Some(target) = group.targets.first() else {
         return Err(Removed::Tried);
     };
-    wish.rank(group.endpoint.provider.as_str(), target.provider.dialect)
+    let rank = wish.rank(group.endpoint.provider.as_str(), target.provider.dialect)?;
+    // Keys may promise different things; one that promises enough will do. Asked before the endpoint's health:
+    // who may not serve is no reason to wait, and never a probe.
+    let mut kept = Ok(());
+    for target in &group.targets {
+        kept = wish.allows(target);
+        if kept.is_ok() {
+            break;
+        }
+    }
+    kept.map(|()| rank)
 }
 
 /// `Ok(Some(state))` when the request would be the probe that ends the blocked state.
@@ -588,6 +598,7 @@ fn endpoint_gate(
 /// How much room the key has for this request.
 fn key_room(target: &Target, wish: &Wish, look: Look) -> Result<Score, Removed> {
     let now = look.now;
+    wish.allows(target)?;
     if wish
         .wider_than
         .is_some_and(|than| target.context_window.is_none_or(|own| own <= than))

@@ -339,6 +339,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         FailureKind::BudgetExceeded | FailureKind::PriceUnknown => "budget_exceeded",
         FailureKind::Overloaded => "overloaded_error",
         FailureKind::NoTarget
+        | FailureKind::RegionUnavailable
         | FailureKind::ProviderAuth
         | FailureKind::ProviderQuota
         | FailureKind::ShuttingDown
