@@ -13,8 +13,11 @@ use super::key::KeyMessage;
 use super::pool::PoolMessage;
 use super::provider::{ProbeEnd, ProviderMessage};
 use super::slot::Slot;
+use super::till::{Hold, TillDoor};
 use crate::config::ProviderSettings;
-use crate::domain::{AttemptOutcome, KeyName, Mode, ModelName, Moment, Shape, Tokens, Usage};
+use crate::domain::{
+    AttemptOutcome, KeyName, Mode, ModelName, Moment, NanoUsd, Shape, Tokens, Usage,
+};
 use crate::policy::quarantine::{LEAST_COOLDOWN, LONGEST_PUSHBACK};
 use crate::policy::residency::Handling;
 use crate::pricing::Price;
@@ -46,6 +49,8 @@ pub struct Target {
     pub provider: Arc<ProviderSettings>,
     /// What becomes of what is sent with this key.
     pub handling: Arc<Handling>,
+    /// `None`: nothing limits what is spent there.
+    pub(crate) till: Option<TillDoor>,
     pub provider_slot: Arc<Slot<ProviderMessage>>,
     pub key_slot: Arc<Slot<KeyMessage>>,
     pub pool_slot: Arc<Slot<PoolMessage>>,
@@ -113,16 +118,19 @@ pub struct Lease {
     /// Sent, and no content came yet.
     waits: bool,
     probe: bool,
+    /// What is set aside at the provider's till.
+    hold: Option<Hold>,
     clock: Clock,
 }
 
 /// What a pool says about the request when it hands out a lease.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct LeaseTerms {
     pub(super) model: ModelName,
     pub(super) estimate: Estimate,
     pub(super) shape: Shape,
     pub(super) probe: bool,
+    pub(super) hold: Option<Hold>,
 }
 
 impl Lease {
@@ -141,6 +149,7 @@ impl Lease {
             phase: Phase::Unsent,
             waits: false,
             probe: terms.probe,
+            hold: terms.hold,
             clock,
         }
     }
@@ -157,6 +166,13 @@ impl Lease {
     /// Whether the provider may have begun to work on it.
     pub fn was_sent(&self) -> bool {
         self.phase != Phase::Unsent
+    }
+
+    /// What the attempt did cost; `None`: nobody knows, and what was set aside counts.
+    pub fn costs(&mut self, cost: Option<NanoUsd>) {
+        if let (Some(hold), Some(cost)) = (&mut self.hold, cost) {
+            hold.costs(cost);
+        }
     }
 
     pub fn estimate(&self) -> Estimate {
@@ -345,6 +361,9 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if self.waits {
             self.waits_no_longer(false, self.clock.now());
+        }
+        if self.phase == Phase::Unsent {
+            self.costs(Some(NanoUsd::ZERO));
         }
         let target = &self.target;
         target.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);

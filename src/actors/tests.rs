@@ -74,6 +74,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             egress: None,
             h2: true,
             max_in_flight: 100,
+            caps: Vec::new(),
             default_max_output: Tokens(16),
             free: false,
             auth: AuthSettings::Dialect,
@@ -158,6 +159,7 @@ fn wish(system: &System) -> Wish {
         wider_than: None,
         direct_only: false,
         demand: None,
+        bounds: Default::default(),
     }
 }
 

@@ -7,10 +7,12 @@ use smallvec::SmallVec;
 
 use super::lease::{Estimate, Target};
 use super::router::Routes;
+use super::till::{NoMoney, TillDoor};
 use crate::domain::{
-    Dialect, Lane, ModelName, Moment, Operation, Preference, RequestId, Shape, Tokens,
+    Dialect, Lane, ModelName, Moment, NanoUsd, Operation, Preference, RequestId, Shape, Tokens,
 };
 use crate::policy::residency::{Demand, Server, Violation};
+use crate::pricing::Bounds;
 
 /// Everything placement may know of a request. Never its text.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub struct Wish {
     pub direct_only: bool,
     /// What whoever serves it has to promise; `None`: nothing.
     pub demand: Option<Arc<Demand>>,
+    /// What bounds its cost.
+    pub bounds: Bounds,
 }
 
 /// Whether a request would rather wait than be refused.
@@ -94,6 +98,10 @@ pub(crate) enum Removed {
     /// It goes through the proxy that just failed.
     BehindProxy,
     ContextTooSmall,
+    /// What may be spent at the provider does not reach for this.
+    OutOfBudget(Option<Duration>),
+    /// There is a budget to keep at the provider, and nobody knows what this costs.
+    Unpriced,
     /// The provider does not have the model.
     ModelDisabled(Duration),
     KeyRefused(Duration),
@@ -115,6 +123,8 @@ impl Removed {
             Self::OutsidePolicy(violation) => violation.removed(),
             Self::BehindProxy => "behind the proxy that failed",
             Self::ContextTooSmall => "context window too small",
+            Self::OutOfBudget(_) => "budget at the provider spent",
+            Self::Unpriced => "price unknown, and a budget at the provider to keep",
             Self::ModelDisabled(_) => "model disabled",
             Self::KeyRefused(_) => "key refused by the provider",
             Self::KeyOutOfQuota(_) => "key out of quota",
@@ -137,6 +147,8 @@ impl Removed {
             | Self::CannotServe
             | Self::Unwanted
             | Self::OutsidePolicy(_)
+            | Self::OutOfBudget(_)
+            | Self::Unpriced
             | Self::BehindProxy
             | Self::ContextTooSmall
             | Self::ModelDisabled(_)
@@ -157,12 +169,23 @@ impl Removed {
             | Self::Cooling(wait)
             | Self::WindowFull(wait) => Some(wait),
             Self::KeyBusy | Self::EndpointBusy | Self::ProbeRunning => Some(Duration::from_secs(1)),
+            Self::OutOfBudget(wait) => wait,
             Self::Tried
             | Self::CannotServe
             | Self::Unwanted
             | Self::OutsidePolicy(_)
+            | Self::Unpriced
             | Self::BehindProxy
             | Self::ContextTooSmall => None,
+        }
+    }
+}
+
+impl From<NoMoney> for Removed {
+    fn from(why: NoMoney) -> Self {
+        match why {
+            NoMoney::Spent(wait) => Self::OutOfBudget(wait),
+            NoMoney::Unpriced => Self::Unpriced,
         }
     }
 }
@@ -202,6 +225,10 @@ pub enum RefusalKind {
     Unhealthy,
     KeysRefused,
     QuotaSpent,
+    /// What may be spent at the providers does not reach.
+    OutOfBudget,
+    /// The providers have budgets to keep, and nobody knows what this costs.
+    Unpriced,
     ModelDisabled,
     ContextTooSmall,
     /// A second leg is not allowed now.
@@ -225,6 +252,8 @@ impl RefusalKind {
             Self::Unhealthy => "unhealthy",
             Self::KeysRefused => "keys_refused",
             Self::QuotaSpent => "quota_spent",
+            Self::OutOfBudget => "out_of_budget",
+            Self::Unpriced => "unpriced",
             Self::ModelDisabled => "model_disabled",
             Self::ContextTooSmall => "context_too_small",
             Self::NoRace => "no_race",
@@ -252,6 +281,8 @@ impl RefusalKind {
             | Self::Unhealthy
             | Self::KeysRefused
             | Self::QuotaSpent
+            | Self::OutOfBudget
+            | Self::Unpriced
             | Self::ModelDisabled
             | Self::ContextTooSmall
             | Self::NoRace => false,
@@ -316,6 +347,8 @@ fn kind(removed: Removed) -> RefusalKind {
         Removed::Unwanted => RefusalKind::Unwanted,
         Removed::OutsidePolicy(violation) => RefusalKind::OutsidePolicy(violation),
         Removed::ContextTooSmall => RefusalKind::ContextTooSmall,
+        Removed::OutOfBudget(_) => RefusalKind::OutOfBudget,
+        Removed::Unpriced => RefusalKind::Unpriced,
         Removed::ModelDisabled(_) => RefusalKind::ModelDisabled,
         Removed::KeyRefused(_) => RefusalKind::KeysRefused,
         Removed::KeyOutOfQuota(_) => RefusalKind::QuotaSpent,
@@ -333,7 +366,7 @@ fn rank(kind: RefusalKind) -> u8 {
         // Who is left is ill; who is well may not be asked (fault P26).
         RefusalKind::OutsidePolicy(_) => 8,
         RefusalKind::Unhealthy => 7,
-        RefusalKind::QuotaSpent => 6,
+        RefusalKind::QuotaSpent | RefusalKind::OutOfBudget | RefusalKind::Unpriced => 6,
         RefusalKind::KeysRefused => 5,
         RefusalKind::ModelDisabled => 4,
         RefusalKind::ContextTooSmall => 3,
@@ -376,6 +409,17 @@ impl Wish {
             model: model.as_str(),
         };
         demand.allows(server).map_err(Removed::OutsidePolicy)
+    }
+
+    /// The most it can cost at this target; asked only where something limits what is spent.
+    pub(super) fn most_at(&self, target: &Target, door: &TillDoor) -> Option<NanoUsd> {
+        let any = match &target.price {
+            Some(_) => None,
+            None => Some(self.wildcard_model()),
+        };
+        let model = any.as_ref().map_or("", ModelName::as_str);
+        let priced = (target.price.as_ref(), model);
+        door.most(&target.provider, priced, &self.bounds)
     }
 
     /// The part of the asked name that a wildcard target sends on: what follows `provider/`.

@@ -111,6 +111,7 @@ fn wish(system: &System) -> Wish {
         wider_than: None,
         direct_only: false,
         demand: None,
+        bounds: Default::default(),
     }
 }
 

@@ -188,7 +188,7 @@ pub(super) struct RawLimit {
     pub(super) concurrency: Option<u32>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawBudget {
     pub(super) usd: String,
@@ -227,6 +227,8 @@ pub(super) struct RawProvider {
     pub(super) regions: Option<Vec<String>>,
     pub(super) zero_retention: Option<bool>,
     pub(super) trains: Option<bool>,
+    pub(super) budgets: Vec<RawBudget>,
+    pub(super) credit: Option<String>,
 }
 
 /// A way to say who calls that a dialect does not imply.

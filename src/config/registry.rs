@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::settings::{PoolOrigin, PoolSettings};
+use super::settings::{PoolOrigin, PoolSettings, ProviderSettings};
 use super::validate::Judge;
 use crate::domain::{PoolName, Tokens};
-use crate::pricing::{Date, Found, Registry, Standing};
+use crate::pricing::{Date, Found, Price, Registry, Standing};
 
 /// What is known of models.
 #[derive(Clone, Debug)]
@@ -39,6 +39,15 @@ impl PartialEq for Models {
 impl Models {
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// What a provider's model costs, as far as anyone wrote it down.
+    pub fn price(&self, provider: &ProviderSettings, model: &str) -> Price {
+        if provider.free {
+            return Price::Free;
+        }
+        let found = self.registry.find(provider.name.as_str(), model);
+        found.map_or(Price::Unknown, |found| Price::Listed(found.model))
     }
 
     pub(super) fn own_text(&self) -> &str {

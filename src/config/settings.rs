@@ -14,7 +14,7 @@ use crate::domain::{
     ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Score,
     TenantName, Tokens,
 };
-use crate::policy::ledger::{AccountName, AccountTerms};
+use crate::policy::ledger::{AccountName, AccountTerms, Cap};
 use crate::policy::residency::{Demand, Handling, Server, Violation};
 use crate::pricing::Price;
 
@@ -183,6 +183,8 @@ pub struct ProviderSettings {
     pub auth: AuthSettings,
     /// Costs nothing by the token: a server of one's own.
     pub free: bool,
+    /// What may be spent there; a credit is one that no period renews.
+    pub caps: Vec<Cap>,
 }
 
 /// How a provider is told who calls.
@@ -199,11 +201,7 @@ pub enum AuthSettings {
 impl Settings {
     /// What a provider's model costs, as far as anyone wrote it down.
     pub fn price(&self, provider: &ProviderSettings, model: &str) -> Price {
-        if provider.free {
-            return Price::Free;
-        }
-        let found = self.models.registry().find(provider.name.as_str(), model);
-        found.map_or(Price::Unknown, |found| Price::Listed(found.model))
+        self.models.price(provider, model)
     }
 }
 

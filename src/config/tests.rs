@@ -636,3 +636,34 @@ fn t3_a_demand_that_could_not_hold_is_a_mistake_with_its_place() {
         );
     }
 }
+
+#[test]
+fn r5_what_may_be_spent_at_a_provider_is_an_amount_and_a_period() {
+    let text =
+        |terms: &str| format!("[providers.openai]\nkeys = [\"env:OPENAI_API_KEY\"]\n{terms}\n");
+    let good = load(&text(
+        "credit = \"100\"\nbudgets = [{ usd = \"5\", period = \"day\" }]",
+    ))
+    .unwrap();
+    assert_eq!(good.providers[0].caps.len(), 2);
+    for (terms, told) in [
+        (
+            "credit = \"much\"",
+            "providers.openai.credit: \"much\" is no amount",
+        ),
+        (
+            "budgets = [{ usd = \"5\", period = \"often\" }]",
+            "providers.openai.budgets[0].period",
+        ),
+        (
+            "credit = \"5\"\nfree = true",
+            "providers.openai.free: is true",
+        ),
+    ] {
+        let found = mistakes(&text(terms));
+        assert!(
+            found.iter().any(|mistake| mistake.starts_with(told)),
+            "{found:?}"
+        );
+    }
+}

@@ -24,8 +24,10 @@ use super::settings::{
 };
 use super::store;
 use super::tenants;
+use crate::domain::money::AmountError;
 use crate::domain::{KeyName, ModelName, PoolName, PromptClass, ProviderName, Score, Tokens};
 use crate::policy::chain::cycle;
+use crate::policy::ledger::{Cap, Period, Zone};
 
 /// Collects mistakes while building; what could not be built is left out.
 pub(super) struct Judge<'a> {
@@ -353,6 +355,7 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         dialect,
         auth: auth::settings(judge, &path, raw, &keys),
         free: raw.free.unwrap_or(false),
+        caps: caps(judge, &path, raw),
         base_url: base_url.trim_end_matches('/').to_owned(),
         keys,
         models: raw
@@ -371,6 +374,39 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         max_in_flight: raw.max_in_flight.unwrap_or(1_000).max(1),
         default_max_output: Tokens(raw.default_max_output.unwrap_or(4_096).max(1)),
     })
+}
+
+/// What may be spent at a provider. Days and months begin in UTC.
+fn caps(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Vec<Cap> {
+    let zone = Zone::default();
+    let mut caps = tenants::caps(judge, path, &zone, &raw.budgets);
+    if let Some(credit) = &raw.credit {
+        match credit.parse() {
+            Ok(limit) => caps.push(Cap {
+                limit,
+                period: Period::Total,
+                zone,
+                hard: true,
+                tell_at: tenants::TELL_AT.to_vec(),
+            }),
+            Err(error) => {
+                let error: AmountError = error;
+                judge.wrong(
+                    format!("{path}.credit"),
+                    format!("{credit:?} is no amount: {error}"),
+                    "write all that was ever paid in, in dollars as a text, such as \"100\"",
+                );
+            }
+        }
+    }
+    if !caps.is_empty() && raw.free == Some(true) {
+        judge.wrong(
+            format!("{path}.free"),
+            "is true, so its budgets would never be spent",
+            "leave out one of them",
+        );
+    }
+    caps
 }
 
 fn way_out(judge: &mut Judge<'_>, raw: &RawConfig) -> EgressSettings {

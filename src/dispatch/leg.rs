@@ -164,6 +164,7 @@ impl Leg {
             return;
         }
         let cost = self.tab.close(outcome, usage, self.lease.was_sent());
+        self.lease.costs(cost);
         let target = self.lease.target();
         target.endpoint.metrics.attempt(outcome);
         // Lost only while the disk fails, and then it is counted there.

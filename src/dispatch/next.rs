@@ -143,6 +143,10 @@ pub fn refused(refusal: &Refusal, asked: &str) -> Failure {
     }
 }
 
+const OUT_OF_BUDGET: &str =
+    "what the gateway may spend at the providers of this model does not reach for this request";
+const UNPRICED: &str = "the providers of this model have budgets to keep, and nobody knows what this request costs there; the operator can add a price to the registry";
+
 fn plain_refusal(why: RefusalKind, asked: &str) -> Failure {
     match why {
         RefusalKind::UnknownModel => Failure::new(
@@ -177,6 +181,8 @@ fn plain_refusal(why: RefusalKind, asked: &str) -> Failure {
             FailureKind::ProviderQuota,
             "the gateway's quota at the provider of this model is spent",
         ),
+        RefusalKind::OutOfBudget => Failure::new(FailureKind::ProviderQuota, OUT_OF_BUDGET),
+        RefusalKind::Unpriced => Failure::new(FailureKind::PriceUnknown, UNPRICED),
         RefusalKind::ModelDisabled => Failure::new(
             FailureKind::ModelNotFound,
             format!("the provider does not have the model behind {asked:?} any more"),

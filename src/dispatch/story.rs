@@ -641,6 +641,7 @@ impl Search {
             wider_than: self.wider_than,
             direct_only: self.direct_only,
             demand: request.demand.clone(),
+            bounds: request.bounds(),
         }
     }
 

@@ -26,6 +26,7 @@ use crate::actors::{
 };
 use crate::config::{Secret, explain};
 use crate::domain::{Lane, Mode, Operation, PromptClass, Shape, Tokens};
+use crate::pricing::Bounds;
 
 pub fn admin_router(edge: &Arc<Edge>) -> Router {
     Router::new()
@@ -240,6 +241,12 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
             wider_than: None,
             direct_only: false,
             demand: demand.clone(),
+            bounds: Bounds {
+                operation: Operation::Chat,
+                bytes: input,
+                max_output: Some(256),
+                choices: 1,
+            },
         });
         let limit = Instant::now() + Duration::from_secs(1);
         let asked = edge

@@ -289,6 +289,7 @@ mod tests {
             egress: None,
             h2: true,
             max_in_flight: 1,
+            caps: Vec::new(),
             default_max_output: Tokens(1),
             auth,
             free: false,

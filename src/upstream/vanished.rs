@@ -117,6 +117,7 @@ pub(super) fn provider(base_url: String) -> ProviderSettings {
         egress: None,
         h2: true,
         max_in_flight: 10,
+        caps: Vec::new(),
         default_max_output: Tokens(16),
         free: false,
         auth: AuthSettings::Dialect,

@@ -487,6 +487,16 @@ impl Books {
 
     // --- money ---
 
+    /// Whether so much could be set aside now. Sets nothing aside.
+    pub fn may_afford(
+        &mut self,
+        path: &[AccountName],
+        most: Option<NanoUsd>,
+        wall: Wall,
+    ) -> Result<(), Denied> {
+        self.afford(path, most, wall)
+    }
+
     fn afford(
         &mut self,
         path: &[AccountName],

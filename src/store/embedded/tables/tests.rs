@@ -37,6 +37,12 @@ const HELD: &[(u32, &str, &str, &str)] = &[
              FROM spend JOIN spend_labels USING (tenant) JOIN spend_position",
         "acmesearchappam-a11nightly78",
     ),
+    (
+        4,
+        "INSERT INTO spend_providers VALUES ('b', 900, 12)",
+        "SELECT provider || quarter || cost_nano FROM spend_providers WHERE provider = 'b'",
+        "b90012",
+    ),
 ];
 
 /// The first eight bytes of SHA-256 of each step: files of it exist, so it never changes.
@@ -44,6 +50,7 @@ const STEPS: &[(u32, &str)] = &[
     (1, "774d1057682480f1"),
     (2, "40419e8f7803c6df"),
     (3, "4d0f3ab4fdeae939"),
+    (4, "a30a58196b715185"),
 ];
 
 fn fingerprint(sql: &str) -> String {
