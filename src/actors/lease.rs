@@ -365,6 +365,8 @@ impl Drop for Lease {
         if self.phase == Phase::Unsent {
             self.costs(Some(NanoUsd::ZERO));
         }
+        // Before anyone who waits is told.
+        drop(self.hold.take());
         let target = &self.target;
         target.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
         target.endpoint.metrics.in_flight.decrement(1.0);

@@ -42,6 +42,8 @@ pub struct Till {
 pub(crate) enum NoMoney {
     /// It does not reach, or nobody knows yet what is left; with when that may change.
     Spent(Option<Duration>),
+    /// It may reach when attempts under way have cost less than they might.
+    Held,
     /// Nobody knows what this would cost.
     Unpriced,
 }
@@ -164,6 +166,7 @@ impl TillDoor {
 
 fn no_money(denied: &Denied) -> NoMoney {
     match denied {
+        Denied::Budget(short) if short.wanted <= short.left + short.held => NoMoney::Held,
         Denied::Budget(short) => NoMoney::Spent(short.retry_after),
         Denied::NotReady => NoMoney::Spent(Some(Duration::from_secs(1))),
         Denied::Limit { retry_after, .. } => NoMoney::Spent(Some(*retry_after)),

@@ -100,6 +100,8 @@ pub(crate) enum Removed {
     ContextTooSmall,
     /// What may be spent at the provider does not reach for this.
     OutOfBudget(Option<Duration>),
+    /// As above, until attempts under way have ended.
+    MoneyHeld,
     /// There is a budget to keep at the provider, and nobody knows what this costs.
     Unpriced,
     /// The provider does not have the model.
@@ -124,6 +126,7 @@ impl Removed {
             Self::BehindProxy => "behind the proxy that failed",
             Self::ContextTooSmall => "context window too small",
             Self::OutOfBudget(_) => "budget at the provider spent",
+            Self::MoneyHeld => "budget at the provider set aside",
             Self::Unpriced => "price unknown, and a budget at the provider to keep",
             Self::ModelDisabled(_) => "model disabled",
             Self::KeyRefused(_) => "key refused by the provider",
@@ -142,7 +145,7 @@ impl Removed {
         match self {
             Self::Cooling(wait) | Self::WindowFull(wait) => Some(wait),
             // Someone else's lease has to end; nobody knows when.
-            Self::KeyBusy | Self::EndpointBusy => Some(Duration::from_millis(1)),
+            Self::KeyBusy | Self::EndpointBusy | Self::MoneyHeld => Some(Duration::from_millis(1)),
             Self::Tried
             | Self::CannotServe
             | Self::Unwanted
@@ -168,7 +171,9 @@ impl Removed {
             | Self::Blocked(wait)
             | Self::Cooling(wait)
             | Self::WindowFull(wait) => Some(wait),
-            Self::KeyBusy | Self::EndpointBusy | Self::ProbeRunning => Some(Duration::from_secs(1)),
+            Self::KeyBusy | Self::EndpointBusy | Self::MoneyHeld | Self::ProbeRunning => {
+                Some(Duration::from_secs(1))
+            }
             Self::OutOfBudget(wait) => wait,
             Self::Tried
             | Self::CannotServe
@@ -185,6 +190,7 @@ impl From<NoMoney> for Removed {
     fn from(why: NoMoney) -> Self {
         match why {
             NoMoney::Spent(wait) => Self::OutOfBudget(wait),
+            NoMoney::Held => Self::MoneyHeld,
             NoMoney::Unpriced => Self::Unpriced,
         }
     }
@@ -353,7 +359,7 @@ fn kind(removed: Removed) -> RefusalKind {
         Removed::KeyRefused(_) => RefusalKind::KeysRefused,
         Removed::KeyOutOfQuota(_) => RefusalKind::QuotaSpent,
         Removed::Cooling(_) | Removed::WindowFull(_) => RefusalKind::Limited,
-        Removed::KeyBusy | Removed::EndpointBusy => RefusalKind::Busy,
+        Removed::KeyBusy | Removed::EndpointBusy | Removed::MoneyHeld => RefusalKind::Busy,
         Removed::Blocked(_) | Removed::ProbeRunning => RefusalKind::Unhealthy,
     }
 }

@@ -136,3 +136,19 @@ async fn r5_a_credit_that_is_topped_up_serves_again_and_one_without_a_price_neve
     let told = (refused.status(), code_of(&refused));
     assert_eq!(told, (402, "price_unknown".to_owned()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r5_what_is_only_set_aside_is_waited_for() {
+    let (a, b) = two().await;
+    a.set(answer().delayed(Duration::from_millis(40)));
+    // Each costs a fraction of what is set aside for it, and two of those fit at once.
+    let credit = USED * MILLI * 12 + reserve(&asked()) * 2;
+    let gateway = gateway(&a, &b, &format!("credit = \"{}\"", usd(credit))).await;
+    let mut body = asked();
+    body["model"] = "alone".into();
+    let asking = (0..12).map(|_| gateway.post(&body));
+    for answer in futures_util::future::join_all(asking).await {
+        assert_eq!(answer.status(), 200, "{}", answer.json());
+    }
+    assert!(a.most_in_flight() <= 3, "{}", a.most_in_flight());
+}
