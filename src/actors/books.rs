@@ -13,9 +13,10 @@ use super::news::News;
 use super::slot::Seat;
 use super::system::System;
 use super::tenant::TenantCell;
+use super::till::Till;
 use crate::config::{JournalMode, JournalSettings};
 use crate::domain::{NanoUsd, Wall};
-use crate::store::spending::{QUARTER, Spent, catch_up, spent_since};
+use crate::store::spending::{QUARTER, Spent, catch_up, spent_at, spent_since};
 
 pub enum BooksMessage {
     /// Book what is new, and tell who wants to know.
@@ -103,9 +104,15 @@ impl Bookkeeper {
             .values()
             .map(|tenant| Arc::clone(&tenant.cell))
             .collect();
+        let tills: Vec<Arc<Till>> = system.tables.tills.all().values().cloned().collect();
         if self.journal.mode == JournalMode::Off {
             // Nothing is remembered, so nothing is missing; the operator was warned.
             tenants.iter().for_each(|tenant| begin_anew(tenant));
+            for till in &tills {
+                if let Some((edition, _)) = till.wants_history() {
+                    till.complete(edition);
+                }
+            }
             self.tick_after(EVERY, stage);
             return;
         }
@@ -128,6 +135,20 @@ impl Bookkeeper {
                     Err(error) => return Some(BooksMessage::Done(Err(error.to_string()))),
                 }
                 tenant.complete(edition);
+            }
+            for till in tills {
+                let Some((edition, since)) = till.wants_history() else {
+                    continue;
+                };
+                match spent_at(&store, till.provider.as_str(), since).await {
+                    Ok(history) => {
+                        for (quarter, cost) in history {
+                            till.remember(end_of(quarter), cost);
+                        }
+                    }
+                    Err(error) => return Some(BooksMessage::Done(Err(error.to_string()))),
+                }
+                till.complete(edition);
             }
             Some(BooksMessage::Done(Ok(())))
         });
@@ -161,12 +182,16 @@ fn begin_anew(tenant: &TenantCell) {
     }
 }
 
+/// What was spent in a quarter counts as of its end: a rolling cap lets it go late rather than early.
+fn end_of(quarter: u64) -> Wall {
+    Wall((quarter + QUARTER) * 1_000 - 1)
+}
+
 /// Tells a tenant's accounts what they spent.
 fn remember(tenant: &TenantCell, history: Vec<Spent>) {
     let name = tenant.name.as_str();
     for spent in history {
-        // At the end of its quarter: a rolling cap lets it go late rather than early.
-        let at = Wall((spent.quarter + QUARTER) * 1_000 - 1);
+        let at = end_of(spent.quarter);
         let remember = |account: &str, cost: NanoUsd| tenant.remember(account, at, cost);
         if !spent.tag.is_empty() {
             remember(&format!("{name}+{}", spent.tag), spent.cost);

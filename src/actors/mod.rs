@@ -40,6 +40,7 @@ mod telemetry;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod till;
 mod wish;
 
 pub use books::BooksMessage;
@@ -61,4 +62,5 @@ pub use slot::{ActorKind, AskError, Seat, SeatState, Slot};
 pub use system::{Published, RootHandle, System, SystemParts};
 pub use tables::Tables;
 pub use tenant::{TenantCell, TenantEntry, TenantMessage, Tenants, wall};
+pub use till::Till;
 pub use wish::{Again, Patience, Purpose, Refusal, RefusalKind, Tried, Wish};

@@ -28,6 +28,7 @@ use super::supervisor::{ChildSpec, Strategy};
 use super::tables::Tables;
 use super::telemetry::{TelemetryActor, TelemetryMessage};
 use super::tenant::{Tenant, TenantCell, TenantEntry, Tenants};
+use super::till::{Till, TillDoor};
 use crate::config::{KeySettings, PoolSettings, ProviderSettings, Settings, TenantSettings};
 use crate::domain::{Dialect, Moment, PoolName, ProviderName};
 use crate::keys::{Pepper, Roster};
@@ -324,6 +325,13 @@ impl System {
             Arc::new(self.routes(&settings))
         };
         let tenants = Arc::new(self.tenants_of(&roster.tenants, &old.tenants));
+        // Tills stay, as the books of tenants do: a provider that comes back has cost what it had cost.
+        for provider in &settings.providers {
+            let before = self.tables.tills.all().contains_key(&provider.name);
+            if before || !provider.caps.is_empty() {
+                self.till(provider).under(&provider.caps);
+            }
+        }
         self.published.store(Arc::new(Published {
             settings,
             routes,
@@ -735,10 +743,27 @@ impl System {
                 .map(|model| settings.price(provider, model.as_str())),
             pool: self.pool_cell(&pool.name),
             provider: Arc::clone(provider),
+            handling: Arc::clone(&key.handling),
+            till: self.till_door(provider, settings),
             provider_slot: self.provider_slot(provider),
             key_slot: self.key_slot(provider, key),
             pool_slot: self.pool_slot(&pool.name),
         }
+    }
+
+    /// The till of a provider that has budgets, under the caps of these settings.
+    fn till_door(&self, provider: &ProviderSettings, settings: &Settings) -> Option<TillDoor> {
+        (!provider.caps.is_empty()).then(|| TillDoor {
+            till: self.till(provider),
+            models: settings.models.clone(),
+        })
+    }
+
+    fn till(&self, provider: &ProviderSettings) -> Arc<Till> {
+        let (name, news) = (provider.name.clone(), Arc::clone(&self.news));
+        self.tables
+            .tills
+            .row(&provider.name, || Till::new(name, news))
     }
 
     fn routes(&self, settings: &Settings) -> Routes {

@@ -110,7 +110,8 @@ fn wish(system: &System) -> Wish {
         meet_again: true,
         wider_than: None,
         direct_only: false,
-        eligible: Arc::default(),
+        demand: None,
+        bounds: Default::default(),
     }
 }
 

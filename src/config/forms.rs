@@ -14,6 +14,7 @@ use super::validate::{Judge, Slash};
 use crate::domain::Lane;
 use crate::policy::grant::Grant;
 use crate::policy::ledger::{AccountTerms, Zone};
+use crate::policy::residency::{Demand, Demands};
 
 /// What an account may do and spend.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
@@ -72,6 +73,21 @@ impl GrantForm {
         }
     }
 
+    /// What it demands of whoever serves, as the file's tables do.
+    pub fn demands(&self) -> Demands<'_> {
+        Demands {
+            regions: self.regions.as_deref(),
+            providers: self.providers.as_deref(),
+            ..Demands::default()
+        }
+    }
+
+    /// What is demanded above and here; `None`: nothing.
+    pub fn demand(&self, above: Option<&Demand>) -> Option<Arc<Demand>> {
+        let demand = above.cloned().unwrap_or_default().and(&self.demands());
+        (!demand.is_none()).then(|| Arc::new(demand))
+    }
+
     /// Parts that are written here take the place of what was written before.
     pub fn over(self, before: Self) -> Self {
         Self {
@@ -126,6 +142,8 @@ impl TenantForm {
             zone,
             grant: own,
             teams: BTreeMap::new(),
+            demand: self.grant.demand(None),
+            team_demands: BTreeMap::new(),
         };
         if self.teams.len() > MOST_TEAMS {
             judge.wrong("teams", "are more than 1000", "make another tenant");
@@ -180,6 +198,9 @@ fn add_team(judge: &mut Judge<'_>, settings: &mut TenantSettings, team: &str, fo
     let own = grant(judge, &format!("{path}.grant"), &form.grant.rights());
     let both = settings.grant.and(&own);
     settings.teams.insert(Arc::from(team), both);
+    if let Some(demand) = form.grant.demand(settings.demand.as_deref()) {
+        settings.team_demands.insert(team.to_owned(), demand);
+    }
     let name = format!("{}/{team}", settings.name);
     let path = format!("{path}.terms");
     account(judge, settings, &path, &name, &form.terms);

@@ -18,6 +18,7 @@ mod presets;
 mod raw;
 mod registry;
 mod registry_copy;
+mod residency;
 mod secret;
 mod settings;
 mod store;

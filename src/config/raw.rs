@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::guard::{RawGuard, RawGuardRules};
 use crate::domain::Unsupported;
+use crate::policy::residency::Demands;
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -111,6 +112,16 @@ macro_rules! with_terms {
             pub(super) limits: Vec<LimitForm>,
             #[serde(default)]
             pub(super) budgets: Vec<BudgetForm>,
+            #[serde(default)]
+            pub(super) regions: Option<Vec<String>>,
+            #[serde(default)]
+            pub(super) zero_retention: bool,
+            #[serde(default)]
+            pub(super) no_training: bool,
+            #[serde(default)]
+            pub(super) providers: Option<Vec<String>>,
+            #[serde(default)]
+            pub(super) not_providers: Vec<String>,
         }
 
         impl $name {
@@ -121,6 +132,16 @@ macro_rules! with_terms {
                     concurrency: self.concurrency,
                     limits: &self.limits,
                     budgets: &self.budgets,
+                }
+            }
+
+            pub(super) fn demands(&self) -> Demands<'_> {
+                Demands {
+                    regions: self.regions.as_deref(),
+                    zero_retention: self.zero_retention,
+                    no_training: self.no_training,
+                    providers: self.providers.as_deref(),
+                    not_providers: &self.not_providers,
                 }
             }
         }
@@ -153,10 +174,6 @@ with_terms! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         guard: Option<RawGuardRules>,
         #[serde(default)]
-        providers: Option<Vec<String>>,
-        #[serde(default)]
-        regions: Option<Vec<String>>,
-        #[serde(default)]
         operations: Option<Vec<String>>,
     }
 }
@@ -168,8 +185,6 @@ with_terms! {
     struct RawTenant {
         time_zone: Option<String>,
         pools: Option<Vec<String>>,
-        providers: Option<Vec<String>>,
-        regions: Option<Vec<String>>,
         operations: Option<Vec<String>>,
         lane: Option<crate::domain::Lane>,
         teams: BTreeMap<String, RawTeam>,
@@ -183,8 +198,6 @@ with_terms! {
     #[serde(deny_unknown_fields, default)]
     struct RawTeam {
         pools: Option<Vec<String>>,
-        providers: Option<Vec<String>>,
-        regions: Option<Vec<String>>,
         operations: Option<Vec<String>>,
         lane: Option<crate::domain::Lane>,
     }
@@ -256,6 +269,11 @@ pub(super) struct RawProvider {
     pub(super) client_id: Option<String>,
     pub(super) token_url: Option<String>,
     pub(super) quirks: Option<RawQuirks>,
+    pub(super) regions: Option<Vec<String>>,
+    pub(super) zero_retention: Option<bool>,
+    pub(super) trains: Option<bool>,
+    pub(super) budgets: Vec<BudgetForm>,
+    pub(super) credit: Option<String>,
 }
 
 /// What a provider does otherwise than its dialect.
@@ -344,6 +362,9 @@ pub(super) struct RawKey {
     pub(super) output_tokens_per_minute: Option<u64>,
     pub(super) concurrency: Option<u32>,
     pub(super) models: Option<Vec<String>>,
+    pub(super) regions: Option<Vec<String>>,
+    pub(super) zero_retention: Option<bool>,
+    pub(super) trains: Option<bool>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

@@ -20,9 +20,9 @@ use crate::domain::{
     ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Quirks,
     Score, TenantName, Tokens, Unsupported,
 };
-use crate::policy::eligible::Attributes;
 use crate::policy::grant::Grant;
-use crate::policy::ledger::{AccountName, AccountTerms, Zone};
+use crate::policy::ledger::{AccountName, AccountTerms, Cap, Zone};
+use crate::policy::residency::{Demand, Handling, Server, Violation};
 use crate::pricing::Price;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -104,6 +104,8 @@ pub struct ClientSettings {
     pub lane: Lane,
     pub tenant: TenantName,
     pub team: Option<Arc<str>>,
+    /// What its tenant, its team and itself demand of providers; `None`: nothing.
+    pub demand: Option<Arc<Demand>>,
 }
 
 /// Who pays, and what its accounts may do.
@@ -119,6 +121,10 @@ pub struct TenantSettings {
     pub grant: Grant,
     /// Each team's grant together with the tenant's.
     pub teams: BTreeMap<Arc<str>, Grant>,
+    /// What it demands of providers for all of its clients; `None`: nothing.
+    pub demand: Option<Arc<Demand>>,
+    /// The same for clients of a team, its tenant's demands included.
+    pub team_demands: BTreeMap<String, Arc<Demand>>,
 }
 
 impl TenantSettings {
@@ -130,6 +136,12 @@ impl TenantSettings {
             None => Some(&self.grant),
             Some(team) => self.teams.get(team),
         }
+    }
+
+    /// What is demanded for whoever belongs to it, and to this team of it.
+    pub fn demand_of(&self, team: Option<&str>) -> Option<&Arc<Demand>> {
+        team.and_then(|team| self.team_demands.get(team))
+            .or(self.demand.as_ref())
     }
 }
 
@@ -219,6 +231,8 @@ pub struct ProviderSettings {
     pub free: bool,
     /// What it does otherwise than its dialect.
     pub quirks: Quirks,
+    /// What may be spent there; a credit is one that no period renews.
+    pub caps: Vec<Cap>,
 }
 
 /// What happens to what a provider cannot be told.
@@ -254,24 +268,30 @@ pub enum KeySource {
 impl Settings {
     /// What a provider's model costs, as far as anyone wrote it down.
     pub fn price(&self, provider: &ProviderSettings, model: &str) -> Price {
-        if provider.free {
-            return Price::Free;
-        }
-        let found = self.models.registry().find(provider.name.as_str(), model);
-        found.map_or(Price::Unknown, |found| Price::Listed(found.model))
+        self.models.price(provider, model)
     }
 }
 
 impl ProviderSettings {
-    /// What the filter of who may serve a request looks at.
-    pub fn attributes(&self) -> Attributes<'_> {
-        Attributes {
-            provider: self.name.as_str(),
-            region: match &self.auth {
-                AuthSettings::Aws { region } | AuthSettings::Vertex { region, .. } => Some(region),
-                AuthSettings::Dialect | AuthSettings::Azure { .. } => None,
-            },
+    /// Whether one of its keys for this model promises what is demanded; the model of a target that serves any is
+    /// the one that was asked for.
+    pub fn meets(
+        &self,
+        demand: &Demand,
+        (model, asked): (Option<&ModelName>, &str),
+    ) -> Result<(), Violation> {
+        let mut told = Err(Violation::Provider);
+        for key in self.keys.iter().filter(|key| key.serves(model)) {
+            told = demand.allows(Server {
+                provider: self.name.as_str(),
+                handling: &key.handling,
+                model: model.map_or(asked, ModelName::as_str),
+            });
+            if told.is_ok() {
+                break;
+            }
         }
+        told
     }
 
     pub fn reasons(&self, model: &str) -> bool {
@@ -288,6 +308,8 @@ pub struct KeySettings {
     pub limits: KeyLimits,
     /// `None`: all models of the provider.
     pub models: Option<Vec<String>>,
+    /// What becomes of what is sent with it.
+    pub handling: Arc<Handling>,
 }
 
 impl KeySettings {

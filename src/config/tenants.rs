@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::raw::{RawClient, RawConfig, RawTeam, RawTenant, RawTermsOf};
+use super::raw::{BudgetForm, RawClient, RawConfig, RawTeam, RawTenant, RawTermsOf};
 use super::settings::TenantSettings;
 use super::validate::{Judge, Slash};
 use crate::domain::money::AmountError;
@@ -12,7 +12,7 @@ use crate::policy::grant::{Allow, Grant};
 use crate::policy::ledger::{AccountName, AccountTerms, Cap, QuotaTerms, Zone};
 
 /// Told when nothing else is said: in time to do something, and when it is spent.
-const TELL_AT: [u8; 2] = [80, 100];
+pub(super) const TELL_AT: [u8; 2] = [80, 100];
 
 /// The accounts of one tenant while they are read.
 pub(super) struct Reader<'j, 'e> {
@@ -203,6 +203,9 @@ fn one(judge: &mut Judge<'_>, raw: &RawConfig, name: &str, tenant: &RawTenant) -
         zone: reader.zone,
         grant: own,
         teams,
+        // Decided by `residency`.
+        demand: None,
+        team_demands: BTreeMap::new(),
     }
 }
 
@@ -257,7 +260,7 @@ impl<'j, 'e> Reader<'j, 'e> {
                     (limit.pool.clone(), quota)
                 })
                 .collect(),
-            caps: self.caps(path, raw),
+            caps: caps(self.judge, path, &self.zone, raw.budgets),
         }
     }
 
@@ -286,52 +289,58 @@ impl<'j, 'e> Reader<'j, 'e> {
             concurrency: at_once,
         }
     }
+}
 
-    fn caps(&mut self, path: &str, raw: &RawTermsOf<'_>) -> Vec<Cap> {
-        let mut caps: Vec<Cap> = Vec::new();
-        for (index, budget) in raw.budgets.iter().enumerate() {
-            let path = format!("{path}.budgets[{index}]");
-            let limit = budget.usd.parse().map_err(|error: AmountError| {
-                self.judge.wrong(
-                    format!("{path}.usd"),
-                    format!("{:?} is no amount: {error}", budget.usd),
-                    "write dollars as a text, such as \"100\" or \"0.50\"",
-                );
-            });
-            let period = budget.period.parse().map_err(|error| {
-                self.judge.wrong(
-                    format!("{path}.period"),
-                    format!("{:?} {error}", budget.period),
-                    "",
-                );
-            });
-            let mut tell_at = budget.tell_at.clone().unwrap_or_else(|| TELL_AT.to_vec());
-            tell_at.sort_unstable();
-            tell_at.dedup();
-            if tell_at.first() == Some(&0) {
-                self.judge.wrong(
-                    format!("{path}.tell_at"),
-                    "0 % is reached before anything is spent",
-                    "write percents from 1 on",
-                );
-            }
-            if let (Ok(limit), Ok(period)) = (limit, period) {
-                caps.push(Cap {
-                    limit,
-                    period,
-                    zone: self.zone.clone(),
-                    hard: budget.hard,
-                    tell_at,
-                });
-            }
-        }
-        if caps.len() > 16 {
-            self.judge.wrong(
-                format!("{path}.budgets"),
-                "are more than 16",
-                "one per period does",
+/// What may be spent, as far as it can be read.
+pub(super) fn caps(
+    judge: &mut Judge<'_>,
+    path: &str,
+    zone: &Zone,
+    budgets: &[BudgetForm],
+) -> Vec<Cap> {
+    let mut caps: Vec<Cap> = Vec::new();
+    for (index, budget) in budgets.iter().enumerate() {
+        let path = format!("{path}.budgets[{index}]");
+        let limit = budget.usd.parse().map_err(|error: AmountError| {
+            judge.wrong(
+                format!("{path}.usd"),
+                format!("{:?} is no amount: {error}", budget.usd),
+                "write dollars as a text, such as \"100\" or \"0.50\"",
+            );
+        });
+        let period = budget.period.parse().map_err(|error| {
+            judge.wrong(
+                format!("{path}.period"),
+                format!("{:?} {error}", budget.period),
+                "",
+            );
+        });
+        let mut tell_at = budget.tell_at.clone().unwrap_or_else(|| TELL_AT.to_vec());
+        tell_at.sort_unstable();
+        tell_at.dedup();
+        if tell_at.first() == Some(&0) {
+            judge.wrong(
+                format!("{path}.tell_at"),
+                "0 % is reached before anything is spent",
+                "write percents from 1 on",
             );
         }
-        caps
+        if let (Ok(limit), Ok(period)) = (limit, period) {
+            caps.push(Cap {
+                limit,
+                period,
+                zone: zone.clone(),
+                hard: budget.hard,
+                tell_at,
+            });
+        }
     }
+    if caps.len() > 16 {
+        judge.wrong(
+            format!("{path}.budgets"),
+            "are more than 16",
+            "one per period does",
+        );
+    }
+    caps
 }

@@ -17,6 +17,7 @@ use super::raw::{
     RawOnFailure, RawPool, RawPromptClass, RawProvider, RawRace, RawTarget, RawTargetForm,
 };
 use super::registry;
+use super::residency;
 use super::secret::{Environment, Secret, resolve, resolve_text};
 use super::settings::{
     AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings,
@@ -26,10 +27,12 @@ use super::settings::{
 };
 use super::store;
 use super::tenants;
+use crate::domain::money::AmountError;
 use crate::domain::{
     KeyName, ModelName, PoolName, PromptClass, ProviderName, Quirks, Score, Tokens,
 };
 use crate::policy::chain::cycle;
+use crate::policy::ledger::{Cap, Period, Zone};
 
 /// Collects mistakes while building; what could not be built is left out.
 pub(super) struct Judge<'a> {
@@ -148,8 +151,9 @@ pub(super) fn settings(
         warnings: Vec::new(),
         env,
     };
-    let clients = clients(&mut judge, &raw.clients);
-    let tenants = tenants::settings(&mut judge, raw);
+    let mut clients = clients(&mut judge, &raw.clients);
+    let mut tenants = tenants::settings(&mut judge, raw);
+    residency::demands(&mut judge, raw, (&mut tenants, &mut clients));
     let listen = listen(&mut judge, raw);
     let admin = admin(&mut judge, raw);
     let egress = way_out(&mut judge, raw);
@@ -287,6 +291,8 @@ fn clients(judge: &mut Judge<'_>, raw: &[RawClient]) -> Vec<ClientSettings> {
                 .unwrap_or(TenantSettings::DEFAULT)
                 .into(),
             team: client.team.as_deref().map(Arc::from),
+            // Decided by `residency`.
+            demand: None,
         });
     }
     clients
@@ -391,7 +397,8 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         .ca_file
         .as_ref()
         .and_then(|file| judge.file(&format!("{path}.ca_file"), file));
-    let (keys, project) = keys(judge, &path, raw);
+    let (mut keys, project) = keys(judge, &path, raw);
+    residency::handling(judge, &path, raw, &mut keys);
     if raw.keys.is_empty() {
         judge.wrong(
             format!("{path}.keys"),
@@ -404,6 +411,7 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         dialect,
         free: raw.free.unwrap_or(false),
         auth: auth::settings(judge, &path, raw, (&keys, project)),
+        caps: caps(judge, &path, raw),
         base_url: base_url.trim_end_matches('/').to_owned(),
         keys,
         models: raw
@@ -450,6 +458,39 @@ fn quirks(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Quirks {
         tells_usage_unasked: quirks.tells_usage_unasked,
         no_developer: quirks.no_developer,
     }
+}
+
+/// What may be spent at a provider. Days and months begin in UTC.
+fn caps(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Vec<Cap> {
+    let zone = Zone::default();
+    let mut caps = tenants::caps(judge, path, &zone, &raw.budgets);
+    if let Some(credit) = &raw.credit {
+        match credit.parse() {
+            Ok(limit) => caps.push(Cap {
+                limit,
+                period: Period::Total,
+                zone,
+                hard: true,
+                tell_at: tenants::TELL_AT.to_vec(),
+            }),
+            Err(error) => {
+                let error: AmountError = error;
+                judge.wrong(
+                    format!("{path}.credit"),
+                    format!("{credit:?} is no amount: {error}"),
+                    "write all that was ever paid in, in dollars as a text, such as \"100\"",
+                );
+            }
+        }
+    }
+    if !caps.is_empty() && raw.free == Some(true) {
+        judge.wrong(
+            format!("{path}.free"),
+            "is true, so its budgets would never be spent",
+            "leave out one of them",
+        );
+    }
+    caps
 }
 
 fn way_out(judge: &mut Judge<'_>, raw: &RawConfig) -> EgressSettings {
@@ -573,6 +614,10 @@ pub(super) fn base_url_mistakes(judge: &mut Judge<'_>, path: &str, url: &str) {
 }
 
 /// The keys, and the project that one of them belongs to.
+#[expect(
+    clippy::too_many_lines,
+    reason = "each field of a key is read here, once"
+)]
 fn keys(
     judge: &mut Judge<'_>,
     path: &str,
@@ -593,6 +638,9 @@ fn keys(
                 output_tokens_per_minute: None,
                 concurrency: None,
                 models: None,
+                regions: None,
+                zero_retention: None,
+                trains: None,
             },
         };
         let name = key
@@ -633,6 +681,8 @@ fn keys(
             fingerprint,
             limits,
             models: key.models,
+            // Decided by `residency`.
+            handling: Arc::default(),
         });
     }
     (keys, project)

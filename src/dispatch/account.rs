@@ -121,8 +121,8 @@ impl Account {
             prompt_hash: self.news.journal.prompt_hash(&request.body()),
             reserved_nano: self.charge.as_ref().map(|charge| charge.reserved().0),
             price: None,
-            region: None,
-            policy: &[],
+            region: request.demand.as_ref().and_then(|demand| demand.region()),
+            policy: request.demand.as_ref().map_or(&[], |demand| demand.words()),
         })
     }
 

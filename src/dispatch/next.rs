@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::actors::{Again, Refusal, RefusalKind};
 use crate::domain::{AttemptOutcome, Failure, FailureKind, RetryRule};
+use crate::policy::residency::Violation;
 
 /// An attempt that brought no answer, as the failover loop sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +143,10 @@ pub fn refused(refusal: &Refusal, asked: &str) -> Failure {
     }
 }
 
+const OUT_OF_BUDGET: &str =
+    "what the gateway may spend at the providers of this model does not reach for this request";
+const UNPRICED: &str = "the providers of this model have budgets to keep, and nobody knows what this request costs there; the operator can add a price to the registry";
+
 fn plain_refusal(why: RefusalKind, asked: &str) -> Failure {
     match why {
         RefusalKind::UnknownModel => Failure::new(
@@ -168,10 +173,6 @@ fn plain_refusal(why: RefusalKind, asked: &str) -> Failure {
             FailureKind::NoTarget,
             "no provider of this model is healthy now; come back after the time in retry-after",
         ),
-        RefusalKind::NotGranted => Failure::new(
-            FailureKind::NoTarget,
-            "no provider that your key may be served by can take this request",
-        ),
         RefusalKind::KeysRefused => Failure::new(
             FailureKind::ProviderAuth,
             "the provider refuses the gateway's keys for this model; your own key is fine",
@@ -180,6 +181,8 @@ fn plain_refusal(why: RefusalKind, asked: &str) -> Failure {
             FailureKind::ProviderQuota,
             "the gateway's quota at the provider of this model is spent",
         ),
+        RefusalKind::OutOfBudget => Failure::new(FailureKind::ProviderQuota, OUT_OF_BUDGET),
+        RefusalKind::Unpriced => Failure::new(FailureKind::PriceUnknown, UNPRICED),
         RefusalKind::ModelDisabled => Failure::new(
             FailureKind::ModelNotFound,
             format!("the provider does not have the model behind {asked:?} any more"),
@@ -197,12 +200,23 @@ fn plain_refusal(why: RefusalKind, asked: &str) -> Failure {
             ),
         )
         .at("provider"),
+        RefusalKind::OutsidePolicy(violation) => outside(violation, asked),
         RefusalKind::ContextTooSmall => Failure::new(
             FailureKind::ContextLengthExceeded,
             "the prompt is longer than the context window of every target of this model",
         )
         .at("messages"),
     }
+}
+
+fn outside(violation: Violation, asked: &str) -> Failure {
+    Failure::new(
+        FailureKind::RegionUnavailable,
+        format!(
+            "nobody who may serve {asked:?} under the demand {:?} can serve it now; what is demanded of providers is never given up, so it goes nowhere else",
+            violation.label()
+        ),
+    )
 }
 
 /// What a client reads when the last attempt failed.

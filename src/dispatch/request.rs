@@ -16,7 +16,7 @@ use crate::dialects::openai::ChatPeek;
 use crate::domain::{
     ClientDialect, ClientName, Lane, Operation, Preference, RequestId, Shape, Unsupported,
 };
-use crate::policy::eligible::Eligible;
+use crate::policy::residency::Demand;
 use crate::pricing::Bounds;
 use crate::upstream::MediaFault;
 
@@ -70,8 +70,6 @@ impl From<Prompt> for HeldPrompt {
 pub struct Caller {
     pub client: ClientName,
     pub payer: Payer,
-    /// Who may serve it.
-    pub eligible: Arc<Eligible>,
     /// Short words of the client's, to tell what it spent on what.
     pub tags: Vec<Arc<str>>,
     /// The client's own end user.
@@ -119,6 +117,8 @@ pub struct Request {
     pub detours: Option<Arc<[Detour]>>,
     /// Which providers the client would rather have; `None` when it does not say.
     pub preference: Option<Arc<Preference>>,
+    /// What whoever serves it has to promise; `None`: nothing.
+    pub demand: Option<Arc<Demand>>,
     /// Attempts this request may have, never more than the configuration allows.
     pub max_attempts: u32,
     /// What the client asked to be done with what a provider cannot be told.
@@ -127,8 +127,6 @@ pub struct Request {
     pub media: OnceCell<Result<Arc<Fetched>, MediaFault>>,
     /// What the guard keeps for the answer; `None` when it has nothing to do with it.
     pub guarded: Option<Arc<Guarded>>,
-    /// The only regions it may go to; `None` when it may go anywhere.
-    pub regions: Option<Arc<[String]>>,
 }
 
 impl Request {

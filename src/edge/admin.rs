@@ -29,6 +29,7 @@ use crate::dispatch::Drill;
 use crate::domain::{Lane, Mode, Operation, PromptClass, Shape, Tokens};
 use crate::keys::Principal;
 use crate::keys::form::{self, KeyKind};
+use crate::pricing::Bounds;
 use crate::store::keys::AdminScope;
 
 pub fn admin_router(edge: &Arc<Edge>) -> Router {
@@ -233,6 +234,16 @@ pub(super) async fn explain_model(
             "there is no such model; GET /v1/models lists what there is",
         );
     };
+    let demand = match query(&parts, "client") {
+        None => None,
+        Some(name) => {
+            let mut clients = published.settings.clients.iter();
+            let Some(client) = clients.find(|client| client.name.as_str() == name) else {
+                return refuse(StatusCode::NOT_FOUND, "there is no such client");
+            };
+            client.demand.clone()
+        }
+    };
     let input = query(&parts, "tokens")
         .and_then(|tokens| tokens.parse().ok())
         .unwrap_or(100);
@@ -261,7 +272,13 @@ pub(super) async fn explain_model(
             meet_again: true,
             wider_than: None,
             direct_only: false,
-            eligible: Arc::default(),
+            demand: demand.clone(),
+            bounds: Bounds {
+                operation: Operation::Chat,
+                bytes: input,
+                max_output: Some(256),
+                choices: 1,
+            },
         });
         let limit = Instant::now() + Duration::from_secs(1);
         let asked = edge

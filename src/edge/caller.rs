@@ -15,7 +15,6 @@ pub(super) fn caller(client: &Client, published: &Published, headers: &HeaderMap
     Caller {
         client: client.name.clone(),
         payer: payer(client, published, &tags),
-        eligible: Arc::clone(&client.eligible),
         user: user(headers),
         tags,
     }
@@ -25,7 +24,7 @@ pub(super) fn caller(client: &Client, published: &Published, headers: &HeaderMap
 pub(super) fn may_reach(client: &Client, settings: &Settings, route: &Route) -> bool {
     let first = route.chain.first();
     first.is_some_and(|pool| client.may_use(pool.name.as_str()))
-        && (client.eligible.admits_all()
+        && (client.demand.is_none()
             || route
                 .chain
                 .iter()
@@ -41,7 +40,11 @@ pub(super) fn targets<'a>(
     pool.settings.targets.iter().filter(|target| {
         let mut providers = settings.providers.iter();
         let provider = providers.find(|provider| provider.name == target.provider);
-        provider.is_some_and(|provider| client.eligible.admits(provider.attributes()))
+        let model = (target.model.as_ref(), pool.name.as_str());
+        let demand = client.demand.as_ref();
+        provider.is_some_and(|provider| {
+            demand.is_none_or(|demand| provider.meets(demand, model).is_ok())
+        })
     })
 }
 

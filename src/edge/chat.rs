@@ -16,6 +16,7 @@ use super::asked::{Asked, Named, form_type};
 use super::auth::{AuthFault, Known};
 use super::caller::caller;
 use super::connection::ConnectionControl;
+use super::demand::demand;
 use super::detours::{Way, way};
 use super::stored::{KeptStream, Outgoing};
 use super::{Edge, body, reply, stored};
@@ -353,7 +354,13 @@ fn is_counted(request: &Request) -> bool {
     let targets = pool.map(|pool| pool.settings.targets.as_slice());
     targets.unwrap_or_default().iter().any(|target| {
         let provider = providers.iter().find(|known| known.name == target.provider);
-        provider.is_some_and(|provider| request.operation.is_served_by(provider.dialect))
+        let counts = provider.filter(|provider| request.operation.is_served_by(provider.dialect));
+        // Who may not read the prompt may not count it either.
+        counts.is_some_and(|provider| {
+            let model = (target.model.as_ref(), &*request.asked);
+            let demand = request.demand.as_ref();
+            demand.is_none_or(|demand| provider.meets(demand, model).is_ok())
+        })
     })
 }
 
@@ -385,6 +392,7 @@ pub(super) fn facts(
         detours,
         notice,
     } = way(&peek, operation, &admission.client, &admission.published)?;
+    let demand = demand(&admission.client, headers, &peek.wishes)?;
     let estimate = estimate(&peek, prompt.bytes().len());
     let caller = caller(&admission.client, &admission.published, headers);
     // Speech is passed on as it comes, whatever form it comes in.
@@ -419,6 +427,7 @@ pub(super) fn facts(
         estimate,
         prompt: prompt.into(),
         max_attempts: most_attempts(headers, &peek).min(settings.failover.max_attempts),
+        demand,
         preference: (!preference.is_none()).then(|| Arc::new(preference.clone())),
         peek,
         published: admission.published,
@@ -427,7 +436,6 @@ pub(super) fn facts(
         unsupported,
         media: Default::default(),
         guarded: None,
-        regions: None,
     };
     Ok((request, notice))
 }

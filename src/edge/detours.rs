@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::caller::may_reach;
 use super::chat::{Found, Notice, found};
 use crate::actors::{Published, Refusal, RefusalKind, Route};
 use crate::config::Settings;
@@ -72,8 +71,10 @@ fn allowed(
     client: &Client,
     published: &Published,
 ) -> Result<(Found, Arc<str>), Failure> {
-    let found = found(published, model)
-        .filter(|found| may_reach(client, &published.settings, &found.route));
+    let found = found(published, model).filter(|found| {
+        let first = found.route.chain.first();
+        first.is_some_and(|pool| client.may_use(pool.name.as_str()))
+    });
     // As if it were not there: a client learns nothing about what others may use.
     let found = found.ok_or_else(|| unknown(model))?;
     let name = Arc::from(found.successor.as_deref().unwrap_or(model));

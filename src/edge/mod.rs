@@ -10,6 +10,7 @@ mod body;
 mod caller;
 mod chat;
 mod connection;
+mod demand;
 mod detours;
 mod framing;
 mod health;

@@ -9,9 +9,9 @@ use super::form::{KeyKind, KeyParts};
 use super::pepper::Pepper;
 use crate::config::{ClientSettings, Mistake, Settings, TenantSettings, account_path, read_grant};
 use crate::domain::{ClientName, Lane};
-use crate::policy::eligible::Eligible;
 use crate::policy::grant::Grant;
 use crate::policy::ledger::AccountName;
+use crate::policy::residency::Demand;
 use crate::store::keys::{AdminScope, KeyUse, Roll, StoredKey};
 
 /// Who calls, and what it may use.
@@ -26,8 +26,8 @@ pub struct Client {
     pub path: SmallVec<[AccountName; 4]>,
     /// What its organisation, its team and its key allow, taken together.
     pub grant: Arc<Grant>,
-    /// The part of the grant that placement keeps to.
-    pub eligible: Arc<Eligible>,
+    /// What the same demand of whoever serves it; `None`: nothing.
+    pub demand: Option<Arc<Demand>>,
 }
 
 impl Client {
@@ -40,11 +40,17 @@ impl Client {
         format!("{}#{}", self.tenant, self.name).into()
     }
 
-    fn new(name: ClientName, tenant: Arc<str>, team: Option<Arc<str>>, grant: Grant) -> Self {
+    fn new(
+        name: ClientName,
+        tenant: Arc<str>,
+        team: Option<Arc<str>>,
+        grant: Grant,
+        demand: Option<Arc<Demand>>,
+    ) -> Self {
         Self {
             path: account_path(&tenant, team.as_deref(), name.as_str()),
             lane: grant.lane,
-            eligible: Arc::new(Eligible::under(&grant)),
+            demand,
             grant: Arc::new(grant),
             name,
             tenant,
@@ -63,6 +69,7 @@ impl Client {
             Arc::from(client.tenant.as_str()),
             client.team.clone(),
             grant,
+            client.demand.clone(),
         )
     }
 
@@ -73,7 +80,9 @@ impl Client {
             .find(|tenant| tenant.name.as_str() == TenantSettings::DEFAULT);
         let grant = tenant.map_or(Grant::EVERYTHING, |tenant| tenant.grant.clone());
         let name = Arc::from(TenantSettings::DEFAULT);
-        let mut local = Self::new(ClientName::from("local"), Arc::clone(&name), None, grant);
+        let demand = tenant.and_then(|tenant| tenant.demand_of(None)).cloned();
+        let local = ClientName::from("local");
+        let mut local = Self::new(local, Arc::clone(&name), None, grant, demand);
         local.lane = local.lane.max(Lane::Default);
         local.path = smallvec![name];
         local
@@ -163,12 +172,12 @@ impl Roster {
                 .and_then(|before| before.keys.get(id))
                 .filter(|known| {
                     Arc::ptr_eq(&known.record, record)
-                        && before.is_some_and(|before| before.bound(record) == Some(bound))
+                        && before.is_some_and(|before| before.binds_alike(record, home))
                 });
             let known = match known {
                 Some(known) => Arc::clone(known),
                 None => Arc::new(KnownKey {
-                    client: client(record, tenant, bound, &mut mistakes),
+                    client: client(record, home, bound, &mut mistakes),
                     record: Arc::clone(record),
                 }),
             };
@@ -200,9 +209,14 @@ impl Roster {
             .and_then(|place| self.tenants.get(place))
     }
 
-    fn bound(&self, key: &StoredKey) -> Option<&Grant> {
-        let tenant = self.tenant(key.tenant.as_deref()?)?;
-        tenant.grant_of(key.team.as_deref())
+    /// Whether a key was bound by the same before, when its tenant was another.
+    fn binds_alike(&self, key: &StoredKey, now: &TenantSettings) -> bool {
+        let team = key.team.as_deref();
+        let before = key.tenant.as_deref().and_then(|name| self.tenant(name));
+        before.is_some_and(|before| {
+            before.grant_of(team) == now.grant_of(team)
+                && before.demand_of(team) == now.demand_of(team)
+        })
     }
 
     /// Who has this client key, at this time in unix seconds.
@@ -301,7 +315,12 @@ fn tenants(
     tenants
 }
 
-fn client(record: &StoredKey, tenant: &str, bound: &Grant, mistakes: &mut Vec<Mistake>) -> Client {
+fn client(
+    record: &StoredKey,
+    home: &TenantSettings,
+    bound: &Grant,
+    mistakes: &mut Vec<Mistake>,
+) -> Client {
     let own = read_grant(&record.grant).unwrap_or_else(|wrong| {
         mistakes.extend(wrong);
         // Written by another release: what cannot be read allows nothing.
@@ -310,12 +329,15 @@ fn client(record: &StoredKey, tenant: &str, bound: &Grant, mistakes: &mut Vec<Mi
             ..Grant::EVERYTHING
         }
     });
+    let team = record.team.as_deref();
+    let above = home.demand_of(team).map(|demand| &**demand);
     let usual = record.grant.lane.unwrap_or(Lane::Default);
     let mut client = Client::new(
         ClientName::from(record.name.as_str()),
-        Arc::from(tenant),
-        record.team.as_deref().map(Arc::from),
+        Arc::from(home.name.as_str()),
+        team.map(Arc::from),
         bound.and(&own),
+        record.grant.demand(above),
     );
     client.lane = client.lane.max(usual);
     client

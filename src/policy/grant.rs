@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::residency::lies_in;
 use crate::domain::{Lane, Operation};
 
 /// Names, and beginnings of names where a `*` stands at the end.
@@ -45,6 +46,10 @@ impl Allow {
 
     /// What both hold.
     pub fn and(&self, other: &Self) -> Self {
+        self.and_by(other, covers)
+    }
+
+    fn and_by(&self, other: &Self, covers: fn(&str, &str) -> bool) -> Self {
         match (self, other) {
             (Self::Everything, limits) | (limits, Self::Everything) => limits.clone(),
             (Self::Only(ours), Self::Only(theirs)) => {
@@ -66,6 +71,10 @@ impl Allow {
     ///
     /// Names are endless: no number of other patterns makes up for a beginning that is missing.
     pub fn within(&self, other: &Self) -> bool {
+        self.within_by(other, covers)
+    }
+
+    fn within_by(&self, other: &Self, covers: fn(&str, &str) -> bool) -> bool {
         match (self, other) {
             (_, Self::Everything) => true,
             (Self::Everything, Self::Only(_)) => false,
@@ -99,6 +108,11 @@ fn covers(wide: &str, narrow: &str) -> bool {
         (None, Some(_)) => false,
         (None, None) => wide == narrow,
     }
+}
+
+/// As [`covers`], for regions: a jurisdiction holds the regions of clouds that lie in it.
+fn encloses(wide: &str, narrow: &str) -> bool {
+    covers(wide, narrow) || !narrow.ends_with('*') && lies_in(narrow, wide)
 }
 
 /// What one caller may use.
@@ -137,7 +151,7 @@ impl Grant {
         Self {
             pools: self.pools.and(&other.pools),
             providers: self.providers.and(&other.providers),
-            regions: self.regions.and(&other.regions),
+            regions: self.regions.and_by(&other.regions, encloses),
             operations: self.operations.and(&other.operations),
             lane: self.lane.max(other.lane),
         }
@@ -148,7 +162,7 @@ impl Grant {
         let parts = [
             ("pools", self.pools.within(&other.pools)),
             ("providers", self.providers.within(&other.providers)),
-            ("regions", self.regions.within(&other.regions)),
+            ("regions", self.regions.within_by(&other.regions, encloses)),
             ("operations", self.operations.within(&other.operations)),
             ("lane", self.lane >= other.lane),
         ];
@@ -226,6 +240,25 @@ mod tests {
             if one.wider_than(&two).is_none() {
                 prop_assert_eq!(&both, &one);
             }
+        }
+    }
+
+    #[test]
+    fn a06_a_region_of_a_cloud_lies_within_its_jurisdiction_and_no_other() {
+        let bound = |regions: &[&str]| Grant {
+            regions: Allow::only(regions),
+            ..Grant::EVERYTHING
+        };
+        let eu = bound(&["eu"]);
+        assert_eq!(bound(&["eu-central-1"]).wider_than(&eu), None);
+        assert_eq!(bound(&["eu-central-1"]).and(&eu), bound(&["eu-central-1"]));
+        // London is not in the Union, and a beginning that holds it is not within.
+        for beyond in ["eu-west-2", "eu-*", "us-east-1"] {
+            assert_eq!(
+                bound(&[beyond]).wider_than(&eu),
+                Some("regions"),
+                "{beyond}"
+            );
         }
     }
 

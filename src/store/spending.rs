@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::journal::{ReadError, ReadOutcome, ReadRecord, read};
+use super::journal::{ReadAttempt, ReadError, ReadOutcome, ReadRecord, read};
 use super::{Pending, StoreDesk, StoreError};
 use crate::domain::{NanoUsd, Usage, Wall};
 
@@ -80,6 +80,8 @@ pub struct Batch {
     pub to: Position,
     pub slices: HashMap<Slice, Sum>,
     pub labels: HashMap<Label, Sum>,
+    /// What providers bill, by quarter and provider: of every attempt, whoever's answer it was that counted.
+    pub providers: HashMap<(u64, String), u64>,
 }
 
 /// What a report is broken down by.
@@ -165,6 +167,9 @@ pub trait SpendStore: Send + Sync {
 
     /// A tenant's costs since a time (unix seconds): once by team and client, and once by tag with neither.
     fn spent(&self, tenant: &str, since: u64) -> Pending<Vec<Spent>>;
+
+    /// What all tenants together cost at a provider since a time (unix seconds), by quarter.
+    fn spent_at(&self, provider: &str, since: u64) -> Pending<Vec<(u64, NanoUsd)>>;
 
     fn report(&self, question: SpendQuestion) -> Pending<Vec<SpendLine>>;
 }
@@ -269,17 +274,7 @@ impl Batch {
     /// Counts an outcome at this cost.
     pub fn add(&mut self, outcome: &ReadOutcome, cost_nano: Option<u64>) {
         // What is paid belongs to the time at which it was let in, as in the books.
-        let took = if outcome.took_ms.is_finite() {
-            outcome.took_ms.max(0.0)
-        } else {
-            0.0
-        };
-        let took = std::time::Duration::from_secs_f64((took / 1_000.0).min(1e9));
-        let began = Wall(outcome.at)
-            .0
-            .saturating_sub(u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
-            / 1_000;
-        let quarter = began - began % QUARTER;
+        let quarter = quarter_of(outcome.at, outcome.took_ms);
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let tenant = outcome
             .tenant
@@ -313,9 +308,32 @@ impl Batch {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.slices.is_empty()
+    fn add_attempt(&mut self, attempt: &ReadAttempt) {
+        let Some(cost) = attempt.cost_nano.filter(|cost| *cost > 0) else {
+            return;
+        };
+        let quarter = quarter_of(attempt.at, attempt.took_ms);
+        let place = (quarter, attempt.provider.clone());
+        let sum = self.providers.entry(place).or_default();
+        *sum = sum.saturating_add(cost);
     }
+
+    pub fn is_empty(&self) -> bool {
+        self.slices.is_empty() && self.providers.is_empty()
+    }
+}
+
+/// The quarter of an hour in which something began that ended then and took so long.
+fn quarter_of(at_ms: u64, took_ms: f64) -> u64 {
+    let took = if took_ms.is_finite() {
+        took_ms.max(0.0)
+    } else {
+        0.0
+    };
+    let took = std::time::Duration::from_secs_f64((took / 1_000.0).min(1e9));
+    let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let began = at_ms.saturating_sub(took) / 1_000;
+    began - began % QUARTER
 }
 
 /// Adds up what stands in the journal behind `from`, up to a bound; `Batch::to` tells how far it came. A journal in
@@ -330,7 +348,7 @@ pub fn read_batch(folder: &Path, from: Position) -> Result<Batch, ReadError> {
         to: start,
         ..Batch::default()
     };
-    for line in read(folder, start.seq + 1).outcomes().take(MOST_AT_ONCE) {
+    for line in read(folder, start.seq + 1).costs().take(MOST_AT_ONCE) {
         let line = match line {
             Ok(line) => line,
             // Told by `audit verify`; what cannot be read cannot be counted, and must not stop what can.
@@ -341,8 +359,13 @@ pub fn read_batch(folder: &Path, from: Position) -> Result<Batch, ReadError> {
             seq: line.seq,
             at_ms: line.at_ms,
         };
-        if let ReadRecord::Outcome(outcome) = &line.record {
-            batch.add(outcome, outcome.cost_nano);
+        match &line.record {
+            ReadRecord::Outcome(outcome) => batch.add(outcome, outcome.cost_nano),
+            ReadRecord::Attempt(attempt) => batch.add_attempt(attempt),
+            ReadRecord::Intent(_)
+            | ReadRecord::Text(_)
+            | ReadRecord::Event(_)
+            | ReadRecord::Other => {}
         }
     }
     Ok(batch)
@@ -396,6 +419,19 @@ pub async fn catch_up(folder: &Path, store: &StoreDesk) -> Result<(), BookingErr
             false => books.position().await?,
         };
     }
+}
+
+/// What was spent at a provider since a time, by quarter; nothing where nothing was ever booked.
+pub async fn spent_at(
+    store: &StoreDesk,
+    provider: &str,
+    since: Wall,
+) -> Result<Vec<(u64, NanoUsd)>, StoreError> {
+    if !store.is_there().await {
+        return Ok(Vec::new());
+    }
+    let books = store.spending().await?;
+    books.spent_at(provider, since.0 / 1_000).await
 }
 
 /// What a tenant spent since a time; nothing where nothing was ever booked.

@@ -560,7 +560,7 @@ async fn a20_what_is_routed_goes_nowhere_but_to_allowed_regions() {
     let (a, b) = (mock_of(Dialect::Bedrock, "a").await, mock("b").await);
     let rules = "[guard]\nrequests = { national_id = \"route\" }\nregions = [\"eu-north-1\"]\n";
     let config = format!(
-        "{}{}[pools.p]\ntargets = [\"a/m-a\"]\n[pools.q]\ntargets = [\"a/m-a\", \"b/m-b\"]\n{rules}",
+        "{}{}[pools.p]\ntargets = [\"a/m-a\"]\n[pools.q]\ntargets = [\"b/m-b\", \"a/m-a\"]\n[pools.r]\ntargets = [\"b/m-b\"]\n{rules}",
         provider("a", &a),
         provider("b", &b)
     );
@@ -573,6 +573,11 @@ async fn a20_what_is_routed_goes_nowhere_but_to_allowed_regions() {
     );
     let mut body = prompt("id 123-45-6789");
     body["model"] = "q".into();
+    for _ in 0..8 {
+        let inside = gateway.post(&body).await;
+        assert_eq!(inside.header("x-switchyard-provider"), Some("a"));
+    }
+    body["model"] = "r".into();
     let outside = gateway.post(&body).await;
     assert_eq!(
         (outside.status(), &*code_of(&outside)),

@@ -286,12 +286,16 @@ async fn e6_a_key_sees_and_reaches_what_it_was_granted_and_nothing_else() {
     let seen = models(&gateway, &only_b.secret).await;
     assert!(seen.contains(&"p".to_owned()) && seen.contains(&"r".to_owned()));
     assert!(!seen.contains(&"q".to_owned()), "{seen:?}");
-    assert_eq!(ask(&gateway, &only_b.secret, "q").await.status(), 404);
+    let kept_in = ask(&gateway, &only_b.secret, "q").await;
+    assert_eq!(
+        (kept_in.status(), &*code_of(&kept_in)),
+        (503, "region_unavailable")
+    );
     let told = get(&gateway, &only_b.secret, "/v1/models/p").await.json();
     assert_eq!(told["targets"], json!(["b/m-b"]));
     assert_eq!(ask(&gateway, &embeds.secret, "p").await.status(), 404);
     // Nobody says where these providers are.
-    assert_eq!(ask(&gateway, &nowhere.secret, "p").await.status(), 404);
+    assert_eq!(ask(&gateway, &nowhere.secret, "p").await.status(), 503);
     assert_eq!(models(&gateway, &nowhere.secret).await, [""; 0]);
 }
 

@@ -63,7 +63,7 @@ pub enum ReadError {
 pub fn read(folder: &Path, from_seq: u64) -> Lines {
     let mut lines = Lines {
         from_seq,
-        only: None,
+        only: &[],
         names: super::owners::names(folder),
         files: VecDeque::new(),
         open: None,
@@ -115,8 +115,8 @@ fn failed(path: &Path, source: io::Error) -> ReadError {
 #[derive(Debug)]
 pub struct Lines {
     from_seq: u64,
-    /// The kind that is wanted; `None`: all.
-    only: Option<&'static str>,
+    /// The kinds that are wanted; empty: all.
+    only: &'static [&'static str],
     /// End users behind their aliases.
     names: HashMap<String, String>,
     files: VecDeque<(u64, PathBuf)>,
@@ -136,11 +136,11 @@ struct Segment {
 }
 
 impl Lines {
-    /// Outcomes alone, with end users under their aliases: the other records are passed over unread, and what is
-    /// added up elsewhere forgets a name with the journal.
+    /// Attempts and outcomes alone, with end users under their aliases: the other records are passed over unread,
+    /// and what is added up elsewhere forgets a name with the journal.
     #[must_use]
-    pub fn outcomes(mut self) -> Self {
-        self.only = Some("outcome");
+    pub fn costs(mut self) -> Self {
+        self.only = &["attempt", "outcome"];
         self.names.clear();
         self
     }
@@ -184,7 +184,8 @@ impl Lines {
             if head.seq >= segment.until {
                 return None;
             }
-            if head.seq < self.from_seq || self.only.is_some_and(|kind| kind != head.kind) {
+            if head.seq < self.from_seq || !(self.only.is_empty() || self.only.contains(&head.kind))
+            {
                 continue;
             }
             let mut read = line(&head, &self.buffer);

@@ -46,6 +46,12 @@ const HELD: &[(u32, &str, &str, &str)] = &[
              FROM issued_keys k JOIN issued_tenants t ON t.name = tenant JOIN issued_changes",
         "k1acmeapp01029once12",
     ),
+    (
+        5,
+        "INSERT INTO spend_providers VALUES ('b', 900, 12)",
+        "SELECT provider || quarter || cost_nano FROM spend_providers WHERE provider = 'b'",
+        "b90012",
+    ),
 ];
 
 /// The first eight bytes of SHA-256 of each step: files of it exist, so it never changes.
@@ -54,6 +60,7 @@ const STEPS: &[(u32, &str)] = &[
     (2, "40419e8f7803c6df"),
     (3, "4d0f3ab4fdeae939"),
     (4, "24bf565cfbb6bd84"),
+    (5, "a30a58196b715185"),
 ];
 
 fn fingerprint(sql: &str) -> String {
