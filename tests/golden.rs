@@ -27,7 +27,7 @@ use switchyard::dialects::{
     AnswerTerms, DialectError, Encoded, Encoder, MirrorRelay, Relay, TranslateRelay, decode_answer,
     decode_request as decode_dialect, encode_answer, encode_request as encode_dialect,
 };
-use switchyard::domain::chat::ChatRequest;
+use switchyard::domain::chat::{ChatRequest, Part, Signature};
 use switchyard::domain::{ClientDialect, Dialect, Tokens};
 
 #[path = "golden/operations.rs"]
@@ -254,6 +254,46 @@ fn stated(case: &Path) -> Value {
         case.display()
     );
     stated
+}
+
+/// A whole answer sent back as the client's form has it, as the last but one thing that was said.
+fn sent_back(client: ClientDialect, answer: &[u8]) -> Value {
+    let answer: Value = serde_json::from_slice(answer).unwrap();
+    let said = |own: Value| {
+        let asked = |text: &str| json!({"role": "user", "content": text});
+        json!({"model": "m", "max_tokens": 9, "messages": [asked("a"), own, asked("b")]})
+    };
+    match client {
+        ClientDialect::Openai => said(answer["choices"][0]["message"].clone()),
+        ClientDialect::Anthropic => {
+            said(json!({"role": "assistant", "content": answer["content"]}))
+        }
+        ClientDialect::Responses => json!({"model": "m", "input": answer["output"]}),
+        ClientDialect::Gemini => json!({"contents": [
+            {"role": "user", "parts": [{"text": "a"}]}, answer["candidates"][0]["content"],
+        ]}),
+    }
+}
+
+#[test]
+fn d3_a_redacted_thought_comes_back_as_what_it_was_through_every_client() {
+    let said = json!({"id": "x", "model": "m", "role": "assistant", "content": [
+        {"type": "thinking", "thinking": "hm", "signature": "SIG"},
+        {"type": "redacted_thinking", "data": "RED"},
+        {"type": "text", "text": "hi"},
+    ], "stop_reason": "end_turn", "usage": {}});
+    let answer = decode_answer(Dialect::Anthropic, said.to_string().as_bytes(), "sy-1").unwrap();
+    for (client, name) in CLIENTS {
+        let told = encode_answer(client, &answer, &terms());
+        let back = sent_back(client, &told).to_string();
+        let back = decode_dialect(client, back.as_bytes()).unwrap();
+        let parts: Vec<&Part> = back.messages.iter().flat_map(|one| &one.parts).collect();
+        let data = Signature::new(Dialect::Anthropic, "RED");
+        let redacted = Part::RedactedThinking { data };
+        assert!(parts.contains(&&redacted), "{name}: {parts:?}");
+        let signed = |part: &&&Part| matches!(part, Part::Thinking { signature: Some(own), .. } if own.data == "SIG");
+        assert_eq!(parts.iter().filter(signed).count(), 1, "{name}: {parts:?}");
+    }
 }
 
 #[test]
@@ -605,7 +645,7 @@ const MEANS_NOTHING: &[&str] = &[
 
 /// Nothing, said aloud.
 fn is_nothing(value: &Value) -> bool {
-    value.is_null() || *value == json!("") || *value == json!("{}") || *value == json!({})
+    value.is_null() || [json!(""), json!("{}"), json!({}), json!([])].contains(value)
 }
 
 #[test]

@@ -77,6 +77,8 @@ pub struct Told {
     pub text: Option<Result<Origin, Broken>>,
     /// A secret that was found in the answer, by its name.
     pub leaked: Option<&'static str>,
+    /// The name of another tenant that was found in anything its client read.
+    pub foreign: Option<String>,
 }
 
 impl Told {
@@ -98,6 +100,7 @@ impl Told {
             done_after_error: false,
             text: None,
             leaked: None,
+            foreign: None,
         }
     }
 

@@ -20,13 +20,16 @@ use switchyard_chaos::client::{BodyEnd, Client};
 use switchyard_chaos::conduct::{Between, Evidence, Plan, Progress, Subject, conduct, rehearse};
 use switchyard_chaos::history::{Ended, Told};
 use switchyard_chaos::mock::Exchange;
-use switchyard_chaos::records::{Journal, Outcome, Sample, Scrape};
+use switchyard_chaos::records::{Books, Journal, Outcome, Sample, Scrape};
 use switchyard_chaos::report::{Run, Verdict};
-use switchyard_chaos::scenario::parse;
+use switchyard_chaos::scenario::{Scenario, parse};
 use switchyard_chaos::verdict::judge;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, watch};
+
+#[path = "cheating/money.rs"]
+mod money;
 
 type Soon = Pin<Box<dyn Future<Output = SocketAddr> + Send>>;
 
@@ -296,6 +299,7 @@ struct Honest {
     wire: Vec<(String, Exchange)>,
     scrapes: Vec<Scrape>,
     journal: Journal,
+    books: Option<Books>,
 }
 
 impl Honest {
@@ -308,6 +312,7 @@ impl Honest {
             wire: evidence.wire.clone(),
             scrapes: evidence.scrapes.clone(),
             journal: evidence.own.as_ref().unwrap().journal.clone(),
+            books: evidence.own.as_ref().unwrap().books.clone(),
             plan,
             evidence,
         }
@@ -323,6 +328,7 @@ impl Honest {
         self.evidence.still_under_way = 0;
         let own = self.evidence.own.as_mut().unwrap();
         own.journal.clone_from(&self.journal);
+        own.books.clone_from(&self.books);
         own.audit = Ok(());
         own.leaks.clear();
         own.unreadable.clear();
@@ -388,7 +394,7 @@ async fn lies_in_the_journal_are_caught() {
     });
     honest.caught("accounted_once", |two_intents| {
         let intents = journal(two_intents).intents.get_mut(&id).unwrap();
-        intents.push(intents[0]);
+        intents.push(intents[0].clone());
     });
     honest.caught("accounted_once", |failed_though_whole| {
         outcome(failed_though_whole, &id).how = "failed".to_owned();

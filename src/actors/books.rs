@@ -12,7 +12,7 @@ use super::member::{Crash, Member, Stage};
 use super::news::News;
 use super::slot::Seat;
 use super::system::System;
-use super::tenant::TenantCell;
+use super::tenant::{TenantCell, wall};
 use super::till::Till;
 use crate::config::{JournalMode, JournalSettings};
 use crate::domain::{NanoUsd, Wall};
@@ -142,8 +142,9 @@ impl Bookkeeper {
                 };
                 match spent_at(&store, till.provider.as_str(), since).await {
                     Ok(history) => {
+                        let now = wall();
                         for (quarter, cost) in history {
-                            till.remember(end_of(quarter), cost);
+                            till.remember(end_of(quarter, now), cost);
                         }
                     }
                     Err(error) => return Some(BooksMessage::Done(Err(error.to_string()))),
@@ -182,16 +183,17 @@ fn begin_anew(tenant: &TenantCell) {
     }
 }
 
-/// What was spent in a quarter counts as of its end: a rolling cap lets it go late rather than early.
-fn end_of(quarter: u64) -> Wall {
-    Wall((quarter + QUARTER) * 1_000 - 1)
+/// What was spent in a quarter counts as of its end, or of now where that is still to come: a rolling cap lets it go
+/// late rather than early.
+fn end_of(quarter: u64, now: Wall) -> Wall {
+    Wall((quarter + QUARTER) * 1_000 - 1).min(now)
 }
 
 /// Tells a tenant's accounts what they spent.
 fn remember(tenant: &TenantCell, history: Vec<Spent>) {
-    let name = tenant.name.as_str();
+    let (name, now) = (tenant.name.as_str(), wall());
     for spent in history {
-        let at = end_of(spent.quarter);
+        let at = end_of(spent.quarter, now);
         let remember = |account: &str, cost: NanoUsd| tenant.remember(account, at, cost);
         if !spent.tag.is_empty() {
             remember(&format!("{name}+{}", spent.tag), spent.cost);

@@ -82,6 +82,8 @@ pub enum Again {
     OtherKey,
     /// As [`Again::OtherKey`], and the same key once its cooldown is over.
     SameKeyLater,
+    /// Never, nor any other provider of this dialect: what it says cannot be told to the client.
+    OtherDialect(Dialect),
     Never,
 }
 
@@ -399,6 +401,10 @@ impl Wish {
     pub(super) fn rank(&self, provider: &str, dialect: Dialect) -> Result<usize, Removed> {
         if !self.operation.is_served_by(dialect) {
             return Err(Removed::CannotServe);
+        }
+        let unheard = Again::OtherDialect(dialect);
+        if self.tried.iter().any(|tried| tried.again == unheard) {
+            return Err(Removed::Tried);
         }
         match &self.preference {
             None => Ok(0),

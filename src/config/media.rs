@@ -60,10 +60,9 @@ pub(super) fn settings(judge: &mut Judge<'_>, raw: &RawConfig) -> MediaSettings 
         let path = format!("media.hosts[{index}]");
         let (name, port) = split(entry);
         let has_word = name.rsplit('.').next().is_some_and(|last| {
-            !last.is_empty()
-                && last
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            // As the addresses of prompts are read: a number in any form is no host there.
+            let is_word = last.bytes().all(|byte| byte.is_ascii_alphabetic());
+            !last.is_empty() && (is_word || last.starts_with("xn--"))
         });
         if port == 0 || !has_word || !egress::is_exception(name) || name.contains(':') {
             judge.wrong(

@@ -1,11 +1,11 @@
 //! The registry of models in force: the embedded one, and the operator's own file over it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::login;
 use super::mistakes::Mistake;
 use super::raw::{RawConfig, RawRegistry};
 use super::registry_copy::{RegistryCopy, RegistrySettings};
@@ -93,9 +93,9 @@ pub(super) fn source(
     if url.is_empty() {
         return None;
     }
-    let beside = login::is_beside(url);
-    if !(url.starts_with("https://") || beside) || !url.bytes().all(|byte| byte.is_ascii_graphic())
-    {
+    let place = Place::of(url);
+    let beside = place == Some(Place::Here);
+    if place.is_none() {
         judge.wrong(
             "registry.url",
             "is no https address, and prices decide about money",
@@ -117,6 +117,59 @@ pub(super) fn source(
         force: raw.registry.force,
         proxy: proxy.filter(|_| !beside && !super::egress::is_direct(url, &egress.no_proxy)),
     })
+}
+
+/// Where a registry may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// On this machine, where nobody listens in.
+    Here,
+    Elsewhere,
+}
+
+impl Place {
+    /// `None` for an address that is not asked: one in the clear, one with a login in it, or one of the network's own
+    /// services, which hand out secrets and no prices (attack A10).
+    fn of(url: &str) -> Option<Self> {
+        let plain = url.bytes().all(|byte| byte.is_ascii_graphic());
+        let (scheme, rest) = url.split_once("://").filter(|_| plain)?;
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.contains(['@', '\\', '%']) {
+            return None;
+        }
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            Some(_) | None => authority,
+        };
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let address = bare.parse::<IpAddr>().ok().map(|it| it.to_canonical());
+        let here = host == "localhost" || address.is_some_and(|it| it.is_loopback());
+        // What is no address and ends in a number is read as one by some.
+        let odd = address.is_none()
+            && bare.rsplit('.').next().is_none_or(|last| {
+                last.is_empty() || last.starts_with(|first: char| first.is_ascii_digit())
+            });
+        let service = host == "metadata.google.internal" || address.is_some_and(is_service);
+        match scheme {
+            _ if odd || service => None,
+            "http" | "https" if here => Some(Self::Here),
+            "https" => Some(Self::Elsewhere),
+            _ => None,
+        }
+    }
+}
+
+fn is_service(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(four) => four.is_link_local() || four.is_unspecified(),
+        IpAddr::V6(six) => {
+            // Amazon's own are below fd00:ec2::.
+            six.is_unicast_link_local()
+                || six.is_unspecified()
+                || matches!(six.segments(), [0xfd00, 0xec2, ..])
+        }
+    }
 }
 
 /// The embedded registry, or what was fetched in its place.
@@ -247,5 +300,48 @@ impl Models {
             }
         };
         Some((successor?.name.clone(), warning))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a10_a_registry_is_fetched_from_an_open_address_or_from_this_machine() {
+        for url in [
+            "http://169.254.169.254/latest/meta-data",
+            "https://169.254.169.254/",
+            "https://[::ffff:a9fe:a9fe]/x",
+            "https://[::FFFF:169.254.169.254]:443/x",
+            "https://[fd00:ec2::254]/",
+            "https://[fe80::1]/",
+            "https://0.0.0.0/",
+            "https://2852039166/",
+            "https://0xa9fea9fe/",
+            "https://169.254.43518/",
+            "https://metadata.google.internal./",
+            "http://metadata.google.internal/",
+            "https://u:p@prices.example/",
+            "http://127.0.0.1@prices.example/",
+            "https://prices.example\\@x/",
+            "https://%31/",
+            "http://prices.example/",
+            "file:///etc/passwd",
+            "https://",
+            "prices.example",
+            "https://prices .example/",
+        ] {
+            assert_eq!(Place::of(url), None, "{url}");
+        }
+        for (url, place) in [
+            ("https://prices.example/models.toml", Place::Elsewhere),
+            ("https://10.0.0.7:8443/models.toml?v=1", Place::Elsewhere),
+            ("http://127.0.0.1:8080/", Place::Here),
+            ("http://[::1]:8080/", Place::Here),
+            ("http://localhost/", Place::Here),
+        ] {
+            assert_eq!(Place::of(url), Some(place), "{url}");
+        }
     }
 }

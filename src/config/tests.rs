@@ -581,6 +581,9 @@ fn a10_fetching_needs_hosts_whose_addresses_can_be_judged() {
         ".",
         "a b",
         "::1",
+        "127.0.0.1",
+        "169.254.169.254:443",
+        "a.0x7f",
     ] {
         assert!(
             said(&format!("hosts = [\"{odd}\"]\n")).contains("media.hosts[0]"),

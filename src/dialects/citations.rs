@@ -198,9 +198,12 @@ pub fn lost_of(answer: &ChatAnswer) -> Vec<&'static str> {
     let text = |part: &Part| matches!(part, Part::Text { .. });
     let lost = answer.citations.iter().any(is_lost);
     let nowhere = !answer.citations.is_empty() && !answer.parts.iter().any(text);
+    let mut names = Vec::new();
     if lost || nowhere {
-        vec!["citations"]
-    } else {
-        Vec::new()
+        names.push("citations");
     }
+    if answer.traces {
+        names.push("server tool calls");
+    }
+    names
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::DialectError;
 use super::json::exact;
+use super::shapes;
 use super::unread::unread;
 use crate::domain::chat::{Signature, Source};
 use crate::domain::{ClientDialect, Dialect};
@@ -17,6 +18,7 @@ pub(super) fn request(
     if dialect == ClientDialect::Gemini {
         body = super::gemini::camel(body);
     }
+    shapes::check(dialect, &body)?;
     let unread = unread(dialect, &body);
     match body {
         Value::Object(fields) => Ok((fields, unread)),
@@ -55,6 +57,21 @@ pub(super) fn list(value: Option<Value>) -> Vec<Value> {
         Some(Value::Array(list)) => list,
         _ => Vec::new(),
     }
+}
+
+/// The arguments of a call where they are JSON in a text: empty where there are none, `None` where they are of
+/// another type, which is no text and must not become an empty one.
+pub(super) fn call_arguments(given: Option<&Value>) -> Option<String> {
+    match given {
+        None | Some(Value::Null) => Some(String::new()),
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => None,
+    }
+}
+
+/// Whether the arguments of a call are no JSON, and so were cut off; none at all are none.
+pub(super) fn is_cut(arguments: &str) -> bool {
+    !arguments.trim().is_empty() && exact::read_data(arguments).is_err()
 }
 
 /// An object whose fields are taken out one after the other.

@@ -15,6 +15,7 @@ mod foreign;
 mod frames;
 mod framing;
 pub mod gemini;
+mod in_order;
 pub mod json;
 mod lines;
 pub mod media;
@@ -26,6 +27,7 @@ mod refuse;
 mod rerank;
 pub mod responses;
 mod sequence;
+mod shapes;
 mod sides;
 pub mod sse;
 mod stops;
@@ -58,8 +60,11 @@ pub use sides::{
     filtered_completion, filtered_end, keep_alive,
 };
 pub use stops::Cutter;
-pub use translate::{MirrorRelay, TranslateRelay, answer_from_stream, stream_from_answer};
-pub use unsupported::encode_by;
+pub use translate::{
+    MirrorRelay, TranslateRelay, answer_from_stream, stream_from_answer, with_whole_calls,
+};
+pub use unread::own_place;
+pub use unsupported::{SENT_UNHEEDED, encode_by};
 
 /// One provider stream on its way to one client, event by event.
 ///
@@ -190,6 +195,8 @@ pub enum AnswerFault {
     Disguised(UpstreamError),
     Empty(&'static str),
     Malformed(&'static str),
+    /// An answer, but one that cannot be said in the form that was asked for.
+    Untranslatable(&'static str),
 }
 
 impl From<UpstreamError> for StreamFault {

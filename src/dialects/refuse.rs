@@ -75,12 +75,15 @@ pub(super) fn unspeakable(
     for (name, value) in others {
         match name.as_str() {
             "n" if value.as_u64() != Some(1) => {
-                return refuse(name, "the provider of this model gives one choice only");
+                return refuse(
+                    name,
+                    "several choices cannot be asked of the provider of this model",
+                );
             }
             "logprobs" if value == &Value::Bool(true) => {
                 return refuse(
                     name,
-                    "the provider of this model gives no log probabilities",
+                    "log probabilities cannot cross from the provider of this model",
                 );
             }
             name if REFUSED.contains(&name) => {

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::sse::Event;
 use super::{
     AnswerFault, AnswerTerms, DialectError, Encoded, UpstreamError, anthropic, bedrock, cohere,
-    gemini, media, ollama, openai, responses,
+    gemini, media, ollama, openai, responses, shapes,
 };
 use crate::domain::chat::{ChatAnswer, ChatEvent, ChatRequest, StopReason};
 use crate::domain::{ClientDialect, Dialect, Failure, StreamFault, Tokens};
@@ -21,12 +21,14 @@ use crate::domain::{ClientDialect, Dialect, Failure, StreamFault, Tokens};
 
 /// What a client of this dialect asks.
 pub fn decode_request(dialect: ClientDialect, body: &[u8]) -> Result<ChatRequest, DialectError> {
-    match dialect {
+    let request = match dialect {
         ClientDialect::Openai => openai::decode_request(body),
         ClientDialect::Anthropic => anthropic::decode_request(body),
         ClientDialect::Responses => responses::decode_request(body),
         ClientDialect::Gemini => gemini::decode_request(body),
-    }
+    }?;
+    shapes::check_sense(dialect, &request)?;
+    Ok(request)
 }
 
 /// The request as a provider of this dialect wants it; `default_max_output` is said where a limit has to be.
@@ -258,6 +260,14 @@ impl Encoder {
         }
     }
 
+    /// Which stop ended the answer, for forms that say it.
+    pub(super) fn stopped_by(&mut self, stop: &str) {
+        match self {
+            Self::Anthropic(encoder) => encoder.stopped_by(stop),
+            Self::Openai(_) | Self::Responses(_) | Self::Gemini(_) => {}
+        }
+    }
+
     /// The end of a whole answer.
     pub(super) fn end(&mut self, out: &mut BytesMut) {
         match self {
@@ -289,7 +299,15 @@ impl Encoder {
         }
     }
 
-    /// Whether calls whose arguments come in turns can be said: everywhere else one call ends before the next.
+    /// Whether a call that is cut can be told from a whole one: elsewhere it would be taken for what it is not.
+    pub(super) fn tells_cut_calls(&self) -> bool {
+        match self {
+            Self::Openai(_) | Self::Responses(_) | Self::Gemini(_) => true,
+            Self::Anthropic(_) => false,
+        }
+    }
+
+    /// Whether calls whose arguments come in turns can be said as they come: everywhere else one ends before the next.
     pub(super) fn interleaves(&self) -> bool {
         match self {
             Self::Openai(_) | Self::Gemini(_) => true,

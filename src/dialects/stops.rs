@@ -25,7 +25,8 @@ pub struct Cutter {
     stops: Vec<String>,
     /// The end of what came, which may be the beginning of a stop.
     held: String,
-    cut: bool,
+    /// The stop it was cut at.
+    cut: Option<String>,
 }
 
 impl Cutter {
@@ -39,8 +40,13 @@ impl Cutter {
         (stops.len() > provider_takes(dialect)).then(|| Self {
             stops,
             held: String::new(),
-            cut: false,
+            cut: None,
         })
+    }
+
+    /// The stop that was met.
+    pub(super) fn met(&self) -> Option<&str> {
+        self.cut.as_deref()
     }
 
     /// The same events without what stands behind a stop, and without the stop.
@@ -62,7 +68,7 @@ impl Cutter {
             | ChatEvent::ToolCall { .. }
             | ChatEvent::ToolArguments { .. }
             | ChatEvent::Citation { .. }
-                if self.cut => {}
+                if self.cut.is_some() => {}
             ChatEvent::Text { text } => {
                 self.held.push_str(&text);
                 let free = self.free();
@@ -71,15 +77,16 @@ impl Cutter {
                 if !text.is_empty() {
                     kept.push(ChatEvent::Text { text });
                 }
-                if self.cut {
+                if self.cut.is_some() {
                     self.held.clear();
                 }
             }
-            ChatEvent::Stop { .. } if self.cut => kept.push(ChatEvent::Stop {
+            ChatEvent::Stop { .. } if self.cut.is_some() => kept.push(ChatEvent::Stop {
                 reason: StopReason::StopSequence,
             }),
             // A source may stand beside what is held: it ends no text.
             other @ (ChatEvent::Start { .. }
+            | ChatEvent::Trace
             | ChatEvent::Usage { .. }
             | ChatEvent::Citation { .. }
             | ChatEvent::Done) => {
@@ -105,8 +112,8 @@ impl Cutter {
 
     /// How much of what is held may go: up to a stop, or up to what may become one.
     fn free(&mut self) -> usize {
-        if let Some(at) = first(&self.held, &self.stops) {
-            self.cut = true;
+        if let Some((at, stop)) = first(&self.held, &self.stops) {
+            self.cut = Some(stop.to_owned());
             return at;
         }
         let longest = self.stops.iter().map(String::len).max().unwrap_or(0);
@@ -125,25 +132,25 @@ impl Cutter {
         let mut cut_at = None;
         for (index, part) in answer.parts.iter_mut().enumerate() {
             if let Part::Text { text } = part
-                && let Some(at) = first(text, &self.stops)
+                && let Some((at, stop)) = first(text, &self.stops)
             {
                 text.truncate(at);
-                cut_at = Some(index);
+                cut_at = Some((index, stop));
                 break;
             }
         }
-        if let Some(index) = cut_at {
+        if let Some((index, stop)) = cut_at {
             answer.parts.truncate(index.saturating_add(1));
             answer.stop = StopReason::StopSequence;
+            answer.stop_sequence = Some(stop.to_owned());
         }
     }
 }
 
-fn first(text: &str, stops: &[String]) -> Option<usize> {
-    stops
-        .iter()
-        .filter_map(|stop| text.find(stop.as_str()))
-        .min()
+/// Where the first stop stands, and which it is.
+fn first<'a>(text: &str, stops: &'a [String]) -> Option<(usize, &'a str)> {
+    let found = |stop: &'a String| Some((text.find(stop.as_str())?, stop.as_str()));
+    stops.iter().filter_map(found).min_by_key(|(at, _)| *at)
 }
 
 #[cfg(test)]
@@ -234,6 +241,16 @@ mod tests {
                 ChatEvent::Done
             ]
         );
+    }
+
+    #[test]
+    fn e8_the_stop_that_was_met_is_known() {
+        let stops = ["STOP".to_owned(), "ST".to_owned(), "x".to_owned()];
+        let mut cutter = Cutter::of(Dialect::Responses, &stops).unwrap();
+        assert_eq!(cutter.met(), None);
+        let text = "a ST".to_owned();
+        cutter.events(&mut vec![ChatEvent::Text { text }]);
+        assert_eq!(cutter.met(), Some("ST"));
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! is told. And a conversation needs somebody to answer: where there is nothing but the system's words, the last of
 //! them are taken for the user's.
 
+use serde_json::{Value, json};
+
+use super::DialectError;
 use super::refuse::leave_out;
 use crate::domain::chat::{ChatRequest, Message, Part, Role};
 
@@ -62,6 +65,36 @@ impl<'a> Halves<'a> {
             })
             .collect();
         said.into_iter()
+    }
+}
+
+impl Halves<'_> {
+    /// Turns that alternate between user and assistant: neighbours of one role are one turn, and the results of tools
+    /// come first in theirs. A turn of nothing is none.
+    pub(super) fn alternating(
+        &self,
+        mut blocks: impl FnMut(usize, &[Part]) -> Result<Vec<Value>, DialectError>,
+        is_result: impl Fn(&Value) -> bool,
+    ) -> Result<Vec<Value>, DialectError> {
+        let mut turns: Vec<(&'static str, Vec<Value>)> = Vec::new();
+        for (index, message) in &self.turns {
+            let role = match is_assistant(message) {
+                true => "assistant",
+                false => "user",
+            };
+            let said = blocks(*index, &message.parts)?;
+            match turns.last_mut() {
+                _ if said.is_empty() => {}
+                Some((last, so_far)) if *last == role => so_far.extend(said),
+                _ => turns.push((role, said)),
+            }
+        }
+        let turns = turns.into_iter().map(|(role, mut blocks)| {
+            // Stable: results keep their order, and so does everything else.
+            blocks.sort_by_key(|block| !is_result(block));
+            json!({"role": role, "content": blocks})
+        });
+        Ok(turns.collect())
     }
 }
 

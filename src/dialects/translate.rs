@@ -3,7 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
+use super::fields::is_cut;
 use super::framing::Framing;
+use super::in_order::InOrder;
 use super::json::{exact, scan_object};
 use super::sse::Event;
 use super::{AnswerFault, Cutter, Decoder, Encoder, Relay, UpstreamError, openai};
@@ -17,8 +19,8 @@ struct Reader {
     decoder: Decoder,
     facts: StreamFacts,
     events: Vec<ChatEvent>,
-    /// The call that began last.
-    last_call: Option<u32>,
+    /// What the calls were given so far, for whether it is whole.
+    arguments: openai::Arguments,
 }
 
 impl Reader {
@@ -32,7 +34,7 @@ impl Reader {
             decoder,
             facts: StreamFacts::default(),
             events: Vec::new(),
-            last_call: None,
+            arguments: openai::Arguments::default(),
         }
     }
 
@@ -57,32 +59,35 @@ impl Reader {
     fn take_note(&mut self) {
         for event in &self.events {
             note(&mut self.facts, event);
+            match event {
+                ChatEvent::ToolArguments { index, fragment } => {
+                    self.arguments.more(*index, fragment);
+                }
+                ChatEvent::Stop { reason } if !reason.may_cut() => {
+                    self.facts.quirks += self.arguments.cut(0);
+                }
+                ChatEvent::Start { .. }
+                | ChatEvent::Text { .. }
+                | ChatEvent::Thinking { .. }
+                | ChatEvent::Signed { .. }
+                | ChatEvent::RedactedThinking { .. }
+                | ChatEvent::Refusal { .. }
+                | ChatEvent::ToolCall { .. }
+                | ChatEvent::Citation { .. }
+                | ChatEvent::Trace
+                | ChatEvent::Foreign { .. }
+                | ChatEvent::Stop { .. }
+                | ChatEvent::Usage { .. }
+                | ChatEvent::Done => {}
+            }
         }
     }
 
-    /// Words of a call that something else has followed cannot be said where one block ends before the next.
-    fn comes_in_order(&mut self) -> bool {
-        self.events.iter().all(|event| match event {
-            ChatEvent::ToolCall { index, .. } => {
-                self.last_call = Some(*index);
-                true
-            }
-            ChatEvent::ToolArguments { index, .. } => self.last_call == Some(*index),
-            ChatEvent::Text { .. }
-            | ChatEvent::Thinking { .. }
-            | ChatEvent::Signed { .. }
-            | ChatEvent::RedactedThinking { .. }
-            | ChatEvent::Refusal { .. } => {
-                self.last_call = None;
-                true
-            }
-            ChatEvent::Start { .. }
-            | ChatEvent::Citation { .. }
-            | ChatEvent::Foreign { .. }
-            | ChatEvent::Stop { .. }
-            | ChatEvent::Usage { .. }
-            | ChatEvent::Done => true,
-        })
+    /// Whether it is said here that the calls are made, and one of them is cut (fault S17).
+    fn calls_with_a_part(&self) -> bool {
+        let made =
+            |event: &ChatEvent| matches!(event, ChatEvent::Stop { reason } if !reason.may_cut());
+        self.arguments.cut(0) > 0 && self.events.iter().any(made)
     }
 
     /// What the end of the body comes to.
@@ -91,7 +96,9 @@ impl Reader {
         self.decoder.ends(&mut self.events);
         self.take_note();
         let facts = &self.facts;
-        if !(facts.finished || (facts.terminal && facts.content)) {
+        // A call that is cut and an end without a reason are the end of something that was not whole.
+        let seems_whole = facts.terminal && facts.content && self.arguments.cut(0) == 0;
+        if !(facts.finished || seems_whole) {
             return Err(StreamFault::Truncated);
         }
         Ok(if facts.finished && facts.terminal {
@@ -108,6 +115,7 @@ impl Reader {
             StreamFault::Malformed(_) if was_finished => Ok(()),
             StreamFault::Malformed(_) => Err(StreamFault::Truncated),
             fault @ (StreamFault::Reported { .. }
+            | StreamFault::Untranslatable(_)
             | StreamFault::Truncated
             | StreamFault::TooLarge
             | StreamFault::Unguarded
@@ -117,14 +125,19 @@ impl Reader {
 }
 
 /// What has no canonical form would be lost without a word.
-const UNSAYABLE: StreamFault =
-    StreamFault::Malformed("the answer says what cannot be said in the form that was asked for");
+const UNSAYABLE: StreamFault = StreamFault::Untranslatable(
+    "the answer says what cannot be said in the form that was asked for",
+);
+
+const CUT_CALL: StreamFault = StreamFault::Malformed("the arguments of a call are cut short");
 
 /// A provider's stream for a client of another dialect.
 #[derive(Debug)]
 pub struct TranslateRelay {
     reader: Reader,
     encoder: Encoder,
+    /// For forms in which one call ends before the next.
+    order: Option<InOrder>,
     /// For stops that the provider was not told.
     cutter: Option<Cutter>,
 }
@@ -133,6 +146,7 @@ impl TranslateRelay {
     pub fn new(provider: Dialect, encoder: Encoder, request_id: &str) -> Self {
         Self {
             reader: Reader::of(provider, request_id),
+            order: (!encoder.interleaves()).then(InOrder::default),
             encoder,
             cutter: None,
         }
@@ -145,10 +159,8 @@ impl TranslateRelay {
 
     fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamFault> {
         self.reader.read(event)?;
-        if !self.encoder.interleaves() && !self.reader.comes_in_order() {
-            return Err(StreamFault::Malformed(
-                "calls of tools are interleaved, which cannot be said in the form that was asked for",
-            ));
+        if !self.encoder.tells_cut_calls() && self.reader.calls_with_a_part() {
+            return Err(CUT_CALL);
         }
         let foreign = |event: &ChatEvent| {
             let reason = StopReason::Unknown;
@@ -157,11 +169,15 @@ impl TranslateRelay {
         if self.reader.events.iter().any(foreign) {
             return Err(UNSAYABLE);
         }
+        if let Some(order) = &mut self.order {
+            order.order(&mut self.reader.events)?;
+        }
         if let Some(cutter) = &mut self.cutter {
             cutter.events(&mut self.reader.events);
         }
         // The headers that could have told it have gone.
-        let lost = |event: &&ChatEvent| matches!(event, ChatEvent::Citation { citation } if citation.url.is_none());
+        let unsourced = |event: &ChatEvent| matches!(event, ChatEvent::Citation { citation } if citation.url.is_none());
+        let lost = |event: &&ChatEvent| unsourced(event) || **event == ChatEvent::Trace;
         let lost = self.reader.events.iter().filter(lost).count();
         self.reader.facts.quirks += u32::try_from(lost).unwrap_or(0);
         for event in &self.reader.events {
@@ -188,6 +204,16 @@ impl Relay for TranslateRelay {
             Reader::forgive(fault, was_finished)?;
         }
         let end = self.reader.ended()?;
+        let mut rest = self.order.as_mut().map(InOrder::rest).unwrap_or_default();
+        if let Some(cutter) = &mut self.cutter {
+            cutter.events(&mut rest);
+        }
+        for event in &rest {
+            self.encoder.event(event, out);
+        }
+        if let Some(stop) = self.cutter.as_ref().and_then(Cutter::met) {
+            self.encoder.stopped_by(stop);
+        }
         self.encoder.end(out);
         Ok(end)
     }
@@ -292,7 +318,7 @@ fn note(facts: &mut StreamFacts, event: &ChatEvent) {
         ChatEvent::Text { text } | ChatEvent::Thinking { text } | ChatEvent::Refusal { text } => {
             content(text.len())
         }
-        ChatEvent::Signed { .. } | ChatEvent::Citation { .. } => {}
+        ChatEvent::Signed { .. } | ChatEvent::Citation { .. } | ChatEvent::Trace => {}
         ChatEvent::Foreign { bytes } => content(*bytes),
         // A model that only thinks has begun to answer all the same.
         ChatEvent::RedactedThinking { data } => content(data.data.len()),
@@ -322,6 +348,7 @@ pub fn answer_from_stream(
             AnswerFault::Disguised(UpstreamError::bare(outcome))
         }
         StreamFault::TooLarge => AnswerFault::Malformed("the stream is too large"),
+        StreamFault::Untranslatable(what) => AnswerFault::Untranslatable(what),
         StreamFault::Malformed(_)
         | StreamFault::Truncated
         | StreamFault::Unguarded
@@ -358,6 +385,7 @@ pub(super) fn fold_one(
             code,
             ..UpstreamError::bare(outcome)
         }),
+        StreamFault::Untranslatable(what) => AnswerFault::Untranslatable(what),
         StreamFault::Malformed(_)
         | StreamFault::Truncated
         | StreamFault::TooLarge
@@ -365,6 +393,17 @@ pub(super) fn fold_one(
         | StreamFault::Forbidden => AnswerFault::Malformed("the answer does not fit the protocol"),
     })?;
     fold(events)
+}
+
+/// Refuses an answer that calls with a part of what was to be said (fault S17): half of an object is none.
+pub fn with_whole_calls(answer: ChatAnswer) -> Result<ChatAnswer, AnswerFault> {
+    let cut = |part: &Part| matches!(part, Part::ToolCall { arguments, .. } if is_cut(arguments));
+    if !answer.stop.may_cut() && answer.parts.iter().any(cut) {
+        return Err(AnswerFault::Malformed(
+            "the arguments of a call are cut short",
+        ));
+    }
+    Ok(answer)
 }
 
 /// What stands behind the end does not count.
@@ -386,6 +425,8 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
         usage: None,
         citations: Vec::new(),
         foreign: false,
+        traces: false,
+        stop_sequence: None,
     };
     let mut stopped = false;
     let mut calls: Vec<(u32, Part)> = Vec::new();
@@ -414,6 +455,7 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
             ChatEvent::Usage { usage } => answer.usage = Some(usage),
             ChatEvent::Citation { citation } => answer.citations.push(citation),
             ChatEvent::Foreign { .. } => answer.foreign = true,
+            ChatEvent::Trace => answer.traces = true,
             ChatEvent::Done => {}
         }
     }
@@ -427,7 +469,7 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
     if answer.parts.is_empty() && !answer.foreign && !may_be_empty {
         return Err(AnswerFault::Empty("the stream has no content"));
     }
-    Ok(answer)
+    with_whole_calls(answer)
 }
 
 fn call_of(id: String, name: String, signature: Option<Signature>) -> Part {
@@ -552,6 +594,9 @@ pub fn stream_from_answer(
         note(&mut facts, event);
         encoder.event(event, out);
     }
+    if let Some(stop) = &answer.stop_sequence {
+        encoder.stopped_by(stop);
+    }
     encoder.end(out);
     facts
 }
@@ -600,7 +645,7 @@ mod tests {
             r#"{"choices":[{"index":0,"delta":{"audio":{"data":"aaaa"}},"finish_reason":null}]}"#;
         for chunks in [[word, other], [other, STOP], [call, STOP], [audio, STOP]] {
             assert!(
-                matches!(folded(&chunks), Err(AnswerFault::Malformed(_))),
+                matches!(folded(&chunks), Err(AnswerFault::Untranslatable(_))),
                 "{chunks:?}"
             );
         }
@@ -615,6 +660,110 @@ mod tests {
             matches!(&said, AnswerFault::Disguised(error) if error.outcome == AttemptOutcome::ServerError),
             "{said:?}"
         );
+    }
+
+    const HALF: &str = r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{\"path\":\"/a"}}]},"finish_reason":null}]}"#;
+
+    fn relayed(
+        client: ClientDialect,
+        chunks: &[&str],
+    ) -> (Result<StreamEnd, StreamFault>, String, u32) {
+        let encoder = Encoder::of(client, &crate::dialects::AnswerTerms::default());
+        let mut relay = TranslateRelay::new(Dialect::Openai, encoder, "sy-1");
+        let stream: String = chunks
+            .iter()
+            .map(|chunk| format!("data: {chunk}\n\n"))
+            .collect();
+        let mut out = BytesMut::new();
+        let end = relay
+            .feed(&Bytes::from(stream), &mut out)
+            .and_then(|()| relay.end(&mut out));
+        let out = String::from_utf8(out.to_vec()).unwrap();
+        (end, out, relay.facts().quirks)
+    }
+
+    #[test]
+    fn s17_half_a_call_is_told_or_an_error_and_never_a_whole_one() {
+        let made = STOP.replace("stop", "tool_calls");
+        for finish in [&made, STOP] {
+            let stream = [HALF, finish, "[DONE]"];
+            let (end, out, quirks) = relayed(ClientDialect::Anthropic, &stream);
+            assert_eq!((end, quirks), (Err(CUT_CALL), 1));
+            assert!(
+                !out.contains("content_block_stop") && !out.contains("tool_use\",\"stop"),
+                "{out}"
+            );
+            let (end, out, quirks) = relayed(ClientDialect::Responses, &stream);
+            assert_eq!((end, quirks), (Ok(StreamEnd::Clean), 1));
+            assert!(out.contains("event: response.incomplete"), "{out}");
+            assert!(
+                !out.contains("arguments.done") && !out.contains("completed"),
+                "{out}"
+            );
+            let (end, out, quirks) = relayed(ClientDialect::Gemini, &stream);
+            assert_eq!((end, quirks), (Ok(StreamEnd::Clean), 1));
+            assert!(
+                out.contains("MALFORMED_FUNCTION_CALL") && !out.contains("functionCall"),
+                "{out}"
+            );
+            assert!(matches!(
+                folded(&stream[..2]),
+                Err(AnswerFault::Malformed(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn s17_the_limit_explains_half_a_call() {
+        let limited = STOP.replace("stop", "length");
+        for (client, said) in [
+            (ClientDialect::Anthropic, "max_tokens"),
+            (ClientDialect::Responses, "max_output_tokens"),
+            (ClientDialect::Gemini, "MAX_TOKENS"),
+        ] {
+            let (end, out, quirks) = relayed(client, &[HALF, &limited, "[DONE]"]);
+            assert_eq!((end, quirks), (Ok(StreamEnd::Clean), 0));
+            assert!(
+                out.contains(said) && !out.contains("arguments.done"),
+                "{out}"
+            );
+            assert!(!out.contains(r#""args":{"arguments""#), "{out}");
+        }
+        assert!(folded(&[HALF, &limited]).is_ok());
+    }
+
+    #[test]
+    fn s14_s17_half_a_call_and_an_end_without_a_reason_are_a_cut() {
+        for client in [
+            ClientDialect::Anthropic,
+            ClientDialect::Responses,
+            ClientDialect::Gemini,
+        ] {
+            let (end, ..) = relayed(client, &[HALF, "[DONE]"]);
+            assert_eq!(end, Err(StreamFault::Truncated));
+        }
+    }
+
+    #[test]
+    fn s14_an_end_without_a_reason_is_given_none() {
+        let word = r#"{"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}"#;
+        for (client, invented, said) in [
+            (
+                ClientDialect::Anthropic,
+                "end_turn",
+                r#""stop_reason":null"#,
+            ),
+            (
+                ClientDialect::Responses,
+                "response.completed",
+                "event: response.incomplete",
+            ),
+            (ClientDialect::Gemini, "finishReason", "usageMetadata"),
+        ] {
+            let (end, out, _) = relayed(client, &[word, "[DONE]"]);
+            assert_eq!(end, Ok(StreamEnd::Unclean));
+            assert!(!out.contains(invented) && out.contains(said), "{out}");
+        }
     }
 
     #[test]

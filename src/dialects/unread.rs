@@ -302,6 +302,8 @@ impl Walk {
             }
             // Where an object could stand, a plain value is the decoder's business.
             _ if here || below => {}
+            // It says nothing: answers come with such lists, and clients send them back as they came.
+            Value::Array(list) if list.is_empty() => {}
             Value::Null
             | Value::Bool(_)
             | Value::Number(_)
@@ -310,6 +312,25 @@ impl Walk {
             | Value::Object(_) => self.found.push(shown(&self.place)),
         }
     }
+}
+
+/// A place as the client wrote it, where an encoder knows it by its canonical name; `None` where it is the same.
+pub fn own_place(dialect: ClientDialect, place: &str) -> Option<String> {
+    let (schema, format) = match dialect {
+        ClientDialect::Openai => ("function.parameters", "response_format.json_schema.schema"),
+        ClientDialect::Anthropic => ("input_schema", "output_config.format.schema"),
+        ClientDialect::Responses => ("parameters", "text.format.schema"),
+        ClientDialect::Gemini => {
+            return (place == "safety_settings").then(|| "safetySettings".to_owned());
+        }
+    };
+    if let Some(below) = place.strip_prefix("response_format.schema") {
+        return Some(format!("{format}{below}"));
+    }
+    let (tool, below) = place.split_once("].parameters")?;
+    let number = tool.strip_prefix("tools[")?;
+    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| format!("{tool}].{schema}{below}"))
 }
 
 /// A place as a header can carry it: names come from outside.
@@ -343,6 +364,50 @@ mod tests {
             "messages[1].tool_calls[0].function.??",
         ];
         assert_eq!(unread(ClientDialect::Openai, &body), expected);
+    }
+
+    #[test]
+    fn g_an_answer_sent_back_names_nothing_for_its_empty_lists() {
+        let part = json!({"type": "output_text", "text": "t", "annotations": [], "logprobs": []});
+        let said = |part: &Value| {
+            unread(
+                ClientDialect::Responses,
+                &json!({"input": [
+                    {"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": [part]},
+                ]}),
+            )
+        };
+        assert_eq!(said(&part), Vec::<String>::new());
+        let mut cited = part.clone();
+        cited["annotations"] = json!([{"type": "url_citation", "url": "u"}]);
+        assert_eq!(said(&cited), ["input[0].content[0].annotations"]);
+    }
+
+    #[test]
+    fn g_a_place_in_a_schema_is_named_as_the_client_wrote_it() {
+        use ClientDialect::{Anthropic, Gemini, Openai, Responses};
+        for (dialect, place, own) in [
+            (
+                Openai,
+                "tools[12].parameters.not",
+                Some("tools[12].function.parameters.not"),
+            ),
+            (
+                Anthropic,
+                "tools[0].parameters.not",
+                Some("tools[0].input_schema.not"),
+            ),
+            (
+                Responses,
+                "response_format.schema.not",
+                Some("text.format.schema.not"),
+            ),
+            (Gemini, "safety_settings", Some("safetySettings")),
+            (Openai, "tools[0].function.parameters", None),
+            (Openai, "safety_settings", None),
+        ] {
+            assert_eq!(own_place(dialect, place).as_deref(), own, "{place}");
+        }
     }
 
     #[test]

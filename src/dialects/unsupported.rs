@@ -11,6 +11,9 @@ use super::{DialectError, Encoded, encode_request};
 use crate::domain::chat::ChatRequest;
 use crate::domain::{Dialect, Tokens, Unsupported};
 
+/// What follows the name of what was sent although the provider does not heed it.
+pub const SENT_UNHEEDED: &str = " (sent; not enforced)";
+
 /// No request has more fields that one provider cannot be told.
 const MOST_LEFT_OUT: usize = 32;
 
@@ -60,9 +63,9 @@ fn strict(encoded: Encoded) -> Result<Encoded, DialectError> {
         return Ok(encoded);
     };
     Err(DialectError::at(
-        first.to_string(),
+        first.trim_end_matches(SENT_UNHEEDED),
         format!(
-            "the provider of this model cannot be told: {}; leave it out, choose another model, or ask with x-switchyard-unsupported: default",
+            "the provider of this model cannot be told, or does not heed: {}; leave it out, choose another model, or ask with x-switchyard-unsupported: default",
             encoded.dropped.join(", ")
         ),
     ))

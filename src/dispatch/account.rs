@@ -103,7 +103,8 @@ impl Account {
             charge: None,
             answer: None,
             unrecorded: false,
-            written: false,
+            // Until an intent stands there is nothing to account for.
+            written: true,
         }
     }
 
@@ -174,9 +175,9 @@ impl Account {
         self.unrecorded = true;
     }
 
-    /// Nothing was sent and no intent stands: there is nothing to account for.
-    pub(super) fn void(&mut self) {
-        self.written = true;
+    /// From here on it has an outcome, however it ends.
+    pub(super) fn begins(&mut self) {
+        self.written = false;
     }
 
     /// Counted when the attempt is about to be sent: the headers name the number of tries, not of failures.

@@ -12,7 +12,8 @@ use super::request::Request;
 use crate::actors::{Clock, News, Published, Target, TenantEntry, TenantMessage};
 use crate::config::RaceMode;
 use crate::domain::{
-    AttemptOutcome, Failure, FailureKind, ModelName, Moment, NanoUsd, RequestId, Tokens, Usage,
+    AttemptOutcome, Failure, FailureKind, Mode, ModelName, Moment, NanoUsd, RequestId, Tokens,
+    Usage,
 };
 use crate::policy::ledger::{AccountName, Admitted, Ask, Denied, Settled, Short};
 use crate::pricing::{Bounds, Price};
@@ -78,6 +79,7 @@ pub(super) struct Tab {
     price: Price,
     bounds: Bounds,
     input: Tokens,
+    mode: Mode,
 }
 
 impl Tab {
@@ -87,6 +89,7 @@ impl Tab {
             price: price_of(&request.published, target, model),
             bounds: request.bounds(),
             input: request.estimate.input,
+            mode: request.shape.mode,
         }
     }
 
@@ -96,33 +99,48 @@ impl Tab {
         &self,
         outcome: AttemptOutcome,
         usage: Option<Usage>,
-        sent: bool,
+        sent: Option<Duration>,
     ) -> Option<NanoUsd> {
-        let (usage, estimated) = match usage {
-            Some(usage) => (usage, false),
-            None if sent && may_be_billed(outcome) => {
-                // The prompt was read, and somebody wrote until we hung up.
-                let begun = Usage {
-                    input: self.input,
-                    output: Tokens(1),
-                    ..Usage::default()
-                };
-                (begun, true)
-            }
-            None => return Some(NanoUsd::ZERO),
-        };
-        let cost = match &self.price {
-            Price::Unknown => None,
-            // A class without a price was used: what was set aside for it is the least wrong (ground rule G7).
-            price @ (Price::Free | Price::Listed(_)) => {
-                price.cost(&usage).or_else(|| price.most(&self.bounds))
-            }
+        let (cost, estimated) = match (usage, sent) {
+            (Some(usage), _) => match self.price.paid(&usage, &self.bounds) {
+                Some(cost) => (Some(cost), false),
+                // A class without a price was used: what was set aside for it is the least wrong (ground rule G7).
+                None => (self.price.most(&self.bounds), true),
+            },
+            (None, Some(took)) if may_be_billed(outcome) => (self.begun(took), true),
+            (None, _) => return Some(NanoUsd::ZERO),
         };
         match cost {
             Some(cost) => self.bill.add(cost, estimated),
             None => self.bill.unknown.store(true, Ordering::Relaxed),
         }
         cost
+    }
+
+    /// What a provider may have written until we hung up, as dear as it may be (ground rule G7).
+    ///
+    /// # Why so much
+    /// Nobody tells. An answer that was to come whole goes on being written when its reader leaves; a stream ends
+    /// with its connection, and until then no provider writes faster than this.
+    fn begun(&self, took: Duration) -> Option<NanoUsd> {
+        const TOKENS_PER_MS: u64 = 2;
+        let most = self.price.most(&self.bounds)?;
+        if self.mode == Mode::Whole {
+            return Some(most);
+        }
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let choices = u64::from(self.bounds.choices.max(1));
+        let written = millis.saturating_mul(TOKENS_PER_MS).saturating_mul(choices);
+        let begun = Usage {
+            input: self.input,
+            output: Tokens(written.max(1)),
+            ..Usage::default()
+        };
+        Some(
+            self.price
+                .paid(&begun, &self.bounds)
+                .map_or(most, |cost| cost.min(most)),
+        )
     }
 }
 
@@ -131,6 +149,7 @@ fn may_be_billed(outcome: AttemptOutcome) -> bool {
     match outcome {
         AttemptOutcome::Ok
         | AttemptOutcome::BadBody
+        | AttemptOutcome::Untranslatable
         | AttemptOutcome::FirstContentTimeout
         | AttemptOutcome::GapTimeout
         | AttemptOutcome::Reset
@@ -234,6 +253,19 @@ impl Dispatch {
             most,
             until: self.until(request),
         };
+        // Made before it is asked: who leaves while the answer is on its way settles what that answer let in, and
+        // settling what was never let in changes nothing.
+        let mut charge = Charge {
+            entry: Arc::clone(entry),
+            request: request.id,
+            bill: Arc::clone(&request.bill),
+            clock: self.clock,
+            news: Arc::clone(&self.news),
+            copy: copy.unwrap_or_default(),
+            reserved: most.unwrap_or_default(),
+            told: Admitted::default(),
+            used: None,
+        };
         let limit = (Instant::now() + ASK_LIMIT).min(request.deadline);
         let answer = entry
             .slot
@@ -242,28 +274,16 @@ impl Dispatch {
                 reply,
             })
             .await;
-        let charge = |told| Charge {
-            entry: Arc::clone(entry),
-            request: request.id,
-            bill: Arc::clone(&request.bill),
-            clock: self.clock,
-            news: Arc::clone(&self.news),
-            copy: copy.unwrap_or_default(),
-            reserved: most.unwrap_or_default(),
-            told,
-            used: None,
-        };
         match answer {
-            Ok(Ok(told)) => Ok(Some(charge(told))),
+            Ok(Ok(told)) => {
+                charge.told = told;
+                Ok(Some(charge))
+            }
             Ok(Err(denied)) => {
                 entry.cell.metrics.denied(denied.label());
                 Err(failure(&denied))
             }
-            Err(_away) => {
-                // It may have been let in by an actor that died before it could say so.
-                drop(charge(Admitted::default()));
-                Err(books_unavailable())
-            }
+            Err(_away) => Err(books_unavailable()),
         }
     }
 

@@ -125,6 +125,7 @@ impl From<AnswerFault> for Failed {
     fn from(fault: AnswerFault) -> Self {
         match fault {
             AnswerFault::Disguised(error) => from_provider(error, None),
+            AnswerFault::Untranslatable(_) => Self::plain(AttemptOutcome::Untranslatable),
             AnswerFault::Empty(_) | AnswerFault::Malformed(_) => {
                 Self::plain(AttemptOutcome::BadBody)
             }
@@ -177,7 +178,11 @@ impl Leg {
         if std::mem::replace(&mut self.reported, true) {
             return;
         }
-        let cost = self.tab.close(outcome, usage, self.lease.was_sent());
+        let cost = self.tab.close(
+            outcome,
+            usage,
+            self.lease.was_sent().then(|| self.started.elapsed()),
+        );
         self.lease.costs(cost);
         let target = self.lease.target();
         target.endpoint.metrics.attempt(outcome);
@@ -463,7 +468,7 @@ async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<Won
     if translation.request.operation != Operation::Chat {
         match kind(translation, form, &fields, &body) {
             Kind::Usual => {}
-            Kind::Raw => return first_event(translation.relay(), body).await,
+            Kind::Raw => return first_event(translation, body).await,
             Kind::Whole => {
                 let body = body.collect(LARGEST_ANSWER).await?;
                 return Ok(guarded(translation, translation.whole(body)?).await);
@@ -496,7 +501,7 @@ async fn first_content(translation: Translation<'_>, reply: Reply) -> Result<Won
         (Mode::Stream, Form::Json | Form::Unsaid) => {
             streamed(translation, &body.collect(LARGEST_ANSWER).await?)
         }
-        (Mode::Stream, Form::EventStream) => first_event(translation.relay(), body).await,
+        (Mode::Stream, Form::EventStream) => first_event(translation, body).await,
     }
 }
 
@@ -595,7 +600,11 @@ async fn guarded(translation: Translation<'_>, whole: Whole) -> WonAnswer {
 
 /// Reads a stream until it shows content. What comes before is held, because until then another provider
 /// may still take over (ground rule G1).
-async fn first_event(mut relay: Box<dyn Relay>, mut body: ReplyBody) -> Result<WonAnswer, Failed> {
+async fn first_event(
+    translation: Translation<'_>,
+    mut body: ReplyBody,
+) -> Result<WonAnswer, Failed> {
+    let mut relay = translation.relay();
     let mut held = BytesMut::new();
     loop {
         match body.piece().await {
@@ -608,7 +617,7 @@ async fn first_event(mut relay: Box<dyn Relay>, mut body: ReplyBody) -> Result<W
             None => {
                 relay.end(&mut held)?;
                 // Whole without content: only a filter or a limit leaves that.
-                return complete(relay.as_mut(), held);
+                return complete(translation, relay.as_mut(), held);
             }
         }
         let facts = relay.facts();
@@ -617,14 +626,20 @@ async fn first_event(mut relay: Box<dyn Relay>, mut body: ReplyBody) -> Result<W
         }
         if facts.terminal {
             relay.end(&mut held)?;
-            return complete(relay.as_mut(), held);
+            return complete(translation, relay.as_mut(), held);
         }
     }
 }
 
 #[expect(clippy::result_large_err, reason = "moved once, on the rare path")]
-fn complete(relay: &mut dyn Relay, held: BytesMut) -> Result<WonAnswer, Failed> {
-    if !relay.facts().is_an_answer() {
+fn complete(
+    translation: Translation<'_>,
+    relay: &mut dyn Relay,
+    held: BytesMut,
+) -> Result<WonAnswer, Failed> {
+    let facts = relay.facts();
+    let silent = facts.finished && facts.terminal && translation.may_say_nothing();
+    if !facts.is_an_answer() && !silent {
         return Err(Failed::plain(AttemptOutcome::BadBody));
     }
     Ok(WonAnswer::Complete {

@@ -451,6 +451,7 @@ fn how(kind: FailureKind) -> &'static str {
         FailureKind::UpstreamReset => "reset",
         FailureKind::UpstreamTruncated => "truncated",
         FailureKind::UpstreamMalformed => "malformed",
+        FailureKind::AnswerUntranslatable => "untranslatable",
         FailureKind::StreamLimit | FailureKind::UpstreamTooLarge => "limit",
         FailureKind::ShuttingDown => "shutdown",
         FailureKind::DeadlineExceeded => "deadline",
@@ -473,6 +474,9 @@ pub(super) fn stream_words(kind: FailureKind) -> &'static str {
         FailureKind::UpstreamTruncated => "the provider's stream ended before the answer was whole",
         FailureKind::UpstreamMalformed => {
             "the provider sent something that is no part of an answer; the text so far is not whole"
+        }
+        FailureKind::AnswerUntranslatable => {
+            "the rest of the answer cannot be said in the form you ask in; ask in the provider's own"
         }
         FailureKind::StreamLimit | FailureKind::UpstreamTooLarge => {
             "the provider sent more than was asked for; the stream was stopped"

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::actors::{Again, Refusal, RefusalKind};
-use crate::domain::{AttemptOutcome, Failure, FailureKind, RetryRule};
+use crate::domain::{AttemptOutcome, Dialect, Failure, FailureKind, RetryRule};
 use crate::policy::residency::Violation;
 
 /// An attempt that brought no answer, as the failover loop sees it.
@@ -51,6 +51,7 @@ pub(crate) fn final_kind(outcome: AttemptOutcome) -> FailureKind {
         AttemptOutcome::TooLarge => FailureKind::UpstreamTooLarge,
         AttemptOutcome::Poison => FailureKind::UpstreamRejected,
         AttemptOutcome::Egress => FailureKind::EgressProxy,
+        AttemptOutcome::Untranslatable => FailureKind::AnswerUntranslatable,
         AttemptOutcome::Ok
         | AttemptOutcome::ServerError
         | AttemptOutcome::BadBody
@@ -63,9 +64,10 @@ pub(crate) fn final_kind(outcome: AttemptOutcome) -> FailureKind {
     }
 }
 
-/// Whether the same target may be met again in this request.
-pub(crate) fn again(outcome: AttemptOutcome) -> Again {
+/// Whether a target of this dialect may be met again in this request.
+pub(crate) fn again(outcome: AttemptOutcome, dialect: Dialect) -> Again {
     match outcome {
+        AttemptOutcome::Untranslatable => Again::OtherDialect(dialect),
         AttemptOutcome::Overloaded
         | AttemptOutcome::ModelGone
         | AttemptOutcome::Rejected
@@ -251,6 +253,9 @@ fn plain_words(outcome: AttemptOutcome) -> &'static str {
         AttemptOutcome::Overloaded => "the provider is overloaded",
         AttemptOutcome::ServerError => "the provider failed",
         AttemptOutcome::BadBody => "the provider answered with something that is no answer",
+        AttemptOutcome::Untranslatable => {
+            "the answer holds what cannot be said in the form you ask in; ask in the provider's own"
+        }
         AttemptOutcome::Connect => "the provider could not be reached",
         AttemptOutcome::Tls => "no secure connection to the provider was possible",
         AttemptOutcome::Dns => "the provider's name could not be resolved",
@@ -356,10 +361,26 @@ mod tests {
 
     #[test]
     fn p08_an_overloaded_endpoint_is_not_met_again() {
-        assert_eq!(again(AttemptOutcome::Overloaded), Again::Never);
-        assert_eq!(again(AttemptOutcome::Throttled), Again::SameKeyLater);
-        assert_eq!(again(AttemptOutcome::Auth), Again::OtherKey);
-        assert_eq!(again(AttemptOutcome::Connect), Again::LastResort);
+        assert_eq!(
+            again(AttemptOutcome::Overloaded, Dialect::Openai),
+            Again::Never
+        );
+        assert_eq!(
+            again(AttemptOutcome::Throttled, Dialect::Openai),
+            Again::SameKeyLater
+        );
+        assert_eq!(
+            again(AttemptOutcome::Auth, Dialect::Openai),
+            Again::OtherKey
+        );
+        assert_eq!(
+            again(AttemptOutcome::Connect, Dialect::Openai),
+            Again::LastResort
+        );
+        assert_eq!(
+            again(AttemptOutcome::Untranslatable, Dialect::Gemini),
+            Again::OtherDialect(Dialect::Gemini)
+        );
     }
 
     #[test]

@@ -162,17 +162,11 @@ impl Dispatch {
         if !self.poison.is_quiet(now)
             && let Some(left) = self.poison.refused_for(request.fingerprint(), now)
         {
-            account.void();
             let poison = AttemptFailure::plain(AttemptOutcome::Poison);
             return Err(gave_up(&poison, 0).retry_after(left));
         }
-        match self.admit(request).await {
-            Ok(charge) => account.charge = charge,
-            Err(denied) => {
-                account.void();
-                return Err(denied);
-            }
-        }
+        account.charge = self.admit(request).await?;
+        account.begins();
         // On its way to the disk while the request is placed; awaited before the first send (G8).
         let (taken, intent) = self.journal().intent(&account.intent());
         if taken {
@@ -516,6 +510,13 @@ impl Dispatch {
 /// Usage counted from what was seen, when the provider did not say: never zero (ground rule G7).
 pub(super) fn estimate(request: &Request, content_bytes: u64) -> Usage {
     let output = Tokens::estimated_from_bytes(usize::try_from(content_bytes).unwrap_or(usize::MAX));
+    // Nobody is billed for more than was allowed, and no more than that was set aside: words are longer than the
+    // estimate takes them for.
+    let bounds = request.bounds();
+    let most = bounds.max_output.map_or(u64::MAX, |most| {
+        most.saturating_mul(u64::from(bounds.choices.max(1)))
+    });
+    let output = Tokens(output.0.min(most));
     Usage {
         input: request.estimate.input,
         // Vectors, pictures and speech are no words, however long they are.
@@ -750,6 +751,6 @@ fn address(target: &Target, outcome: AttemptOutcome) -> Tried {
     Tried {
         endpoint: Arc::as_ptr(&target.endpoint) as usize,
         key: Arc::as_ptr(&target.key) as usize,
-        again: again(outcome),
+        again: again(outcome, target.provider.dialect),
     }
 }

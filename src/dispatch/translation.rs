@@ -12,15 +12,15 @@ use super::request::Request;
 use super::unix_now;
 use crate::actors::{Lease, Target};
 use crate::config::{AuthSettings, ProviderSettings};
-use crate::dialects::anthropic::for_vertex;
+use crate::dialects::anthropic::{ends_in_results, for_vertex};
 use crate::dialects::json::{edited, exact};
 use crate::dialects::media::{self, Fetched};
 use crate::dialects::openai::{SpliceEdit, SpliceRelay, adapt, inspect_answer, splice_request};
 use crate::dialects::{
     AnswerFacts, AnswerFault, AnswerTerms, Cutter, DialectError, Encoder, Foreign, Home,
     MirrorRelay, RawRelay, Relay, TranslateRelay, UpstreamError, answer_from_stream, cut_foreign,
-    decode_answer, decode_error, decode_request, encode_answer, encode_by, lost_of,
-    stream_from_answer,
+    decode_answer, decode_error, decode_request, encode_answer, encode_by, lost_of, own_place,
+    stream_from_answer, with_whole_calls,
 };
 use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
 use crate::domain::{
@@ -30,8 +30,9 @@ use crate::domain::{
 use crate::upstream::Rope;
 
 /// What has no canonical form would be lost without a word.
-const UNSAYABLE: AnswerFault =
-    AnswerFault::Malformed("the answer says what cannot be said in the form that was asked for");
+const UNSAYABLE: AnswerFault = AnswerFault::Untranslatable(
+    "the answer says what cannot be said in the form that was asked for",
+);
 
 /// What to send, and what could not be said.
 pub(super) struct Prepared {
@@ -78,6 +79,19 @@ impl From<DialectError> for AttemptFailure {
             param: error.param,
             ..Self::plain(AttemptOutcome::Rejected)
         }
+    }
+}
+
+/// The error with the place that the client wrote.
+fn in_own_words(speaks: ClientDialect, error: DialectError) -> DialectError {
+    let named = error.param.as_deref();
+    let Some((place, own)) = named.and_then(|place| Some((place, own_place(speaks, place)?)))
+    else {
+        return error;
+    };
+    DialectError {
+        message: error.message.replace(place, &own),
+        param: Some(own),
     }
 }
 
@@ -187,10 +201,14 @@ impl Translation<'_> {
         }
         let most = lease.target().provider.default_max_output;
         let terms = (lease.model().as_str(), most);
-        let encoded = encode_by(self.unsupported, self.dialect, &mut canonical, terms)?;
+        let speaks = self.request.speaks;
+        let encoded = encode_by(self.unsupported, self.dialect, &mut canonical, terms)
+            .map_err(|error| in_own_words(speaks, error))?;
+        let dropped = encoded.dropped.into_iter();
+        let own = |name: Cow<'static, str>| own_place(speaks, &name).map_or(name, Cow::Owned);
         Ok(Prepared {
             body: [Bytes::from(encoded.body)].into_iter().collect(),
-            dropped: encoded.dropped,
+            dropped: dropped.map(own).collect(),
         })
     }
 
@@ -342,8 +360,36 @@ impl Translation<'_> {
         }
     }
 
+    /// What is passed on as it came is for the client to judge.
     fn decode(&self, body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
-        decode_answer(self.dialect, body, self.request.id.text().as_str())
+        let answer = decode_answer(self.dialect, body, self.request.id.text().as_str())?;
+        if answer.is_silent() && !self.may_say_nothing() {
+            return Err(AnswerFault::Empty("the answer has no content"));
+        }
+        if self.is_plain() {
+            Ok(answer)
+        } else {
+            with_whole_calls(answer)
+        }
+    }
+
+    /// Whether a plain end without a word may be all of the answer.
+    ///
+    /// # Why
+    /// Anthropic's models end their turn so when the results of tools leave nothing to add, as its documentation
+    /// tells; asked again they do it again, and each time is paid for. Anywhere else it is no answer (fault P14).
+    pub(super) fn may_say_nothing(&self) -> bool {
+        if self.request.operation != Operation::Chat || self.dialect != Dialect::Anthropic {
+            return false;
+        }
+        let body = self.request.body();
+        match self.request.speaks {
+            // It may hold what has no canonical form.
+            ClientDialect::Anthropic => ends_in_results(&body),
+            speaks @ (ClientDialect::Openai | ClientDialect::Responses | ClientDialect::Gemini) => {
+                decode_request(speaks, &body).is_ok_and(|asked| asked.ends_in_results())
+            }
+        }
     }
 
     /// The answer in the client's form, if all of it can be said there.

@@ -144,7 +144,41 @@ pub struct Signature {
 /// What a foreign signature begins with; no provider's own does, and hardly a prompt.
 pub const FOREIGN_SIGNATURE: &str = "switchyard-signed~";
 
+/// What stands before a redacted thought's data where it shares its place with signatures: no letter of base64, which
+/// every signature is written in, is a colon.
+const REDACTED: &str = "redacted:";
+
+impl ChatRequest {
+    /// Whether it brings results of tools for the model to go on with.
+    pub fn ends_in_results(&self) -> bool {
+        let result = |part: &Part| matches!(part, Part::ToolResult { .. });
+        let latest = self.messages.iter().rev();
+        latest
+            .take_while(|message| message.role != Role::Assistant)
+            .any(|message| message.parts.iter().any(result))
+    }
+}
+
+impl Part {
+    /// A thought from where signatures and redacted thoughts share a place.
+    pub fn thought(text: String, signature: Option<Signature>) -> Self {
+        let redacted = signature.as_ref().and_then(|own| {
+            let data = own.data.strip_prefix(REDACTED)?;
+            Some(Signature::new(own.by, data))
+        });
+        match redacted {
+            Some(data) => Self::RedactedThinking { data },
+            None => Self::Thinking { text, signature },
+        }
+    }
+}
+
 impl Signature {
+    /// A redacted thought's data as it stands where signatures do; [`Part::thought`] reads it.
+    pub fn of_redacted(data: &Self) -> Self {
+        Self::new(data.by, format!("{REDACTED}{}", data.data))
+    }
+
     pub fn new(by: Dialect, data: impl Into<String>) -> Self {
         Self {
             by,
@@ -235,6 +269,18 @@ pub enum StopReason {
     Unknown,
 }
 
+impl StopReason {
+    /// Whether what was said may end in the middle: nothing that is cut there needs another explanation.
+    pub fn may_cut(self) -> bool {
+        match self {
+            Self::Length | Self::ContentFilter => true,
+            Self::End | Self::StopSequence | Self::ToolCalls | Self::Paused | Self::Unknown => {
+                false
+            }
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChatAnswer {
     pub id: String,
@@ -251,6 +297,19 @@ pub struct ChatAnswer {
     /// It holds content that has no canonical form and so can only be passed on as it came.
     #[serde(default)]
     pub foreign: bool,
+    /// Tools of the provider's own were at work, and what they did is told in its own form only.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub traces: bool,
+    /// The stop that ended it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_sequence: Option<String>,
+}
+
+impl ChatAnswer {
+    /// It ended plainly and says nothing: no answer, save where the request ends in the results of tools.
+    pub fn is_silent(&self) -> bool {
+        self.parts.is_empty() && !self.foreign && self.stop == StopReason::End
+    }
 }
 
 /// A source that a piece of an answer's text rests on.
@@ -300,6 +359,8 @@ pub enum ChatEvent {
     Foreign {
         bytes: usize,
     },
+    /// What a tool of the provider's own did: it has no canonical form, and the answer is whole without it.
+    Trace,
     /// `index` counts tool calls only.
     ToolCall {
         index: u32,

@@ -46,6 +46,8 @@ pub enum FailureKind {
     UpstreamFailed,
     UpstreamRejected,
     UpstreamTooLarge,
+    /// A provider answered what cannot be said in the client's form.
+    AnswerUntranslatable,
     /// The gateway's own proxy on the way to the providers failed.
     EgressProxy,
     DeadlineExceeded,
@@ -91,6 +93,7 @@ impl FailureKind {
             Self::UpstreamFailed => (502, "upstream_failed", GiveUp),
             Self::UpstreamRejected => (502, "upstream_rejected", GiveUp),
             Self::UpstreamTooLarge => (502, "upstream_too_large", GiveUp),
+            Self::AnswerUntranslatable => (502, "answer_untranslatable", GiveUp),
             Self::EgressProxy => (502, "egress_proxy", GiveUp),
             Self::Overloaded => (503, "overloaded", Retry),
             Self::NoTarget => (503, "no_target", Retry),

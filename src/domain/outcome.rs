@@ -21,6 +21,8 @@ pub enum AttemptOutcome {
     ServerError,
     /// Success was claimed, but what came is not an answer.
     BadBody,
+    /// A sound answer that cannot be said in the form the client asked in.
+    Untranslatable,
     Connect,
     Tls,
     Dns,
@@ -47,6 +49,8 @@ pub enum AttemptOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     Nobody,
+    /// Ours: the provider did its part.
+    Gateway,
     Caller,
     Key,
     Provider,
@@ -65,7 +69,7 @@ pub enum RetryRule {
 }
 
 impl AttemptOutcome {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Ok,
         Self::Throttled,
         Self::Quota,
@@ -75,6 +79,7 @@ impl AttemptOutcome {
         Self::Overloaded,
         Self::ServerError,
         Self::BadBody,
+        Self::Untranslatable,
         Self::Connect,
         Self::Tls,
         Self::Dns,
@@ -103,6 +108,8 @@ impl AttemptOutcome {
             Self::Overloaded => ("overloaded", Fault::Provider, Elsewhere),
             Self::ServerError => ("server_error", Fault::Provider, Elsewhere),
             Self::BadBody => ("bad_body", Fault::Provider, Elsewhere),
+            // It would be said again by whoever speaks the same dialect; another's answer may be sayable.
+            Self::Untranslatable => ("untranslatable", Fault::Gateway, Elsewhere),
             Self::Connect => ("connect", Fault::Network, Elsewhere),
             Self::Tls => ("tls", Fault::Network, Elsewhere),
             Self::Dns => ("dns", Fault::Network, Elsewhere),
@@ -164,6 +171,7 @@ mod tests {
             AttemptOutcome::Deadline,
             AttemptOutcome::Egress,
             AttemptOutcome::Token,
+            AttemptOutcome::Untranslatable,
             AttemptOutcome::Poison,
         ] {
             assert!(!nobody.counts_against_endpoint() && !nobody.counts_against_key());

@@ -1,6 +1,6 @@
 //! A stream of answer events, and the facts a stream leaves behind.
 
-use super::{FailureKind, Tokens, Usage};
+use super::{FailureKind, Usage};
 
 /// What a stream has shown so far. Metering and the commit point read this; it holds no text.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,10 +31,6 @@ impl StreamFacts {
     pub fn is_an_answer(&self) -> bool {
         self.content || self.filtered || self.limited
     }
-
-    pub fn estimated_output(&self) -> Tokens {
-        Tokens::estimated_from_bytes(usize::try_from(self.content_bytes).unwrap_or(usize::MAX))
-    }
 }
 
 /// How a stream ended well.
@@ -58,6 +54,8 @@ pub enum StreamFault {
     },
     /// What came is not this protocol.
     Malformed(&'static str),
+    /// It is an answer, but holds what cannot be said in the form that was asked for.
+    Untranslatable(&'static str),
     /// The end came before the answer was whole.
     Truncated,
     /// One event or the whole stream is larger than allowed.
@@ -74,6 +72,7 @@ impl StreamFault {
         match self {
             Self::Reported { .. } => FailureKind::UpstreamError,
             Self::Malformed(_) => FailureKind::UpstreamMalformed,
+            Self::Untranslatable(_) => FailureKind::AnswerUntranslatable,
             Self::Truncated => FailureKind::UpstreamTruncated,
             Self::TooLarge => FailureKind::UpstreamTooLarge,
             Self::Unguarded => FailureKind::PolicyUnavailable,
@@ -85,6 +84,7 @@ impl StreamFault {
         match self {
             Self::Reported { outcome, .. } => *outcome,
             Self::Malformed(_) => super::AttemptOutcome::BadBody,
+            Self::Untranslatable(_) => super::AttemptOutcome::Untranslatable,
             Self::Truncated => super::AttemptOutcome::Truncated,
             Self::TooLarge => super::AttemptOutcome::TooLarge,
             // Nobody's fault but ours.

@@ -79,7 +79,8 @@ const LONGEST_TAG: usize = 64;
 fn tags(headers: &HeaderMap) -> Vec<Arc<str>> {
     let mut tags: Vec<Arc<str>> = ["x-switchyard-tags", "x-litellm-tags"]
         .into_iter()
-        .filter_map(|name| text(headers, name))
+        .flat_map(|name| headers.get_all(name))
+        .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .filter(|tag| !tag.is_empty() && tag.len() <= LONGEST_TAG)

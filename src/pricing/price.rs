@@ -42,6 +42,28 @@ impl Price {
         }
     }
 
+    /// As [`Self::cost`], with what no usage tells: pictures made, and calls that nobody bills for.
+    pub fn paid(&self, usage: &Usage, bounds: &Bounds) -> Option<NanoUsd> {
+        match (self, bounds.operation) {
+            (Self::Unknown, _) => None,
+            (Self::Free, _) | (_, Operation::Moderations | Operation::CountTokens) => {
+                Some(NanoUsd::ZERO)
+            }
+            (
+                Self::Listed(model),
+                Operation::Images | Operation::ImageEdits | Operation::ImageVariations,
+            ) => {
+                let mut meter = Meter::of(usage);
+                meter.images = u64::from(bounds.choices.max(1));
+                if model.prices.get(Class::Input).is_none() {
+                    meter.input = 0;
+                }
+                model.cost(&meter, Terms::default()).amount()
+            }
+            (Self::Listed(_), _) => self.cost(usage),
+        }
+    }
+
     /// The most that one request can cost: what to set aside before it is sent (ground rule G7). `None` when
     /// nobody knows.
     pub fn most(&self, bounds: &Bounds) -> Option<NanoUsd> {
@@ -50,7 +72,11 @@ impl Price {
             Self::Listed(model) => model,
             Self::Unknown => return None,
         };
-        let input = bounds.bytes.min(model.context.unwrap_or(u64::MAX));
+        // A model that is sold by the piece has no price for what it reads.
+        let input = match model.prices.get(Class::Input) {
+            Some(_) => bounds.bytes.min(model.context.unwrap_or(u64::MAX)),
+            None => 0,
+        };
         let choices = u64::from(bounds.choices.max(1));
         let most = match bounds.operation {
             Operation::Chat | Operation::Completions | Operation::Responses => {

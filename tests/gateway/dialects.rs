@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use switchyard_chaos::client::{Answer, Client, SseStream};
 use switchyard_chaos::mock::{Behaviour, Dialect, MockOptions, MockProvider};
 
-use crate::frame::{Gateway, alone, mock_of, pair, provider, quick};
+use crate::frame::{Gateway, alone, auth, code_of, mock_of, pair, provider, quick};
 use crate::matrix::speaker::{CLIENTS, PROVIDERS, asked, is_whole, key};
 
 async fn ask(gateway: &Gateway, client: Dialect) -> Answer {
@@ -101,6 +101,44 @@ async fn what_both_sides_speak_is_passed_on_untouched() {
     assert_eq!(sent.header("anthropic-beta"), Some("new-2026-11-01"));
     assert_eq!(sent.header("cookie"), None);
     assert_eq!(answer.json()["type"], "message");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l05_keys_that_need_escapes_go_both_ways_whichever_way_that_is() {
+    let keys = json!({r"^\S+$": 1, r"C:\a.txt": {"\"": 2}});
+    for provider in [Dialect::OpenAi, Dialect::Anthropic] {
+        let mock = mock_of(provider, "a").await;
+        let called = json!({
+            "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "tool_use",
+            "content": [{"type": "tool_use", "id": "toolu_1", "name": "f", "input": keys}],
+            "usage": {"input_tokens": 3, "output_tokens": 2},
+        });
+        if provider == Dialect::Anthropic {
+            mock.set(Behaviour::status(200).json(&called));
+        }
+        let gateway = alone(&mock, "").await;
+        let (path, mut body) = asked(Dialect::OpenAi, false);
+        let schema = json!({"type": "object", "patternProperties": keys});
+        body["tools"] =
+            json!([{"type": "function", "function": {"name": "f", "parameters": schema}}]);
+        let mut connection = gateway.client().await;
+        let answer = connection
+            .post_json(&path, &key(Dialect::OpenAi), &body)
+            .await
+            .unwrap();
+        let told = answer.json();
+        assert_eq!(answer.status(), 200, "{provider:?}: {told}");
+        let sent = mock.last().unwrap().asked.clone();
+        let schema = sent.json.pointer("/tools/0/input_schema");
+        let schema = schema.or_else(|| sent.json.pointer("/tools/0/function/parameters"));
+        assert_eq!(schema.unwrap()["patternProperties"], keys, "{provider:?}");
+        if provider == Dialect::Anthropic {
+            let call = &told["choices"][0]["message"]["tool_calls"][0];
+            let arguments = call["function"]["arguments"].as_str().unwrap();
+            let arguments: Value = serde_json::from_str(arguments).unwrap();
+            assert_eq!(arguments, keys);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -365,4 +403,166 @@ async fn g_what_is_lost_on_the_way_there_and_back_is_named_to_the_client() {
         (&source["start_index"], &source["end_index"]),
         (&json!(0), &json!(4))
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn j_what_google_does_not_heed_of_a_schema_is_named_where_the_client_wrote_it() {
+    let mock = mock_of(Dialect::Gemini, "a").await;
+    let gateway = alone(&mock, "").await;
+    let body = json!({"model": "p", "messages": [{"role": "user", "content": "x"}], "tools": [
+        {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "not": {"required": ["z"]}}}},
+    ]});
+    let answer = gateway.post(&body).await;
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    assert_eq!(
+        answer.header("x-switchyard-dropped"),
+        Some("tools[0].function.parameters.not (sent; not enforced)")
+    );
+    let sent = mock.last().unwrap().asked.json.clone();
+    let schema = &sent["tools"][0]["functionDeclarations"][0]["parametersJsonSchema"];
+    assert_eq!(schema["not"], json!({"required": ["z"]}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g_a_response_does_not_claim_settings_that_were_not_used() {
+    let mock = mock_of(Dialect::Anthropic, "a").await;
+    let gateway = alone(&mock, "").await;
+    let body = json!({"model": "p", "input": "x", "store": false, "service_tier": "flex", "top_logprobs": 3, "temperature": 0.5});
+    let mut client = Client::connect(gateway.address).await.unwrap();
+    let answer = client
+        .post_json("/v1/responses", &auth(), &body)
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    let told = answer.json();
+    assert_eq!(told["service_tier"], json!(null), "{told}");
+    assert_eq!(
+        (&told["top_logprobs"], &told["temperature"]),
+        (&json!(0), &json!(0.5))
+    );
+}
+
+/// What a model of Google's answers that draws.
+fn picture() -> Value {
+    json!({
+        "candidates": [{
+            "content": {"role": "model", "parts": [
+                {"inlineData": {"mimeType": "image/png", "data": "aaaa"}},
+            ]},
+            "finishReason": "STOP", "index": 0,
+        }],
+        "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 4, "totalTokenCount": 7},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d3_an_answer_that_cannot_be_said_is_asked_for_once_and_is_nobodys_failure() {
+    let (a, b) = (
+        mock_of(Dialect::Gemini, "a").await,
+        mock_of(Dialect::Gemini, "b").await,
+    );
+    for mock in [&a, &b] {
+        mock.set(Behaviour::status(200).json(&picture()));
+    }
+    let gateway = pair(&a, &b, "").await;
+    for asked in 1..=12 {
+        let answer = ask(&gateway, Dialect::OpenAi).await;
+        assert_eq!(code_of(&answer), "answer_untranslatable");
+        assert_eq!(answer.status(), 502);
+        let paid = a.requests() + b.requests();
+        assert_eq!(paid, asked, "the next of the same kind would say the same");
+    }
+    // Who can read it still gets it: no breaker has opened.
+    let answer = ask(&gateway, Dialect::Gemini).await;
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    assert_eq!(answer.json()["candidates"], picture()["candidates"]);
+    let metrics = gateway.metrics().await;
+    assert!(metrics.contains("\"untranslatable\""), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d3_what_one_dialect_cannot_say_another_may() {
+    let (a, b) = (
+        mock_of(Dialect::Gemini, "a").await,
+        mock_of(Dialect::Anthropic, "b").await,
+    );
+    a.set(Behaviour::status(200).json(&picture()));
+    let gateway = pair(&a, &b, "").await;
+    for _ in 0..4 {
+        let answer = ask(&gateway, Dialect::OpenAi).await;
+        assert_eq!(answer.status(), 200, "{}", answer.json());
+    }
+    assert_eq!(b.requests(), 4);
+    assert!(a.requests() > 0);
+}
+
+/// A question of a client of Anthropic's, behind the results of a tool or without.
+fn behind_results(client: Dialect, results: bool, stream: bool) -> (String, Value) {
+    let (path, mut body) = asked(client, stream);
+    if results && client == Dialect::Anthropic {
+        body["messages"] = json!([
+            {"role": "user", "content": "save it"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "t1", "content": "saved"},
+                {"type": "text", "text": "thanks"},
+            ]},
+        ]);
+    } else if results {
+        let call =
+            json!({"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+        body["messages"] = json!([
+            {"role": "user", "content": "save it"},
+            {"role": "assistant", "content": null, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "t1", "content": "saved"},
+        ]);
+    }
+    (path, body)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p14_a_turn_that_ends_without_a_word_is_an_answer_to_the_results_of_tools_only() {
+    let mock = mock_of(Dialect::Anthropic, "a").await;
+    let gateway = alone(&mock, "").await;
+    let message = json!({"id": "m1", "type": "message", "role": "assistant", "model": "m", "content": [],
+        "stop_reason": "end_turn", "stop_sequence": null,
+        "usage": {"input_tokens": 9, "output_tokens": 2}});
+    let mut begun = message.clone();
+    begun["stop_reason"] = Value::Null;
+    let ended = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": null},
+        "usage": {"output_tokens": 2}});
+    let events = [
+        json!({"type": "message_start", "message": begun}),
+        ended,
+        json!({"type": "message_stop"}),
+    ];
+    let events = events.iter().fold(String::new(), |text, event| {
+        let kind = event["type"].as_str().unwrap();
+        format!("{text}event: {kind}\ndata: {event}\n\n")
+    });
+    for client in [Dialect::Anthropic, Dialect::OpenAi] {
+        for streams in [false, true] {
+            mock.set(if streams {
+                Behaviour::status(200).body("text/event-stream", events.clone())
+            } else {
+                Behaviour::status(200).json(&message)
+            });
+            let mut connection = gateway.client().await;
+            let before = mock.requests();
+            let (path, body) = behind_results(client, true, streams);
+            let answer = connection
+                .post_json(&path, &key(client), &body)
+                .await
+                .unwrap();
+            assert_eq!(answer.status(), 200, "{client:?} {streams}");
+            assert_eq!(mock.requests(), before + 1, "asked once");
+            let (path, body) = behind_results(client, false, streams);
+            let mut connection = gateway.client().await;
+            let answer = connection
+                .post_json(&path, &key(client), &body)
+                .await
+                .unwrap();
+            assert_eq!(answer.status(), 502, "{client:?} {streams}");
+        }
+    }
 }

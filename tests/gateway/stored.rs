@@ -431,7 +431,12 @@ async fn e5_what_a_model_thought_is_given_back_to_who_wrote_it_and_kept_from_oth
     let go_on =
         |model: &str| json!({"model": model, "input": "and?", "previous_response_id": id(&first)});
     mocks[0].set(Behaviour::healthy());
-    made(at, &go_on("m-r")).await;
+    let answer = create(at, &go_on("m-r")).await;
+    assert_eq!(
+        answer.header("x-switchyard-dropped"),
+        Some("thinking"),
+        "one of the two cannot be given back"
+    );
     let sent = mocks[0].last().unwrap().asked.json.clone();
     let input = sent["input"].as_array().unwrap();
     let kinds: Vec<&str> = input
@@ -449,6 +454,56 @@ async fn e5_what_a_model_thought_is_given_back_to_who_wrote_it_and_kept_from_oth
         sent.contains("forty-two") && !sent.contains("sealed-thought"),
         "{sent}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e5_what_the_gateway_put_in_front_is_no_field_of_the_client_s() {
+    let strict = "[dialects]\nunsupported = \"strict\"\n";
+    let (gateway, mocks) = several(
+        &[("r", Dialect::Responses), ("a", Dialect::Anthropic)],
+        strict,
+    )
+    .await;
+    let at = gateway.address;
+    let message = json!({"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
+        "content": [{"type": "output_text", "text": "forty-two", "annotations": [], "logprobs": []}]});
+    mocks[0].set(Behaviour::status(200).json(&json!({
+        "id": "resp_theirs", "object": "response", "created_at": 1, "status": "completed", "model": "m-r",
+        "output": [message], "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
+    })));
+    let first = made(at, &json!({"model": "m-r", "input": "think"})).await;
+    let go_on = |part: Value| {
+        json!({"model": "m-a", "previous_response_id": id(&first), "input": [
+            {"role": "user", "content": [part]},
+        ]})
+    };
+    let part = json!({"type": "input_text", "text": "and?"});
+    let whole = create(at, &go_on(part.clone())).await;
+    assert_eq!(
+        whole.status(),
+        200,
+        "empty lists say nothing: {}",
+        whole.json()
+    );
+    let mut odd = part;
+    odd["odd"] = 1.into();
+    let refused = create(at, &go_on(odd)).await;
+    assert_eq!(refused.status(), 400);
+    let error = &refused.json()["error"];
+    assert_eq!(error["param"], "input[0].content[0].odd", "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains(" input[0].content[0].odd;"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2_what_is_not_served_below_responses_is_not_taken_for_an_id() {
+    let mock = mock_of(Dialect::Responses, "a").await;
+    let gateway = alone(&mock, "").await;
+    for (name, status) in [("input_tokens", 404), ("compact", 404), ("resp_1", 405)] {
+        let path = format!("{PATH}/{name}");
+        let answer = send(gateway.address, KEY, "POST", &path).await;
+        assert_eq!(answer.status(), status, "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ use switchyard_chaos::client::{Answer, Client};
 use switchyard_chaos::mock::{Dialect, MockProvider};
 
 use crate::frame::{Gateway, PATH, auth, chat, mock_of, provider, text_of};
+use crate::matrix::speaker::{asked, key};
 
 async fn gateway(mock: &MockProvider, policy: &str, pool: &str) -> Gateway {
     Gateway::start(&format!(
@@ -106,4 +107,29 @@ async fn e8_a_stop_that_the_provider_does_not_know_is_cut_here_whole_and_streame
     );
     assert!(!stream.text(Dialect::OpenAi).contains(stop));
     assert!(stream.is_done());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e8_a_client_whose_form_says_which_stop_was_met_is_told() {
+    let mock = mock_of(Dialect::Responses, "a").await;
+    let cut = gateway(&mock, "unsupported = \"emulate\"", "").await;
+    for (stop, met) in [("-4", json!("-4")), ("never said", Value::Null)] {
+        for streams in [false, true] {
+            let (path, mut body) = asked(Dialect::Anthropic, streams);
+            body["stop_sequences"] = json!(["also never said", stop]);
+            let mut connection = cut.client().await;
+            let headers = key(Dialect::Anthropic);
+            let told = if streams {
+                let reader = connection.stream(&path, &headers, &body).await.unwrap();
+                let stream = reader.collect().await.unwrap();
+                let documents = stream.documents();
+                let ended = documents.iter().find(|one| one["type"] == "message_delta");
+                ended.unwrap()["delta"].clone()
+            } else {
+                let answer = connection.post_json(&path, &headers, &body).await.unwrap();
+                answer.json()
+            };
+            assert_eq!(told["stop_sequence"], met, "{stop} {streams}: {told}");
+        }
+    }
 }

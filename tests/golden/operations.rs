@@ -65,7 +65,9 @@ fn e5_what_is_to_be_embedded_crosses_to_every_provider() {
 fn refused(fault: &AnswerFault) -> Value {
     match fault {
         AnswerFault::Disguised(error) => json!({"error": error.outcome.label()}),
-        AnswerFault::Empty(what) | AnswerFault::Malformed(what) => json!({"no_answer": what}),
+        AnswerFault::Empty(what)
+        | AnswerFault::Malformed(what)
+        | AnswerFault::Untranslatable(what) => json!({"no_answer": what}),
     }
 }
 

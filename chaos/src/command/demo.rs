@@ -105,6 +105,7 @@ async fn shown(
             quiesce: Span::default(),
         },
         model: "demo".to_owned(),
+        parties: Arc::default(),
     };
     let driving = tokio::spawn(workload::run(0, Arc::new(steady), traffic, tell));
     let _raw = RawTerminal::enter();

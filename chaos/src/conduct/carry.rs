@@ -13,7 +13,7 @@ use super::{CannotRun, Evidence, OwnRecords, Plan, Progress, Subject, faults, ga
 use crate::history::Told;
 use crate::lab::{Epoch, Fleet, GatewayProcess};
 use crate::scenario::{PhaseName, Scenario};
-use crate::workload::{self, Traffic};
+use crate::workload::{self, Party, Traffic};
 
 pub(super) async fn carried_out(
     plan: &Plan,
@@ -36,6 +36,7 @@ pub(super) async fn carried_out(
         seed: plan.seed,
         phases: plan.scenario.phases,
         model: world.model.clone(),
+        parties: Party::of(&plan.scenario),
     };
     let (mut workloads, told) = begin(&plan.scenario, &traffic);
     let listening = tokio::spawn(listen(told, epoch, progress.clone()));
@@ -81,7 +82,8 @@ async fn own_records(plan: &Plan, world: &World, folder: &Path) -> Option<OwnRec
     let Subject::Binary { binary, .. } = &plan.subject else {
         return None;
     };
-    let mut own = gateway::close(world.gateway.as_ref()?, binary, folder).await;
+    let has_tenants = !plan.scenario.tenants.is_empty();
+    let mut own = gateway::close(world.gateway.as_ref()?, binary, folder, has_tenants).await;
     gateway::find_answers(folder, &mut own);
     Some(own)
 }

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{ADMIN, OwnRecords, process_of};
 use crate::client::{Client, ConnectOptions};
-use crate::lab::config::{ADMIN_KEY, CLIENT_KEY, ConfigError, Facts};
-use crate::lab::{CANARY_MARK, Epoch, GatewayProcess, SmallDisk};
-use crate::records::{Journal, Scrape, audit, parse, scrape_text, secrets_in, secrets_of};
+use crate::lab::config::{ADMIN_KEY, ConfigError, Facts};
+use crate::lab::{CANARY_MARK, CLIENT_MARK, Epoch, GatewayProcess, SmallDisk};
+use crate::records::{
+    Books, Journal, Scrape, audit, books, parse, scrape_text, secrets_in, secrets_of,
+};
 use crate::workload::PROMPT_MARK;
 
 const SCRAPE_EVERY: Duration = Duration::from_millis(250);
@@ -21,7 +23,7 @@ const SCRAPE_EVERY: Duration = Duration::from_millis(250);
 const SECRETS: [(&str, &str); 4] = [
     ("a provider's key", "sk-chaos-provider-"),
     ("the admin key", ADMIN_KEY),
-    ("a client key", CLIENT_KEY),
+    ("a client key", CLIENT_MARK),
     ("prompt text", PROMPT_MARK),
 ];
 
@@ -79,13 +81,38 @@ pub(super) async fn known_to(admin: SocketAddr) -> Result<Facts, ConfigError> {
     serde_json::from_slice(&answer.body).map_err(|error| cannot(&error.to_string()))
 }
 
+/// Reports lie behind the journal by two seconds; a busy machine may need more.
+const BOOKED: Duration = Duration::from_secs(10);
+
+/// The books, once the reports hold as many requests as the journal, or the patience for that is over.
+async fn booked(admin: SocketAddr, folder: &Path) -> Option<Books> {
+    let begun = Instant::now();
+    loop {
+        let told = books(admin, ADMIN).await;
+        let journal = Journal::read(&folder.join("journal")).unwrap_or_default();
+        let outcomes: usize = journal.outcomes.values().map(Vec::len).sum();
+        let settled = told
+            .as_ref()
+            .is_some_and(|told| told.requests() == outcomes as u64);
+        if settled || begun.elapsed() > BOOKED {
+            return told;
+        }
+        sleep(SCRAPE_EVERY).await;
+    }
+}
+
 /// Stops the gateway and reads what it leaves behind.
 pub(super) async fn close(
     gateway: &Mutex<GatewayProcess>,
     binary: &Path,
     folder: &Path,
+    has_tenants: bool,
 ) -> OwnRecords {
     let mut gateway = gateway.lock().await;
+    let books = match has_tenants {
+        true => booked(gateway.admin, folder).await,
+        false => None,
+    };
     let stopped = gateway.stop(Duration::from_secs(20)).await;
     let mut unreadable = Vec::new();
     if let Some(Err(error)) = gateway.lodging.disk.as_ref().map(SmallDisk::keep) {
@@ -121,6 +148,7 @@ pub(super) async fn close(
         audit,
         leaks,
         unreadable,
+        books,
         stopped,
         starts: gateway.starts,
     }

@@ -25,7 +25,7 @@ use crate::history::Told;
 use crate::lab::config::{ADMIN_KEY, ConfigError};
 use crate::lab::{Door, Fleet, GatewayProcess, ProcessError, interrupted};
 use crate::mock::Exchange;
-use crate::records::{self, Journal, Scrape};
+use crate::records::{self, Books, Journal, Scrape};
 use crate::scenario::{PhaseName, Scenario};
 
 pub use faults::{Act, Done};
@@ -127,6 +127,8 @@ pub struct OwnRecords {
     pub leaks: Vec<(String, String)>,
     /// What could not be read, and why: nothing is known of it.
     pub unreadable: Vec<String>,
+    /// What its books said when everything was over; `None` where there are no tenants, or nobody answered.
+    pub books: Option<Books>,
     /// It ended by itself when asked to.
     pub stopped: bool,
     pub starts: u32,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::world::{enclosed, fits, mocks, written};
 use super::{CannotRun, Plan, Subject};
-use crate::lab::{Fleet, config};
+use crate::lab::{Fleet, config, let_in};
 use crate::scenario::Mock;
 
 /// Asks the gateway whether it would take the plan's configuration, and whether the scenario fits it.
@@ -40,6 +40,7 @@ pub async fn rehearse(plan: &Plan) -> Result<(), CannotRun> {
             let mut own = config::own(&fleet);
             config::lay(&mut own, &plan.scenario.gateway.config);
             config::enclose(&mut own, &folder.0)?;
+            let_in(&mut own, &plan.scenario, &folder.0)?;
             own
         }
     };

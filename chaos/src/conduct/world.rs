@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use super::{CannotRun, Plan, Subject, gateway};
 use crate::fault::{self, Ground, Made};
 use crate::lab::config::{self, CLIENT_KEY, ConfigError, Facts};
-use crate::lab::{Door, Doorway, Fleet, GatewayProcess, Lodging, OwnClock, SmallDisk};
+use crate::lab::{Door, Doorway, Fleet, GatewayProcess, Lodging, OwnClock, SmallDisk, let_in};
 use crate::scenario::{MOCKS, Mock, Scenario, terms, your_chain};
 
 pub(super) struct World {
@@ -28,6 +28,11 @@ impl World {
             }
             Subject::Url { door, ports, .. } => {
                 let leads_elsewhere = |mock: &Mock| mock.front.is_some() || mock.named;
+                if !plan.scenario.clients.is_empty() || plan.scenario.has_prices() {
+                    return Err(CannotRun::Misfit(
+                        "clients, tenants and prices need a gateway that the harness configures itself".to_owned(),
+                    ));
+                }
                 if plan.scenario.mocks.iter().any(leads_elsewhere) {
                     return Err(CannotRun::Misfit(
                         "a mock behind TLS or a name needs a gateway that the harness configures itself".to_owned(),
@@ -83,6 +88,7 @@ impl World {
                 let mut own = config::own(&fleet);
                 config::lay(&mut own, &plan.scenario.gateway.config);
                 config::enclose(&mut own, folder)?;
+                let_in(&mut own, &plan.scenario, folder)?;
                 config.insert(own)
             }
         };

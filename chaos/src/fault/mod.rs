@@ -5,6 +5,7 @@
 //! function that takes it: `p01`, `p20`, `s09`, …
 
 pub mod bomb;
+mod client;
 mod front;
 mod ground;
 mod key;
@@ -56,13 +57,15 @@ pub struct Row {
     pub reach: Reach,
 }
 
-/// Every row of sections 1 to 4, and those of section 6 that have primitives of their own.
+/// Every row of sections 1 to 4, those of section 6 that have primitives of their own, and those of clients and tenants
+/// that scenarios prove.
 pub const ALL: &[&[Row]] = &[
     provider::ROWS,
     network::ROWS,
     key::ROWS,
     stream::ROWS,
     process::ROWS,
+    client::ROWS,
 ];
 
 /// Every row, flat.

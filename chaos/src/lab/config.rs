@@ -338,7 +338,7 @@ pub fn point(config: &mut Table, fleet: &Fleet, folder: &Path) -> Result<(), Con
     Ok(())
 }
 
-fn secret(folder: &Path, name: &str, text: &str) -> Result<String, ConfigError> {
+pub(super) fn secret(folder: &Path, name: &str, text: &str) -> Result<String, ConfigError> {
     let path = folder.join(name);
     write(&path, text)?;
     Ok(format!("file:{}", path.display()))

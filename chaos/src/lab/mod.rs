@@ -7,6 +7,7 @@ mod enclosure;
 mod fleet;
 mod interrupt;
 mod lodging;
+mod payers;
 mod process;
 
 pub use clock::OwnClock;
@@ -15,6 +16,7 @@ pub use enclosure::enclosed;
 pub use fleet::{CANARY_MARK, Fleet, Provider};
 pub use interrupt::{interrupted, was_interrupted};
 pub use lodging::Lodging;
+pub use payers::{CLIENT_MARK, client_key, let_in};
 pub use process::{GatewayProcess, ProcessError, is_stopped, signal};
 
 use std::net::SocketAddr;

@@ -42,6 +42,26 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// What its provider bills for: what was reported where the answer is whole, else the prompt and what had been
+    /// written when the peer left. `None` for a refusal.
+    #[must_use]
+    pub fn billed(&self) -> Option<Reported> {
+        let reported = self.reported?;
+        // A fault may end an answer early, and that is a finish as well.
+        let whole = self.finished && self.left.is_none() && self.fault.is_none();
+        let written = match (whole, self.asked.streams()) {
+            (true, _) => reported.output,
+            // Content events are words, and words are what this provider counts.
+            (false, true) => self.content_sent.min(reported.output),
+            (false, false) if self.content_sent > 0 => reported.output,
+            (false, false) => 0,
+        };
+        Some(Reported {
+            input: reported.input,
+            output: written,
+        })
+    }
+
     pub(super) fn new(asked: Arc<Asked>) -> Self {
         Self {
             asked,

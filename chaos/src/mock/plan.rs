@@ -103,7 +103,7 @@ impl Plan {
         let mut rng =
             fastrand::Rng::with_seed(seed ^ asked.number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let wish = asked.dialect.wish(asked);
-        let input = (asked.body.len() as u64 / 4).max(1);
+        let input = (read(asked) / 4).max(1);
         let limit = wish.limit.unwrap_or(u64::MAX);
         let words = weather.tokens.min(limit).min(MOST_WORDS);
         let pieces = match &healthy.words {
@@ -164,6 +164,15 @@ impl Plan {
     pub(super) fn fresh_input(&self) -> u64 {
         self.usage.input.saturating_sub(self.cached)
     }
+}
+
+/// Bytes of a request that are read as its prompt: whoever asks for the usage of a stream pays nothing for asking.
+fn read(asked: &Asked) -> u64 {
+    let asking = asked.json.get("stream_options").map_or(0, |options| {
+        let member = r#","stream_options":"#.len();
+        options.to_string().len().saturating_add(member)
+    });
+    asked.body.len().saturating_sub(asking) as u64
 }
 
 /// A word with the space that parts it from the one before, as tokens of real models come.

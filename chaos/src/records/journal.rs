@@ -16,10 +16,16 @@ pub struct Tokens {
 }
 
 /// That a request was going to be placed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
     pub at: u64,
+    /// Its place among all records.
+    pub place: u64,
     pub stream: bool,
+    pub tenant: Option<String>,
+    pub client: String,
+    /// Nano-dollars set aside for it; `None` where nothing is.
+    pub reserved: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +40,13 @@ pub struct Attempt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     pub at: u64,
+    /// Its place among all records.
+    pub place: u64,
+    pub tenant: Option<String>,
+    /// Nano-dollars; `None` when nobody reckoned.
+    pub cost: Option<u64>,
+    /// The cost rests on an estimate or a reservation.
+    pub cost_estimated: bool,
     pub how: String,
     pub reason: String,
     pub status: u16,
@@ -54,6 +67,8 @@ pub struct Journal {
     pub events: Vec<(u64, String, String)>,
     /// Lines that are no record.
     pub unreadable: u64,
+    /// Lines that were read.
+    lines: u64,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +95,13 @@ struct Line {
     stream: bool,
     name: Option<String>,
     subject: Option<String>,
+    tenant: Option<String>,
+    #[serde(default)]
+    client: String,
+    reserved_nano: Option<u64>,
+    cost_nano: Option<u64>,
+    #[serde(default)]
+    cost_estimated: bool,
 }
 
 impl Journal {
@@ -103,6 +125,8 @@ impl Journal {
         if line.iter().all(u8::is_ascii_whitespace) {
             return;
         }
+        self.lines = self.lines.saturating_add(1);
+        let place = self.lines;
         let Ok(line) = serde_json::from_slice::<Line>(line) else {
             self.unreadable = self.unreadable.saturating_add(1);
             return;
@@ -110,7 +134,11 @@ impl Journal {
         match line.kind.as_str() {
             "intent" => self.intents.entry(line.request).or_default().push(Intent {
                 at: line.at,
+                place,
                 stream: line.stream,
+                tenant: line.tenant,
+                client: line.client,
+                reserved: line.reserved_nano,
             }),
             "attempt" => self.attempts.push(Attempt {
                 at: line.at,
@@ -125,6 +153,10 @@ impl Journal {
                 .or_default()
                 .push(Outcome {
                     at: line.at,
+                    place,
+                    tenant: line.tenant,
+                    cost: line.cost_nano,
+                    cost_estimated: line.cost_estimated,
                     how: line.how.unwrap_or_default(),
                     reason: line.reason.unwrap_or_default(),
                     status: line.status,

@@ -1,9 +1,11 @@
 //! The gateway's own records, read from outside: its journal, its metrics, its process.
 
+mod books;
 mod journal;
 mod scrape;
 mod secrets;
 
+pub use books::{Books, Purse, Spend, TenantBooks, books};
 pub use journal::{Attempt, Intent, Journal, Outcome, Tokens, audit};
 pub use scrape::{Sample, Scrape, parse, process, scrape, scrape_text};
 pub use secrets::{secrets_in, secrets_of};

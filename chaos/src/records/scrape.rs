@@ -5,7 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::client::{Client, ConnectOptions};
+use crate::client::{Answer, Client, ConnectOptions};
 
 /// One line of a scrape.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,14 +46,20 @@ impl Scrape {
 
 /// Asks the admin listener for the text of its metrics; `None` when nobody answers in time.
 pub async fn scrape_text(admin: SocketAddr, key: &str) -> Option<String> {
+    let answer = asked(admin, key, "/metrics").await?;
+    Some(String::from_utf8_lossy(&answer.body).into_owned())
+}
+
+/// What the admin listener answers with status 200 within its time.
+pub(super) async fn asked(admin: SocketAddr, key: &str, path: &str) -> Option<Answer> {
     let options = ConnectOptions {
         patience: Duration::from_secs(2),
         ..ConnectOptions::default()
     };
     let fields = [("authorization".to_owned(), format!("Bearer {key}"))];
     let mut client = Client::connect_with(admin, options).await.ok()?;
-    let answer = client.get("/metrics", &fields).await.ok()?;
-    (answer.status() == 200).then(|| String::from_utf8_lossy(&answer.body).into_owned())
+    let answer = client.get(path, &fields).await.ok()?;
+    (answer.status() == 200).then_some(answer)
 }
 
 /// The samples of [`scrape_text`].

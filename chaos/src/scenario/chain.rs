@@ -102,6 +102,8 @@ fn of_pool(pool: &str, links: &[String]) -> Scenario {
         },
         gateway: Gateway::default(),
         mocks: Vec::new(),
+        clients: Vec::new(),
+        tenants: Vec::new(),
         workloads: vec![workload(pool, true, 20.0), workload(pool, false, 20.0)],
         faults,
         expectations: expectations(&deaths, links.len()),

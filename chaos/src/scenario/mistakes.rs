@@ -118,6 +118,7 @@ fn mistakes(scenario: &Scenario, providers: Option<&[String]>) -> Vec<String> {
         }
     }
     workloads(scenario, &mut found);
+    super::payers::mistakes(scenario, &mut found);
     for (place, fault) in scenario.faults.iter().enumerate() {
         let place = format!("fault {} ({})", place + 1, fault.fault);
         self::fault(fault, &place, &mut found);
@@ -150,6 +151,12 @@ fn misplaced(scenario: &Scenario, found: &mut Vec<String>) {
     if !scenario.mocks.is_empty() {
         found.push(
             "[[mock]] does nothing with --config: each provider there becomes a mock; leave it out"
+                .to_owned(),
+        );
+    }
+    if !scenario.clients.is_empty() || !scenario.tenants.is_empty() {
+        found.push(
+            "[[client]] and [[tenant]] do nothing with --config: your clients' keys are not read; leave them out"
                 .to_owned(),
         );
     }

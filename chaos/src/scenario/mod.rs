@@ -26,6 +26,7 @@
 mod chain;
 mod mistakes;
 mod packs;
+mod payers;
 mod span;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub use chain::your_chain;
 pub(crate) use mistakes::terms;
 pub use mistakes::{BadScenario, check, parse, parse_for};
 pub use packs::{Pack, find, packs};
+pub use payers::{Client, NOBODYS_TENANT, PerToken, Price, Tenant, nanos};
 
 pub use span::Span;
 
@@ -69,6 +71,11 @@ pub struct Scenario {
     /// The providers; three with different weather when none is named.
     #[serde(default, rename = "mock")]
     pub mocks: Vec<Mock>,
+    /// Clients beside the harness's own, each with a key of its own.
+    #[serde(default, rename = "client")]
+    pub clients: Vec<Client>,
+    #[serde(default, rename = "tenant")]
+    pub tenants: Vec<Tenant>,
     #[serde(rename = "workload")]
     pub workloads: Vec<Workload>,
     #[serde(default, rename = "fault")]
@@ -125,6 +132,10 @@ pub struct Mock {
     /// The gateway knows it by a name, and asks a name server of the run.
     #[serde(default)]
     pub named: bool,
+    /// What it bills; the gateway is told it in its registry.
+    pub price: Option<Price>,
+    /// Where it processes what is sent; the gateway is told so.
+    pub region: Option<String>,
 }
 
 fn openai() -> String {
@@ -145,6 +156,8 @@ impl Mock {
             requests_per_minute: None,
             front: None,
             named: false,
+            price: None,
+            region: None,
         }
     }
 }
@@ -155,6 +168,11 @@ impl Mock {
 #[serde(deny_unknown_fields)]
 pub struct Workload {
     pub name: String,
+    /// One of the scenario's clients; the harness's own when nobody is named.
+    pub client: Option<String>,
+    /// Each answer is kept by the gateway (`/v1/responses`), read again by its owner, and asked for by this client,
+    /// to whom it must not be there.
+    pub spied_on_by: Option<String>,
     pub per_second: Option<f64>,
     pub at_once: Option<u32>,
     /// The most requests; then it ends before its time.
@@ -198,6 +216,8 @@ impl Workload {
     pub fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            client: None,
+            spied_on_by: None,
             per_second: None,
             at_once: None,
             requests: None,
@@ -350,6 +370,8 @@ pub enum Measure {
     Errors,
     /// Requests that failed.
     ErrorCount,
+    /// Requests that were not turned away for a limit or a budget (429, 402), and whose clients stayed to see it.
+    Admitted,
     /// Milliseconds to the first content.
     P50FirstContent,
     P99FirstContent,
@@ -420,6 +442,7 @@ impl Measure {
             Self::Growth => Of::Nothing,
             Self::Errors
             | Self::ErrorCount
+            | Self::Admitted
             | Self::P50FirstContent
             | Self::P99FirstContent
             | Self::P999FirstContent
@@ -446,6 +469,7 @@ impl Measure {
         match self {
             Self::Errors => "errors",
             Self::ErrorCount => "error_count",
+            Self::Admitted => "admitted",
             Self::P50FirstContent => "p50_first_content",
             Self::P99FirstContent => "p99_first_content",
             Self::P999FirstContent => "p999_first_content",
@@ -469,7 +493,7 @@ impl Measure {
     #[must_use]
     pub fn unit(self) -> &'static str {
         match self {
-            Self::ErrorCount => "count",
+            Self::ErrorCount | Self::Admitted => "count",
             Self::Errors
             | Self::LateErrors
             | Self::Attempts

@@ -87,6 +87,21 @@ const PACKS: &[Pack] = &[
         ["abuse", "impatient_crowd"]
     ),
     pack!(
+        "money",
+        "budgets, limits and bills while everybody asks at once, leaves, and the gateway is killed",
+        [
+            "budget_race",
+            "rate_limit",
+            "cancelled_streams",
+            "money_under_kills"
+        ]
+    ),
+    pack!(
+        "tenant",
+        "tenants side by side: nothing of one reaches another",
+        ["two_tenants"]
+    ),
+    pack!(
         "soak",
         "half an hour of everything at once, at random",
         ["everything"]

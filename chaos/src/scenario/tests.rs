@@ -370,3 +370,59 @@ fn a_shorter_faults_phase_is_judged_anew() {
         "{told}"
     );
 }
+
+#[test]
+fn who_pays_is_judged_before_anything_is_started() {
+    let priced = |price: &str| format!("[[mock]]\nname = \"alpha\"\nprice = {price}\n");
+    let tenant = "[[tenant]]\nname = \"acme\"\nbudget = \"5\"\n";
+    let good = format!(
+        "{GOOD}{}{tenant}[[client]]\nname = \"app\"\ntenant = \"acme\"\n",
+        priced("{ input = \"3\", output = \"0.125\" }")
+    );
+    assert!(parse("x", &good).is_ok(), "{:?}", parse("x", &good));
+    let users = ["alpha".to_owned()];
+    let bad = check("x", &parse("x", &good).unwrap(), Some(&users)).err();
+    let told = bad.map(|bad| bad.to_string()).unwrap_or_default();
+    assert!(
+        told.contains("[[client]] and [[tenant]] do nothing"),
+        "{told}"
+    );
+    for (more, wrong) in [
+        (
+            priced("{ input = \"3.0001\", output = \"1\" }"),
+            "three decimals",
+        ),
+        (
+            format!(
+                "{}[[mock]]\nname = \"beta\"\n",
+                priced("{ input = \"3\", output = \"1\" }")
+            ),
+            "\"beta\" has no price",
+        ),
+        (
+            "[[tenant]]\nname = \"acme\"\nbudget = \"much\"\n".to_owned(),
+            "nine decimals",
+        ),
+        (format!("{tenant}{tenant}"), "named twice"),
+        ("[[tenant]]\nname = \"Acme 1\"\n".to_owned(), "lower-case"),
+        (
+            "[[client]]\nname = \"app\"\ntenant = \"acme\"\n".to_owned(),
+            "there is no tenant \"acme\"",
+        ),
+        ("[[client]]\nname = \"chaos\"\n".to_owned(), "own client"),
+        (
+            "[[workload]]\nname = \"w\"\nper_second = 1\nclient = \"nobody\"\n".to_owned(),
+            "there is no client \"nobody\"",
+        ),
+        (
+            "[[workload]]\nname = \"w\"\nper_second = 1\nspied_on_by = \"nobody\"\n".to_owned(),
+            "there is no client \"nobody\"",
+        ),
+    ] {
+        let told = parse("x", &format!("{GOOD}{more}"))
+            .err()
+            .map(|bad| bad.to_string());
+        let told = told.unwrap_or_default();
+        assert!(told.contains(wrong), "{wrong}: {told}");
+    }
+}

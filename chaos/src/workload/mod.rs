@@ -5,6 +5,7 @@
 //! seed and n alone. Which request meets which moment of the gateway is not: that is what is being tested.
 
 mod abuse;
+mod kept;
 mod one;
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::history::Told;
 use crate::lab::{Doorway, Epoch};
-use crate::scenario::{PhaseName, Phases, Workload};
+use crate::scenario::{PhaseName, Phases, Scenario, Workload};
 
 pub use abuse::Abuse;
 pub(crate) use one::{PROMPT_MARK, mark_of};
@@ -31,6 +32,31 @@ pub struct Traffic {
     pub phases: Phases,
     /// Asked for by workloads that name none.
     pub model: String,
+    /// For whom each workload asks, by its place; whoever is not there asks for nobody in particular.
+    pub parties: Arc<[Party]>,
+}
+
+/// Who pays for a workload, and whose words it must never read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Party {
+    /// In each of its prompts, so that a prompt that crosses is seen.
+    pub tenant: String,
+    pub strangers: Vec<String>,
+}
+
+impl Party {
+    /// Of every workload of a scenario that has tenants.
+    #[must_use]
+    pub fn of(scenario: &Scenario) -> Arc<[Self]> {
+        let named = !scenario.tenants.is_empty();
+        let workloads = scenario.workloads.iter().filter(|_| named);
+        workloads
+            .map(|workload| Self {
+                tenant: scenario.tenant_of(workload).to_owned(),
+                strangers: scenario.strangers_to(workload),
+            })
+            .collect()
+    }
 }
 
 /// An open loop may have this many requests under way; more would measure the harness.

@@ -5,35 +5,40 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Traffic;
 use super::abuse::{Abuse, abuse};
-use crate::client::{BodyEnd, Client, ClientError, ConnectOptions, ReadPace, SseReader};
+use super::{Party, Traffic};
+use crate::client::{
+    AnswerHead, BodyEnd, Client, ClientError, ConnectOptions, ReadPace, SseReader,
+};
 use crate::history::{Ended, Told, code_of};
 use crate::http1::Fields;
 use crate::lab::config::ADMIN_KEY;
-use crate::lab::{Door, Epoch};
+use crate::lab::{CLIENT_MARK, Door, Epoch, client_key};
 use crate::scenario::Workload;
 
 /// What no client may ever read, by its name.
-const SECRETS: [(&str, &str); 2] = [
+const SECRETS: [(&str, &str); 3] = [
     ("a provider's key", "sk-chaos-provider-"),
     ("the admin key", ADMIN_KEY),
+    ("a client's key", CLIENT_MARK),
 ];
 
 /// Everything about a request before it is made.
 pub(super) struct Ask {
-    told: Told,
-    door: Door,
-    epoch: Epoch,
-    fields: Vec<(String, String)>,
-    body: Value,
-    options: ConnectOptions,
+    pub(super) told: Told,
+    pub(super) door: Door,
+    pub(super) epoch: Epoch,
+    pub(super) fields: Vec<(String, String)>,
+    pub(super) body: Value,
+    pub(super) options: ConnectOptions,
     leave_at: Option<Instant>,
     patience: Duration,
     abuse: Option<Abuse>,
     /// What an abuser asks for.
     model: String,
-    watch: Watch,
+    pub(super) watch: Watch,
+    /// The key of whoever asks for what is another's.
+    spy: Option<String>,
 }
 
 impl Ask {
@@ -50,12 +55,17 @@ impl Ask {
                 ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15),
         );
         let [least, most] = workload.prompt_bytes;
-        let prompt = prompt(rng.usize(least..=most.max(least)), place, number);
+        let party = traffic.parties.get(place).cloned().unwrap_or_default();
+        let length = rng.usize(least..=most.max(least));
+        let prompt = prompt(length, place, number, &party.tenant);
         let model = workload
             .model
             .clone()
             .unwrap_or_else(|| traffic.model.clone());
-        let mut body = json!({"model": model, "messages": [{"role": "user", "content": prompt}]});
+        let mut body = match &workload.spied_on_by {
+            None => json!({"model": model, "messages": [{"role": "user", "content": prompt}]}),
+            Some(_) => json!({"model": model, "input": prompt, "store": true}),
+        };
         if let Some(members) = body.as_object_mut() {
             if workload.stream {
                 members.insert("stream".into(), true.into());
@@ -69,7 +79,10 @@ impl Ask {
         let after = earliest
             .0
             .saturating_add(latest.0.saturating_sub(earliest.0).mul_f64(rng.f64()));
-        let door = traffic.door.now();
+        let mut door = traffic.door.now();
+        if let Some(client) = &workload.client {
+            door.key = client_key(client);
+        }
         let due_ms = traffic.epoch.of(due);
         Self {
             told: Told::new(number, place, workload.stream, due_ms),
@@ -86,7 +99,8 @@ impl Ask {
             patience: workload.patience.0,
             abuse: workload.abuse,
             model,
-            watch: Watch::default(),
+            watch: Watch::of(&party),
+            spy: workload.spied_on_by.as_deref().map(client_key),
         }
     }
 
@@ -104,7 +118,7 @@ impl Ask {
                 self.watch.fields(&answer.head.fields);
                 self.watch.body(&answer.body);
             }
-            self.told.leaked = self.watch.found;
+            self.watch.tell(&mut self.told);
             self.told.ended = kind.judge(met);
             self.told.end_ms = self.epoch.millis();
             return self.told;
@@ -123,13 +137,16 @@ impl Ask {
             // Dropping the connection is how a client leaves.
             () = leaving => Ended::Left,
         };
-        self.told.leaked = self.watch.found;
+        self.watch.tell(&mut self.told);
         self.told.ended = ended;
         self.told.end_ms = self.epoch.millis();
         self.told
     }
 
     async fn exchange(&mut self) -> Ended {
+        if let Some(spy) = self.spy.take() {
+            return self.kept(&spy).await;
+        }
         let mut client = match Client::connect_with(self.door.address, self.options).await {
             Ok(client) => client,
             Err(error) => return unanswered(&error),
@@ -140,15 +157,8 @@ impl Ask {
             Ok(reader) => reader,
             Err(error) => return unanswered(&error),
         };
-        self.told.head_ms = Some(self.epoch.millis());
-        self.told.status = Some(reader.status());
         let head = reader.head();
-        self.watch.fields(&head.fields);
-        self.told.id = head.header("x-request-id").map(str::to_owned);
-        self.told.attempts = head
-            .header("x-switchyard-attempts")
-            .and_then(|attempts| attempts.parse().ok());
-        self.told.retry_after = head.header("retry-after").is_some();
+        self.head(head);
         let streams = head
             .header("content-type")
             .is_some_and(|form| form.starts_with("text/event-stream"));
@@ -157,6 +167,18 @@ impl Ask {
         } else {
             self.whole(reader).await
         }
+    }
+
+    /// Notes what an answer's head says.
+    pub(super) fn head(&mut self, head: &AnswerHead) {
+        self.told.head_ms = Some(self.epoch.millis());
+        self.told.status = Some(head.status);
+        self.watch.fields(&head.fields);
+        self.told.id = head.header("x-request-id").map(str::to_owned);
+        self.told.attempts = head
+            .header("x-switchyard-attempts")
+            .and_then(|attempts| attempts.parse().ok());
+        self.told.retry_after = head.header("retry-after").is_some();
     }
 
     async fn whole(&mut self, mut reader: SseReader<'_>) -> Ended {
@@ -239,15 +261,30 @@ impl Ask {
 
 /// Looks at everything a client reads, as it comes.
 #[derive(Debug, Default)]
-struct Watch {
+pub(super) struct Watch {
     /// The name of the first secret found.
     found: Option<&'static str>,
+    strangers: Vec<String>,
+    /// The first of them found.
+    foreign: Option<String>,
     /// Bytes of the body looked at.
     seen: usize,
 }
 
 impl Watch {
-    fn fields(&mut self, fields: &Fields) {
+    fn of(party: &Party) -> Self {
+        Self {
+            strangers: party.strangers.clone(),
+            ..Self::default()
+        }
+    }
+
+    fn tell(&mut self, told: &mut Told) {
+        told.leaked = self.found;
+        told.foreign = self.foreign.take();
+    }
+
+    pub(super) fn fields(&mut self, fields: &Fields) {
         for (name, value) in fields {
             self.look(name.as_bytes());
             self.look(value.as_bytes());
@@ -255,8 +292,13 @@ impl Watch {
     }
 
     /// The body so far; what was looked at before is passed over, but for a secret that began there.
-    fn body(&mut self, body: &[u8]) {
-        let longest = SECRETS.iter().map(|(_, secret)| secret.len()).max();
+    pub(super) fn body(&mut self, body: &[u8]) {
+        let strangers = self.strangers.iter().map(String::len);
+        let longest = SECRETS
+            .iter()
+            .map(|(_, secret)| secret.len())
+            .chain(strangers)
+            .max();
         let from = self.seen.saturating_sub(longest.unwrap_or(0));
         self.look(body.get(from..).unwrap_or_default());
         self.seen = body.len();
@@ -266,6 +308,10 @@ impl Watch {
         let holds = |secret: &str| memchr::memmem::find(text, secret.as_bytes()).is_some();
         let found = SECRETS.iter().find(|(_, secret)| holds(secret));
         self.found = self.found.or(found.map(|(name, _)| *name));
+        if self.foreign.is_none() {
+            let stranger = self.strangers.iter().find(|name| holds(name));
+            self.foreign = stranger.cloned();
+        }
     }
 }
 
@@ -291,9 +337,9 @@ fn fields(workload: &Workload, door: &Door) -> Vec<(String, String)> {
     fields
 }
 
-/// Words, and a mark that must never be seen outside the body.
-fn prompt(bytes: usize, place: usize, number: u64) -> String {
-    let mut text = format!("{PROMPT_MARK} {place}.{number}: ");
+/// Words, and marks that must never be seen outside the body: whose request it is, and who pays for it.
+fn prompt(bytes: usize, place: usize, number: u64, tenant: &str) -> String {
+    let mut text = format!("{PROMPT_MARK} {place}.{number}: {tenant} ");
     while text.len() < bytes {
         text.push_str("tell me more about it and do not leave anything out ");
     }
@@ -314,7 +360,7 @@ pub(crate) fn mark_of(body: &[u8]) -> Option<(usize, u64)> {
     Some((place.parse().ok()?, number.parse().ok()?))
 }
 
-fn unanswered(error: &ClientError) -> Ended {
+pub(super) fn unanswered(error: &ClientError) -> Ended {
     Ended::Unanswered(match error {
         ClientError::Connect(_) => "connect",
         ClientError::Send(_) => "send",
@@ -384,6 +430,7 @@ mod tests {
             seed: 1,
             phases: Phases::default(),
             model: "chat".to_owned(),
+            parties: Arc::default(),
         };
         let told = Ask::draw(0, 0, workload, &traffic, Instant::now())
             .make()
@@ -427,7 +474,7 @@ mod tests {
 
     #[test]
     fn a_prompt_says_whose_it_is() {
-        assert_eq!(mark_of(prompt(200, 3, 17).as_bytes()), Some((3, 17)));
+        assert_eq!(mark_of(prompt(200, 3, 17, "").as_bytes()), Some((3, 17)));
         assert_eq!(mark_of(b"chaos-prompt-canary 2.x: "), None);
         assert_eq!(mark_of(b"hello"), None);
     }

@@ -593,7 +593,7 @@ fn endpoint_gate(
     let met = wish.tried.iter().any(|tried| {
         tried.endpoint == address
             && match tried.again {
-                Again::Never => true,
+                Again::Never | Again::OtherDialect(_) => true,
                 Again::LastResort => !look.meet_again,
                 Again::OtherKey | Again::SameKeyLater => wish.purpose == Purpose::SecondLeg,
             }

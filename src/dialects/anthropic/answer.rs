@@ -13,6 +13,7 @@ pub fn decode_error(status: u16, body: &[u8]) -> UpstreamError {
     crate::dialects::openai::decode_error(status, body)
 }
 
+/// An answer that ended its turn without a word is decoded as one: see [`ChatAnswer::is_silent`].
 pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
     scan_object(body).map_err(|_| AnswerFault::Malformed("the answer is not JSON"))?;
     let value: Value =
@@ -32,7 +33,12 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         .get("stop_reason")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    if parts.is_empty() && !foreign && !matches!(stop, "refusal" | "max_tokens" | "stop_sequence") {
+    // Behind the results of tools it may have nothing to add; whether that is so here, its caller knows.
+    let may_be_empty = matches!(
+        stop,
+        "refusal" | "max_tokens" | "stop_sequence" | "end_turn"
+    );
+    if parts.is_empty() && !foreign && !may_be_empty {
         return Err(AnswerFault::Empty("the answer has no content"));
     }
     let text = |name: &str| {
@@ -53,6 +59,8 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         usage: counts.usage(),
         citations,
         foreign,
+        traces: false,
+        stop_sequence: None,
     })
 }
 

@@ -55,7 +55,11 @@ fn thinking(
     let thinking = fields.remove("thinking").unwrap_or_default();
     request.reasoning_budget = match thinking.get("type").and_then(Value::as_str) {
         Some("disabled") => Some(0),
-        Some("enabled") => thinking.get("budget_tokens").and_then(Value::as_u64),
+        Some("enabled") => {
+            let budget = thinking.get("budget_tokens").and_then(Value::as_u64);
+            let missing = "thinking that is enabled needs \"budget_tokens\", or the type adaptive";
+            Some(budget.ok_or_else(|| DialectError::at("thinking.budget_tokens", missing))?)
+        }
         _ => None,
     };
     let kind = thinking.get("type").and_then(Value::as_str);
@@ -289,4 +293,16 @@ fn choice(value: Option<Value>, request: &mut ChatRequest) -> Result<(), Dialect
         .and_then(Value::as_bool);
     request.parallel_tool_calls = one.map(|one| !one);
     Ok(())
+}
+
+/// Whether a request brings results of tools for the model to go on with, whatever else it holds.
+pub fn ends_in_results(body: &[u8]) -> bool {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let messages = value.get("messages").and_then(Value::as_array);
+    let kind = |block: &Value| block.get("type").and_then(Value::as_str) == Some("tool_result");
+    let latest = messages.into_iter().flatten().rev();
+    latest
+        .take_while(|message| message.get("role").and_then(Value::as_str) != Some("assistant"))
+        .filter_map(|message| message.get("content")?.as_array())
+        .any(|blocks| blocks.iter().any(kind))
 }

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
-use crate::dialects::fields::id_with;
+use crate::dialects::fields::{id_with, is_cut};
 use crate::dialects::json::exact;
 use crate::dialects::translate::last_text;
 use crate::dialects::{AnswerTerms, one_line};
@@ -53,7 +53,7 @@ fn message(id: &str, model: &str) -> Value {
     })
 }
 
-/// The arguments as the object they should be; what is none is said as a text of that name, and not lost.
+/// The arguments as the object they should be; what is another value is said as a text of that name, and not lost.
 fn input(arguments: &str) -> Value {
     match exact::read_data(arguments) {
         Ok(value @ Value::Object(_)) => value,
@@ -83,6 +83,8 @@ fn block(part: &Part) -> Option<Value> {
         Part::RedactedThinking { data } => {
             json!({"type": "redacted_thinking", "data": shown(data)})
         }
+        // The limit cut it, as the reason says: half of a call is none.
+        Part::ToolCall { arguments, .. } if is_cut(arguments) => return None,
         Part::ToolCall {
             id,
             name,
@@ -129,6 +131,7 @@ pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
         answer.stop
     };
     whole["stop_reason"] = stop_reason(stop).into();
+    whole["stop_sequence"] = answer.stop_sequence.as_deref().into();
     whole["usage"] = usage_value(&answer.usage.unwrap_or_default());
     one_line(&whole)
 }
@@ -161,6 +164,7 @@ pub struct StreamEncoder {
     /// Blocks that were begun.
     blocks: u32,
     stop: Option<StopReason>,
+    stop_sequence: Option<String>,
     refused: bool,
     usage: Option<Usage>,
     /// Bytes said so far, for an estimate when usage never comes.
@@ -176,6 +180,7 @@ impl StreamEncoder {
             signed: false,
             blocks: 0,
             stop: None,
+            stop_sequence: None,
             refused: false,
             usage: None,
             said: 0,
@@ -222,8 +227,8 @@ impl StreamEncoder {
                 let block = || json!({"type": "tool_use", "id": id, "name": name, "input": {}});
                 self.begin(Open::Tool(*index), block, out);
             }
-            // Fragments of a call that was closed by another block have no place any more; providers that
-            // interleave calls are told apart before.
+            // Fragments of a call that was closed by another block have no place any more; calls in turns are put in
+            // order before.
             ChatEvent::ToolArguments { index, fragment } => {
                 if self.open == Some(Open::Tool(*index)) {
                     self.delta(
@@ -242,8 +247,12 @@ impl StreamEncoder {
             }
             ChatEvent::Stop { reason } => self.stop = Some(*reason),
             ChatEvent::Usage { usage } => self.usage = Some(*usage),
-            ChatEvent::Foreign { .. } | ChatEvent::Done => {}
+            ChatEvent::Foreign { .. } | ChatEvent::Trace | ChatEvent::Done => {}
         }
+    }
+
+    pub(crate) fn stopped_by(&mut self, stop: &str) {
+        self.stop_sequence = Some(stop.to_owned());
     }
 
     /// The stop reason with the usage, and the terminal event.
@@ -251,14 +260,15 @@ impl StreamEncoder {
         self.start("", "", out);
         self.close(out);
         let stop = if self.refused {
-            StopReason::ContentFilter
+            Some(StopReason::ContentFilter)
         } else {
-            self.stop.unwrap_or(StopReason::End)
+            self.stop
         };
-        let reason = stop_reason(stop);
+        // Nobody said why: no reason is made up (fault S14).
+        let reason = stop.map(stop_reason);
         let delta = json!({
             "type": "message_delta",
-            "delta": {"stop_reason": reason, "stop_sequence": null},
+            "delta": {"stop_reason": reason, "stop_sequence": self.stop_sequence},
             "usage": usage_value(&self.usage.unwrap_or_else(|| self.estimated())),
         });
         write_event("message_delta", &delta, out);
@@ -390,6 +400,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         | FailureKind::UpstreamReset
         | FailureKind::UpstreamTruncated
         | FailureKind::UpstreamMalformed
+        | FailureKind::AnswerUntranslatable
         | FailureKind::UpstreamError
         | FailureKind::EgressProxy
         | FailureKind::StreamLimit => "api_error",

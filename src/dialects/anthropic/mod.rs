@@ -8,7 +8,7 @@ mod request;
 mod vertex;
 
 pub use answer::{decode_answer, decode_error};
-pub use decode::decode_request;
+pub use decode::{decode_request, ends_in_results};
 pub use encode::{StreamEncoder, encode_answer, encode_error};
 pub use events::EventDecoder;
 pub use request::encode_request;

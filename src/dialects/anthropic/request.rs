@@ -6,7 +6,7 @@ use crate::dialects::effort::{Sampling, claude};
 use crate::dialects::fields::from_base64;
 use crate::dialects::json::exact;
 use crate::dialects::refuse::{self, leave_out};
-use crate::dialects::system::{Halves, SystemPart, is_assistant};
+use crate::dialects::system::{Halves, SystemPart};
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::chat::{ChatRequest, OutputFormat, Part, Source, Tool, ToolChoice};
 use crate::domain::{Dialect, Tokens};
@@ -104,36 +104,14 @@ fn blocks(
     Ok(blocks)
 }
 
-/// Turns alternate between user and assistant; neighbours of one role are one turn, and the results of
-/// tools come first in theirs.
 fn messages(
     halves: &Halves<'_>,
     dropped: &mut Vec<&'static str>,
 ) -> Result<Vec<Value>, DialectError> {
-    let mut turns: Vec<(&'static str, Vec<Value>)> = Vec::new();
-    for (index, message) in &halves.turns {
-        let role = if is_assistant(message) {
-            "assistant"
-        } else {
-            "user"
-        };
-        let blocks = blocks(*index, &message.parts, dropped)?;
-        match turns.last_mut() {
-            Some((last, so_far)) if *last == role => so_far.extend(blocks),
-            _ => turns.push((role, blocks)),
-        }
-    }
-    Ok(turns
-        .into_iter()
-        .filter(|(_, blocks)| !blocks.is_empty())
-        .map(|(role, mut blocks)| {
-            // Stable: results keep their order, and so does everything else.
-            blocks.sort_by_key(|block| {
-                block.get("type").and_then(Value::as_str) != Some("tool_result")
-            });
-            json!({"role": role, "content": blocks})
-        })
-        .collect())
+    let said = |index, parts: &[Part]| blocks(index, parts, dropped);
+    halves.alternating(said, |block| {
+        block.get("type").and_then(Value::as_str) == Some("tool_result")
+    })
 }
 
 fn block(

@@ -6,7 +6,7 @@ use super::media;
 use super::settings::{self, cache_point};
 use crate::dialects::json::exact;
 use crate::dialects::refuse::{self, leave_out};
-use crate::dialects::system::{Halves, SystemPart, is_assistant};
+use crate::dialects::system::{Halves, SystemPart};
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::Dialect;
 use crate::domain::chat::{ChatRequest, Part, Signature};
@@ -45,34 +45,12 @@ fn system(halves: &Halves<'_>, dropped: &mut Vec<&'static str>) -> Vec<Value> {
     blocks
 }
 
-/// Turns alternate between user and assistant: neighbours of one role are one turn, and the results of tools
-/// come first in theirs.
 fn messages(
     halves: &Halves<'_>,
     dropped: &mut Vec<&'static str>,
 ) -> Result<Vec<Value>, DialectError> {
-    let mut turns: Vec<(&'static str, Vec<Value>)> = Vec::new();
-    for (index, message) in &halves.turns {
-        let role = if is_assistant(message) {
-            "assistant"
-        } else {
-            "user"
-        };
-        let blocks = blocks(*index, &message.parts, dropped)?;
-        if blocks.is_empty() {
-            continue;
-        }
-        match turns.last_mut() {
-            Some((last, so_far)) if *last == role => so_far.extend(blocks),
-            _ => turns.push((role, blocks)),
-        }
-    }
-    let turns = turns.into_iter().map(|(role, mut blocks)| {
-        // Stable: results keep their order, and so does everything else.
-        blocks.sort_by_key(|block| block.get("toolResult").is_none());
-        json!({"role": role, "content": blocks})
-    });
-    Ok(turns.collect())
+    let said = |index, parts: &[Part]| blocks(index, parts, dropped);
+    halves.alternating(said, |block| block.get("toolResult").is_some())
 }
 
 fn blocks(

@@ -155,6 +155,16 @@ proptest! {
 
     #[test]
     fn c_a_budget_is_always_less_than_the_limit(budget in prop::option::of(1..200_000_u64), word in 0..7_usize, limit in prop::option::of(1..200_000_u64)) {
+        for to in [(Dialect::Gemini, "gemini-2.5-pro"), (Dialect::Gemini, "gemini-2.5-flash-lite"), (Dialect::Gemini, "gemini-2.5-flash")] {
+            let word = WORDS.get(word).filter(|_| budget.is_none());
+            let request = ChatRequest { max_output: limit, ..asking(word.copied(), budget) };
+            let (body, dropped) = sent(&request, to);
+            let tokens = body.pointer("/generationConfig/thinkingConfig/thinkingBudget").and_then(Value::as_u64);
+            let most = limit.unwrap_or(u64::MAX);
+            prop_assert!(tokens.is_none_or(|tokens| tokens < most.max(1)), "{body}");
+            prop_assert!(tokens.is_some() || !dropped.is_empty(), "{body}");
+            prop_assert_eq!(body.pointer("/generationConfig/maxOutputTokens").and_then(Value::as_u64), limit);
+        }
         for to in [(Dialect::Anthropic, "claude-haiku-4-5"), (Dialect::Bedrock, "anthropic.claude-haiku-4-5-v1:0")] {
             let word = WORDS.get(word).filter(|_| budget.is_none());
             let request = ChatRequest { max_output: limit, ..asking(word.copied(), budget) };

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::plain::{plain_schema, whole_number};
 use crate::dialects::DialectError;
 use crate::dialects::fields::{self, Taken, list, number, text};
 use crate::dialects::json::exact;
@@ -24,7 +25,10 @@ pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
         .and_then(|config| config.get("functionCallingConfig"));
     if let Some(calling) = calling {
         request.tool_choice = choice(calling);
-        only_allowed(calling, &mut request.tools);
+        if only_allowed(calling, &mut request.tools) {
+            let place = "toolConfig.functionCallingConfig.allowedFunctionNames";
+            request.unread.push(place.to_owned());
+        }
     }
     let system = fields.remove("systemInstruction");
     if let Some(value) = system.filter(|value| !value.is_null()) {
@@ -99,7 +103,7 @@ fn generation(
 ) -> Result<(), DialectError> {
     request.max_output = config
         .remove("maxOutputTokens")
-        .and_then(|value| value.as_u64());
+        .and_then(|value| whole_number(&value)?.as_u64());
     request.temperature = number(config.remove("temperature").as_ref());
     request.top_p = number(config.remove("topP").as_ref());
     request.top_k = config
@@ -195,14 +199,13 @@ impl Calls {
         let is_thought = fields.take("thought") == Value::Bool(true);
         if let Some(text) = fields.text("text") {
             match (is_thought, signature) {
-                (true, signature) => parts.push(Part::Thinking { text, signature }),
+                (true, signature) => parts.push(Part::thought(text, signature)),
                 (false, signature) => {
                     if !text.is_empty() {
                         parts.push(Part::Text { text });
                     }
                     if signature.is_some() {
-                        let text = String::new();
-                        parts.push(Part::Thinking { text, signature });
+                        parts.push(Part::thought(String::new(), signature));
                     }
                 }
             }
@@ -360,12 +363,14 @@ fn tools(value: Option<Value>) -> Result<Vec<Tool>, DialectError> {
     Ok(tools)
 }
 
-/// Elsewhere nothing names several of the tools: the others are left out instead.
-fn only_allowed(config: &Value, tools: &mut Vec<Tool>) {
+/// Elsewhere nothing names several of the tools: the others are left out instead. Whether there were any.
+fn only_allowed(config: &Value, tools: &mut Vec<Tool>) -> bool {
+    let all = tools.len();
     let names = config.get("allowedFunctionNames").and_then(Value::as_array);
     if let Some(names) = names.filter(|names| names.len() > 1) {
         tools.retain(|tool| names.iter().any(|name| name.as_str() == Some(&*tool.name)));
     }
+    tools.len() < all
 }
 
 fn choice(config: &Value) -> Option<ToolChoice> {
@@ -379,37 +384,4 @@ fn choice(config: &Value) -> Option<ToolChoice> {
         })),
         _ => Some(ToolChoice::Auto),
     }
-}
-
-/// Google's own schema form as JSON Schema: types in lower case, `nullable` as a type.
-fn plain_schema(schema: Value) -> Value {
-    let fields = match schema {
-        Value::Object(fields) => fields,
-        other @ (Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_)) => return other,
-    };
-    let nullable = fields.get("nullable") == Some(&Value::Bool(true));
-    let mut plain = Map::with_capacity(fields.len());
-    for (name, value) in fields {
-        let value = match (name.as_str(), value) {
-            ("nullable" | "propertyOrdering", _) => continue,
-            ("type", Value::String(kind)) if nullable => {
-                serde_json::json!([kind.to_ascii_lowercase(), "null"])
-            }
-            ("type", Value::String(kind)) => kind.to_ascii_lowercase().into(),
-            ("properties", Value::Object(properties)) => properties
-                .into_iter()
-                .map(|(name, schema)| (name, plain_schema(schema)))
-                .collect::<Map<String, Value>>()
-                .into(),
-            ("items", value) => plain_schema(value),
-            ("anyOf", Value::Array(all)) => all.into_iter().map(plain_schema).collect(),
-            (_, value) => value,
-        };
-        plain.insert(name, value);
-    }
-    Value::Object(plain)
 }

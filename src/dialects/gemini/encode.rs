@@ -5,6 +5,7 @@
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
+use crate::dialects::fields::is_cut;
 use crate::dialects::json::exact;
 use crate::dialects::{AnswerTerms, one_line};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Citation, Part, Signature, StopReason};
@@ -40,6 +41,23 @@ fn signed(mut part: Value, signature: Option<&Signature>) -> Value {
     part
 }
 
+/// Google's own word for a call that is not whole, which is not said itself then (fault S17).
+const CUT_CALL: &str = "MALFORMED_FUNCTION_CALL";
+
+/// How the answer ended; a limit or a filter explains a cut call by itself.
+fn ended(stop: StopReason, cut: bool) -> &'static str {
+    if cut && !stop.may_cut() {
+        CUT_CALL
+    } else {
+        finish_reason(stop)
+    }
+}
+
+/// Nothing but what it is known by again.
+fn redacted(data: &Signature) -> Value {
+    signed(json!({"text": ""}), Some(&Signature::of_redacted(data)))
+}
+
 fn call(id: &str, name: &str, arguments: &str, signature: Option<&Signature>) -> Value {
     let args = match exact::read_data(arguments) {
         Ok(value @ Value::Object(_)) => value,
@@ -60,14 +78,15 @@ fn part(part: &Part) -> Option<Value> {
         Part::Thinking { text, signature } => {
             signed(json!({"text": text, "thought": true}), signature.as_ref())
         }
+        Part::ToolCall { arguments, .. } if is_cut(arguments) => return None,
         Part::ToolCall {
             id,
             name,
             arguments,
             signature,
         } => call(id, name, arguments, signature.as_ref()),
-        Part::RedactedThinking { .. }
-        | Part::Image { .. }
+        Part::RedactedThinking { data } => redacted(data),
+        Part::Image { .. }
         | Part::Document { .. }
         | Part::Audio { .. }
         | Part::ToolResult { .. }
@@ -113,6 +132,7 @@ fn bytes_of(said: &str, characters: u64) -> usize {
 pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
     let parts: Vec<Value> = answer.parts.iter().filter_map(part).collect();
     let refused = |part: &Part| matches!(part, Part::Refusal { .. });
+    let cut = |part: &Part| matches!(part, Part::ToolCall { arguments, .. } if is_cut(arguments));
     let stop = if answer.parts.iter().any(refused) {
         StopReason::ContentFilter
     } else {
@@ -121,7 +141,7 @@ pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
     let mut whole = json!({
         "candidates": [{
             "content": {"role": "model", "parts": parts},
-            "finishReason": finish_reason(stop),
+            "finishReason": ended(stop, answer.parts.iter().any(cut)),
             "index": 0,
         }],
         "modelVersion": model(&answer.model, terms),
@@ -213,7 +233,8 @@ impl StreamEncoder {
             ChatEvent::Signed { signature } => {
                 self.say(signed(json!({"text": ""}), Some(signature)), out);
             }
-            ChatEvent::RedactedThinking { .. } | ChatEvent::Foreign { .. } | ChatEvent::Done => {}
+            ChatEvent::RedactedThinking { data } => self.say(redacted(data), out),
+            ChatEvent::Foreign { .. } | ChatEvent::Trace | ChatEvent::Done => {}
             ChatEvent::ToolCall {
                 index,
                 id,
@@ -244,7 +265,12 @@ impl StreamEncoder {
 
     /// The calls, and the last chunk with reason and usage.
     pub fn end(&mut self, out: &mut BytesMut) {
+        let mut cut = false;
         for open in std::mem::take(&mut self.calls) {
+            if is_cut(&open.arguments) {
+                cut = true;
+                continue;
+            }
             let part = call(
                 &open.id,
                 &open.name,
@@ -254,16 +280,18 @@ impl StreamEncoder {
             self.say(part, out);
         }
         let stop = if self.refused {
-            StopReason::ContentFilter
+            Some(StopReason::ContentFilter)
         } else {
-            self.stop.unwrap_or(StopReason::End)
+            self.stop
         };
-        let reason = finish_reason(stop);
         let mut candidate = json!({
             "content": {"role": "model", "parts": [{"text": ""}]},
-            "finishReason": reason,
-            "index": 0,
         });
+        // Where nobody said why, no reason is made up (fault S14).
+        if let Some(stop) = stop {
+            candidate["finishReason"] = ended(stop, cut).into();
+        }
+        candidate["index"] = 0.into();
         if let Some(grounding) = grounding(&self.citations, &self.said) {
             candidate["groundingMetadata"] = grounding;
         }

@@ -98,8 +98,10 @@ impl EventDecoder {
             return self.call(call, signature, events);
         }
         let Some(text) = part.get("text").and_then(Value::as_str) else {
-            // What a tool of Google's own did has no canonical form; a picture would be lost without a word.
-            if part.get("inlineData").is_some() || part.get("fileData").is_some() {
+            // Code that Google ran is no part of what is said; without a picture the answer would not be whole.
+            if part.get("executableCode").is_some() || part.get("codeExecutionResult").is_some() {
+                events.push(ChatEvent::Trace);
+            } else if part.get("inlineData").is_some() || part.get("fileData").is_some() {
                 events.push(ChatEvent::Foreign { bytes: 1 });
             }
             return Ok(());

@@ -10,6 +10,7 @@ mod embedding;
 mod encode;
 mod events;
 mod names;
+mod plain;
 mod request;
 mod schema;
 mod thinking;
@@ -22,6 +23,7 @@ pub use embedding::{
 pub use encode::{StreamEncoder, encode_answer, encode_error};
 pub use events::EventDecoder;
 pub(super) use names::camel;
+pub(super) use plain::whole_number;
 pub(super) use request::NO_SIGNATURE;
 pub use request::encode_request;
 pub(super) use thinking::newest;

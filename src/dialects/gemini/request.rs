@@ -10,7 +10,7 @@ use super::thinking::{self, thinking_config};
 use crate::dialects::json::exact;
 use crate::dialects::refuse::{self, leave_out};
 use crate::dialects::system::{Halves, SystemPart, is_assistant};
-use crate::dialects::{DialectError, Encoded, unread};
+use crate::dialects::{DialectError, Encoded, SENT_UNHEEDED, unread};
 use crate::domain::Dialect;
 use crate::domain::chat::{ChatRequest, OutputFormat, Part, Signature, Source, ToolChoice};
 
@@ -66,7 +66,7 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     let body = exact::write(&body.into()).into_bytes();
     let mut encoded = Encoded::new(body, dropped);
     let unheeded = unheeded.iter().take(unread::MOST);
-    let told = unheeded.map(|place| Cow::Owned(unread::shown(place)));
+    let told = unheeded.map(|place| Cow::Owned(unread::shown(place) + SENT_UNHEEDED));
     encoded.dropped.extend(told);
     Ok(encoded)
 }

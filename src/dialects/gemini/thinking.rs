@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::dialects::effort::{self, Effort, tokens_asked};
+use crate::dialects::effort::{self, Effort, tokens_asked, within};
 use crate::dialects::refuse::leave_out;
 use crate::domain::chat::ChatRequest;
 
@@ -82,7 +82,13 @@ pub(super) fn thinking_config(
             Some(json!({"thinkingBudget": 0, "includeThoughts": false}))
         }
         Way::Tokens { least, most, .. } => {
-            let tokens = tokens_asked(request).unwrap_or(0).clamp(least, most);
+            let tokens = tokens_asked(request).unwrap_or(0).min(most);
+            // Thoughts count against the limit of the answer.
+            let limit = request.max_output.unwrap_or(u64::MAX);
+            let Some(tokens) = within(tokens, least, limit) else {
+                leave_out(dropped, effort::name(request));
+                return None;
+            };
             Some(json!({"thinkingBudget": tokens, "includeThoughts": shown}))
         }
     }

@@ -9,12 +9,14 @@ use super::error::outcome_of;
 use super::request::call_signature;
 use super::said::{Form, read};
 use crate::dialects::citations::beside;
+use crate::dialects::fields::call_arguments;
 use crate::dialects::{AnswerFacts, AnswerFault, UpstreamError};
 use crate::domain::AttemptOutcome;
 use crate::domain::chat::{ChatAnswer, Citation, Part, StopReason};
 
-const UNSAYABLE: AnswerFault =
-    AnswerFault::Malformed("the answer says what cannot be said in the form that was asked for");
+const UNSAYABLE: AnswerFault = AnswerFault::Untranslatable(
+    "the answer says what cannot be said in the form that was asked for",
+);
 
 /// Judges an answer that is passed on as it is (faults P13 to P16).
 pub fn inspect_answer(body: &[u8]) -> Result<AnswerFacts, AnswerFault> {
@@ -56,7 +58,8 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let choice = value.pointer("/choices/0").cloned().unwrap_or(Value::Null);
     let message = choice.get("message").cloned().unwrap_or(Value::Null);
-    let (parts, mut citations) = parts(&message).ok_or(UNSAYABLE)?;
+    let (mut parts, mut citations) = parts(&message).ok_or(UNSAYABLE)?;
+    calls(&message, &mut parts)?;
     if citations.is_empty() {
         citations = beside(&value);
     }
@@ -79,6 +82,8 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         usage: facts.usage,
         citations,
         foreign: false,
+        traces: false,
+        stop_sequence: None,
     })
 }
 
@@ -114,21 +119,27 @@ fn parts(message: &Value) -> Option<(Vec<Part>, Vec<Citation>)> {
     if let Some(refusal) = text(message, "refusal").filter(|text| !text.is_empty()) {
         parts.push(Part::Refusal { text: refusal });
     }
-    for call in message
-        .get("tool_calls")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        let function = call.get("function").unwrap_or(&Value::Null);
+    Some((parts, citations))
+}
+
+fn calls(message: &Value, parts: &mut Vec<Part>) -> Result<(), AnswerFault> {
+    let list = message.get("tool_calls").and_then(Value::as_array);
+    for call in list.into_iter().flatten() {
+        let text = |pointer: &str| {
+            let text = call.pointer(pointer).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        let arguments = call_arguments(call.pointer("/function/arguments"));
         parts.push(Part::ToolCall {
-            id: text(call, "id").unwrap_or_default(),
-            name: text(function, "name").unwrap_or_default(),
-            arguments: text(function, "arguments").unwrap_or_default(),
+            id: text("/id"),
+            name: text("/function/name"),
+            arguments: arguments.ok_or(AnswerFault::Malformed(
+                "the arguments of a call are no text",
+            ))?,
             signature: call_signature(call),
         });
     }
-    Some((parts, citations))
+    Ok(())
 }
 
 /// Why an answer ended, in the words of everyone who copies the form; `None` when it failed. One that calls ends for
@@ -228,7 +239,7 @@ mod tests {
             assert!(
                 matches!(
                     decode_answer(refused.as_bytes()),
-                    Err(AnswerFault::Malformed(_))
+                    Err(AnswerFault::Untranslatable(_))
                 ),
                 "{refused}"
             );
@@ -239,6 +250,21 @@ mod tests {
         ));
         let answer = decode_answer(thought.as_bytes()).unwrap();
         assert_eq!(answer.parts.len(), 2, "{answer:?}");
+    }
+
+    #[test]
+    fn p15_arguments_that_are_no_text_are_no_answer_and_not_none() {
+        let with = |arguments: &str| {
+            let call = format!(r#"{{"id":"c","function":{{"name":"f","arguments":{arguments}}}}}"#);
+            let message = format!(r#"{{"content":null,"tool_calls":[{call}]}}"#);
+            let choice = format!(r#"{{"index":0,"message":{message},"finish_reason":"stop"}}"#);
+            decode_answer(format!(r#"{{"choices":[{choice}]}}"#).as_bytes())
+        };
+        for odd in [r#"{"x":1}"#, "5", r#"["a"]"#, "false"] {
+            let said = with(odd);
+            assert!(matches!(said, Err(AnswerFault::Malformed(_))), "{odd}");
+        }
+        assert!(with("null").is_ok() && with(r#""{}""#).is_ok());
     }
 
     #[test]

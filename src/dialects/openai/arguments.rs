@@ -49,7 +49,7 @@ impl Shape {
 
 /// The open calls of a stream, by choice and index.
 #[derive(Debug, Default)]
-pub(super) struct Arguments {
+pub(in crate::dialects) struct Arguments {
     calls: SmallVec<[((u32, u32), Shape); 2]>,
 }
 
@@ -101,6 +101,13 @@ impl Arguments {
         Ok(text.len())
     }
 
+    /// Goes on with a call of the only choice there is.
+    pub(in crate::dialects) fn more(&mut self, index: u32, fragment: &str) {
+        if let Some(shape) = self.shape((0, index)) {
+            shape.read(fragment);
+        }
+    }
+
     fn shape(&mut self, call: (u32, u32)) -> Option<&mut Shape> {
         let known = self.calls.iter().position(|(known, _)| *known == call);
         let place = match known {
@@ -115,7 +122,7 @@ impl Arguments {
     }
 
     /// Calls of this choice that are not whole.
-    pub(super) fn cut(&self, choice: u32) -> u32 {
+    pub(in crate::dialects) fn cut(&self, choice: u32) -> u32 {
         let cut = self
             .calls
             .iter()

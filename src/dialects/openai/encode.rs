@@ -245,7 +245,7 @@ impl StreamEncoder {
                 self.chunk(&json!([{"index": 0, "delta": {}, "logprobs": null, "finish_reason": finish_reason(*reason)}]), out);
             }
             ChatEvent::Usage { usage } => self.usage = Some(*usage),
-            ChatEvent::Foreign { .. } | ChatEvent::Done => {}
+            ChatEvent::Foreign { .. } | ChatEvent::Trace | ChatEvent::Done => {}
         }
     }
 
@@ -357,6 +357,7 @@ fn error_type(kind: FailureKind) -> &'static str {
         | FailureKind::UpstreamReset
         | FailureKind::UpstreamTruncated
         | FailureKind::UpstreamMalformed
+        | FailureKind::AnswerUntranslatable
         | FailureKind::UpstreamError
         | FailureKind::StreamLimit => "server_error",
     }

@@ -1,5 +1,6 @@
 //! What an error of a provider means, in OpenAI's form and those that resemble it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,8 +11,10 @@ use crate::domain::{AttemptOutcome, FailureKind};
 /// Reads an error answer. A body that is no JSON is not looked at further and never relayed.
 pub fn decode_error(status: u16, body: &[u8]) -> UpstreamError {
     let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-    let error = value.get("error").unwrap_or(&value);
-    UpstreamError::read(status, error, &value)
+    // Some put it into a list.
+    let whole = value.get(0).unwrap_or(&value);
+    let error = whole.get("error").unwrap_or(whole);
+    UpstreamError::read(status, error, whole)
 }
 
 /// What an error object inside a 200 or a stream means, by its own status, type and code.
@@ -31,7 +34,8 @@ impl UpstreamError {
     /// `whole` is the answer around the error, for hints that stand beside it.
     pub(crate) fn read(status: u16, error: &Value, whole: &Value) -> Self {
         let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
-        let message = error.as_str().unwrap_or_else(|| text("message"));
+        let said = words_of(error);
+        let message: &str = &said;
         let code = error
             .get("code")
             .and_then(Value::as_str)
@@ -56,6 +60,49 @@ impl UpstreamError {
             model_only: words.about_one_model(status),
         }
     }
+}
+
+/// The text of an error, plain or in the lists of a validation: beside the others, or where the text should be.
+fn words_of(error: &Value) -> Cow<'_, str> {
+    let message = error.get("message");
+    let plain = error.as_str().or_else(|| message?.as_str());
+    if let Some(plain) = plain {
+        return plain.into();
+    }
+    let within = |name: &str| message.and_then(|message| message.get(name));
+    let places = [within("message"), within("detail"), error.get("detail")];
+    let mut said = places.into_iter().flatten().map(detail);
+    said.find(|said| !said.is_empty()).unwrap_or_default()
+}
+
+/// What a validation found, place by place. What stood there is not repeated: it is the prompt.
+fn detail(value: &Value) -> Cow<'_, str> {
+    /// More than anyone reads.
+    const MOST: usize = 8;
+    if let Some(text) = value.as_str() {
+        return text.into();
+    }
+    let found = value.as_array().into_iter().flatten().take(MOST);
+    let found: Vec<String> = found.filter_map(mistake).collect();
+    found.join("; ").into()
+}
+
+fn mistake(found: &Value) -> Option<String> {
+    let what = found.get("msg")?.as_str()?;
+    let place = found.get("loc").and_then(Value::as_array);
+    let steps = place.into_iter().flatten();
+    let steps: Vec<String> = steps
+        .map(|step| {
+            step.as_str()
+                .map_or_else(|| step.to_string(), str::to_owned)
+        })
+        .filter(|step| step != "body")
+        .collect();
+    Some(if steps.is_empty() {
+        what.to_owned()
+    } else {
+        format!("{}: {what}", steps.join("."))
+    })
 }
 
 struct Words<'a> {
@@ -197,6 +244,35 @@ mod tests {
 
     fn outcome(status: u16, body: &str) -> AttemptOutcome {
         decode_error(status, body.as_bytes()).outcome
+    }
+
+    #[test]
+    fn p24_what_a_validation_found_is_told_and_not_what_stood_there() {
+        let found = r#"[{"type":"missing","loc":["body","messages",0,"content"],"msg":"Field required","input":"secret"},{"msg":"odd"}]"#;
+        let told = Some("messages.0.content: Field required; odd".to_owned());
+        for body in [
+            format!(r#"{{"detail":{found}}}"#),
+            format!(r#"{{"object":"error","message":{{"detail":{found}}},"code":null}}"#),
+            format!(r#"[{{"error":{{"message":{{"detail":{found}}}}}}}]"#),
+        ] {
+            let error = decode_error(422, body.as_bytes());
+            assert_eq!(
+                (error.outcome, error.message),
+                (AttemptOutcome::Rejected, told.clone()),
+                "{body}"
+            );
+        }
+        for (body, told) in [
+            (r#"[{"error":{"code":400,"message":"no"}}]"#, Some("no")),
+            (r#"{"detail":"no"}"#, Some("no")),
+            (r#"{"message":{"message":"no"}}"#, Some("no")),
+            (r#"{"detail":[{"input":"secret"}]}"#, None),
+            (r#"{"message":{"detail":[5,null]}}"#, None),
+            ("[]", None),
+        ] {
+            let error = decode_error(400, body.as_bytes());
+            assert_eq!(error.message.as_deref(), told, "{body}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::answer::stop_reason;
 use super::chunk::read_chunk;
 use super::content::{Details, Piece, cited, pieces};
 use super::request::call_signature;
+use crate::dialects::fields::call_arguments;
 use crate::dialects::sse::Event;
 use crate::dialects::{UpstreamError, citations};
 use crate::domain::chat::{ChatEvent, Citation};
@@ -22,7 +23,7 @@ pub struct EventDecoder {
 }
 
 const UNSAYABLE: StreamFault =
-    StreamFault::Malformed("a chunk says what cannot be said in the form that was asked for");
+    StreamFault::Untranslatable("a chunk says what cannot be said in the form that was asked for");
 
 impl EventDecoder {
     pub fn event(&mut self, event: &Event, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> {
@@ -134,6 +135,9 @@ impl EventDecoder {
 
     /// Pieces of calls belong together by id where there is one, else by index, else by order.
     fn tool_call(&mut self, call: &Value, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> {
+        let fragment = call_arguments(call.pointer("/function/arguments")).ok_or(
+            StreamFault::Malformed("the arguments of a call are no text"),
+        )?;
         let index = call.get("index").and_then(Value::as_u64);
         let text = |pointer: &str| {
             let text = call.pointer(pointer).and_then(Value::as_str);
@@ -166,7 +170,6 @@ impl EventDecoder {
                 signature: call_signature(call),
             });
         }
-        let fragment = text("/function/arguments");
         if !fragment.is_empty() {
             events.push(ChatEvent::ToolArguments {
                 index: own,
@@ -238,6 +241,20 @@ mod tests {
             piece(Some(5), "c2", "w", "{2}"),
         ];
         two(calls(&counted).unwrap());
+    }
+
+    #[test]
+    fn s12_arguments_that_are_no_text_are_a_fault_and_not_none() {
+        for odd in [json!({"x": 1}), json!(5), json!(["a"]), json!(true)] {
+            let mut begun = piece(Some(0), "c1", "w", "");
+            begun["function"]["arguments"] = odd.clone();
+            let fault = calls(&[begun]).unwrap_err();
+            assert!(matches!(fault, StreamFault::Malformed(_)), "{odd}");
+        }
+        let mut none = piece(Some(0), "c1", "w", "");
+        none["function"]["arguments"] = Value::Null;
+        let called = calls(&[none]).unwrap();
+        assert_eq!(called, [("c1".to_owned(), String::new())]);
     }
 
     #[test]

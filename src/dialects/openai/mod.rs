@@ -37,6 +37,7 @@ pub use splice::{SpliceEdit, splice_request};
 pub use typed::TypedDecoder;
 pub use wishes::Wishes;
 
+pub(super) use arguments::Arguments;
 pub(super) use embedding::dimensions;
 pub(super) use error::outcome_of;
 pub(super) use peek::OURS;

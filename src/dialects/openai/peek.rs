@@ -8,6 +8,7 @@ use serde::Deserialize;
 use smallvec::SmallVec;
 
 use super::wishes::Wishes;
+use crate::dialects::gemini;
 use crate::dialects::json::{JsonError, MemberSpan, members_of, scan_object};
 use crate::domain::{ClientDialect, Failure, FailureKind, Operation};
 
@@ -462,6 +463,11 @@ fn generation_limit(body: &[u8], member: &MemberSpan) -> Result<Option<u64>, Req
     });
     limit.map_or(Ok(None), |member| {
         let value = body.get(member.value.clone()).unwrap_or_default();
+        // Google takes 100.0 and "100", too.
+        let read = serde_json::from_slice(value).ok();
+        let whole = read.and_then(|value| gemini::whole_number(&value));
+        let whole = whole.map(|whole| whole.to_string());
+        let value = whole.as_deref().map_or(value, str::as_bytes);
         count("generationConfig.maxOutputTokens", value, MOST_OUTPUT)
     })
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::content::{Details, thought};
 use crate::dialects::DialectError;
-use crate::dialects::fields::{self, url_source};
+use crate::dialects::fields::{self, call_arguments, url_source};
 use crate::domain::chat::{
     ChatRequest, Message, OutputFormat, Part, Role, Signature, Tool, ToolChoice,
 };
@@ -273,11 +273,12 @@ fn tool_call(path: &str, mut call: Value) -> Result<Part, DialectError> {
         .get("name")
         .and_then(Value::as_str)
         .map(str::to_owned);
-    let arguments = function
-        .get("arguments")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
+    let arguments = call_arguments(function.get("arguments")).ok_or_else(|| {
+        DialectError::at(
+            format!("{path}.function.arguments"),
+            "the arguments of a call must be a text that holds JSON",
+        )
+    })?;
     match (id, name) {
         (Some(id), Some(name)) => Ok(Part::ToolCall {
             id,
@@ -457,5 +458,31 @@ fn output_format(value: Option<Value>) -> Result<Option<OutputFormat>, DialectEr
             "response_format.type",
             "use text, json_object or json_schema",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn s12_arguments_that_are_no_text_are_refused_by_their_place_and_not_sent_as_none() {
+        let with = |arguments: Value| {
+            let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}});
+            let turn = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+            decode_request(
+                json!({"model": "m", "messages": [turn]})
+                    .to_string()
+                    .as_bytes(),
+            )
+        };
+        for odd in [json!({"x": 1}), json!(5), json!(["a"]), json!(true)] {
+            let error = with(odd).unwrap_err();
+            let place = "messages[0].tool_calls[0].function.arguments";
+            assert_eq!(error.param.as_deref(), Some(place));
+        }
+        assert!(with(json!("{}")).is_ok() && with(Value::Null).is_ok());
     }
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::items::signature;
 use crate::dialects::citations::annotation;
+use crate::dialects::fields::call_arguments;
 use crate::dialects::json::scan_object;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::{AnswerFault, UpstreamError};
@@ -22,8 +23,16 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
     };
     let (mut parts, mut citations, mut foreign) = (Vec::new(), Vec::new(), false);
     for item in output {
+        let calls = item.get("type").and_then(Value::as_str) == Some("function_call");
+        if calls && call_arguments(item.get("arguments")).is_none() {
+            return Err(AnswerFault::Malformed(
+                "the arguments of a call are no text",
+            ));
+        }
         foreign |= !item_parts(item, &mut parts, &mut citations);
     }
+    let kind = |item: &Value| item.get("type").and_then(Value::as_str).map(is_trace);
+    let traces = output.iter().any(|item| kind(item) == Some(true));
     let calls = parts
         .iter()
         .any(|part| matches!(part, Part::ToolCall { .. }));
@@ -45,6 +54,8 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         usage: usage(value.get("usage")),
         citations,
         foreign,
+        traces,
+        stop_sequence: None,
     })
 }
 
@@ -64,6 +75,14 @@ pub(super) fn stop_of(response: &Value, calls: bool) -> Result<StopReason, Answe
         ))),
         Some(_) => Err(AnswerFault::Malformed("the answer is not finished")),
     }
+}
+
+/// Whether an item of this type tells what a tool of the provider's own did; the answer is whole without it.
+pub(super) fn is_trace(kind: &str) -> bool {
+    !matches!(
+        kind,
+        "message" | "function_call" | "reasoning" | "custom_tool_call" | "image_generation_call"
+    )
 }
 
 /// Whether all of the item has a canonical form.

@@ -158,11 +158,11 @@ fn item(path: &str, value: Value, messages: &mut Vec<Message>) -> Result<(), Dia
             push(messages, Role::Tool, vec![result]);
         }
         Some("reasoning") => {
-            let thought = Part::Thinking {
-                text: said,
-                signature,
-            };
-            push(messages, Role::Assistant, vec![thought]);
+            push(
+                messages,
+                Role::Assistant,
+                vec![Part::thought(said, signature)],
+            );
         }
         Some(other) => {
             let shown: String = other.chars().take(64).collect();

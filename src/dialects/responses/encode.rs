@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use serde_json::{Map, Value, json};
 
 use super::items::shown_reasoning;
-use crate::dialects::fields::id_with;
+use crate::dialects::fields::{id_with, is_cut};
 use crate::dialects::translate::events_of;
 use crate::dialects::{AnswerTerms, one_line, openai};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Citation, Signature, StopReason};
@@ -44,20 +44,31 @@ const ECHOED: [(&str, &str); 17] = [
     ("truncation", r#""disabled""#),
 ];
 
+/// Where the model answers in another dialect these are not used: what was asked is not repeated as if it had been done.
+const UNUSED: [&str; 3] = ["max_tool_calls", "top_logprobs", "truncation"];
+
 /// What of a request its response repeats.
 pub(super) fn echo(request: &Value) -> Map<String, Value> {
-    ECHOED
-        .iter()
-        .map(|(name, default)| {
-            let said = request.get(*name).filter(|value| !value.is_null()).cloned();
-            let value = said.unwrap_or_else(|| serde_json::from_str(default).unwrap_or_default());
-            ((*name).to_owned(), value)
-        })
+    let value = |name: &str, default: &str| {
+        let said = request.get(name).filter(|value| !value.is_null());
+        match said {
+            // Whether it was heeded is not known.
+            Some(_) if name == "service_tier" => Value::Null,
+            Some(said) if !UNUSED.contains(&name) => said.clone(),
+            Some(_) | None => serde_json::from_str(default).unwrap_or_default(),
+        }
+    };
+    let all = ECHOED.iter();
+    all.map(|(name, default)| ((*name).to_owned(), value(name, default)))
         .collect()
 }
 
-/// How a response ended, in its two fields.
-fn ended(stop: StopReason) -> (&'static str, Value) {
+/// How a response ended, in its two fields. Where nobody said why, it is not called completed, and no reason is made
+/// up (fault S14).
+fn ended(stop: Option<StopReason>) -> (&'static str, Value) {
+    let Some(stop) = stop else {
+        return ("incomplete", Value::Null);
+    };
     match stop {
         StopReason::Length => ("incomplete", json!({"reason": "max_output_tokens"})),
         StopReason::ContentFilter => ("incomplete", json!({"reason": "content_filter"})),
@@ -194,6 +205,8 @@ pub struct StreamEncoder {
     started: bool,
     open: Option<Open>,
     output: Vec<Value>,
+    /// A call is not whole.
+    cut: bool,
     stop: Option<StopReason>,
     usage: Option<Usage>,
 }
@@ -206,6 +219,7 @@ impl StreamEncoder {
             started: false,
             open: None,
             output: Vec::new(),
+            cut: false,
             stop: None,
             usage: None,
         }
@@ -226,7 +240,7 @@ impl StreamEncoder {
             ChatEvent::RedactedThinking { data } => {
                 self.close(None, out);
                 self.begin_reasoning(out);
-                self.close(Some(data), out);
+                self.close(Some(&Signature::of_redacted(data)), out);
             }
             ChatEvent::ToolCall {
                 index,
@@ -250,7 +264,7 @@ impl StreamEncoder {
             ChatEvent::Citation { citation } => self.cite(citation, out),
             ChatEvent::Stop { reason } => self.stop = Some(*reason),
             ChatEvent::Usage { usage } => self.usage = Some(*usage),
-            ChatEvent::Foreign { .. } | ChatEvent::Done => {}
+            ChatEvent::Foreign { .. } | ChatEvent::Trace | ChatEvent::Done => {}
         }
     }
 
@@ -258,7 +272,7 @@ impl StreamEncoder {
     pub fn end(&mut self, out: &mut BytesMut) {
         self.start(out);
         let response = self.whole(out);
-        let (status, _) = ended(self.stop.unwrap_or(StopReason::End));
+        let (status, _) = self.ended();
         self.write(
             &format!("response.{status}"),
             json!({"response": response}),
@@ -282,10 +296,16 @@ impl StreamEncoder {
 
     fn whole(&mut self, out: &mut BytesMut) -> Value {
         self.close(None, out);
-        let (status, details) = ended(self.stop.unwrap_or(StopReason::End));
+        let (status, details) = self.ended();
         let mut response = self.frame.object(status, &self.output, self.usage.as_ref());
         response["incomplete_details"] = details;
         response
+    }
+
+    /// With half of a call it is not completed, whatever its provider says (fault S17).
+    fn ended(&self) -> (&'static str, Value) {
+        let told = self.stop.filter(|stop| !self.cut || stop.may_cut());
+        ended(told)
     }
 
     fn item_id(&self, kind: &str) -> String {
@@ -454,12 +474,18 @@ impl StreamEncoder {
             } => {
                 let id = self.item_id("fc");
                 let arguments = arguments_of(&arguments);
-                let event = json!({
-                    "item_id": id, "output_index": self.output.len(), "name": name,
-                    "arguments": arguments,
-                });
-                self.write("response.function_call_arguments.done", event, out);
-                call_item(&id, "completed", (&call_id, &name, arguments))
+                let call = (&*call_id, &*name, arguments);
+                if is_cut(arguments) {
+                    self.cut = true;
+                    call_item(&id, "incomplete", call)
+                } else {
+                    let event = json!({
+                        "item_id": id, "output_index": self.output.len(), "name": name,
+                        "arguments": arguments,
+                    });
+                    self.write("response.function_call_arguments.done", event, out);
+                    call_item(&id, "completed", call)
+                }
             }
         };
         let event = json!({"output_index": self.output.len(), "item": item});

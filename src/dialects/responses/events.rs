@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::answer::{stop_of, thought, usage};
+use super::answer::{is_trace, stop_of, thought, usage};
 use super::items::signature;
 use crate::dialects::AnswerFault;
 use crate::dialects::citations::annotation;
+use crate::dialects::fields::call_arguments;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::sequence::{Arrival, Sequence};
 use crate::dialects::sse::Event;
@@ -81,10 +82,12 @@ impl EventDecoder {
                 });
             }
             "response.function_call_arguments.delta" => {
-                self.arguments(&value, text("delta"), events)?;
+                let fragment = call_arguments(value.get("delta")).ok_or(ODD)?;
+                self.arguments(&value, fragment, events)?;
             }
             "response.function_call_arguments.done" => {
-                self.arguments_end(&value, text("arguments"), events)?;
+                let whole = call_arguments(value.get("arguments")).ok_or(ODD)?;
+                self.arguments_end(&value, whole, events)?;
             }
             "response.output_text.annotation.added" => {
                 let citation = value.get("annotation").map(annotation);
@@ -214,8 +217,7 @@ impl EventDecoder {
         match item.get("type").and_then(Value::as_str) {
             Some("reasoning") => self.reasoning_ends(item, events),
             Some("function_call") => {
-                let arguments = item.get("arguments").and_then(Value::as_str);
-                let arguments = arguments.unwrap_or_default().to_owned();
+                let arguments = call_arguments(item.get("arguments")).ok_or(ODD)?;
                 self.arguments_end(value, arguments, events)?;
             }
             Some("message") if !std::mem::take(&mut self.spoke) => {
@@ -228,6 +230,7 @@ impl EventDecoder {
                     events.extend(words.or(refusal));
                 }
             }
+            Some(kind) if is_trace(kind) => events.push(ChatEvent::Trace),
             _ => {}
         }
         Ok(())
@@ -245,7 +248,9 @@ impl EventDecoder {
         let response = value.get("response").ok_or(ODD)?;
         let stop = stop_of(response, !self.calls.is_empty()).map_err(|fault| match fault {
             AnswerFault::Disguised(error) => error.into(),
-            AnswerFault::Empty(_) | AnswerFault::Malformed(_) => ODD,
+            AnswerFault::Empty(_) | AnswerFault::Malformed(_) | AnswerFault::Untranslatable(_) => {
+                ODD
+            }
         })?;
         events.push(ChatEvent::Stop { reason: stop });
         events.extend(usage(response.get("usage")).map(|usage| ChatEvent::Usage { usage }));

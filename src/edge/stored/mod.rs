@@ -15,12 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{any, get};
 use http::HeaderMap;
 
 use super::chat::{Admission, Answer, facts};
 use super::{Edge, chat, listed, reply, taken};
 use crate::dialects::DialectError;
+use crate::dialects::responses::state::Shift;
 use crate::dispatch::{Prompt, Served};
 use crate::domain::{Failure, FailureKind};
 use crate::store::StoreError;
@@ -35,6 +36,9 @@ pub(super) fn add_routes(router: Router<Arc<Edge>>, prefix: &str) -> Router<Arc<
     let path = |end: &str| format!("{prefix}/responses{end}");
     router
         .route(&path(""), taken(chat::responses))
+        // Not served, and no ids either.
+        .route(&path("/input_tokens"), any(reply::no_such_path))
+        .route(&path("/compact"), any(reply::no_such_path))
         .route(
             &path("/{id}"),
             get(routes::retrieve)
@@ -60,6 +64,8 @@ pub(super) async fn serve(
         keep,
         background,
         unkept,
+        forgets,
+        shift,
     } = plan::plan(edge, &admission, prompt).await?;
     let (request, notice) = facts(admission, headers, prompt)?;
     // What the client said stays its own: it is kept, and told again; what goes out may be less.
@@ -74,8 +80,14 @@ pub(super) async fn serve(
         });
     }
     let mut served = edge.dispatch.serve(request).await;
-    if unkept && let Served::Whole { told, .. } | Served::Stream { told, .. } = &mut served {
-        told.dropped.push("store".into());
+    place(&mut served, &shift);
+    if let Served::Whole { told, .. } | Served::Stream { told, .. } = &mut served {
+        if unkept {
+            told.dropped.push("store".into());
+        }
+        if forgets && !told.dropped.iter().any(|name| name == "thinking") {
+            told.dropped.push("thinking".into());
+        }
     }
     let Some(stamp) = stamp else {
         return Ok(Answer {
@@ -104,6 +116,24 @@ pub(super) async fn serve(
         notice,
         kept,
     })
+}
+
+/// Names places as the client knows them, who sent only the end of what went out.
+fn place(served: &mut Served, shift: &Shift) {
+    let (told, failure) = match served {
+        Served::Whole { told, .. } | Served::Stream { told, .. } => (told, None),
+        Served::Failed { told, failure } => (told, Some(failure)),
+    };
+    for name in &mut told.dropped {
+        *name = shift.told(name).into();
+    }
+    if let Some(failure) = failure
+        && let Some(sent) = failure.param.take()
+    {
+        let own = shift.told(&sent);
+        failure.message = failure.message.replace(&*sent, &own).into();
+        failure.param = Some(own.into());
+    }
 }
 
 /// What a client reads when what it needs of the store cannot be had. The store's own words are the operator's.

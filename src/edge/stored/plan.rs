@@ -12,7 +12,7 @@ use crate::actors::Published;
 use crate::config::{KeepResponses, ProviderSettings};
 use crate::dialects::DialectError;
 use crate::dialects::responses::state::{
-    Stamp, StateAsk, read_state, rewritten, said_again, used_items,
+    Shift, Stamp, StateAsk, loses_thoughts, read_state, rewritten, said_again, used_items,
 };
 use crate::dispatch::Prompt;
 use crate::domain::{ClientName, Dialect, Failure, FailureKind, ModelName};
@@ -32,6 +32,10 @@ pub(super) struct Plan {
     pub(super) background: Option<Keep>,
     /// It would have been kept, but cannot be.
     pub(super) unkept: bool,
+    /// Something that was thought before could not be told again.
+    pub(super) forgets: bool,
+    /// Where what the client sent stands in the prompt.
+    pub(super) shift: Shift,
 }
 
 impl Plan {
@@ -42,6 +46,8 @@ impl Plan {
             keep: None,
             background: None,
             unkept: false,
+            forgets: false,
+            shift: Shift::default(),
         }
     }
 }
@@ -114,12 +120,11 @@ pub(super) async fn plan(
     };
     let most = admission.published.settings.listen.max_body_bytes;
     let owner = &admission.client.owner();
-    let (before, referred) = match &store {
+    let (before, forgets, referred) = match &store {
         Some(store) => Seeker { edge, store, owner }.all(&ask, most).await?,
         None => Default::default(),
     };
-    let model = ask.model.as_deref().unwrap_or_default();
-    ask.thinks = ask.thinks.or(Some(thinks(&admission.published, model)));
+    ask.thinks = Some(is_thought_about(&ask, &admission.published));
     let made = rewritten(prompt.bytes(), &ask, &before, &referred, &mut draw).map_err(wrong)?;
     let prompt = grown(edge, prompt, made.body, most).await?;
     let kept = match (wish, &store) {
@@ -151,7 +156,15 @@ pub(super) async fn plan(
         keep,
         background,
         unkept: store.is_none(),
+        forgets: forgets || made.forgets,
+        shift: made.shift,
     })
+}
+
+/// By the client's word, or by what is known of the model.
+fn is_thought_about(ask: &StateAsk, published: &Published) -> bool {
+    let known = || thinks(published, ask.model.as_deref().unwrap_or_default());
+    ask.thinks.unwrap_or_else(known)
 }
 
 /// Whether every model that is spoken to in the client's own form thinks without being asked to. One that does not
@@ -187,16 +200,20 @@ struct Seeker<'a> {
 
 impl Seeker<'_> {
     /// What was said before, and what is only named.
-    async fn all(&self, ask: &StateAsk, most: usize) -> Result<(Vec<Value>, Vec<Value>), Failure> {
-        let before = match &ask.previous {
+    async fn all(
+        &self,
+        ask: &StateAsk,
+        most: usize,
+    ) -> Result<(Vec<Value>, bool, Vec<Value>), Failure> {
+        let (before, forgets) = match &ask.previous {
             Some(previous) => self.before(previous, most).await?,
-            None => Vec::new(),
+            None => Default::default(),
         };
-        Ok((before, self.referred(ask).await?))
+        Ok((before, forgets, self.referred(ask).await?))
     }
 
-    /// All that was said up to and with this response.
-    async fn before(&self, previous: &str, most: usize) -> Result<Vec<Value>, Failure> {
+    /// All that was said up to and with this response, and whether a thought of it cannot be told again.
+    async fn before(&self, previous: &str, most: usize) -> Result<(Vec<Value>, bool), Failure> {
         let refused = |message: &'static str| {
             let mut failure =
                 Failure::new(FailureKind::InvalidRequest, message).at("previous_response_id");
@@ -228,12 +245,14 @@ impl Seeker<'_> {
                 .at("previous_response_id"));
             }
         };
-        let mut items = Vec::new();
+        let (mut items, mut forgets) = (Vec::new(), false);
         for link in &links {
             let (input, response) = read(link);
+            let output = response.get("output").and_then(Value::as_array);
+            forgets |= loses_thoughts(&input) || output.is_some_and(|all| loses_thoughts(all));
             items.extend(said_again(&input, &response).map_err(wrong)?);
         }
-        Ok(items)
+        Ok((items, forgets))
     }
 
     async fn referred(&self, ask: &StateAsk) -> Result<Vec<Value>, Failure> {

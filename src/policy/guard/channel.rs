@@ -250,7 +250,9 @@ fn masked(text: &str) -> (Cow<'_, str>, usize) {
         masked.push_str(before);
         let length = match escape.as_bytes().get(1) {
             Some(b'u') => 6,
-            Some(_) => 2,
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+            // No escape there is: what follows is text like any other, and may be a hit.
+            Some(_) => 1,
             None => usize::MAX,
         };
         if length > escape.len() || !escape.is_char_boundary(length) {

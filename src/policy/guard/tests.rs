@@ -650,3 +650,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_follows_a_backslash_that_escapes_nothing_is_searched() {
+    let (finder, actions, vault) = (finder(), all(Action::Redact), Vault::default());
+    let text = "\\DE89 3704 0044 0532 0130 00 anna@example.com";
+    let pieces: Vec<String> = text.chars().map(String::from).collect();
+    let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+    for pieces in [&[text][..], &pieces] {
+        let (told, _) = streamed(finder, &actions, &vault, (Form::Json, pieces));
+        assert_eq!(told.concat(), "\\<IBAN> <EMAIL>");
+    }
+}

@@ -511,7 +511,11 @@ impl Books {
             };
             for purse in &mut account.purses {
                 if !purse.is_complete() {
-                    return Err(Denied::NotReady);
+                    // A soft one has nothing to say yet.
+                    if purse.cap().hard {
+                        return Err(Denied::NotReady);
+                    }
+                    continue;
                 }
                 purse.roll(wall);
                 let Some(amount) = most else {

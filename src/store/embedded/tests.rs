@@ -368,12 +368,15 @@ async fn a_slow_write_holds_up_no_read_and_is_told_when_it_is_late() {
 async fn g14_what_does_not_fit_the_queue_is_refused_at_once() {
     let place = place();
     let store = place.open();
-    let hold = Arc::new(Barrier::new(2));
-    let held = Arc::clone(&hold);
+    let (began, hold) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (begins, held) = (Arc::clone(&began), Arc::clone(&hold));
     let first = store.write(0, move |_, _| {
+        begins.wait();
         held.wait();
         Ok(())
     });
+    // What comes from here on waits in the queue: its thread has taken no more than this one.
+    began.wait();
     let large = store.write(60 << 20, |_, _| Ok(()));
     let too_large = store.write(5 << 20, |_, _| Ok(()));
     assert_eq!(too_large.await, Err(StoreError::Busy));

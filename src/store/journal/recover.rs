@@ -53,6 +53,14 @@ struct Open {
     attempts: Vec<Vec<u8>>,
 }
 
+/// How long ago a record was written, by the clock that dated it.
+fn since(at_ms: u64) -> Duration {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    now.saturating_sub(Duration::from_millis(at_ms))
+}
+
 impl Interrupted {
     fn read(open: &Open) -> Option<Self> {
         let intent: ReadIntent = parse(&open.intent)?;
@@ -119,7 +127,8 @@ impl Interrupted {
             usage,
             estimated: usage.is_some(),
             first_content: None,
-            took: Duration::ZERO,
+            // Since it was let in: what is paid counts in the time of its admission.
+            took: since(self.intent.at),
             race: None,
             cost_nano,
             cost_estimated: cost_nano.is_some(),

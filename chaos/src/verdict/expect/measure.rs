@@ -20,6 +20,7 @@ pub(super) fn measure(wanted: &Expectation, window: &Window<'_>) -> Measured {
     match wanted.what {
         Measure::Errors => told(failed / (count as f64).max(1.0)),
         Measure::ErrorCount => told(failed),
+        Measure::Admitted => told(requests.iter().filter(|told| is_admitted(told)).count() as f64),
         Measure::P50FirstContent => of_samples(&waits(requests), 0.50),
         Measure::P99FirstContent => of_samples(&waits(requests), 0.99),
         Measure::P999FirstContent => of_samples(&waits(requests), 0.999),
@@ -38,6 +39,11 @@ pub(super) fn measure(wanted: &Expectation, window: &Window<'_>) -> Measured {
         Measure::P99Cancel => of_samples(&cancel_times(window), 0.99),
         Measure::Growth => growth(window),
     }
+}
+
+/// Whether neither a limit nor a budget sent it away.
+fn is_admitted(told: &Told) -> bool {
+    !matches!(told.status, None | Some(402 | 429))
 }
 
 /// Milliseconds to the first content, sorted.

@@ -20,13 +20,14 @@ pub(super) const ANSWERED: &[&str] = &[
     "overloaded",
     "server_error",
     "bad_body",
+    "untranslatable",
     "truncated",
     "too_large",
     "poison",
 ];
 
 /// A journal that could not be read proves nothing, neither for the gateway nor against it.
-fn unread(own: &OwnRecords, name: &str, claim: &str) -> Option<Finding> {
+pub(super) fn unread(own: &OwnRecords, name: &str, claim: &str) -> Option<Finding> {
     let why = own.unreadable.first()?;
     let mut found = finding(name, claim, 1);
     found.verdict = Verdict::Unknown;

@@ -155,9 +155,10 @@ fn kept(index: &Index<'_>, life: &Life<'_>) -> u64 {
     let mut known: BTreeSet<(&str, u64)> = BTreeSet::new();
     for seen in &index.seen {
         let connection = (seen.mock, seen.exchange.asked.connection);
-        if seen.at_ms < since {
+        if seen.at_ms < life.from() {
+            // Open at the first look already.
             known.insert(connection);
-        } else {
+        } else if seen.at_ms >= since {
             let whole = seen.exchange.finished && seen.exchange.left.is_none();
             let still = open.entry(connection).or_insert(true);
             *still &= whole;

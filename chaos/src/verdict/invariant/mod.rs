@@ -3,8 +3,12 @@
 mod accounts;
 mod attack;
 mod keeps;
+mod ledger;
+mod limits;
+mod money;
 mod numbers;
 mod privacy;
+mod tenants;
 mod texts;
 
 use super::case::tell;
@@ -31,6 +35,12 @@ pub(super) const ALL: &[Invariant] = &[
     row("accounted_once", accounts::accounted_once),
     row("journal_complete", accounts::journal_complete),
     row("bill", accounts::bill),
+    row("bill_matches", money::bill_matches),
+    row("budget_kept", money::budget_kept),
+    row("window", limits::window),
+    row("ledger_balances", ledger::ledger_balances),
+    row("tenant_kept", tenants::tenant_kept),
+    row("region_kept", tenants::region_kept),
     row("no_secret", privacy::no_secret),
     row("only_clients", attack::only_clients),
     row("metrics_agree", numbers::metrics_agree),

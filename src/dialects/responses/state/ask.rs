@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Draw;
-use super::items::{again, with_ids};
+use super::items::{again, loses_thoughts, with_ids};
 use crate::dialects::DialectError;
 use crate::dialects::json::scan_object;
 
@@ -54,7 +54,11 @@ pub fn read_state(body: &[u8]) -> Result<StateAsk, DialectError> {
             "reasoning" => {
                 let reasoning: Value = serde_json::from_slice(value).unwrap_or_default();
                 let effort = reasoning.get("effort").and_then(Value::as_str);
-                ask.thinks = effort.map(|effort| effort != "none");
+                // Who asks to be shown a summary of the thoughts asks for thoughts.
+                let summary = reasoning.get("summary").and_then(Value::as_str);
+                ask.thinks = effort
+                    .map(|effort| effort != "none")
+                    .or(summary.filter(|how| *how != "none").map(|_| true));
             }
             "model" => ask.model = serde_json::from_slice(value).ok(),
             "input" => ask.references = references(value)?,
@@ -95,12 +99,48 @@ fn references(input: &[u8]) -> Result<Vec<String>, DialectError> {
     Ok(named)
 }
 
+/// Items, of each its place in what the client sent, and whether a thought was named that cannot be told again.
+type Added = (Vec<Value>, Vec<usize>, bool);
+
+/// Where the items a client sent stand among those that are sent on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shift {
+    /// So many of what was said before stand in front.
+    before: usize,
+    /// Of each item behind them, its place in what the client sent.
+    own: Vec<usize>,
+}
+
+impl Shift {
+    /// A place of what is sent on, as the client knows it; what was said before is known by the response it stands in.
+    pub fn told(&self, place: &str) -> String {
+        let parts = place
+            .strip_prefix("input[")
+            .and_then(|rest| rest.split_once(']'));
+        let Some((Ok(index), below)) = parts.map(|(index, below)| (index.parse::<usize>(), below))
+        else {
+            return place.to_owned();
+        };
+        let own = index.checked_sub(self.before);
+        match own.map(|own| self.own.get(own)) {
+            None => "previous_response_id".to_owned(),
+            Some(Some(own)) => format!("input[{own}]{below}"),
+            // The provider counts otherwise.
+            Some(None) => place.to_owned(),
+        }
+    }
+}
+
 /// A request that any provider can read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rewritten {
     pub body: Vec<u8>,
     /// What it adds to the conversation, each with an id.
     pub input: Vec<Value>,
+    /// Where what the client sent stands in what is sent.
+    pub shift: Shift,
+    /// It names a thought that cannot be told again.
+    pub forgets: bool,
 }
 
 /// The request with what it goes on from, without what it asks of the state. What is not about the state stays
@@ -122,7 +162,10 @@ pub fn rewritten(
         }
     }
     let raw = input.unwrap_or(b"null");
-    let added = added(raw, referred)?;
+    let (added, own, forgets) = match added(raw, referred)? {
+        Some((added, own, forgets)) => (Some(added), own, forgets),
+        None => (None, Vec::new(), false),
+    };
     let mut out = b"{".to_vec();
     for (name, value) in kept {
         out.extend_from_slice(format!("\"{name}\":").as_bytes());
@@ -151,11 +194,16 @@ pub fn rewritten(
     Ok(Rewritten {
         body: out,
         input: with_ids(added.unwrap_or_default(), draw),
+        shift: Shift {
+            before: before.len(),
+            own,
+        },
+        forgets,
     })
 }
 
 /// Members with their names; none where the body is not sound. The scanner lets no name pass that could be read in
-/// two ways, so none is written with escapes.
+/// two ways, so none of those that are looked for is written with escapes.
 fn members(body: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
     let spans = scan_object(body).unwrap_or_default();
     spans.into_iter().filter_map(|span| {
@@ -188,18 +236,20 @@ fn included(said: Option<&[u8]>, thinks: bool) -> Option<Value> {
     Some(list.into())
 }
 
-/// The items of this request, with those that are only named in their places. `None`: it has no input.
-fn added(raw: &[u8], referred: &[Value]) -> Result<Option<Vec<Value>>, DialectError> {
+/// The items of this request, with those that are only named in their places, and of each its place in what the
+/// client sent. `None`: it has no input.
+fn added(raw: &[u8], referred: &[Value]) -> Result<Option<Added>, DialectError> {
     let items = match serde_json::from_slice(raw).unwrap_or_default() {
         Value::String(text) => vec![json!({"type": "message", "role": "user", "content": text})],
         Value::Array(items) => items,
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return Ok(None),
     };
     let of = |id: &Value| referred.iter().find(|known| known.get("id") == Some(id));
-    let mut added = Vec::new();
+    let (mut added, mut own, mut forgets) = (Vec::new(), Vec::new(), false);
     for (index, item) in items.into_iter().enumerate() {
         if item.get("type").and_then(Value::as_str) != Some("item_reference") {
             added.push(item);
+            own.push(index);
             continue;
         }
         let known = item.get("id").and_then(of).ok_or_else(|| {
@@ -209,7 +259,11 @@ fn added(raw: &[u8], referred: &[Value]) -> Result<Option<Vec<Value>>, DialectEr
             )
         })?;
         // A thought that cannot be given back is left out, as it is where a whole conversation is put together.
-        added.extend(again(known));
+        forgets |= loses_thoughts(std::slice::from_ref(known));
+        if let Some(known) = again(known) {
+            added.push(known);
+            own.push(index);
+        }
     }
-    Ok(Some(added))
+    Ok(Some((added, own, forgets)))
 }

@@ -70,6 +70,12 @@ pub fn said_again(input: &[Value], response: &Value) -> Result<Vec<Value>, Diale
     Ok(items.filter_map(again).collect())
 }
 
+/// Whether a turn holds a thought that nobody can be told again: it came without what is encrypted of it.
+pub fn loses_thoughts(items: &[Value]) -> bool {
+    let lost = |item: &Value| kind(item) == "reasoning" && again(item).is_none();
+    items.iter().any(lost)
+}
+
 /// All items that made a response, oldest first: `turns` are input and output, the last without its output.
 pub fn used_items(turns: Vec<(Vec<Value>, Option<Value>)>) -> Vec<Value> {
     let mut items = Vec::new();

@@ -48,6 +48,45 @@ fn what_it_goes_on_from_stands_before_what_it_adds() {
 }
 
 #[test]
+fn e5_a_place_in_what_is_sent_is_told_as_the_client_knows_it() {
+    let known = [
+        json!({"id": "rs_1", "type": "reasoning", "summary": []}),
+        json!({"id": "msg_1", "type": "message", "role": "user", "content": "a"}),
+    ];
+    let body = br#"{"input":[{"type":"item_reference","id":"rs_1"},{"type":"item_reference","id":"msg_1"},{"role":"user","content":"b"}]}"#;
+    let ask = read_state(body).unwrap();
+    let before = [json!({"role": "user", "content": "before"})];
+    let made = rewritten(body, &ask, &before, &known, &mut numbered()).unwrap();
+    assert!(made.forgets, "a thought that is only named is lost");
+    for (sent, own) in [
+        ("input[0].content", "previous_response_id"),
+        ("input[1].role", "input[1].role"),
+        ("input[2].content[0]", "input[2].content[0]"),
+        ("input[3]", "input[3]"),
+        ("input[x]", "input[x]"),
+        ("tools[0]", "tools[0]"),
+    ] {
+        assert_eq!(made.shift.told(sent), own);
+    }
+    let alone = rewrite(r#"{"input":[{"role":"user","content":"b"}]}"#, &before);
+    assert_eq!(alone.shift.told("input[1].content"), "input[0].content");
+    assert!(!alone.forgets);
+}
+
+#[test]
+fn e5_who_asks_for_a_summary_of_the_thoughts_asks_for_thoughts() {
+    for (reasoning, thinks) in [
+        (r#"{"summary":"auto"}"#, Some(true)),
+        (r#"{"summary":"auto","effort":"none"}"#, Some(false)),
+        (r#"{"summary":"none"}"#, None),
+        ("{}", None),
+    ] {
+        let ask = read_state(format!(r#"{{"reasoning":{reasoning}}}"#).as_bytes()).unwrap();
+        assert_eq!(ask.thinks, thinks, "{reasoning}");
+    }
+}
+
+#[test]
 fn a_name_written_with_escapes_is_no_way_around() {
     // Nothing of it is read here, and nobody behind reads it at all.
     let body = br#"{"model":"m","input":"a","st\u006fre":true}"#;

@@ -81,8 +81,17 @@ INSERT INTO spend_providers (provider, quarter, cost_nano)
     started: nothing,
     // What was spent is kept: a year of quarters is small, and budgets rest on it.
     expire: |_, _| Ok(0),
-    evict: nothing,
+    evict,
 };
+
+/// Tags and users may be as many as clients care to name: the oldest quarter of them gives room.
+fn evict(connection: &Connection) -> rusqlite::Result<u64> {
+    let deleted = connection.execute(
+        "DELETE FROM spend_labels WHERE quarter = (SELECT min(quarter) FROM spend_labels)",
+        [],
+    )?;
+    Ok(deleted as u64)
+}
 
 const SUMS: [&str; 13] = [
     "requests",
@@ -145,7 +154,14 @@ fn book(connection: &Connection, from: Position, batch: &Batch) -> rusqlite::Res
     if position(connection)? != from {
         return Ok(false);
     }
-    insert(connection, batch)?;
+    match batch.anew_from {
+        // Another journal, or one that lost its end: what it says takes the place of what it said.
+        Some(from) => {
+            replace(connection, (from, i64::MAX as u64), batch)?;
+            connection.execute("DELETE FROM spend_providers WHERE quarter >= ?1", [from])?;
+        }
+        None => insert(connection, batch)?,
+    }
     let mut insert = connection.prepare_cached(
         "INSERT INTO spend_providers (provider, quarter, cost_nano) VALUES (?1, ?2, ?3)
          ON CONFLICT DO UPDATE SET cost_nano = cost_nano + excluded.cost_nano",
@@ -218,10 +234,10 @@ fn spent(connection: &Connection, tenant: &str, since: u64) -> rusqlite::Result<
     // A quarter that began before counts whole: too much rather than too little.
     let mut by_client = connection.prepare_cached(
         "SELECT quarter, team, client, '', sum(cost_nano) FROM spend
-         WHERE tenant = ?1 AND quarter >= ?2 GROUP BY quarter, team, client
+         WHERE tenant = ?1 AND quarter > ?2 - 900 GROUP BY quarter, team, client
          UNION ALL
          SELECT quarter, '', '', value, cost_nano FROM spend_labels
-         WHERE tenant = ?1 AND kind = 0 AND quarter >= ?2",
+         WHERE tenant = ?1 AND kind = 0 AND quarter > ?2 - 900",
     )?;
     let rows = by_client.query_map((tenant, since), |row| {
         Ok(Spent {
@@ -242,7 +258,7 @@ fn spent_at(
 ) -> rusqlite::Result<Vec<(u64, NanoUsd)>> {
     // As above, whole quarters.
     let mut by_quarter = connection.prepare_cached(
-        "SELECT quarter, cost_nano FROM spend_providers WHERE provider = ?1 AND quarter >= ?2 ORDER BY quarter",
+        "SELECT quarter, cost_nano FROM spend_providers WHERE provider = ?1 AND quarter > ?2 - 900 ORDER BY quarter",
     )?;
     let rows = by_quarter.query_map((provider, since), |row| {
         Ok((row.get(0)?, NanoUsd(row.get(1)?)))
