@@ -1,7 +1,8 @@
 //! Which jurisdiction a cloud's region lies in. Names that are not known here stand for themselves alone.
 
-/// In Europe and not in the Union: London and Zürich, of AWS and of Google.
+/// Elsewhere than their names begin: London and Zürich, of AWS and of Google, and Google's Tel Aviv.
 const APART: &[(&str, &str)] = &[
+    ("me-west1", "il"),
     ("eu-west-2", "uk"),
     ("eu-central-2", "ch"),
     ("europe-west2", "uk"),
@@ -130,8 +131,13 @@ pub fn is_place(name: &str) -> bool {
 /// of them it is asked at. `None` for a plain model, which stays where it is asked.
 pub(super) fn profile(model: &str) -> Option<&'static str> {
     let name = model.rsplit('/').next().unwrap_or(model);
-    // What an own profile leads to is written in AWS and not in its name.
-    if model.contains(":application-inference-profile/") {
+    // What an own profile or a router of prompts leads to is written in AWS and not in its name.
+    let hides = [
+        ":application-inference-profile/",
+        ":prompt-router/",
+        ":default-prompt-router/",
+    ];
+    if hides.iter().any(|kind| model.contains(kind)) {
         return Some("anywhere");
     }
     let (beginning, _) = name.split_once('.')?;
@@ -143,6 +149,8 @@ pub(super) fn profile(model: &str) -> Option<&'static str> {
         "jp" => Some("jp"),
         "au" => Some("au"),
         "ca" => Some("ca"),
+        // A part of the world that is not known here; no company has so short a name.
+        short if short.len() == 2 => Some("anywhere"),
         // Names of companies: anthropic, amazon, meta.
         _ => None,
     }

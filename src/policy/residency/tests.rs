@@ -112,6 +112,17 @@ fn a20_a_profile_of_bedrock_is_where_its_name_says() {
             false,
         ),
         (
+            "arn:aws:bedrock:eu-central-1:1:prompt-router/ab12",
+            false,
+            false,
+        ),
+        (
+            "arn:aws:bedrock:eu-central-1:1:default-prompt-router/anthropic.claude:1",
+            false,
+            false,
+        ),
+        ("zz.anthropic.claude-x-v1:0", false, false),
+        (
             "arn:aws:bedrock:eu-central-1::foundation-model/anthropic.x",
             true,
             true,
