@@ -1,12 +1,13 @@
 //! What was spent, and what the journal says of requests.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::{Request, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::keys::unavailable;
@@ -14,7 +15,7 @@ use super::{Asked, Refused, answered, refuse};
 use crate::config::JournalMode;
 use crate::edge::admin::told;
 use crate::edge::{Edge, spending};
-use crate::store::journal::{Row, Selection, rows};
+use crate::store::journal::{Row, Rows, Selection, rows};
 use crate::store::keys::AdminScope;
 
 /// Lines or rows of an answer when nobody says how many, and at most.
@@ -22,8 +23,8 @@ const USUAL: u64 = 100;
 const MOST: u64 = 1_000;
 /// A search reads the journal from one end to the other: one at a time (ground rule G14).
 static SEARCHES: Semaphore = Semaphore::const_new(1);
-/// Rows that one search looks at; what lies further is reached with a narrower time.
-const MOST_LOOKED_AT: usize = 2_000_000;
+/// Records that one search looks at; what lies further is reached with a narrower time.
+const MOST_LOOKED_AT: u64 = 5_000_000;
 
 #[utoipa::path(get, path = "/admin/v1/spend", tag = "records", params(
     ("by" = Option<String>, Query, description = "tenant, team, client, provider, model, tag, user, day or hour"),
@@ -102,7 +103,7 @@ fn limit(asked: &Asked) -> Result<usize, Refused> {
     ("to_ms" = Option<u64>, Query, description = "unix milliseconds, itself left out"),
     ("limit" = Option<u64>, Query, description = "1 to 1000, 100 when left out"),
 ), responses(
-    (status = 200, description = "the last requests that fit, without a word of their text"),
+    (status = 200, description = "the last requests that fit, without a word of their text; cut tells that five million records were read and there are more: begin later with from_ms"),
     (status = 400, description = "the query makes no sense"),
     (status = 401, description = "no admin key"),
     (status = 403, description = "the key lacks the scope"),
@@ -137,7 +138,7 @@ async fn searched(edge: Arc<Edge>, request: Request<Body>) -> Result<Response, R
             "journal.mode is off: nothing is recorded",
         ));
     }
-    let Ok(_turn) = SEARCHES.try_acquire() else {
+    let Ok(turn) = SEARCHES.try_acquire() else {
         return Ok(refuse(
             429,
             "busy",
@@ -145,26 +146,30 @@ async fn searched(edge: Arc<Edge>, request: Request<Body>) -> Result<Response, R
         ));
     };
     let searching = tokio::task::spawn_blocking(move || {
-        let mut found: std::collections::VecDeque<Row> = std::collections::VecDeque::new();
-        let mut more = false;
-        for row in rows(&settings.path, selection).take(MOST_LOOKED_AT) {
-            found.push_back(row.map_err(|error| error.to_string())?);
-            if found.len() > limit {
-                found.pop_front();
-                more = true;
-            }
-        }
-        Ok::<_, String>((found, more))
+        // Goes with the search, which ends no sooner because who asked has left.
+        let _turn = turn;
+        last_of(
+            rows(&settings.path, selection).at_most(MOST_LOOKED_AT),
+            limit,
+        )
     });
     match searching.await {
-        Ok(Ok((found, more))) => {
-            let found: Vec<&Row> = found.iter().collect();
-            Ok(told(
-                StatusCode::OK,
-                &json!({"requests": found, "more": more}),
-            ))
-        }
+        Ok(Ok(found)) => Ok(told(StatusCode::OK, &found)),
         Ok(Err(why)) => Ok(refuse(503, "journal_unreadable", &why)),
         Err(_) => Ok(refuse(503, "journal_unreadable", "the search did not end")),
     }
+}
+
+/// The last rows, and whether there were more before them or might be behind them.
+fn last_of(mut rows: Rows, limit: usize) -> Result<Value, String> {
+    let mut found: VecDeque<Row> = VecDeque::new();
+    let mut more = false;
+    for row in rows.by_ref() {
+        found.push_back(row.map_err(|error| error.to_string())?);
+        if found.len() > limit {
+            found.pop_front();
+            more = true;
+        }
+    }
+    Ok(json!({"requests": found, "more": more, "cut": rows.was_cut()}))
 }
