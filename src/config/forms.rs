@@ -14,7 +14,7 @@ use super::validate::{Judge, Slash};
 use crate::domain::Lane;
 use crate::policy::grant::Grant;
 use crate::policy::ledger::{AccountTerms, Zone};
-use crate::policy::residency::{Demand, Demands};
+use crate::policy::residency::{Demand, Demands, is_place};
 
 /// What an account may do and spend.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
@@ -60,6 +60,15 @@ pub struct GrantForm {
     /// interactive, default or batch: the best one.
     #[schema(value_type = Option<String>)]
     pub lane: Option<Lane>,
+    /// Only providers that keep nothing; nothing takes back what a table above demands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zero_retention: Option<bool>,
+    /// Only providers that do not train on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_training: Option<bool>,
+    /// None of these providers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_providers: Option<Vec<String>>,
 }
 
 impl GrantForm {
@@ -70,15 +79,40 @@ impl GrantForm {
             regions: self.regions.as_deref(),
             operations: self.operations.as_deref(),
             lane: self.lane,
+            not_providers: self.not_providers.as_deref(),
         }
+    }
+
+    /// What it allows.
+    fn read(&self, judge: &mut Judge<'_>, path: &str) -> Grant {
+        let regions = self.regions.iter().flatten();
+        let stems = regions.map(|region| region.strip_suffix('*').unwrap_or(region));
+        for odd in stems
+            .filter(|stem| !stem.is_empty() && !is_place(stem))
+            .take(1)
+        {
+            judge.wrong(
+                format!("{path}.regions"),
+                format!(
+                    "{:?} is no region",
+                    odd.chars().take(64).collect::<String>()
+                ),
+                "use up to 64 small letters, digits and -, as \"eu\" or \"eu-central-1\"",
+            );
+        }
+        grant(judge, path, &self.rights())
     }
 
     /// What it demands of whoever serves, as the file's tables do.
     pub fn demands(&self) -> Demands<'_> {
+        let regions = self.regions.as_deref();
         Demands {
-            regions: self.regions.as_deref(),
+            // Anywhere is also where nobody says where it is.
+            regions: regions.filter(|regions| !regions.iter().any(|one| one == "*")),
+            zero_retention: self.zero_retention.unwrap_or(false),
+            no_training: self.no_training.unwrap_or(false),
             providers: self.providers.as_deref(),
-            ..Demands::default()
+            not_providers: self.not_providers.as_deref().unwrap_or_default(),
         }
     }
 
@@ -96,6 +130,9 @@ impl GrantForm {
             regions: self.regions.or(before.regions),
             operations: self.operations.or(before.operations),
             lane: self.lane.or(before.lane),
+            zero_retention: self.zero_retention.or(before.zero_retention),
+            no_training: self.no_training.or(before.no_training),
+            not_providers: self.not_providers.or(before.not_providers),
         }
     }
 }
@@ -134,7 +171,7 @@ impl TenantForm {
             judge.wrong("time_zone", format!("{error}"), "");
             Zone::default()
         });
-        let own = grant(&mut judge, "grant", &self.grant.rights());
+        let own = self.grant.read(&mut judge, "grant");
         let mut settings = TenantSettings {
             name: name.into(),
             written: false,
@@ -181,7 +218,7 @@ impl TenantSettings {
 /// What a form allows, or every mistake in it.
 pub fn read_grant(form: &GrantForm) -> Result<Grant, Vec<Mistake>> {
     let mut judge = Judge::of_defaults();
-    let grant = grant(&mut judge, "grant", &form.rights());
+    let grant = form.read(&mut judge, "grant");
     done(judge, grant)
 }
 
@@ -195,7 +232,7 @@ pub fn read_name(path: &str, name: &str) -> Result<(), Vec<Mistake>> {
 fn add_team(judge: &mut Judge<'_>, settings: &mut TenantSettings, team: &str, form: &TeamForm) {
     let path = format!("teams.{team}");
     judge.name(&path, team, Slash::Refused);
-    let own = grant(judge, &format!("{path}.grant"), &form.grant.rights());
+    let own = form.grant.read(judge, &format!("{path}.grant"));
     let both = settings.grant.and(&own);
     settings.teams.insert(Arc::from(team), both);
     if let Some(demand) = form.grant.demand(settings.demand.as_deref()) {

@@ -28,6 +28,8 @@ pub(super) struct RightsOf<'a> {
     pub(super) regions: Option<&'a [String]>,
     pub(super) operations: Option<&'a [String]>,
     pub(super) lane: Option<Lane>,
+    /// Kept out of it by who demands it; of what the file writes `residency` judges.
+    pub(super) not_providers: Option<&'a [String]>,
 }
 
 impl RawTenant {
@@ -38,6 +40,7 @@ impl RawTenant {
             regions: self.regions.as_deref(),
             operations: self.operations.as_deref(),
             lane: self.lane,
+            not_providers: None,
         }
     }
 }
@@ -50,6 +53,7 @@ impl RawTeam {
             regions: self.regions.as_deref(),
             operations: self.operations.as_deref(),
             lane: self.lane,
+            not_providers: None,
         }
     }
 }
@@ -62,6 +66,7 @@ impl RawClient {
             regions: self.regions.as_deref(),
             operations: self.operations.as_deref(),
             lane: Some(self.lane),
+            not_providers: None,
         }
     }
 }
@@ -110,6 +115,7 @@ pub(super) fn grant(judge: &mut Judge<'_>, path: &str, rights: &RightsOf<'_>) ->
         }
         Allow::only(patterns.iter().take(MOST_PATTERNS))
     };
+    allow("not_providers", rights.not_providers);
     Grant {
         pools: allow("pools", rights.pools),
         providers: allow("providers", rights.providers),

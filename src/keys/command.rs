@@ -225,6 +225,7 @@ impl Office<'_> {
             "from": if tenant.written { "file" } else { "store" },
             "time_zone": tenant.zone.name(),
             "grant": shown_grant(&tenant.grant),
+            "demand": tenant.demand_of(None).map(|demand| demand.words()),
             "teams": teams,
             "stored": stored.map(|stored| &stored.form),
         })

@@ -57,6 +57,7 @@ fn roster(keys: Vec<StoredKey>, tenant: StoredTenant, before: Option<&Roster>) -
             .into_iter()
             .map(|key| (key.id.clone(), Arc::new(key)))
             .collect(),
+        file: None,
     };
     Roster::merge(&Settings::default(), Arc::new(roll), Some(pepper()), before)
 }
@@ -312,4 +313,60 @@ fn t1_a_secret_is_in_no_answer_but_beside_it() {
     };
     assert!(!serde_json::to_string(&key).unwrap().contains(secret));
     assert!(!format!("{key:?}").contains(secret));
+}
+
+#[test]
+fn t3_what_a_stored_tenant_its_team_and_a_key_demand_of_providers_is_all_demanded() {
+    let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+    let mut tenant = acme();
+    tenant.form.grant.zero_retention = Some(true);
+    if let Some(team) = tenant.form.teams.get_mut("search") {
+        team.grant.no_training = Some(true);
+    }
+    let of = |grant: GrantForm| {
+        let made = issued(NewKey {
+            grant,
+            ..wanted(Some("search"))
+        });
+        let all = roster(vec![made.key.clone()], tenant.clone(), None);
+        who(&all, made.text.expose(), NOW).unwrap().demand.unwrap()
+    };
+    let whole = of(GrantForm {
+        not_providers: names(&["a*"]),
+        ..GrantForm::default()
+    });
+    assert_eq!(
+        whole.words(),
+        ["zero_retention", "no_training", "not_providers"]
+    );
+    assert_eq!(whole.region(), None);
+    // Nothing takes back what is demanded above.
+    let less = of(GrantForm {
+        zero_retention: Some(false),
+        no_training: Some(false),
+        not_providers: names(&[]),
+        ..GrantForm::default()
+    });
+    assert_eq!(less.words(), ["zero_retention", "no_training"]);
+    // A star is the way back to anywhere, where nobody above says otherwise.
+    let regions = |regions: &[&str]| {
+        of(GrantForm {
+            regions: names(regions),
+            ..GrantForm::default()
+        })
+    };
+    assert_eq!(regions(&["eu"]).region(), Some("eu"));
+    assert_eq!(regions(&["*"]).region(), None);
+}
+
+#[test]
+fn t3_a_region_that_is_none_is_a_mistake_in_a_stored_grant_too() {
+    for (regions, good) in [("EU", false), ("eu*", true), ("*", true), ("e u", false)] {
+        let form = GrantForm {
+            regions: Some(vec![regions.to_owned()]),
+            ..GrantForm::default()
+        };
+        let told = crate::config::read_grant(&form);
+        assert_eq!(told.is_ok(), good, "{regions}: {told:?}");
+    }
 }

@@ -141,6 +141,15 @@ struct Rights {
     /// The best one: interactive, default or batch.
     #[arg(long, value_parser = lane)]
     lane: Option<Lane>,
+    /// Only providers that keep nothing.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    zero_retention: Option<bool>,
+    /// Only providers that do not train on it.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    no_training: Option<bool>,
+    /// None of these providers.
+    #[arg(long, value_delimiter = ',')]
+    not_providers: Option<Vec<String>>,
 }
 
 /// How much.
@@ -192,6 +201,9 @@ impl Rights {
             regions: self.regions,
             operations: self.operations,
             lane: self.lane,
+            zero_retention: self.zero_retention,
+            no_training: self.no_training,
+            not_providers: self.not_providers,
         }
     }
 }
@@ -240,7 +252,9 @@ pub(crate) fn keys(asked: Keys) -> ExitCode {
             },
             once: None,
         },
-        KeysCommand::List { tenant } => return answer(&place, |way| every(way, tenant)),
+        KeysCommand::List { tenant } => {
+            return answer(&place, |way| every(way, "keys", tenant, KeyCommand::Keys));
+        }
         KeysCommand::Show { id } => KeyCommand::Key { id },
         KeysCommand::Block { id } => blocked(id, true),
         KeysCommand::Unblock { id } => blocked(id, false),
@@ -267,22 +281,27 @@ pub(crate) fn keys(asked: Keys) -> ExitCode {
     answer(&place, |way| way.ask(command))
 }
 
-/// All pages as one.
-fn every(way: &Way, tenant: Option<String>) -> Result<serde_json::Value, way::Refused> {
+/// All pages of a list as one.
+fn every(
+    way: &Way,
+    list: &str,
+    tenant: Option<String>,
+    of: fn(Page) -> KeyCommand,
+) -> Result<serde_json::Value, way::Refused> {
     let mut page = Page {
         tenant,
         limit: Some(1_000),
         after: None,
     };
-    let mut keys = Vec::new();
+    let mut all = Vec::new();
     loop {
-        let mut told = way.ask(KeyCommand::Keys(page.clone()))?;
-        if let Some(more) = told["keys"].as_array_mut() {
-            keys.append(more);
+        let mut told = way.ask(of(page.clone()))?;
+        if let Some(more) = told[list].as_array_mut() {
+            all.append(more);
         }
         match told["next"].as_str() {
             Some(next) => page.after = Some(next.to_owned()),
-            None => return Ok(serde_json::json!({"keys": keys})),
+            None => return Ok(serde_json::json!({list: all})),
         }
     }
 }
@@ -298,7 +317,7 @@ fn blocked(id: String, blocked: bool) -> KeyCommand {
 pub(crate) fn tenants(asked: Tenants) -> ExitCode {
     let Tenants { command, place } = asked;
     answer(&place, |way| match command {
-        TenantsCommand::List => way.ask(KeyCommand::Tenants(Page::default())),
+        TenantsCommand::List => every(way, "tenants", None, KeyCommand::Tenants),
         TenantsCommand::Delete { name } => way.ask(KeyCommand::RemoveTenant { name }),
         TenantsCommand::Create(account) => put(way, account, true),
         TenantsCommand::Set(account) => put(way, account, false),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchyard::config::{Secret, read_reference};
-use switchyard::keys::KeyCommand;
+use switchyard::keys::{KeyCommand, Page};
 
 use super::way::Refused;
 
@@ -74,6 +74,13 @@ impl Remote {
     }
 }
 
+fn list(of: &str, page: Page) -> String {
+    let tenant = page.tenant.map(|tenant| format!("&tenant={tenant}"));
+    let after = page.after.map(|after| format!("&after={after}"));
+    let (tenant, after) = (tenant.unwrap_or_default(), after.unwrap_or_default());
+    format!("{of}?limit=1000{tenant}{after}")
+}
+
 fn call(command: KeyCommand) -> Call {
     use reqwest::Method;
     match command {
@@ -81,13 +88,7 @@ fn call(command: KeyCommand) -> Call {
         KeyCommand::IssueAdmin { wanted, .. } => {
             (Method::POST, "admin-keys".to_owned(), Some(json!(wanted)))
         }
-        KeyCommand::Keys(page) => {
-            let tenant = page.tenant.map(|tenant| format!("&tenant={tenant}"));
-            let after = page.after.map(|after| format!("&after={after}"));
-            let (tenant, after) = (tenant.unwrap_or_default(), after.unwrap_or_default());
-            let path = format!("keys?limit=1000{tenant}{after}");
-            (Method::GET, path, None)
-        }
+        KeyCommand::Keys(page) => (Method::GET, list("keys", page), None),
         KeyCommand::Key { id } => (Method::GET, format!("keys/{id}"), None),
         KeyCommand::Amend { id, patch } => {
             (Method::PATCH, format!("keys/{id}"), Some(json!(patch)))
@@ -98,7 +99,7 @@ fn call(command: KeyCommand) -> Call {
             Some(json!({"overlap_seconds": overlap})),
         ),
         KeyCommand::Remove { id } => (Method::DELETE, format!("keys/{id}"), None),
-        KeyCommand::Tenants(_) => (Method::GET, "tenants?limit=1000".to_owned(), None),
+        KeyCommand::Tenants(page) => (Method::GET, list("tenants", page), None),
         KeyCommand::Tenant { name } => (Method::GET, format!("tenants/{name}"), None),
         KeyCommand::PutTenant { name, form } => {
             (Method::PUT, format!("tenants/{name}"), Some(json!(form)))

@@ -99,6 +99,8 @@ pub struct StoredTenant {
 pub struct Roll {
     /// The number of the last change; 0 where nothing was ever made.
     pub changes: u64,
+    /// Device and number of the file it was read from: another one in its place counts changes of its own.
+    pub file: Option<(u64, u64)>,
     pub tenants: BTreeMap<String, Arc<StoredTenant>>,
     /// By id.
     pub keys: BTreeMap<String, Arc<StoredKey>>,

@@ -35,7 +35,7 @@ pub struct RollWatch {
 #[derive(Debug)]
 struct OpenRoll {
     connection: Connection,
-    /// Device and number of the file: another one in its place is another store.
+    /// Device and number of the file.
     file: (u64, u64),
 }
 
@@ -84,9 +84,9 @@ impl RollWatch {
             }
             Err(error) => return Err(StoreError::open(&path, error.kind())),
         };
-        let replaced = self.open.as_ref().is_some_and(|open| open.file != file);
+        let replaced = self.known.file.is_some_and(|known| known != file);
         let stale = self.looked.is_some_and(|at| at.elapsed() > ANEW_AFTER);
-        if replaced || self.open.is_none() {
+        if self.open.as_ref().is_none_or(|open| open.file != file) {
             let connection = connect(&path, Access::Write)?;
             connection
                 .busy_timeout(BRIEF)
@@ -118,6 +118,7 @@ impl RollWatch {
         let read = keys::read(connection, &mut roll, &shown);
         let _ = connection.execute_batch("ROLLBACK");
         read?;
+        roll.file = Some(file);
         self.known = Arc::new(roll);
         Ok(())
     }
@@ -192,4 +193,96 @@ fn to_change(settings: &StoreSettings) -> Result<Connection, StoreError> {
         Err(error) => return Err(error),
     }
     current()?.ok_or(StoreError::InUse { path: shown })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::keys::{KeyUse, StoredKey};
+
+    fn settings(path: &std::path::Path) -> StoreSettings {
+        StoreSettings {
+            path: path.to_owned(),
+            ..StoreSettings::default()
+        }
+    }
+
+    fn add(settings: &StoreSettings, id: &str) {
+        let key = StoredKey {
+            id: id.to_owned(),
+            r#use: KeyUse::Client,
+            env: "live".to_owned(),
+            name: id.to_owned(),
+            tenant: Some("default".to_owned()),
+            team: None,
+            grant: Default::default(),
+            terms: Default::default(),
+            scopes: Vec::new(),
+            expires: None,
+            blocked: false,
+            created: 1,
+            created_by: "test".to_owned(),
+            changed_by: "test".to_owned(),
+            pepper: "00".to_owned(),
+            digest: [1; 32],
+            before: None,
+            version: 0,
+        };
+        let once = None;
+        let added = change(
+            settings,
+            &KeyChange::Add {
+                key: Box::new(key),
+                once,
+            },
+        );
+        assert!(matches!(added, Ok(KeyChanged::Done(_))), "{added:?}");
+    }
+
+    fn ids(roll: &Roll) -> Vec<&str> {
+        roll.keys.keys().map(String::as_str).collect()
+    }
+
+    #[tokio::test]
+    async fn a03_no_key_of_another_store_outlives_it_however_many_changes_the_next_has_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = settings(&folder.path().join("here.db"));
+        let there = settings(&folder.path().join("there.db"));
+        add(&here, "a");
+        for id in ["b", "c", "d"] {
+            add(&there, id);
+        }
+        let mut watch = RollWatch::new(here.clone(), Arc::default());
+        assert_eq!(ids(&watch.look().unwrap()), ["a"]);
+        // Away, as far as one who looks can see, and then another in its place.
+        std::fs::rename(&here.path, folder.path().join("old.db")).unwrap();
+        assert!(matches!(watch.look(), Err(StoreError::Missing { .. })));
+        std::fs::rename(&there.path, &here.path).unwrap();
+        assert_eq!(ids(&watch.look().unwrap()), ["b", "c", "d"]);
+        // The same to one who took over what somebody else had read.
+        let known = watch.look().unwrap();
+        std::fs::rename(folder.path().join("old.db"), &here.path).unwrap();
+        for id in ["e", "f", "g", "h"] {
+            add(&here, id);
+        }
+        let mut next = RollWatch::new(here, known);
+        assert_eq!(ids(&next.look().unwrap()), ["a", "e", "f", "g", "h"]);
+    }
+
+    #[tokio::test]
+    async fn only_what_is_new_is_read_and_what_did_not_change_stays_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = settings(&folder.path().join("here.db"));
+        add(&here, "a");
+        let mut watch = RollWatch::new(here.clone(), Arc::default());
+        let before = watch.look().unwrap();
+        assert!(Arc::ptr_eq(&before, &watch.look().unwrap()));
+        add(&here, "b");
+        let after = watch.look().unwrap();
+        assert_eq!(ids(&after), ["a", "b"]);
+        assert!(Arc::ptr_eq(
+            before.keys.get("a").unwrap(),
+            after.keys.get("a").unwrap()
+        ));
+    }
 }
