@@ -62,7 +62,7 @@ fn contradiction(judge: &mut Judge<'_>, path: &str, zero: Option<bool>, trains: 
     }
 }
 
-fn places(judge: &mut Judge<'_>, path: &str, regions: Option<&[String]>) {
+pub(super) fn places(judge: &mut Judge<'_>, path: &str, regions: Option<&[String]>) {
     let Some(regions) = regions else { return };
     if regions.is_empty() {
         judge.wrong(

@@ -451,8 +451,15 @@ pub struct JournalSettings {
 }
 
 impl JournalSettings {
-    pub fn keeps_text_of(&self, client: &str) -> bool {
-        self.text_key.is_some() && allows(&self.text_of, client)
+    /// A bare name is one of the file's clients, `tenant#name` a client of that tenant wherever it was made: a tenant
+    /// that calls its key like another's client is not kept for it (attack A04).
+    pub fn keeps_text_of(&self, tenant: &str, (name, in_file): (&str, Option<&str>)) -> bool {
+        let meant = |pattern: &String| match pattern.split_once('#') {
+            _ if pattern == "*" => true,
+            Some((of, client)) => of == tenant && allows(&[client.to_owned()], name),
+            None => in_file.is_some_and(|name| allows(std::slice::from_ref(pattern), name)),
+        };
+        self.text_key.is_some() && self.text_of.iter().any(meant)
     }
 }
 

@@ -790,7 +790,7 @@ keys = ["env:OPENAI_API_KEY"]
     let guard = settings.guard.unwrap();
     let of = |pools: &[&str], client: &str, class: Class| {
         let pools: Vec<PoolName> = pools.iter().map(|name| PoolName::from(*name)).collect();
-        let rules = guard.rules(pools.iter(), &ClientName::from(client));
+        let rules = guard.rules(pools.iter(), Some(&ClientName::from(client)));
         rules.requests.of(class.rule())
     };
     assert_eq!(of(&["p"], "other", Class::Email), Action::Off);
@@ -798,6 +798,75 @@ keys = ["env:OPENAI_API_KEY"]
     assert_eq!(of(&["p"], "app", Class::Email), Action::Mark);
     assert_eq!(of(&["q"], "app", Class::Email), Action::Redact);
     assert_eq!(of(&["p"], "app", Class::Ip), Action::Block);
+}
+
+#[test]
+fn a20_what_is_routed_stays_within_the_regions_of_all_whose_rules_hold() {
+    use crate::domain::{ClientName, PoolName};
+    let text = r#"
+[guard]
+requests = { email = "route" }
+regions = ["eu"]
+[pools.p]
+targets = ["a/m"]
+[[clients]]
+name = "app"
+key = "env:APP_KEY"
+guard = { requests = { email = "route" }, regions = ["eu-central-1", "us"] }
+[[clients]]
+name = "other"
+key = "env:ANTHROPIC_API_KEY"
+guard = { requests = { email = "redact" } }
+[providers.a]
+base_url = "https://a.example/v1"
+keys = ["env:OPENAI_API_KEY"]
+"#;
+    let guard = load(text).unwrap().guard.unwrap();
+    let of = |client: Option<&str>| {
+        let client = client.map(ClientName::from);
+        let pools = [PoolName::from("p")];
+        guard.rules(pools.iter(), client.as_ref()).regions
+    };
+    assert_eq!(of(None), [["eu"]]);
+    assert_eq!(of(Some("other")), [["eu"]]);
+    assert_eq!(of(Some("app")), [vec!["eu"], vec!["eu-central-1", "us"]]);
+    let told = load(&text.replace("\"eu\"]", "\"EU\"]")).unwrap_err();
+    assert!(
+        told.to_string()
+            .contains("guard.regions: \"EU\" is no region"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a20_a_judge_whose_region_nobody_says_is_warned_about_where_regions_are_demanded() {
+    let webhook = "[guard.webhook]\nurl = \"https://judge.example/x\"\nsecret = \"env:APP_KEY\"\n";
+    let warned = |text: &str| {
+        let settings = load(text).unwrap();
+        let mut warnings = settings.warnings.iter();
+        warnings.any(|warning| warning.to_string().contains("guard.webhook.regions"))
+    };
+    assert!(warned(&format!("{RESIDENT}{webhook}")));
+    assert!(!warned(&format!("{RESIDENT}{webhook}regions = [\"eu\"]\n")));
+    assert!(!warned(webhook));
+}
+
+#[test]
+fn a04_texts_are_kept_of_the_files_clients_by_name_and_of_others_by_tenant_and_name() {
+    let keeps = |of: &[&str], tenant: &str, name: &str, in_file: bool| {
+        let settings = super::JournalSettings {
+            text_of: of.iter().map(|one| (*one).to_owned()).collect(),
+            text_key: Some(super::Secret::new("x".repeat(32))),
+            ..super::JournalSettings::default()
+        };
+        settings.keeps_text_of(tenant, (name, in_file.then_some(name)))
+    };
+    assert!(keeps(&["app"], "acme", "app", true));
+    assert!(!keeps(&["app"], "globex", "app", false));
+    assert!(!keeps(&["ap*"], "globex", "app", false));
+    assert!(keeps(&["globex#ap*"], "globex", "app", false));
+    assert!(!keeps(&["globex#ap*"], "acme", "app", true));
+    assert!(keeps(&["*"], "globex", "app", false));
 }
 
 const RESIDENT: &str = r#"

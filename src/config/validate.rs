@@ -195,6 +195,7 @@ pub(super) fn settings(
         warnings: Vec::new(),
     };
     twin_secrets(&mut judge, &settings);
+    judge_nowhere(&mut judge, &settings);
     if !judge.mistakes.is_empty() {
         return Err(ConfigError {
             mistakes: judge.mistakes,
@@ -1041,6 +1042,31 @@ fn logs(raw: &RawConfig) -> LogSettings {
 }
 
 /// One secret under two names shares one window, and the operator should know (fault K09).
+/// Whoever demands regions is refused as long as nobody says where their prompts are judged.
+fn judge_nowhere(judge: &mut Judge<'_>, settings: &Settings) {
+    let webhook = settings
+        .guard
+        .as_ref()
+        .and_then(|guard| guard.webhook.as_ref());
+    let of_tenants = settings.tenants.iter();
+    let of_tenants =
+        of_tenants.flat_map(|tenant| tenant.demand.iter().chain(tenant.team_demands.values()));
+    let of_clients = settings
+        .clients
+        .iter()
+        .filter_map(|client| client.demand.as_ref());
+    let mut demands = of_tenants.chain(of_clients);
+    if webhook.is_some_and(|webhook| webhook.regions.is_empty())
+        && demands.any(|demand| demand.region().is_some())
+    {
+        judge.warnings.push(Mistake::new(
+            "guard.webhook.regions",
+            "is empty, and there are demands for regions: those requests are refused",
+            "name where the webhook reads prompts, as [\"eu\"]",
+        ));
+    }
+}
+
 fn twin_secrets(judge: &mut Judge<'_>, settings: &Settings) {
     for provider in &settings.providers {
         for (index, key) in provider.keys.iter().enumerate() {

@@ -129,11 +129,7 @@ impl Account {
 
     /// Keeps the prompt, and the answer when it comes, for a client that wants it.
     pub(super) fn keep_texts(&mut self) {
-        let Some(limit) = self
-            .news
-            .journal
-            .text_limit(self.request.caller.client.as_str())
-        else {
+        let Some(limit) = self.request.caller.text_limit(&self.news.journal) else {
             return;
         };
         let kept = |limit| Kept {

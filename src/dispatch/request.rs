@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::bill::{Bill, Payer};
 use super::guard::Guarded;
-use crate::actors::{Estimate, Published, Route, Target};
+use crate::actors::{Estimate, JournalDesk, Published, Route, Target};
 use crate::dialects::media::Fetched;
 use crate::dialects::openai::ChatPeek;
 use crate::domain::{
@@ -69,11 +69,27 @@ impl From<Prompt> for HeldPrompt {
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub client: ClientName,
+    /// Whether the configuration names it. A key of the store has its name within its tenant only, so nothing that
+    /// the configuration says of a bare name is meant for it (attack A04).
+    pub of_file: bool,
     pub payer: Payer,
     /// Short words of the client's, to tell what it spent on what.
     pub tags: Vec<Arc<str>>,
     /// The client's own end user.
     pub user: Option<Arc<str>>,
+}
+
+impl Caller {
+    /// As the configuration calls it; `None` for a key of the store.
+    pub fn name_in_file(&self) -> Option<&ClientName> {
+        self.of_file.then_some(&self.client)
+    }
+
+    /// How much of each of its texts the journal keeps; `None` when none is.
+    pub(super) fn text_limit(&self, journal: &JournalDesk) -> Option<usize> {
+        let named = self.name_in_file().map(ClientName::as_str);
+        journal.text_limit(&self.payer.tenant, (self.client.as_str(), named))
+    }
 }
 
 /// How placement finds a pool of a chain that a request put together.

@@ -11,7 +11,7 @@ use super::request::Request;
 use crate::actors::{Lease, Refusal, RefusalKind};
 use crate::domain::{AttemptOutcome, Failure, FailureKind, RetryRule};
 use crate::policy::residency::{Demand, Server, Violation};
-use crate::upstream::ProviderClient;
+use crate::upstream::{ProviderClient, Webhook};
 
 impl Dispatch {
     /// Refuses a send that would break what is demanded. No other target is tried: whatever led here is a fault of
@@ -32,6 +32,25 @@ impl Dispatch {
             let detail = format!("{} not promised by {provider}", violation.label());
             self.journal().event("policy.block", id.as_str(), &detail);
             broken(violation)
+        })
+    }
+}
+
+impl Dispatch {
+    /// Refuses to show a prompt to a judge outside the providers that is not where the prompt has to stay. What is
+    /// done where a judge fails does not count here: a region that a client names must not be a way around its judge.
+    pub(super) fn may_judge(&self, request: &Request, webhook: &Webhook) -> Result<(), Failure> {
+        let demand = request.demand.as_ref();
+        let regions = &webhook.settings().regions;
+        demand.map_or(Ok(()), |demand| demand.allows_at(regions)).map_err(|violation| {
+            self.news.metrics.blocked("region");
+            let id = request.id.text();
+            let detail = format!("{} not promised by the guard's webhook", violation.label());
+            self.journal().event("policy.block", id.as_str(), &detail);
+            Failure::new(
+                FailureKind::RegionUnavailable,
+                "this gateway's judge of prompts is not known to be in the regions demanded, and nothing goes on unjudged; the operator says where it is in guard.webhook.regions",
+            )
         })
     }
 }

@@ -19,16 +19,17 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::auth::{AuthFault, credential};
+use super::caller::may_reach;
 use super::{Edge, api, health, spending};
 use crate::actors::{
-    Estimate, InjectedFault, Patience, Purpose, ReloadReason, Reloaded, RouterMessage, SeatState,
-    SettingsMessage, Wish, wall,
+    Estimate, InjectedFault, Patience, Published, Purpose, ReloadReason, Reloaded, RouterMessage,
+    SeatState, SettingsMessage, Wish, wall,
 };
 use crate::config::{Secret, explain};
 use crate::dispatch::Drill;
 use crate::domain::{Lane, Mode, Operation, PromptClass, Shape, Tokens};
-use crate::keys::Principal;
 use crate::keys::form::{self, KeyKind};
+use crate::keys::{Client, Principal};
 use crate::pricing::Bounds;
 use crate::store::keys::AdminScope;
 
@@ -211,6 +212,15 @@ fn query<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
         .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
+/// A client by its name in the file, or a key of the store by its id.
+fn asks_as(published: &Published, named: &str) -> Option<Client> {
+    let mut clients = published.settings.clients.iter();
+    match clients.find(|client| client.name.as_str() == named) {
+        Some(client) => Some(Client::of_file(client, &published.settings.tenants)),
+        None => published.roster.of_key(named).cloned(),
+    }
+}
+
 #[expect(clippy::too_many_lines, reason = "one question and its answer")]
 pub(super) async fn explain_model(
     State(edge): State<Arc<Edge>>,
@@ -236,13 +246,16 @@ pub(super) async fn explain_model(
     };
     let demand = match query(&parts, "client") {
         None => None,
-        Some(name) => {
-            let mut clients = published.settings.clients.iter();
-            let Some(client) = clients.find(|client| client.name.as_str() == name) else {
-                return refuse(StatusCode::NOT_FOUND, "there is no such client");
-            };
-            client.demand.clone()
-        }
+        Some(named) => match asks_as(&published, named) {
+            None => return refuse(StatusCode::NOT_FOUND, "there is no such client"),
+            Some(client) if !may_reach(&client, &published.settings, route) => {
+                return refuse(
+                    StatusCode::NOT_FOUND,
+                    "this client may not use that model, or nobody behind it may serve this client",
+                );
+            }
+            Some(client) => client.demand,
+        },
     };
     let input = query(&parts, "tokens")
         .and_then(|tokens| tokens.parse().ok())

@@ -14,6 +14,7 @@ pub(super) fn caller(client: &Client, published: &Published, headers: &HeaderMap
     let tags = tags(headers);
     Caller {
         client: client.name.clone(),
+        of_file: client.of_file,
         payer: payer(client, published, &tags),
         user: user(headers),
         tags,

@@ -268,7 +268,7 @@ pub(super) fn identify(
     let published = edge.published();
     let known = Known {
         roster: &published.roster,
-        fresh: edge.system.knows_keys(now),
+        fresh: published.roster.can_tell() && edge.system.knows_keys(now),
         now: wall().0 / 1_000,
     };
     let keys = edge.keys.load();

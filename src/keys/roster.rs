@@ -18,6 +18,9 @@ use crate::store::keys::{AdminScope, KeyUse, Roll, StoredKey};
 #[derive(Clone, Debug)]
 pub struct Client {
     pub name: ClientName,
+    /// The configuration names it. Only those names are of one client each; a key of the store has its name within
+    /// its tenant (attack A04).
+    pub of_file: bool,
     /// Its own lane; a request may step back from it.
     pub lane: Lane,
     pub tenant: Arc<str>,
@@ -50,6 +53,7 @@ impl Client {
         Self {
             path: account_path(&tenant, team.as_deref(), name.as_str()),
             lane: grant.lane,
+            of_file: false,
             demand,
             grant: Arc::new(grant),
             name,
@@ -64,13 +68,17 @@ impl Client {
         let team = client.team.as_deref();
         let bound = tenant.and_then(|tenant| tenant.grant_of(team));
         let grant = bound.map_or_else(|| client.grant.clone(), |bound| bound.and(&client.grant));
-        Self::new(
+        let client = Self::new(
             client.name.clone(),
             Arc::from(client.tenant.as_str()),
             client.team.clone(),
             grant,
             client.demand.clone(),
-        )
+        );
+        Self {
+            of_file: true,
+            ..client
+        }
     }
 
     /// Whoever reaches a gateway that knows no keys.
@@ -83,6 +91,7 @@ impl Client {
         let demand = tenant.and_then(|tenant| tenant.demand_of(None)).cloned();
         let local = ClientName::from("local");
         let mut local = Self::new(local, Arc::clone(&name), None, grant, demand);
+        local.of_file = true;
         local.lane = local.lane.max(Lane::Default);
         local.path = smallvec![name];
         local
@@ -202,6 +211,11 @@ impl Roster {
         }
     }
 
+    /// Whether keys can be told from guesses; without the pepper they were made with none can.
+    pub fn can_tell(&self) -> bool {
+        self.pepper.is_some() || self.roll.keys.is_empty()
+    }
+
     pub fn tenant(&self, name: &str) -> Option<&Arc<TenantSettings>> {
         self.tenants
             .binary_search_by(|tenant| tenant.name.as_str().cmp(name))
@@ -217,6 +231,11 @@ impl Roster {
             before.grant_of(team) == now.grant_of(team)
                 && before.demand_of(team) == now.demand_of(team)
         })
+    }
+
+    /// Whose key has this id, whether or not it is good now.
+    pub fn of_key(&self, id: &str) -> Option<&Client> {
+        self.keys.get(id).map(|known| &known.client)
     }
 
     /// Who has this client key, at this time in unix seconds.
@@ -248,7 +267,7 @@ impl Roster {
     }
 
     /// The record of a key whose whole text is right. A key that is none takes as long to refuse as one whose secret
-    /// is wrong (attack A02).
+    /// is wrong, whether or not that has an older one beside it (attack A02).
     fn check<'a>(
         &self,
         record: Option<&'a Arc<StoredKey>>,
@@ -263,14 +282,13 @@ impl Roster {
         };
         let digest = record.map_or([0; 32], |record| record.digest);
         let good = pepper.matches(text, &digest);
+        let before = record.and_then(|record| record.before);
+        let old = !good && pepper.matches(text, &before.unwrap_or_default().0);
         let record = record
             .filter(|record| record.r#use == wanted && sent == kind)
             .ok_or(KeyFault::Unknown)?;
         if !good {
-            let (before, until) = record.before.ok_or(KeyFault::Unknown)?;
-            if !pepper.matches(text, &before) {
-                return Err(KeyFault::Unknown);
-            }
+            let (_, until) = record.before.filter(|_| old).ok_or(KeyFault::Unknown)?;
             if now >= until {
                 return Err(KeyFault::Expired);
             }

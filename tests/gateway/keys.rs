@@ -121,16 +121,30 @@ async fn t1_a_key_made_beside_the_gateway_works_within_a_second_and_after_a_rest
     // Nothing that is kept or told holds the secret.
     let secret = key.secret.rsplit('_').nth(1).unwrap();
     gateway.stop().await;
-    for entry in std::fs::read_dir(gateway.folder.path()).unwrap() {
-        let path = entry.unwrap().path();
-        let Ok(held) = std::fs::read(&path) else {
-            continue;
-        };
-        let found = held
-            .windows(secret.len())
-            .any(|part| part == secret.as_bytes());
-        assert!(!found, "{}", path.display());
+    let mut looked = Vec::new();
+    let mut folders = vec![gateway.folder.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let held = std::fs::read(&path).unwrap();
+            let mut parts = held.windows(secret.len());
+            assert!(
+                !parts.any(|part| part == secret.as_bytes()),
+                "{}",
+                path.display()
+            );
+            looked.extend(path.extension().map(std::ffi::OsStr::to_owned));
+        }
     }
+    assert!(
+        ["db", "jsonl"]
+            .iter()
+            .all(|kind| looked.iter().any(|one| one == kind))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -503,6 +517,21 @@ async fn g11_another_pepper_than_the_keys_were_made_with_is_told_and_opens_nothi
     );
     std::fs::write(&pepper, good).unwrap();
     assert!(until(&gateway, &key.secret, 200).await <= SOON);
+    // The same where a reload brings it: not known is not wrong, and nobody is taken for one who guesses.
+    let path = gateway.config_path();
+    let text = std::fs::read_to_string(&path).unwrap();
+    // As readable as the one that was made: by nobody else.
+    let other = gateway.folder.path().join("other-pepper");
+    std::fs::copy(&pepper, &other).unwrap();
+    std::fs::write(&other, "1".repeat(64)).unwrap();
+    let with_other = format!("{text}\n[keys]\npepper = \"file:{}\"\n", other.display());
+    std::fs::write(&path, with_other).unwrap();
+    let reloaded = gateway.admin_post("/admin/reload").await;
+    assert_eq!(reloaded.status(), 200, "{}", reloaded.json());
+    assert_eq!(ask(&gateway, &key.secret, "p").await.status(), 503);
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(gateway.admin_post("/admin/reload").await.status(), 200);
+    assert!(until(&gateway, &key.secret, 200).await <= SOON);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -557,4 +586,111 @@ async fn a04_a_key_of_the_same_name_in_another_tenant_finds_nothing_of_what_was_
     let path = format!("/v1/responses/{}", kept.json()["id"].as_str().unwrap());
     assert_eq!(get(&gateway, KEY, &path).await.status(), 200);
     assert_eq!(get(&gateway, &other.secret, &path).await.status(), 404);
+}
+
+/// Rules of the guard and the texts that are kept go by a client's name, and a tenant may call its key as it likes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a04_what_the_file_says_of_a_client_is_not_said_of_another_tenants_key_of_its_name() {
+    let a = mock("a").await;
+    let own = "[[clients]]\nname = \"app\"\nkey = \"file:FOLDER/app\"\nguard = { requests = { email = \"block\" } }\n[journal]\ntext_of = [\"app\", \"acme#kept\"]\ntext_key = \"file:FOLDER/key-that-wraps-the-keys-of-texts\"\n";
+    let gateway = alone(&a, own).await;
+    told(&command(&gateway, &["tenants", "create", "acme"]));
+    let namesake = create(&gateway, &["--tenant", "acme", "--name", "app"]);
+    let kept = create(&gateway, &["--tenant", "acme", "--name", "kept"]);
+    until(&gateway, &kept.secret, 200).await;
+    let body =
+        json!({"model": "p", "messages": [{"role": "user", "content": "to anna@example.com"}]});
+    let ask = async |key: &str| {
+        let mut client = gateway.client().await;
+        let answer = client.post_json(PATH, &bearer(key), &body).await.unwrap();
+        answer.status()
+    };
+    let texts = async || {
+        let records = gateway.records().await;
+        records
+            .iter()
+            .filter(|record| record["kind"] == "text")
+            .count()
+    };
+    let before = texts().await;
+    assert_eq!(before, 2, "of the one that is kept, a prompt and an answer");
+    assert_eq!(
+        ask("sk-canary-app").await,
+        400,
+        "the file's own client is guarded"
+    );
+    assert_eq!(ask(&namesake.secret).await, 200);
+    assert_eq!(texts().await, before, "nothing of its namesake is kept");
+    assert_eq!(ask(&kept.secret).await, 200);
+    assert_eq!(texts().await, before + 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t3_a_tenant_made_while_it_runs_binds_its_keys_to_what_providers_promise() {
+    let (a, b) = two().await;
+    let config = format!(
+        "{}{}zero_retention = true\n[pools.p]\ntargets = [{{ target = \"a/m-a\", weight = 1000 }}, \"b/m-b\"]\n",
+        provider("a", &a),
+        provider("b", &b)
+    );
+    let gateway = Gateway::start(&config).await;
+    told(&command(
+        &gateway,
+        &["tenants", "create", "acme", "--zero-retention"],
+    ));
+    let key = create(
+        &gateway,
+        &[
+            "--tenant",
+            "acme",
+            "--name",
+            "app",
+            "--zero-retention",
+            "false",
+        ],
+    );
+    until(&gateway, &key.secret, 200).await;
+    for _ in 0..10 {
+        assert_eq!(ask(&gateway, &key.secret, "p").await.status(), 200);
+    }
+    assert_eq!(a.requests(), 0);
+    // And it is seen by who asks why.
+    let path = format!("/admin/explain?model=p&client={}", key.id);
+    let why = gateway.admin_get(&path).await.to_string();
+    assert!(why.contains("no promise of zero retention"), "{why}");
+    told(&command(
+        &gateway,
+        &["keys", "set", &key.id, "--not-providers", "b"],
+    ));
+    until(&gateway, &key.secret, 503).await;
+    assert_eq!(a.requests(), 0);
+    let free = create(&gateway, &["--name", "free"]);
+    until(&gateway, &free.secret, 200).await;
+    assert!(a.requests() > 0, "the way was open");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t1_every_tenant_is_listed_however_many_there_are() {
+    use switchyard::store::embedded::change_many;
+    use switchyard::store::keys::{KeyChange, StoredTenant};
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    let settings = switchyard::config::StoreSettings {
+        path: gateway.store_path(),
+        ..Default::default()
+    };
+    create(&gateway, &["--name", "app"]);
+    let tenants: Vec<KeyChange> = (0..1_100)
+        .map(|number| {
+            KeyChange::PutTenant(Box::new(StoredTenant {
+                name: format!("t-{number}"),
+                form: Default::default(),
+                version: 0,
+            }))
+        })
+        .collect();
+    change_many(&settings, &tenants, |_| {}).unwrap();
+    let listed = told(&command(&gateway, &["tenants", "list"]));
+    // And the default one, of the first key.
+    assert_eq!(listed["tenants"].as_array().unwrap().len(), 1_101);
 }

@@ -99,7 +99,7 @@ impl Dispatch {
             return Ok(request);
         };
         let pools = request.route.chain.iter().map(|pool| &pool.name);
-        let rules = settings.rules(pools, &request.caller.client);
+        let rules = settings.rules(pools, request.caller.name_in_file());
         if rules.is_off() && settings.webhook.is_none() {
             return Ok(request);
         }
@@ -169,7 +169,7 @@ impl Dispatch {
             record: None,
             news: Arc::clone(&self.news),
         };
-        let guarded = guarded.with_record(&request.caller.client);
+        let guarded = guarded.with_record(&request.caller);
         if guarded.looks_at_answers() || guarded.note.is_some() {
             request.guarded = Some(Arc::new(guarded));
         }
@@ -238,12 +238,14 @@ pub(super) fn spans_of(edits: &Edits) -> Vec<(std::ops::Range<usize>, usize)> {
     spans.collect()
 }
 
-/// Adds to what is demanded for a request that it stays in these regions.
-fn keep_within(request: &mut Request, regions: &[String]) {
-    let demands = Demands {
-        regions: Some(regions),
-        ..Demands::default()
-    };
-    let demand = request.demand.as_deref().cloned().unwrap_or_default();
-    request.demand = Some(Arc::new(demand.and(&demands)));
+/// Adds to what is demanded for a request that it stays in each of these lists of regions.
+fn keep_within(request: &mut Request, regions: &[Vec<String>]) {
+    let mut demand = request.demand.as_deref().cloned().unwrap_or_default();
+    for list in regions {
+        demand = demand.and(&Demands {
+            regions: Some(list),
+            ..Demands::default()
+        });
+    }
+    request.demand = Some(Arc::new(demand));
 }

@@ -21,12 +21,13 @@ pub(super) async fn tree(edge: State<Arc<Edge>>, request: Request<Body>) -> Resp
 #[utoipa::path(get, path = "/admin/v1/explain", tag = "insight", params(
     ("model" = String, Query, description = "as a client would name it"),
     ("tokens" = Option<u64>, Query, description = "how long its prompt is"),
+    ("client" = Option<String>, Query, description = "for whom: a client's name in the configuration, or the id of a key"),
 ), responses(
     (status = 200, description = "the candidates, and the reason that removed each"),
     (status = 400, description = "no model is named"),
     (status = 401, description = "no admin key"),
     (status = 403, description = "the key lacks the scope, or is of one tenant"),
-    (status = 404, description = "no such model"),
+    (status = 404, description = "no such model, no such client, or one that may not use it"),
 ))]
 pub(super) async fn explain(edge: State<Arc<Edge>>, request: Request<Body>) -> Response {
     admin::explain_model(edge, request).await

@@ -221,7 +221,8 @@ impl Demand {
         Ok(())
     }
 
-    /// Whether somewhere outside the providers, such as a webhook that reads prompts, may see it.
+    /// Whether somewhere outside the providers, such as a webhook that reads prompts, may see it. Regions are asked
+    /// about and nothing else: what it keeps is the operator's own affair.
     pub fn allows_at(&self, regions: &[String]) -> Result<(), Violation> {
         let there = Handling::new(regions.to_vec(), true, Some(false));
         let within = |wanted: &Arc<[Arc<str>]>| there.is_within("", wanted);
