@@ -327,6 +327,7 @@ impl System {
             again: false,
             ticking: false,
             trouble: None,
+            mark: None,
         })
     }
 
