@@ -3,6 +3,7 @@
 //! A restart forgets nothing: how far the journal is booked stands in the store, in the transaction that booked it.
 //! Until a tenant's history is told its budgets let nothing in: not to know what is left is not to have it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,14 +17,20 @@ use super::tenant::{TenantCell, wall};
 use super::till::Till;
 use crate::config::{JournalMode, JournalSettings};
 use crate::domain::{NanoUsd, Wall};
-use crate::store::spending::{QUARTER, Spent, catch_up, spent_at, spent_since};
+use crate::store::StoreDesk;
+use crate::store::journal::Bookmark;
+use crate::store::spending::{BookingError, QUARTER, Spent, catch_up, spent_at, spent_since};
 
 pub enum BooksMessage {
     /// Book what is new, and tell who wants to know.
     Due,
     /// As [`Self::Due`], because time has passed.
     Tick,
-    Done(Result<(), String>),
+    Done {
+        ended: Result<(), String>,
+        /// Where the journal was read to.
+        mark: Option<Bookmark>,
+    },
 }
 
 pub(crate) struct Bookkeeper {
@@ -38,6 +45,7 @@ pub(crate) struct Bookkeeper {
     /// A tick is on its way.
     pub(super) ticking: bool,
     pub(super) trouble: Option<String>,
+    pub(super) mark: Option<Bookmark>,
 }
 
 /// How far the reports lie behind at most.
@@ -65,9 +73,10 @@ impl Member for Bookkeeper {
                 self.due(stage);
             }
             BooksMessage::Due => self.due(stage),
-            BooksMessage::Done(done) => {
+            BooksMessage::Done { ended, mark } => {
                 self.busy = false;
-                let wait = if self.ended(done) { EVERY } else { LATER };
+                self.mark = mark;
+                let wait = if self.ended(ended) { EVERY } else { LATER };
                 if std::mem::take(&mut self.again) {
                     self.round(stage);
                 } else {
@@ -122,36 +131,13 @@ impl Bookkeeper {
         }
         self.busy = true;
         let (folder, store) = (self.journal.path.clone(), self.news.store.clone());
+        let mut mark = self.mark.take();
         stage.spawn(async move {
-            if let Err(error) = catch_up(&folder, &store).await {
-                return Some(BooksMessage::Done(Err(error.to_string())));
-            }
-            for tenant in tenants {
-                let Some((edition, since)) = tenant.wants_history() else {
-                    continue;
-                };
-                match spent_since(&store, tenant.name.as_str(), since).await {
-                    Ok(history) => remember(&tenant, history),
-                    Err(error) => return Some(BooksMessage::Done(Err(error.to_string()))),
-                }
-                tenant.complete(edition);
-            }
-            for till in tills {
-                let Some((edition, since)) = till.wants_history() else {
-                    continue;
-                };
-                match spent_at(&store, till.provider.as_str(), since).await {
-                    Ok(history) => {
-                        let now = wall();
-                        for (quarter, cost) in history {
-                            till.remember(end_of(quarter, now), cost);
-                        }
-                    }
-                    Err(error) => return Some(BooksMessage::Done(Err(error.to_string()))),
-                }
-                till.complete(edition);
-            }
-            Some(BooksMessage::Done(Ok(())))
+            let ended = book(&folder, &store, &mut mark, (tenants, tills)).await;
+            Some(BooksMessage::Done {
+                ended: ended.map_err(|error| error.to_string()),
+                mark,
+            })
         });
     }
 
@@ -175,6 +161,38 @@ impl Bookkeeper {
             }
         }
     }
+}
+
+/// Books what is new, and tells the tenants and the tills that wait for it what they spent.
+async fn book(
+    folder: &Path,
+    store: &StoreDesk,
+    mark: &mut Option<Bookmark>,
+    (tenants, tills): (Vec<Arc<TenantCell>>, Vec<Arc<Till>>),
+) -> Result<(), BookingError> {
+    catch_up(folder, store, mark).await?;
+    for tenant in tenants {
+        let Some((edition, since)) = tenant.wants_history() else {
+            continue;
+        };
+        remember(
+            &tenant,
+            spent_since(store, tenant.name.as_str(), since).await?,
+        );
+        tenant.complete(edition);
+    }
+    for till in tills {
+        let Some((edition, since)) = till.wants_history() else {
+            continue;
+        };
+        let history = spent_at(store, till.provider.as_str(), since).await?;
+        let now = wall();
+        for (quarter, cost) in history {
+            till.remember(end_of(quarter, now), cost);
+        }
+        till.complete(edition);
+    }
+    Ok(())
 }
 
 fn begin_anew(tenant: &TenantCell) {

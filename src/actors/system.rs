@@ -419,6 +419,7 @@ impl System {
             again: false,
             ticking: false,
             trouble: None,
+            mark: None,
         })
     }
 

@@ -10,7 +10,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::journal::{ReadAttempt, ReadError, ReadOutcome, ReadRecord, read};
+use super::journal::{
+    Bookmark, Lines, ReadAttempt, ReadError, ReadOutcome, ReadRecord, costs, costs_behind, read,
+};
 use super::{Pending, StoreDesk, StoreError};
 use crate::domain::{NanoUsd, Usage, Wall};
 
@@ -275,6 +277,13 @@ impl Sum {
 }
 
 impl Batch {
+    fn behind(from: Position) -> Self {
+        Self {
+            to: from,
+            ..Self::default()
+        }
+    }
+
     /// Counts an outcome at this cost.
     pub fn add(&mut self, outcome: &ReadOutcome, cost_nano: Option<u64>) {
         // What is paid belongs to the time at which it was let in, as in the books.
@@ -350,23 +359,43 @@ fn quarter_of(at_ms: u64, took_ms: f64) -> u64 {
     began - began % QUARTER
 }
 
+/// What was read in one go.
+struct Reading {
+    batch: Batch,
+    /// Where it ended.
+    mark: Option<Bookmark>,
+    /// The bound was met before the journal's end.
+    more: bool,
+}
+
 /// Adds up what stands in the journal behind `from`, up to a bound; `Batch::to` tells how far it came. A journal in
 /// another's place is read from its beginning.
-pub fn read_batch(folder: &Path, from: Position) -> Result<Batch, ReadError> {
-    let start = if is_ours(folder, from)? {
-        from
-    } else {
-        Position::default()
-    };
-    let mut batch = Batch {
-        to: start,
-        anew_from: match start == from {
-            true => None,
-            false => Some(first_quarter(folder)?),
-        },
+fn read_batch(folder: &Path, from: Position, mark: Option<Bookmark>) -> Result<Reading, ReadError> {
+    let marked = mark
+        .filter(|mark| mark.record() == (from.seq, from.at_ms))
+        .and_then(|mark| Some((costs_behind(folder, &mark)?, mark)));
+    if let Some((lines, mark)) = marked {
+        return read_lines(lines, Batch::behind(from), Some(mark));
+    }
+    if is_ours(folder, from)? {
+        let lines = costs(folder, from.seq + 1);
+        return read_lines(lines, Batch::behind(from), None);
+    }
+    let batch = Batch {
+        anew_from: Some(first_quarter(folder)?),
         ..Batch::default()
     };
-    for line in read(folder, start.seq + 1).costs().take(MOST_AT_ONCE) {
+    read_lines(costs(folder, 1), batch, None)
+}
+
+fn read_lines(
+    mut lines: Lines,
+    mut batch: Batch,
+    mark: Option<Bookmark>,
+) -> Result<Reading, ReadError> {
+    let mut read = 0;
+    for line in lines.by_ref().take(MOST_AT_ONCE) {
+        read += 1;
         let line = match line {
             Ok(line) => line,
             // Told by `audit verify`; what cannot be read cannot be counted, and must not stop what can.
@@ -386,7 +415,11 @@ pub fn read_batch(folder: &Path, from: Position) -> Result<Batch, ReadError> {
             | ReadRecord::Other => {}
         }
     }
-    Ok(batch)
+    Ok(Reading {
+        batch,
+        mark: lines.bookmark().cloned().or(mark),
+        more: read == MOST_AT_ONCE,
+    })
 }
 
 /// The quarter in which the journal begins; what was booked before it stays.
@@ -427,25 +460,40 @@ pub enum BookingError {
 }
 
 /// Books what stands in the journal and is not in yet. A store is made only when there is something to book.
-pub async fn catch_up(folder: &Path, store: &StoreDesk) -> Result<(), BookingError> {
+///
+/// `mark` tells where the last call ended, so that this one need not look for it; the store's position is what counts.
+pub async fn catch_up(
+    folder: &Path,
+    store: &StoreDesk,
+    mark: &mut Option<Bookmark>,
+) -> Result<(), BookingError> {
     let mut from = Position::default();
     if store.is_there().await {
         from = store.spending().await?.position().await?;
     }
     loop {
-        let place = folder.to_owned();
-        let batch = tokio::task::spawn_blocking(move || read_batch(&place, from)).await;
-        let batch = batch.map_err(|_| BookingError::Ended)??;
+        let (place, last) = (folder.to_owned(), mark.clone());
+        let reading = tokio::task::spawn_blocking(move || read_batch(&place, from, last)).await;
+        let reading = reading.map_err(|_| BookingError::Ended)??;
+        let batch = reading.batch;
+        let to = batch.to;
         if batch.is_empty() && batch.anew_from.is_none() {
+            // An attempt that cost nothing is booked with what follows it: until then the mark stays where the store is.
+            if to == from {
+                *mark = reading.mark;
+            }
             return Ok(());
         }
-        let to = batch.to;
         let books = store.spending().await?;
-        from = match books.book(from, batch).await? {
-            true => to,
+        if !books.book(from, batch).await? {
             // Booked by somebody else meanwhile, or with an answer that came too late.
-            false => books.position().await?,
-        };
+            from = books.position().await?;
+            continue;
+        }
+        (from, *mark) = (to, reading.mark);
+        if !reading.more {
+            return Ok(());
+        }
     }
 }
 

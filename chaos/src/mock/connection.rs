@@ -162,11 +162,12 @@ impl Connection {
             json: intake::parse_json(&body),
             body,
         });
-        let _counted = Counted::new(&shared.in_flight);
-        let mut recorder = Recorder::begin(&shared, &asked);
         let Some(performance) = shared.consult(|control| control.decide(&asked)) else {
             return Ended::Reset;
         };
+        // Seen only now: whoever waits for it changes the script next, and must not change it for this one.
+        let _counted = Counted::new(&shared.in_flight);
+        let mut recorder = Recorder::begin(&shared, &asked);
         recorder.performs(&performance);
         *after = performance.after;
         self.owes = performance

@@ -350,16 +350,9 @@ impl MockProvider {
     /// Whether `count` requests had come within `patience`.
     pub async fn wait_for(&self, count: u64, patience: Duration) -> bool {
         let mut in_flight = self.shared.in_flight.subscribe();
-        let counted = async {
-            // A request is counted before it is in flight, so no change of the gauge is missed here.
-            while self.requests() < count {
-                if in_flight.changed().await.is_err() {
-                    return false;
-                }
-            }
-            true
-        };
-        timeout(patience, counted).await.unwrap_or(false)
+        timeout(patience, in_flight.wait_for(|gauge| gauge.ever >= count))
+            .await
+            .is_ok_and(|seen| seen.is_ok())
     }
 
     /// The exchange, once its peer has left before the end of the answer; `None` when that did not happen in time.

@@ -36,6 +36,8 @@ pub enum Door {
 pub(super) struct Gauge {
     pub(super) now: usize,
     pub(super) peak: usize,
+    /// Those that are over, too.
+    pub(super) ever: u64,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,7 @@ impl<'a> Counted<'a> {
         gauge.send_modify(|gauge| {
             gauge.now = gauge.now.saturating_add(1);
             gauge.peak = gauge.peak.max(gauge.now);
+            gauge.ever = gauge.ever.saturating_add(1);
         });
         Self(gauge)
     }

@@ -137,6 +137,54 @@ async fn m1_a_stretch_that_is_priced_anew_takes_the_place_of_the_old_one_and_of_
     assert_eq!(by_client, 170);
 }
 
+/// A journal of one segment with outcomes of 100 nano-dollars and records of other kinds between them.
+fn journal(folder: &Path, records: std::ops::RangeInclusive<u64>) {
+    let text: String = records
+        .map(|seq| match seq % 2 {
+            0 => format!(
+                "{{\"seq\":{seq},\"at\":{},\"kind\":\"outcome\",\"request\":\"sy-0{seq}\",\"client\":\"web\",\"how\":\"ok\",\"cost_nano\":100}}\n",
+                1_000_000 + seq
+            ),
+            _ => format!("{{\"seq\":{seq},\"at\":{},\"kind\":\"other\"}}\n", 1_000_000 + seq),
+        })
+        .collect();
+    let path = folder.join("journal-00000000000000000001.jsonl");
+    std::fs::write(path, text).unwrap();
+}
+
+#[tokio::test]
+async fn the_journal_is_booked_once_however_often_and_from_wherever_it_is_read() {
+    use crate::store::StoreDesk;
+    use crate::store::spending::{catch_up, spent_since};
+    let place = place();
+    let folder = tempfile::tempdir().unwrap();
+    let desk = StoreDesk::new(place.settings.clone());
+    let cost = async || -> u64 {
+        let spent = spent_since(&desk, "default", crate::domain::Wall(0)).await;
+        spent.unwrap().iter().map(|one| one.cost.0).sum()
+    };
+    let mut mark = None;
+    journal(folder.path(), 1..=7);
+    catch_up(folder.path(), &desk, &mut mark).await.unwrap();
+    assert_eq!(cost().await, 300);
+    let first = mark.clone().unwrap();
+    assert_eq!(first.record(), (6, 1_000_006));
+    // Nothing new: nothing is booked, and the place is kept.
+    catch_up(folder.path(), &desk, &mut mark).await.unwrap();
+    assert_eq!((cost().await, &mark), (300, &Some(first.clone())));
+    journal(folder.path(), 1..=10);
+    catch_up(folder.path(), &desk, &mut mark).await.unwrap();
+    assert_eq!(cost().await, 500);
+    // A mark that is behind the books, or none, changes nothing.
+    for mut old in [Some(first), None] {
+        catch_up(folder.path(), &desk, &mut old).await.unwrap();
+        assert_eq!(cost().await, 500);
+    }
+    journal(folder.path(), 1..=12);
+    catch_up(folder.path(), &desk, &mut None).await.unwrap();
+    assert_eq!(cost().await, 600);
+}
+
 #[tokio::test]
 async fn what_was_kept_is_there_after_a_restart_and_nobody_elses() {
     let place = place();

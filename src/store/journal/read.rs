@@ -6,8 +6,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -61,30 +62,58 @@ pub enum ReadError {
 /// as an error, and reading goes on behind it. End users are given by name; those that were erased, and those
 /// who came after reading began, by alias.
 pub fn read(folder: &Path, from_seq: u64) -> Lines {
-    let mut lines = Lines {
-        from_seq,
-        only: &[],
-        names: super::owners::names(folder),
-        files: VecDeque::new(),
-        open: None,
-        failed: None,
-        buffer: Vec::new(),
-    };
-    match segments(folder) {
-        Ok(files) => {
-            let mut files: VecDeque<_> = files
-                .into_iter()
-                .filter_map(|path| Some((first_seq(&path)?, path)))
-                .collect();
-            // Segments that end before the first wanted record are not opened.
-            while files.get(1).is_some_and(|(first, _)| *first <= from_seq) {
-                files.pop_front();
-            }
-            lines.files = files;
-        }
-        Err(source) => lines.failed = Some(failed(folder, source)),
+    let names = super::owners::names(folder);
+    Lines::from(folder, from_seq, &[], names)
+}
+
+/// What tells of costs.
+const COSTS: &[&str] = &["attempt", "outcome"];
+
+/// As [`read`], but attempts and outcomes alone, with end users under their aliases: the other records are passed over
+/// unread, and what is added up elsewhere forgets a name with the journal.
+pub fn costs(folder: &Path, from_seq: u64) -> Lines {
+    Lines::from(folder, from_seq, COSTS, HashMap::new())
+}
+
+/// As [`costs`], from behind a bookmark: what was read before is not read again. `None` where the marked record
+/// does not stand there any more.
+pub fn costs_behind(folder: &Path, mark: &Bookmark) -> Option<Lines> {
+    let mut lines = Lines::from(folder, mark.seq, COSTS, HashMap::new());
+    let (_, path) = lines.files.pop_front()?;
+    if *path != *mark.path {
+        return None;
     }
-    lines
+    let mut segment = lines.segment(&path).ok()?;
+    segment.reader.seek(SeekFrom::Start(mark.at)).ok()?;
+    let whole = segment.next_line(&mut lines.buffer).ok()??;
+    let head = head(&lines.buffer).filter(|_| whole)?;
+    if (head.seq, head.at_ms) != (mark.seq, mark.at_ms) {
+        return None;
+    }
+    segment.line = mark.line;
+    segment.at = mark.at + lines.buffer.len() as u64 + 1;
+    lines.from_seq = mark.seq + 1;
+    lines.open = Some(segment);
+    Some(lines)
+}
+
+/// Where a record stands, to go on reading behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bookmark {
+    path: Arc<Path>,
+    /// The byte at which its line begins.
+    at: u64,
+    /// The number of its line.
+    line: u64,
+    seq: u64,
+    at_ms: u64,
+}
+
+impl Bookmark {
+    /// Its number, and when it was written.
+    pub fn record(&self) -> (u64, u64) {
+        (self.seq, self.at_ms)
+    }
 }
 
 /// The first record of the segment that holds the first record of this time or a later one.
@@ -123,12 +152,17 @@ pub struct Lines {
     open: Option<Segment>,
     failed: Option<ReadError>,
     buffer: Vec<u8>,
+    /// Where the record that was given last stands.
+    mark: Option<Bookmark>,
 }
 
 #[derive(Debug)]
 struct Segment {
     reader: BufReader<File>,
-    path: PathBuf,
+    path: Arc<Path>,
+    /// The byte at which the next line begins.
+    at: u64,
+    /// The number of the line that was read last.
     line: u64,
     /// The next segment begins with this record: what stands here with its number or a later one was
     /// written to a failing disk, refused, and is about to be cut.
@@ -136,27 +170,59 @@ struct Segment {
 }
 
 impl Lines {
-    /// Attempts and outcomes alone, with end users under their aliases: the other records are passed over unread,
-    /// and what is added up elsewhere forgets a name with the journal.
-    #[must_use]
-    pub fn costs(mut self) -> Self {
-        self.only = &["attempt", "outcome"];
-        self.names.clear();
-        self
+    fn from(
+        folder: &Path,
+        from_seq: u64,
+        only: &'static [&'static str],
+        names: HashMap<String, String>,
+    ) -> Self {
+        let mut lines = Self {
+            from_seq,
+            only,
+            names,
+            files: VecDeque::new(),
+            open: None,
+            failed: None,
+            buffer: Vec::new(),
+            mark: None,
+        };
+        match segments(folder) {
+            Ok(files) => {
+                let mut files: VecDeque<_> = files
+                    .into_iter()
+                    .filter_map(|path| Some((first_seq(&path)?, path)))
+                    .collect();
+                // Segments that end before the first wanted record are not opened.
+                while files.get(1).is_some_and(|(first, _)| *first <= from_seq) {
+                    files.pop_front();
+                }
+                lines.files = files;
+            }
+            Err(source) => lines.failed = Some(failed(folder, source)),
+        }
+        lines
+    }
+
+    /// Where the record that was given last stands; `None` before the first.
+    pub fn bookmark(&self) -> Option<&Bookmark> {
+        self.mark.as_ref()
+    }
+
+    fn segment(&self, path: &Path) -> io::Result<Segment> {
+        Ok(Segment {
+            reader: BufReader::with_capacity(1 << 18, File::open(path)?),
+            path: path.into(),
+            at: 0,
+            line: 0,
+            until: self.files.front().map_or(u64::MAX, |(first, _)| *first),
+        })
     }
 
     /// The next segment there is; one that was removed meanwhile is passed over.
     fn next_segment(&mut self) -> Option<Result<Segment, ReadError>> {
         while let Some((_, path)) = self.files.pop_front() {
-            match File::open(&path) {
-                Ok(file) => {
-                    return Some(Ok(Segment {
-                        reader: BufReader::with_capacity(1 << 18, file),
-                        path,
-                        line: 0,
-                        until: self.files.front().map_or(u64::MAX, |(first, _)| *first),
-                    }));
-                }
+            match self.segment(&path) {
+                Ok(segment) => return Some(Ok(segment)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Some(Err(failed(&path, error))),
             }
@@ -169,11 +235,11 @@ impl Lines {
         let last = self.files.is_empty();
         let segment = self.open.as_mut()?;
         loop {
-            let whole = match next_line(&mut segment.reader, &mut self.buffer) {
+            let begins = segment.at;
+            let whole = match segment.next_line(&mut self.buffer) {
                 Ok(whole) => whole?,
                 Err(error) => return Some(Err(failed(&segment.path, error))),
             };
-            segment.line += 1;
             let mut at_end = || segment.reader.fill_buf().is_ok_and(<[u8]>::is_empty);
             if !whole && last && at_end() {
                 return None;
@@ -188,18 +254,35 @@ impl Lines {
             {
                 continue;
             }
-            let mut read = line(&head, &self.buffer);
-            if let Some(user) = read.as_mut().and_then(Line::user)
+            let Some(mut read) = line(&head, &self.buffer) else {
+                return Some(Err(segment.no_record()));
+            };
+            if let Some(user) = read.user()
                 && let Some(name) = self.names.get(user.as_str())
             {
                 user.clone_from(name);
             }
-            return Some(read.ok_or_else(|| segment.no_record()));
+            self.mark = Some(Bookmark {
+                path: Arc::clone(&segment.path),
+                at: begins,
+                line: segment.line,
+                seq: head.seq,
+                at_ms: head.at_ms,
+            });
+            return Some(Ok(read));
         }
     }
 }
 
 impl Segment {
+    /// As [`segment::next_line`](next_line), counting.
+    fn next_line(&mut self, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
+        let whole = next_line(&mut self.reader, line)?;
+        self.line += 1;
+        self.at += line.len() as u64 + u64::from(whole == Some(true));
+        Ok(whole)
+    }
+
     fn no_record(&self) -> ReadError {
         ReadError::NoRecord {
             path: self.path.display().to_string(),

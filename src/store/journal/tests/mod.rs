@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod anchors;
+mod bookmarks;
 mod owners;
 mod records;
 mod rows;
