@@ -164,35 +164,41 @@ impl Bookkeeper {
 }
 
 /// Books what is new, and tells the tenants and the tills that wait for it what they spent.
-async fn book(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "what waits is handed out, and is seen not to run inside a handler"
+)]
+fn book(
     folder: &Path,
     store: &StoreDesk,
     mark: &mut Option<Bookmark>,
     (tenants, tills): (Vec<Arc<TenantCell>>, Vec<Arc<Till>>),
-) -> Result<(), BookingError> {
-    catch_up(folder, store, mark).await?;
-    for tenant in tenants {
-        let Some((edition, since)) = tenant.wants_history() else {
-            continue;
-        };
-        remember(
-            &tenant,
-            spent_since(store, tenant.name.as_str(), since).await?,
-        );
-        tenant.complete(edition);
-    }
-    for till in tills {
-        let Some((edition, since)) = till.wants_history() else {
-            continue;
-        };
-        let history = spent_at(store, till.provider.as_str(), since).await?;
-        let now = wall();
-        for (quarter, cost) in history {
-            till.remember(end_of(quarter, now), cost);
+) -> impl Future<Output = Result<(), BookingError>> + Send {
+    async move {
+        catch_up(folder, store, mark).await?;
+        for tenant in tenants {
+            let Some((edition, since)) = tenant.wants_history() else {
+                continue;
+            };
+            remember(
+                &tenant,
+                spent_since(store, tenant.name.as_str(), since).await?,
+            );
+            tenant.complete(edition);
         }
-        till.complete(edition);
+        for till in tills {
+            let Some((edition, since)) = till.wants_history() else {
+                continue;
+            };
+            let history = spent_at(store, till.provider.as_str(), since).await?;
+            let now = wall();
+            for (quarter, cost) in history {
+                till.remember(end_of(quarter, now), cost);
+            }
+            till.complete(edition);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn begin_anew(tenant: &TenantCell) {

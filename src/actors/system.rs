@@ -54,6 +54,9 @@ pub struct Published {
 )]
 type Turn = std::sync::Mutex<()>;
 
+/// A store that another release wrote in may be full of them.
+const MOST_MISTAKES_TOLD: usize = 20;
+
 /// What was read of the store's keys is good for so long when the store cannot be read (ground rule G11).
 const KEYS_STAY_GOOD: Duration = Duration::from_secs(600);
 
@@ -316,8 +319,10 @@ impl System {
     fn put_in_force(&self, settings: Arc<Settings>, roll: Arc<Roll>, pepper: Option<Pepper>) {
         let old = self.published();
         let roster = Arc::new(Roster::merge(&settings, roll, pepper, Some(&old.roster)));
-        for mistake in &roster.mistakes {
-            tracing::warn!(%mistake, "a record of the store cannot be used");
+        if roster.mistakes != old.roster.mistakes {
+            for mistake in roster.mistakes.iter().take(MOST_MISTAKES_TOLD) {
+                tracing::warn!(%mistake, "a record of the store cannot be used");
+            }
         }
         let routes = if Arc::ptr_eq(&settings, &old.settings) {
             Arc::clone(&old.routes)

@@ -194,16 +194,23 @@ impl TenantForm {
 }
 
 impl TenantSettings {
-    /// Adds the teams of the store's that it does not have itself: where both name one, the file's counts.
-    pub fn with_teams_of(&self, form: &TenantForm) -> Self {
-        let mut settings = self.clone();
-        let mut judge = Judge::of_defaults();
+    /// Adds the teams of the store's that it does not have itself: where both name one, the file's counts. One that
+    /// cannot be read is left out, and its keys with it: without its limits they would be worth more than was meant.
+    pub fn with_teams_of(&self, form: &TenantForm) -> (Self, Vec<Mistake>) {
+        let (mut settings, mut mistakes) = (self.clone(), Vec::new());
         for (team, form) in &form.teams {
-            if !self.teams.contains_key(team.as_str()) {
-                add_team(&mut judge, &mut settings, team, form);
+            if self.teams.contains_key(team.as_str()) {
+                continue;
+            }
+            let mut judge = Judge::of_defaults();
+            add_team(&mut judge, &mut settings, team, form);
+            if !judge.mistakes.is_empty() {
+                settings.teams.remove(team.as_str());
+                settings.team_demands.remove(team);
+                mistakes.append(&mut judge.mistakes);
             }
         }
-        settings
+        (settings, mistakes)
     }
 
     /// What a key of this tenant may do and spend, or every mistake in it.

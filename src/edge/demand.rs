@@ -11,7 +11,7 @@ use crate::keys::Client;
 use crate::policy::residency::{Demand, Demands, is_place};
 
 const HEADER: &str = "x-switchyard-region";
-/// Regions one header may name.
+/// Regions one header may name, and headers a request may have.
 const MOST: usize = 16;
 
 pub(super) fn demand(
@@ -28,6 +28,9 @@ pub(super) fn demand(
     let said = headers.get_all(HEADER);
     if own == Demands::default() && said.iter().next().is_none() {
         return Ok(bound.cloned());
+    }
+    if said.iter().count() > MOST {
+        return Err(unreadable());
     }
     let mut demand = bound.map_or_else(Demand::default, |bound| Demand::clone(bound));
     demand = demand.and(&own);
@@ -51,7 +54,7 @@ pub(super) fn demand(
 fn unreadable() -> Failure {
     Failure::new(
         FailureKind::InvalidRequest,
-        "x-switchyard-region holds no region; write up to 16 names of small letters, digits and -, such as \"eu\" or \"eu-central-1, eu-north-1\"",
+        "x-switchyard-region holds no region; write up to 16 names, in up to 16 headers, of small letters, digits and -, such as \"eu\" or \"eu-central-1, eu-north-1\"",
     )
     .at(HEADER)
 }

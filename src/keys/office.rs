@@ -24,6 +24,8 @@ pub struct Principal {
     scopes: Arc<[AdminScope]>,
     /// `None`: of every tenant.
     tenant: Option<Arc<str>>,
+    /// When its own key ends, in unix seconds; `None`: never.
+    expires: Option<u64>,
 }
 
 impl Principal {
@@ -33,6 +35,7 @@ impl Principal {
             name: name.to_owned(),
             scopes: AdminScope::ALL.into(),
             tenant: None,
+            expires: None,
         }
     }
 
@@ -42,6 +45,7 @@ impl Principal {
             name: "local".to_owned(),
             scopes: [AdminScope::Read].into(),
             tenant: None,
+            expires: None,
         }
     }
 
@@ -50,6 +54,7 @@ impl Principal {
             name: format!("{} ({})", key.name, key.id),
             scopes: Arc::clone(&key.scopes),
             tenant: key.tenant.clone(),
+            expires: key.expires,
         }
     }
 
@@ -249,6 +254,7 @@ impl Office<'_> {
             }
         }
         read_name("name", &wanted.name).map_err(Denied::Mistakes)?;
+        self.outlasts(wanted.expires)?;
         self.made(KeyKind::Admin, wanted, pepper, random)
     }
 
@@ -265,6 +271,9 @@ impl Office<'_> {
         }
         if let Some(expires) = patch.expires {
             key.expires = self.expiry(Some(expires).filter(|at| *at > 0))?;
+            if key.r#use == KeyUse::Admin {
+                self.outlasts(key.expires)?;
+            }
         }
         key.blocked = patch.blocked.unwrap_or(key.blocked);
         let has_terms = patch.grant.is_some() || patch.terms.is_some();
@@ -308,7 +317,10 @@ impl Office<'_> {
         }
         let kind = match key.r#use {
             KeyUse::Client => KeyKind::Client,
-            KeyUse::Admin => KeyKind::Admin,
+            KeyUse::Admin => {
+                self.outlasts(key.expires)?;
+                KeyKind::Admin
+            }
         };
         let made = make(kind, &key.env, Some(&key.id), random);
         let old = std::mem::replace(
@@ -465,6 +477,21 @@ impl Office<'_> {
             ));
         }
         Ok(at)
+    }
+
+    /// Who comes to an end hands its power to nobody beyond that, itself included: no admin key that it makes,
+    /// lengthens or is given the secret of may end later (attack A06).
+    fn outlasts(&self, expires: Option<u64>) -> Result<(), Denied> {
+        let beyond = self
+            .by
+            .expires
+            .is_some_and(|end| expires.is_none_or(|at| at > end));
+        let what = "expires".to_owned();
+        if beyond {
+            Err(Denied::Wider { what })
+        } else {
+            Ok(())
+        }
     }
 
     fn changeable(&self, id: &str) -> Result<StoredKey, Denied> {

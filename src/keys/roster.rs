@@ -113,6 +113,8 @@ pub struct AdminKey {
     pub scopes: Arc<[AdminScope]>,
     /// `None`: of every tenant.
     pub tenant: Option<Arc<str>>,
+    /// Unix seconds; `None` never ends.
+    pub expires: Option<u64>,
 }
 
 /// Why a key of our form is not let in.
@@ -263,6 +265,7 @@ impl Roster {
             name: Arc::from(record.name.as_str()),
             scopes: record.scopes.clone().into(),
             tenant: record.tenant.as_deref().map(Arc::from),
+            expires: record.expires,
         })
     }
 
@@ -317,7 +320,11 @@ fn tenants(
     for (name, stored) in &roll.tenants {
         let own = tenants.get(name);
         let joined = match own.filter(|own| own.written) {
-            Some(own) => Ok(own.with_teams_of(&stored.form)),
+            Some(own) => {
+                let (joined, mut wrong) = own.with_teams_of(&stored.form);
+                mistakes.append(&mut wrong);
+                Ok(joined)
+            }
             // The default one is there also where nobody wrote it down, with the accounts of the file's clients.
             None => stored.form.settings(name).map(|mut read| {
                 let clients = own.map(|own| own.accounts.clone());

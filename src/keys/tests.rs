@@ -370,3 +370,89 @@ fn t3_a_region_that_is_none_is_a_mistake_in_a_stored_grant_too() {
         assert_eq!(told.is_ok(), good, "{regions}: {told:?}");
     }
 }
+
+#[test]
+fn a06_who_comes_to_an_end_hands_its_power_to_nobody_beyond_that_itself_included() {
+    let settings = Settings::default();
+    let none = roster(Vec::new(), acme(), None);
+    let root = Principal::root("test");
+    let office = |roster, by| Office {
+        settings: &settings,
+        roster,
+        by,
+        now: NOW,
+    };
+    let end = NOW + 100;
+    let admin = |roster, by, expires: Option<u64>, random: u8| {
+        let wanted = NewKey {
+            name: format!("admin-{random}"),
+            scopes: vec![AdminScope::Keys],
+            expires,
+            ..NewKey::default()
+        };
+        office(roster, by).issue_admin(wanted, &pepper(), &[random; RANDOM])
+    };
+    let lasting = admin(&none, &root, None, 1).unwrap();
+    let ending = admin(&none, &root, Some(end), 2).unwrap();
+    let all = roster(vec![lasting.key.clone(), ending.key.clone()], acme(), None);
+    let text = ending.text.expose().as_bytes();
+    let by = Principal::of(&all.admin(read(text).unwrap(), text, NOW).unwrap());
+    let wider = |denied: Result<(), Denied>| matches!(denied, Err(Denied::Wider { .. }));
+    let lengthened = |expires: u64| {
+        let patch = KeyPatch {
+            expires: Some(expires),
+            ..KeyPatch::default()
+        };
+        office(&all, &by).amend(&ending.key.id, patch).map(drop)
+    };
+    assert!(wider(lengthened(0)) && wider(lengthened(end + 1)));
+    assert!(lengthened(end - 1).is_ok());
+    assert!(wider(admin(&all, &by, None, 3).map(drop)));
+    assert!(wider(admin(&all, &by, Some(end + 1), 3).map(drop)));
+    assert!(admin(&all, &by, Some(end), 3).is_ok());
+    let rotated = |id: &str| office(&all, &by).rotate(id, 0, &pepper(), &[4; RANDOM]);
+    assert!(wider(rotated(&lasting.key.id).map(drop)));
+    assert!(rotated(&ending.key.id).is_ok());
+    // What it may end it may end, and clients' keys outlast who made them.
+    assert!(office(&all, &by).remove(&lasting.key.id).is_ok());
+    assert!(
+        office(&all, &by)
+            .issue(wanted(None), &pepper(), &[5; RANDOM])
+            .is_ok()
+    );
+}
+
+#[test]
+fn a06_a_team_of_the_stores_that_nobody_can_read_is_not_there() {
+    let mut settings = Settings::default();
+    let own = TenantForm::default().settings("acme").unwrap();
+    settings
+        .tenants
+        .push(Arc::new(crate::config::TenantSettings {
+            written: true,
+            ..own
+        }));
+    let key = issued(wanted(Some("search")));
+    let mut tenant = acme();
+    let merged = |tenant: StoredTenant| {
+        let roll = Roll {
+            changes: 1,
+            tenants: [(tenant.name.clone(), Arc::new(tenant))].into(),
+            keys: [(key.key.id.clone(), Arc::new(key.key.clone()))].into(),
+            file: None,
+        };
+        Roster::merge(&settings, Arc::new(roll), Some(pepper()), None)
+    };
+    let good = merged(tenant.clone());
+    assert!(who(&good, key.text.expose(), NOW).is_ok());
+    // As another release may have written it.
+    if let Some(team) = tenant.form.teams.get_mut("search") {
+        team.grant.operations = Some(vec!["dream".to_owned()]);
+    }
+    let odd = merged(tenant);
+    assert_eq!(
+        who(&odd, key.text.expose(), NOW).unwrap_err(),
+        KeyFault::Homeless
+    );
+    assert!(!odd.mistakes.is_empty());
+}

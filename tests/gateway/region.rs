@@ -364,6 +364,14 @@ async fn t3_a_request_narrows_for_itself_and_never_widens() {
             .await;
         assert_eq!(answer.status(), 400, "{odd:?}");
     }
+    // What the journal has to keep of one request is bounded.
+    let many = vec![("x-switchyard-region", "eu"); 17];
+    let answer = two.post(PATH, &with(&many), &chat("p")).await;
+    assert_eq!(answer.status(), 400);
+    assert_eq!(
+        two.post(PATH, &with(&many[1..]), &chat("p")).await.status(),
+        200
+    );
     two.nothing_left();
     let us = two
         .post(PATH, &with(&[("x-switchyard-region", "us")]), &chat("p"))
