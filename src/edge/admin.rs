@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
+use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
@@ -46,6 +47,8 @@ pub fn admin_router(edge: &Arc<Edge>) -> Router {
         .route("/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .fallback(any(nothing_here))
+        .method_not_allowed_fallback(another_method)
+        .layer(map_response(in_json))
         .with_state(Arc::clone(edge))
 }
 
@@ -66,13 +69,45 @@ pub(super) fn told(status: StatusCode, value: &Value) -> Response {
 }
 
 fn refuse(status: StatusCode, message: &str) -> Response {
-    told(status, &json!({"error": {"message": message}}))
+    let code = match status.as_u16() {
+        400 => "bad_request",
+        401 => "unauthorized",
+        403 => "forbidden",
+        404 => "not_found",
+        405 => "method_not_allowed",
+        503 => "unavailable",
+        _ => "refused",
+    };
+    told(
+        status,
+        &json!({"error": {"code": code, "message": message}}),
+    )
 }
 
 async fn nothing_here() -> Response {
     refuse(
         StatusCode::NOT_FOUND,
-        "there is nothing at this path; see GET /admin/tree, /admin/tenants, /admin/spend?by=model, /admin/explain?model=…, /admin/config, POST /admin/reload",
+        "there is nothing at this path; see GET /admin/openapi.json, /admin/tree, /admin/tenants, /admin/spend?by=model, /admin/explain?model=…, /admin/config, POST /admin/reload",
+    )
+}
+
+/// What the router refuses by itself it says in words alone.
+async fn in_json(response: Response) -> Response {
+    let kind = response.headers().get(CONTENT_TYPE);
+    let in_words = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if in_words && response.status() == StatusCode::BAD_REQUEST {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "the path is not well encoded; write it as a browser would",
+        );
+    }
+    response
+}
+
+async fn another_method() -> Response {
+    refuse(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this path is asked in another way; the allow header and GET /admin/openapi.json say how",
     )
 }
 

@@ -473,7 +473,12 @@ async fn a07_a_path_that_is_no_route_is_nothing_whatever_it_looks_like() {
         );
     }
     let wrong = call(&gateway, ("PUT", "/admin/v1/keys"), ADMIN_KEY, &json!({})).await;
-    assert_eq!(wrong.status(), 405);
+    assert_eq!(code(&wrong), "405 method_not_allowed");
+    assert!(
+        wrong
+            .header("allow")
+            .is_some_and(|allow| allow.contains("POST"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -526,7 +531,7 @@ async fn a08_whatever_is_handed_in_is_told_what_is_wrong_with_it() {
         let answer = call(&gateway, ("GET", path), ADMIN_KEY, &Value::Null).await;
         assert_eq!(answer.status(), 200, "{path}: {}", answer.json());
     }
-    for id in ["%27%20OR%201=1", "%25%25%25", "%00", "x"] {
+    for id in ["%27%20OR%201=1", "%25%25%25", "%00", "%ff", "x"] {
         let answer = call(
             &gateway,
             ("GET", &format!("/admin/v1/keys/{id}")),
@@ -538,6 +543,10 @@ async fn a08_whatever_is_handed_in_is_told_what_is_wrong_with_it() {
             [400, 404].contains(&answer.status()),
             "{id}: {}",
             answer.status()
+        );
+        assert!(
+            ["400 bad_request", "404 not_found"].contains(&code(&answer).as_str()),
+            "{id}"
         );
     }
     assert_eq!(gateway.admin_get("/admin/v1/keys").await["keys"], json!([]));

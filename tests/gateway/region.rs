@@ -11,6 +11,7 @@ use switchyard_chaos::client::Answer;
 use switchyard_chaos::fault;
 use switchyard_chaos::mock::{Behaviour, Dialect, MockProvider};
 
+use crate::audio::{BOUNDARY, form};
 use crate::frame::{Gateway, PATH, auth, chat, code_of, mock, mock_of, provider};
 
 struct Two {
@@ -242,6 +243,39 @@ async fn a20_nothing_beside_conversations_leaves_the_region() {
         assert_eq!(answer.status(), 503, "{path}: {}", answer.json());
         assert_eq!(two.away.requests(), before, "{path}");
         let free = two.post(path, &auth(), &body).await;
+        assert!(two.away.requests() > before, "{path}: {}", free.status());
+    }
+}
+
+/// Speech and pictures come in a form of several parts, whose model is found in another way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a20_no_file_leaves_the_region() {
+    let two = Two::eu().await;
+    two.home.set(fault::p10(Dialect::OpenAi));
+    let post = async |path: &str, mut headers: Vec<(String, String)>| {
+        let body = form(&[
+            ("file", b"ID3"),
+            ("image", b"PNG"),
+            ("prompt", b"x"),
+            ("model", b"p"),
+        ]);
+        let kind = format!("multipart/form-data; boundary={BOUNDARY}");
+        headers.push(("content-type".to_owned(), kind));
+        let mut client = two.gateway.client().await;
+        let request = client.request("POST", path, &headers, &body);
+        client.send(&request).await.unwrap();
+        client.read_answer().await.unwrap()
+    };
+    for path in [
+        "/v1/audio/transcriptions",
+        "/v1/audio/translations",
+        "/v1/images/edits",
+        "/v1/images/variations",
+    ] {
+        let before = two.away.requests();
+        unavailable(&post(path, pinned()).await);
+        assert_eq!(two.away.requests(), before, "{path}");
+        let free = post(path, auth()).await;
         assert!(two.away.requests() > before, "{path}: {}", free.status());
     }
 }
