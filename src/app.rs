@@ -312,6 +312,11 @@ impl App {
             let news = Arc::clone(&news);
             async move { news.store.take_up().await }
         });
+        // Before anyone may come in: who holds a key of the store's is known from the first request on.
+        let patience = news.store.settings().patience;
+        if let Ok(Err(error)) = tokio::time::timeout(patience, system.read_keys()).await {
+            warn!(%error, "the store's keys cannot be read");
+        }
         // Set before any actor runs, so the first reload already finds its place.
         let _ = door.place.set((Arc::clone(&system), Arc::clone(&edge)));
         let _ = probe.place.set(Arc::clone(&system));

@@ -10,7 +10,8 @@
 //! call a model · **endpoint** a provider's model · **target** endpoint and key · **client** who calls ·
 //! **attempt** one call to one target · **lease** the right to make it · **outcome** how it went ·
 //! **dialect** a wire format · **detour** a pool reached by a name that the request itself gave · **leg** one side of a race · **seat** an actor's place in the tree ·
-//! **slot** a reference that survives a restart · **cell** numbers that outlive the actor deciding them
+//! **slot** a reference that survives a restart · **cell** numbers that outlive the actor deciding them ·
+//! **grant** what a caller may use · **roster** every tenant and client key in force · **roll** those of the store
 
 pub mod actors;
 pub mod app;
@@ -19,6 +20,7 @@ pub mod dialects;
 pub mod dispatch;
 pub mod domain;
 pub mod edge;
+pub mod keys;
 pub mod policy;
 pub mod pricing;
 pub mod store;

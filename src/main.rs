@@ -3,6 +3,7 @@
 mod audit;
 #[cfg(feature = "chaos")]
 mod bench;
+mod keys_command;
 mod spend;
 mod store_command;
 mod time;
@@ -48,6 +49,10 @@ enum Command {
     /// What models cost.
     #[command(subcommand)]
     Prices(spend::Prices),
+    /// Client and admin keys that are kept in the store.
+    Keys(keys_command::Keys),
+    /// Tenants and teams that are kept in the store.
+    Tenants(keys_command::Tenants),
     /// The gateway with three mock providers, traffic going through, and a key that takes a provider down.
     #[cfg(feature = "chaos")]
     Demo(switchyard_chaos::command::DemoOptions),
@@ -92,6 +97,8 @@ fn main() -> ExitCode {
         Command::Store(command) => store_command::run(command),
         Command::Spend(command) => spend::run(&command),
         Command::Prices(command) => spend::prices(&command),
+        Command::Keys(asked) => keys_command::keys(asked),
+        Command::Tenants(asked) => keys_command::tenants(asked),
         #[cfg(feature = "chaos")]
         Command::Chaos(command) => in_runtime(async move {
             match std::env::current_exe() {

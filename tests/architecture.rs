@@ -15,10 +15,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["dialects", "policy", "pricing", "domain"]),
     ("telemetry", &["config", "domain"]),
     ("store", &["config", "domain"]),
+    ("keys", &["store", "config", "policy", "domain"]),
     ("upstream", &["config", "policy", "domain", "telemetry"]),
     (
         "actors",
         &[
+            "keys",
             "telemetry",
             "store",
             "config",
@@ -46,6 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "dispatch",
             "actors",
+            "keys",
             "telemetry",
             "store",
             "config",
@@ -57,6 +60,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     // A command for who reads the journal.
     ("audit", &["store", "config", "domain"]),
+    // Commands for who manages keys and for who pays.
+    ("keys_command", &["keys", "store", "config", "domain"]),
     ("spend", &["audit", "store", "config", "domain"]),
     // A command of its own, beside the gateway: it measures what the others do.
     ("bench", &["actors", "telemetry", "config", "domain"]),
@@ -66,7 +71,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("ractor", &["actors"]),
     ("axum", &["edge", "bench"]),
-    ("reqwest", &["upstream"]),
+    ("reqwest", &["upstream", "keys_command"]),
     ("hyper", &["upstream", "edge"]),
     ("hyper_util", &["upstream", "edge", "bench"]),
     ("rustls", &["upstream"]),

@@ -14,11 +14,12 @@ use super::news::News;
 use super::slot::Seat;
 use super::system::System;
 use super::tenant::{TenantCell, wall};
+use super::till::Till;
 use crate::config::{JournalMode, JournalSettings};
 use crate::domain::{NanoUsd, Wall};
 use crate::store::StoreDesk;
 use crate::store::journal::Bookmark;
-use crate::store::spending::{BookingError, QUARTER, Spent, catch_up, spent_since};
+use crate::store::spending::{BookingError, QUARTER, Spent, catch_up, spent_at, spent_since};
 
 pub enum BooksMessage {
     /// Book what is new, and tell who wants to know.
@@ -112,9 +113,15 @@ impl Bookkeeper {
             .values()
             .map(|tenant| Arc::clone(&tenant.cell))
             .collect();
+        let tills: Vec<Arc<Till>> = system.tables.tills.all().values().cloned().collect();
         if self.journal.mode == JournalMode::Off {
             // Nothing is remembered, so nothing is missing; the operator was warned.
             tenants.iter().for_each(|tenant| begin_anew(tenant));
+            for till in &tills {
+                if let Some((edition, _)) = till.wants_history() {
+                    till.complete(edition);
+                }
+            }
             self.tick_after(EVERY, stage);
             return;
         }
@@ -126,7 +133,7 @@ impl Bookkeeper {
         let (folder, store) = (self.journal.path.clone(), self.news.store.clone());
         let mut mark = self.mark.take();
         stage.spawn(async move {
-            let ended = book(&folder, &store, &mut mark, tenants).await;
+            let ended = book(&folder, &store, &mut mark, (tenants, tills)).await;
             Some(BooksMessage::Done {
                 ended: ended.map_err(|error| error.to_string()),
                 mark,
@@ -156,25 +163,42 @@ impl Bookkeeper {
     }
 }
 
-/// Books what is new, and tells the tenants that wait for it what they spent.
-async fn book(
+/// Books what is new, and tells the tenants and the tills that wait for it what they spent.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "what waits is handed out, and is seen not to run inside a handler"
+)]
+fn book(
     folder: &Path,
     store: &StoreDesk,
     mark: &mut Option<Bookmark>,
-    tenants: Vec<Arc<TenantCell>>,
-) -> Result<(), BookingError> {
-    catch_up(folder, store, mark).await?;
-    for tenant in tenants {
-        let Some((edition, since)) = tenant.wants_history() else {
-            continue;
-        };
-        remember(
-            &tenant,
-            spent_since(store, tenant.name.as_str(), since).await?,
-        );
-        tenant.complete(edition);
+    (tenants, tills): (Vec<Arc<TenantCell>>, Vec<Arc<Till>>),
+) -> impl Future<Output = Result<(), BookingError>> + Send {
+    async move {
+        catch_up(folder, store, mark).await?;
+        for tenant in tenants {
+            let Some((edition, since)) = tenant.wants_history() else {
+                continue;
+            };
+            remember(
+                &tenant,
+                spent_since(store, tenant.name.as_str(), since).await?,
+            );
+            tenant.complete(edition);
+        }
+        for till in tills {
+            let Some((edition, since)) = till.wants_history() else {
+                continue;
+            };
+            let history = spent_at(store, till.provider.as_str(), since).await?;
+            let now = wall();
+            for (quarter, cost) in history {
+                till.remember(end_of(quarter, now), cost);
+            }
+            till.complete(edition);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn begin_anew(tenant: &TenantCell) {
@@ -183,13 +207,17 @@ fn begin_anew(tenant: &TenantCell) {
     }
 }
 
+/// What was spent in a quarter counts as of its end, or of now where that is still to come: a rolling cap lets it go
+/// late rather than early.
+fn end_of(quarter: u64, now: Wall) -> Wall {
+    Wall((quarter + QUARTER) * 1_000 - 1).min(now)
+}
+
 /// Tells a tenant's accounts what they spent.
 fn remember(tenant: &TenantCell, history: Vec<Spent>) {
     let (name, now) = (tenant.name.as_str(), wall());
     for spent in history {
-        // At the end of its quarter, or now where that is still to come: a rolling cap lets it go late rather than
-        // early.
-        let at = Wall((spent.quarter + QUARTER) * 1_000 - 1).min(now);
+        let at = end_of(spent.quarter, now);
         let remember = |account: &str, cost: NanoUsd| tenant.remember(account, at, cost);
         if !spent.tag.is_empty() {
             remember(&format!("{name}+{}", spent.tag), spent.cost);

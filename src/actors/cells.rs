@@ -129,6 +129,8 @@ pub struct KeyCell {
     pub refused: AtomicBool,
     /// It is traded for a token, and there is none: a reason of its own, which ends when one comes.
     pub tokenless: AtomicBool,
+    /// An operator took it out of placement.
+    pub held: AtomicBool,
     pub in_flight: AtomicU32,
 }
 
@@ -140,6 +142,7 @@ impl KeyCell {
             quarantine: Until::default(),
             refused: AtomicBool::new(false),
             tokenless: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
         }
     }

@@ -106,10 +106,10 @@ impl JournalDesk {
     }
 
     /// How much is kept of each text of this client; `None` when none is.
-    pub fn text_limit(&self, client: &str) -> Option<usize> {
+    pub fn text_limit(&self, tenant: &str, client: (&str, Option<&str>)) -> Option<usize> {
         let settings = &self.inner.settings;
         settings
-            .keeps_text_of(client)
+            .keeps_text_of(tenant, client)
             .then_some(settings.text_bytes)
     }
 

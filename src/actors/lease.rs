@@ -13,9 +13,13 @@ use super::key::KeyMessage;
 use super::pool::PoolMessage;
 use super::provider::{ProbeEnd, ProviderMessage};
 use super::slot::Slot;
+use super::till::{Hold, TillDoor};
 use crate::config::ProviderSettings;
-use crate::domain::{AttemptOutcome, KeyName, Mode, ModelName, Moment, Shape, Tokens, Usage};
+use crate::domain::{
+    AttemptOutcome, KeyName, Mode, ModelName, Moment, NanoUsd, Shape, Tokens, Usage,
+};
 use crate::policy::quarantine::{LEAST_COOLDOWN, LONGEST_PUSHBACK};
+use crate::policy::residency::Handling;
 use crate::pricing::Price;
 
 /// What a key may do per minute, as configured; `None` is no limit of our own.
@@ -43,6 +47,10 @@ pub struct Target {
     pub price: Option<Price>,
     pub pool: Arc<PoolCell>,
     pub provider: Arc<ProviderSettings>,
+    /// What becomes of what is sent with this key.
+    pub handling: Arc<Handling>,
+    /// `None`: nothing limits what is spent there.
+    pub(crate) till: Option<TillDoor>,
     pub provider_slot: Arc<Slot<ProviderMessage>>,
     pub key_slot: Arc<Slot<KeyMessage>>,
     pub pool_slot: Arc<Slot<PoolMessage>>,
@@ -110,16 +118,19 @@ pub struct Lease {
     /// Sent, and no content came yet.
     waits: bool,
     probe: bool,
+    /// What is set aside at the provider's till.
+    hold: Option<Hold>,
     clock: Clock,
 }
 
 /// What a pool says about the request when it hands out a lease.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct LeaseTerms {
     pub(super) model: ModelName,
     pub(super) estimate: Estimate,
     pub(super) shape: Shape,
     pub(super) probe: bool,
+    pub(super) hold: Option<Hold>,
 }
 
 impl Lease {
@@ -138,6 +149,7 @@ impl Lease {
             phase: Phase::Unsent,
             waits: false,
             probe: terms.probe,
+            hold: terms.hold,
             clock,
         }
     }
@@ -154,6 +166,13 @@ impl Lease {
     /// Whether the provider may have begun to work on it.
     pub fn was_sent(&self) -> bool {
         self.phase != Phase::Unsent
+    }
+
+    /// What the attempt did cost; `None`: nobody knows, and what was set aside counts.
+    pub fn costs(&mut self, cost: Option<NanoUsd>) {
+        if let (Some(hold), Some(cost)) = (&mut self.hold, cost) {
+            hold.costs(cost);
+        }
     }
 
     pub fn estimate(&self) -> Estimate {
@@ -258,7 +277,7 @@ impl Lease {
         }
         let endpoint = Arc::clone(&target.endpoint);
         let told_provider = if self.probe {
-            let how = probe_end(outcome);
+            let how = self.probe_end(outcome);
             Some(ProviderMessage::ProbeEnded { endpoint, how })
         } else if outcome == AttemptOutcome::ModelGone {
             Some(ProviderMessage::ModelGone { endpoint })
@@ -280,6 +299,25 @@ impl Lease {
             });
         }
         self.settle(None, now);
+    }
+
+    /// What a failed attempt says of the blocked endpoint that it was to probe.
+    fn probe_end(&self, outcome: AttemptOutcome) -> ProbeEnd {
+        let asked_nobody = matches!(
+            outcome,
+            AttemptOutcome::Cancelled
+                | AttemptOutcome::Deadline
+                | AttemptOutcome::Egress
+                | AttemptOutcome::Token
+        );
+        if outcome.counts_against_endpoint() {
+            ProbeEnd::Failed
+        } else if asked_nobody || !self.was_sent() {
+            ProbeEnd::Abandoned
+        } else {
+            // It answered, if only with a refusal that is not its fault.
+            ProbeEnd::Succeeded
+        }
     }
 
     /// A failure that turned out to be the request's own: the endpoint gets its good name back (fault P27).
@@ -312,24 +350,6 @@ impl Lease {
     }
 }
 
-/// What the one attempt let through a blocked endpoint has shown by failing so.
-fn probe_end(outcome: AttemptOutcome) -> ProbeEnd {
-    if outcome.counts_against_endpoint() {
-        ProbeEnd::Failed
-    } else if matches!(
-        outcome,
-        AttemptOutcome::Cancelled
-            | AttemptOutcome::Deadline
-            | AttemptOutcome::Egress
-            | AttemptOutcome::Token
-    ) {
-        ProbeEnd::Abandoned
-    } else {
-        // It answered, if only with a refusal that is not its fault.
-        ProbeEnd::Succeeded
-    }
-}
-
 fn difference(real: Tokens, estimated: Tokens) -> i64 {
     let real = i64::try_from(real.0).unwrap_or(i64::MAX);
     real.saturating_sub(i64::try_from(estimated.0).unwrap_or(i64::MAX))
@@ -345,6 +365,11 @@ impl Drop for Lease {
         if self.waits {
             self.waits_no_longer(false, self.clock.now());
         }
+        if self.phase == Phase::Unsent {
+            self.costs(Some(NanoUsd::ZERO));
+        }
+        // Before anyone who waits is told.
+        drop(self.hold.take());
         let target = &self.target;
         target.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
         target.endpoint.metrics.in_flight.decrement(1.0);

@@ -5,6 +5,7 @@
 //! ├─ settings    the configuration in force
 //! ├─ telemetry   upkeep of metrics, watchdog
 //! ├─ journal     keeper of the audit journal
+//! ├─ keys        the store's keys and tenants, followed
 //! ├─ books       what was spent, added up from the journal
 //! ├─ tenants     (one_for_one)  who pays: limits and budgets
 //! ├─ providers   (one_for_one)  a provider: breakers; parent of its keys
@@ -21,6 +22,7 @@ mod cells;
 mod clock;
 mod edge;
 mod journal;
+mod keeper;
 mod key;
 mod lease;
 mod member;
@@ -38,6 +40,7 @@ mod telemetry;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod till;
 mod wish;
 
 pub use books::BooksMessage;
@@ -45,6 +48,7 @@ pub use cells::{EndpointCell, KeyCell, PoolCell, WindowCell};
 pub use clock::{Clock, at_most, until};
 pub use edge::Listener;
 pub use journal::JournalDesk;
+pub use keeper::KeeperMessage;
 pub use key::{KeyMessage, KeyProbe, KeyVerdict, TokenNews};
 pub use lease::{Estimate, FailedAttempt, Lease, Target, WindowLimits};
 pub use member::{Crash, InjectedFault, Member, Stage};
@@ -58,4 +62,5 @@ pub use slot::{ActorKind, AskError, Seat, SeatState, Slot};
 pub use system::{Published, RootHandle, System, SystemParts};
 pub use tables::Tables;
 pub use tenant::{TenantCell, TenantEntry, TenantMessage, Tenants, wall};
+pub use till::Till;
 pub use wish::{Again, Patience, Purpose, Refusal, RefusalKind, Tried, Wish};

@@ -10,7 +10,7 @@ use super::journal::JournalDesk;
 use super::slot::Seat;
 use super::supervisor::FamilyNews;
 use super::tenant::TenantCell;
-use crate::domain::{AttemptOutcome, Lane, PoolName};
+use crate::domain::{AttemptOutcome, Lane, PoolName, ProviderName};
 use crate::policy::breaker::Change;
 use crate::policy::ledger::Alert;
 use crate::policy::overload::Pressure;
@@ -60,6 +60,16 @@ impl News {
         tenant.metrics.alerted();
         let detail = format!("{percent} % of {limit} USD ({period}), {spent} spent");
         self.journal.event("budget.alert", account, &detail);
+    }
+
+    /// Of what may be spent at a provider, so much is spent.
+    pub(super) fn provider_budget_alert(&self, provider: &ProviderName, alert: &Alert) {
+        let (percent, spent, limit) = (alert.percent, alert.spent, alert.limit);
+        let period = &alert.period;
+        warn!(%provider, percent, %spent, %limit, %period, "a provider's budget reached a threshold");
+        let detail = format!("{percent} % of {limit} USD ({period}), {spent} spent");
+        let subject = format!("provider {provider}");
+        self.journal.event("budget.alert", &subject, &detail);
     }
 
     pub(super) fn model_disabled(&self, endpoint: &EndpointCell, wait: Duration) {

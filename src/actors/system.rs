@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -12,6 +13,7 @@ use super::cells::{EndpointCell, KeyCell, PoolCell, WindowCell};
 use super::clock::Clock;
 use super::edge::{EdgeActor, EdgeMessage, Listener};
 use super::journal::{JournalActor, JournalDesk, JournalMessage};
+use super::keeper::{KeeperMessage, KeyKeeper, looked, tell_changes};
 use super::key::{Key, KeyProbe};
 use super::lease::{Target, WindowLimits};
 use super::member::{Crash, FamilyChange, InjectedFault, Mail, Member, Shell, Stage};
@@ -26,10 +28,14 @@ use super::supervisor::{ChildSpec, Strategy};
 use super::tables::Tables;
 use super::telemetry::{TelemetryActor, TelemetryMessage};
 use super::tenant::{Tenant, TenantCell, TenantEntry, Tenants};
-use crate::config::{KeySettings, PoolSettings, ProviderSettings, Settings};
-use crate::domain::{Dialect, PoolName, ProviderName};
+use super::till::{Till, TillDoor};
+use crate::config::{KeySettings, PoolSettings, ProviderSettings, Settings, TenantSettings};
+use crate::domain::{Dialect, Moment, PoolName, ProviderName};
+use crate::keys::{Pepper, Roster};
 use crate::policy::chain::walk;
 use crate::pricing::Price;
+use crate::store::StoreError;
+use crate::store::keys::Roll;
 use crate::telemetry::Telemetry;
 
 /// One configuration in force, as requests hold it.
@@ -38,7 +44,21 @@ pub struct Published {
     pub settings: Arc<Settings>,
     pub routes: Arc<Routes>,
     pub tenants: Arc<Tenants>,
+    /// Tenants and keys of the file and of the store.
+    pub roster: Arc<Roster>,
 }
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "held while one of two publishes: the settings' actor and the keeper of keys; requests never ask for it"
+)]
+type Turn = std::sync::Mutex<()>;
+
+/// A store that another release wrote in may be full of them.
+const MOST_MISTAKES_TOLD: usize = 20;
+
+/// What was read of the store's keys is good for so long when the store cannot be read (ground rule G11).
+const KEYS_STAY_GOOD: Duration = Duration::from_secs(600);
 
 /// What the tree is built from.
 pub struct SystemParts {
@@ -60,6 +80,7 @@ pub struct System {
     pub telemetry: Arc<Slot<TelemetryMessage>>,
     pub journal: Arc<Slot<JournalMessage>>,
     pub books: Arc<Slot<BooksMessage>>,
+    pub keys: Arc<Slot<KeeperMessage>>,
     edge: Arc<Slot<EdgeMessage>>,
     tenants: Arc<Slot<NoMessage>>,
     providers: Arc<Slot<NoMessage>>,
@@ -67,6 +88,9 @@ pub struct System {
     parts: CoreParts,
     probe: Arc<dyn KeyProbe>,
     published: ArcSwap<Published>,
+    publishing: Turn,
+    /// When the store's keys were last seen to be those in force; 0: never yet.
+    keys_seen: AtomicU64,
     seed: u64,
 }
 
@@ -140,6 +164,7 @@ impl System {
             telemetry: Slot::new(tables.seat(ActorKind::Telemetry, "root/telemetry")),
             journal: Slot::new(tables.seat(ActorKind::Journal, "root/journal")),
             books: Slot::new(tables.seat(ActorKind::Books, "root/books")),
+            keys: Slot::new(tables.seat(ActorKind::Keys, "root/keys")),
             edge: Slot::new(tables.seat(ActorKind::Edge, "root/edge")),
             tenants: Slot::new(tables.seat(ActorKind::Tenants, "root/tenants")),
             providers: Slot::new(tables.seat(ActorKind::Providers, "root/providers")),
@@ -153,12 +178,15 @@ impl System {
                 settings: Arc::new(Settings::default()),
                 routes: Arc::default(),
                 tenants: Arc::default(),
+                roster: Arc::default(),
             }),
+            publishing: Turn::default(),
+            keys_seen: AtomicU64::new(0),
             tables,
             news: parts.news,
             seed: parts.seed,
         });
-        system.put_in_force(Arc::new(settings));
+        system.put_in_force(Arc::new(settings), Arc::default(), None);
         system
     }
 
@@ -187,14 +215,62 @@ impl System {
 
     /// Puts new settings in force: tables first, then names, then the actors that changed.
     pub fn publish(&self, settings: Settings) {
+        let _turn = self.publishing.lock();
         let old = self.published();
         let new = Arc::new(settings);
-        self.put_in_force(Arc::clone(&new));
+        let roll = Arc::clone(&old.roster.roll);
+        let pepper = if old.settings.issued == new.issued {
+            old.roster.pepper.clone()
+        } else {
+            // Should it be lost the keeper tries again, and until then no key is good.
+            let store = self.news.store.settings();
+            Pepper::load(store, &new.issued, &roll).ok()
+        };
+        self.put_in_force(Arc::clone(&new), roll, pepper);
         self.change_tenants(&old.tenants);
         // New budgets want to know what was spent.
         let _ = self.books.cast(BooksMessage::Due);
         self.change_family(&old.settings, &new);
         self.forget_unused(&new);
+    }
+
+    /// Puts keys and tenants of the store in force. Takes its time: not for a thread that serves.
+    pub(super) fn adopt(&self, roll: Arc<Roll>, pepper: Option<Pepper>) {
+        let _turn = self.publishing.lock();
+        let old = self.published();
+        // What a start finds was told when it was made.
+        if self.keys_seen.load(Ordering::Relaxed) > 0 {
+            tell_changes(&self.news.journal, &old.roster.roll, &roll);
+        }
+        self.put_in_force(Arc::clone(&old.settings), roll, pepper);
+        self.change_tenants(&old.tenants);
+        let _ = self.books.cast(BooksMessage::Due);
+    }
+
+    /// What is in force is what the store held at this moment.
+    pub(super) fn keys_confirmed(&self, at: Moment) {
+        self.keys_seen.fetch_max(at.0.max(1), Ordering::Relaxed);
+    }
+
+    /// Whether the store's keys are known well enough to let anyone in by them (ground rule G11).
+    pub fn knows_keys(&self, now: Moment) -> bool {
+        still_good(self.keys_seen.load(Ordering::Relaxed), now)
+    }
+
+    /// The keys of a provider that are in force.
+    pub fn keys_of(&self, provider: &str) -> Vec<Arc<KeyCell>> {
+        let all = self.tables.keys.all();
+        let own = all
+            .values()
+            .filter(|cell| cell.provider.as_str() == provider);
+        let mut own: Vec<Arc<KeyCell>> = own.cloned().collect();
+        own.sort_by(|one, other| one.name.cmp(&other.name));
+        own
+    }
+
+    /// Reads the store's keys now, as the keeper does later on.
+    pub async fn read_keys(self: &Arc<Self>) -> Result<(), StoreError> {
+        looked(Arc::clone(self), None).await.done()
     }
 
     /// Puts a fault into the actor at this path; false when nobody is there.
@@ -207,6 +283,7 @@ impl System {
             inject_into(&self.journal, path, fault),
             inject_into(&self.edge, path, fault),
             inject_into(&self.books, path, fault),
+            inject_into(&self.keys, path, fault),
             inject_into(&self.tenants, path, fault),
             inject_into(&self.providers, path, fault),
             inject_into(&self.pools, path, fault),
@@ -239,13 +316,32 @@ impl System {
                 .any(|slot| inject_into(slot, path, fault))
     }
 
-    fn put_in_force(&self, settings: Arc<Settings>) {
-        let routes = Arc::new(self.routes(&settings));
-        let tenants = Arc::new(self.tenants_of(&settings));
+    fn put_in_force(&self, settings: Arc<Settings>, roll: Arc<Roll>, pepper: Option<Pepper>) {
+        let old = self.published();
+        let roster = Arc::new(Roster::merge(&settings, roll, pepper, Some(&old.roster)));
+        if roster.mistakes != old.roster.mistakes {
+            for mistake in roster.mistakes.iter().take(MOST_MISTAKES_TOLD) {
+                tracing::warn!(%mistake, "a record of the store cannot be used");
+            }
+        }
+        let routes = if Arc::ptr_eq(&settings, &old.settings) {
+            Arc::clone(&old.routes)
+        } else {
+            Arc::new(self.routes(&settings))
+        };
+        let tenants = Arc::new(self.tenants_of(&roster.tenants, &old.tenants));
+        // Tills stay, as the books of tenants do: a provider that comes back has cost what it had cost.
+        for provider in &settings.providers {
+            let before = self.tables.tills.all().contains_key(&provider.name);
+            if before || !provider.caps.is_empty() {
+                self.till(provider).under(&provider.caps);
+            }
+        }
         self.published.store(Arc::new(Published {
             settings,
             routes,
             tenants,
+            roster,
         }));
     }
 
@@ -256,6 +352,7 @@ impl System {
             self.settings_spec().vital(),
             self.telemetry_spec().vital(),
             self.journal_spec().vital(),
+            self.keeper_spec(),
             self.books_spec(),
             self.family_spec("tenants", &self.tenants, Self::tenant_specs),
             self.family_spec("providers", &self.providers, Self::provider_specs),
@@ -331,6 +428,20 @@ impl System {
         })
     }
 
+    fn keeper_spec(self: &Arc<Self>) -> ChildSpec {
+        let system = Arc::downgrade(self);
+        let seat = Arc::clone(self.keys.seat());
+        self.spec("keys", &self.keys, move || KeyKeeper {
+            system: std::sync::Weak::clone(&system),
+            seat: Arc::clone(&seat),
+            watch: None,
+            looking: false,
+            answered_by_this: Vec::new(),
+            waiting: Vec::new(),
+            trouble: None,
+        })
+    }
+
     fn edge_spec(&self, listeners: Vec<Arc<dyn Listener>>) -> ChildSpec {
         let seat = Arc::clone(self.edge.seat());
         self.spec("edge", &self.edge, move || EdgeActor {
@@ -399,12 +510,15 @@ impl System {
 
     /// Tenants that have a limit or a budget to keep, their books brought to these settings. The others need
     /// nobody who decides.
-    fn tenants_of(&self, settings: &Settings) -> Tenants {
-        let tenants = settings.tenants.iter();
+    fn tenants_of(&self, tenants: &[Arc<TenantSettings>], old: &Tenants) -> Tenants {
+        let tenants = tenants.iter();
         let tenants = tenants.filter(|tenant| !tenant.accounts.is_empty());
         tenants
             .map(|tenant| {
                 let name = &tenant.name;
+                if let Some(same) = old.get(name).filter(|old| old.settings == *tenant) {
+                    return (name.clone(), Arc::clone(same));
+                }
                 let cell = self
                     .tables
                     .tenants
@@ -635,10 +749,27 @@ impl System {
                 .map(|model| settings.price(provider, model.as_str())),
             pool: self.pool_cell(&pool.name),
             provider: Arc::clone(provider),
+            handling: Arc::clone(&key.handling),
+            till: self.till_door(provider, settings),
             provider_slot: self.provider_slot(provider),
             key_slot: self.key_slot(provider, key),
             pool_slot: self.pool_slot(&pool.name),
         }
+    }
+
+    /// The till of a provider that has budgets, under the caps of these settings.
+    fn till_door(&self, provider: &ProviderSettings, settings: &Settings) -> Option<TillDoor> {
+        (!provider.caps.is_empty()).then(|| TillDoor {
+            till: self.till(provider),
+            models: settings.models.clone(),
+        })
+    }
+
+    fn till(&self, provider: &ProviderSettings) -> Arc<Till> {
+        let (name, news) = (provider.name.clone(), Arc::clone(&self.news));
+        self.tables
+            .tills
+            .row(&provider.name, || Till::new(name, news))
     }
 
     fn routes(&self, settings: &Settings) -> Routes {
@@ -808,6 +939,7 @@ impl System {
             | ActorKind::Telemetry
             | ActorKind::Journal
             | ActorKind::Books
+            | ActorKind::Keys
             | ActorKind::Tenants
             | ActorKind::Providers
             | ActorKind::Pools
@@ -815,6 +947,11 @@ impl System {
             | ActorKind::Edge => true,
         });
     }
+}
+
+/// Whether keys that were last seen at this moment (0: never) let anyone in.
+fn still_good(seen: u64, now: Moment) -> bool {
+    seen > 0 && now.since(Moment(seen)) <= KEYS_STAY_GOOD
 }
 
 /// What the targets of a chain cost, each model once, and the providers that serve any model.
@@ -861,4 +998,18 @@ fn same_models(provider: &ProviderSettings, old: &Settings, new: &Settings) -> b
             .collect()
     };
     models(old) == models(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g11_keys_are_good_for_ten_minutes_without_their_store_and_then_closed() {
+        let seen = Moment::from_secs(100);
+        assert!(still_good(seen.0, Moment::from_secs(700)));
+        assert!(!still_good(seen.0, Moment::from_secs(701)));
+        // Never seen is not known.
+        assert!(!still_good(0, Moment::from_secs(1)));
+    }
 }

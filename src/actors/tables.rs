@@ -13,6 +13,7 @@ use super::provider::ProviderMessage;
 use super::race::RaceMessage;
 use super::slot::{ActorKind, Seat, Slot};
 use super::tenant::{TenantCell, TenantMessage};
+use super::till::Till;
 use crate::domain::{KeyName, ModelName, Moment, PoolName, ProviderName, TenantName};
 
 /// A map that is read without a lock and replaced as a whole on the rare change.
@@ -75,6 +76,7 @@ pub struct Tables {
     pub windows: Table<WindowId, WindowCell>,
     pub pools: Table<PoolName, PoolCell>,
     pub tenants: Table<TenantName, TenantCell>,
+    pub tills: Table<ProviderName, Till>,
     pub tenant_slots: Table<TenantName, Slot<TenantMessage>>,
     pub provider_slots: Table<ProviderName, Slot<ProviderMessage>>,
     pub key_slots: Table<(ProviderName, KeyName), Slot<KeyMessage>>,
@@ -103,6 +105,7 @@ impl Tables {
             | ActorKind::Telemetry
             | ActorKind::Journal
             | ActorKind::Books
+            | ActorKind::Keys
             | ActorKind::Tenants
             | ActorKind::Providers
             | ActorKind::Provider

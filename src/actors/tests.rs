@@ -65,6 +65,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
                     ..KeyLimits::default()
                 },
                 models: None,
+                handling: Arc::default(),
             }],
             models: Vec::new(),
             reasoning_models: Vec::new(),
@@ -76,6 +77,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             h2: true,
             max_in_flight: 100,
             quirks: Default::default(),
+            caps: Vec::new(),
             default_max_output: Tokens(16),
             free: false,
             auth: AuthSettings::Dialect,
@@ -177,6 +179,8 @@ fn wish(system: &System) -> Wish {
         meet_again: true,
         wider_than: None,
         direct_only: false,
+        demand: None,
+        bounds: Default::default(),
     }
 }
 

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::lease::Estimate;
+use super::lease::{Estimate, Target};
 use super::router::Routes;
+use super::till::{NoMoney, TillDoor};
 use crate::domain::{
-    Dialect, Lane, ModelName, Moment, Operation, Preference, RequestId, Shape, Tokens,
+    Dialect, Lane, ModelName, Moment, NanoUsd, Operation, Preference, RequestId, Shape, Tokens,
 };
+use crate::policy::residency::{Demand, Server, Violation};
+use crate::pricing::Bounds;
 
 /// Everything placement may know of a request. Never its text.
 #[derive(Clone, Debug)]
@@ -39,6 +42,10 @@ pub struct Wish {
     pub wider_than: Option<Tokens>,
     /// Only targets that are reached without the egress proxy (fault N14).
     pub direct_only: bool,
+    /// What whoever serves it has to promise; `None`: nothing.
+    pub demand: Option<Arc<Demand>>,
+    /// What bounds its cost.
+    pub bounds: Bounds,
 }
 
 /// Whether a request would rather wait than be refused.
@@ -88,9 +95,19 @@ pub(crate) enum Removed {
     CannotServe,
     /// The request does not want this provider.
     Unwanted,
+    /// An operator took the key out of placement.
+    Held,
+    /// It does not promise what is demanded of it (attack A20).
+    OutsidePolicy(Violation),
     /// It goes through the proxy that just failed.
     BehindProxy,
     ContextTooSmall,
+    /// What may be spent at the provider does not reach for this.
+    OutOfBudget(Option<Duration>),
+    /// As above, until attempts under way have ended.
+    MoneyHeld,
+    /// There is a budget to keep at the provider, and nobody knows what this costs.
+    Unpriced,
     /// The provider does not have the model.
     ModelDisabled(Duration),
     KeyRefused(Duration),
@@ -109,8 +126,13 @@ impl Removed {
             Self::Tried => "already tried",
             Self::CannotServe => "operation not offered",
             Self::Unwanted => "not wanted by the request",
+            Self::Held => "taken out by the operator",
+            Self::OutsidePolicy(violation) => violation.removed(),
             Self::BehindProxy => "behind the proxy that failed",
             Self::ContextTooSmall => "context window too small",
+            Self::OutOfBudget(_) => "budget at the provider spent",
+            Self::MoneyHeld => "budget at the provider set aside",
+            Self::Unpriced => "price unknown, and a budget at the provider to keep",
             Self::ModelDisabled(_) => "model disabled",
             Self::KeyRefused(_) => "key refused by the provider",
             Self::KeyOutOfQuota(_) => "key out of quota",
@@ -128,10 +150,14 @@ impl Removed {
         match self {
             Self::Cooling(wait) | Self::WindowFull(wait) => Some(wait),
             // Someone else's lease has to end; nobody knows when.
-            Self::KeyBusy | Self::EndpointBusy => Some(Duration::from_millis(1)),
+            Self::KeyBusy | Self::EndpointBusy | Self::MoneyHeld => Some(Duration::from_millis(1)),
             Self::Tried
             | Self::CannotServe
             | Self::Unwanted
+            | Self::Held
+            | Self::OutsidePolicy(_)
+            | Self::OutOfBudget(_)
+            | Self::Unpriced
             | Self::BehindProxy
             | Self::ContextTooSmall
             | Self::ModelDisabled(_)
@@ -151,12 +177,28 @@ impl Removed {
             | Self::Blocked(wait)
             | Self::Cooling(wait)
             | Self::WindowFull(wait) => Some(wait),
-            Self::KeyBusy | Self::EndpointBusy | Self::ProbeRunning => Some(Duration::from_secs(1)),
+            Self::KeyBusy | Self::EndpointBusy | Self::MoneyHeld | Self::ProbeRunning => {
+                Some(Duration::from_secs(1))
+            }
+            Self::OutOfBudget(wait) => wait,
             Self::Tried
             | Self::CannotServe
             | Self::Unwanted
+            | Self::Held
+            | Self::OutsidePolicy(_)
+            | Self::Unpriced
             | Self::BehindProxy
             | Self::ContextTooSmall => None,
+        }
+    }
+}
+
+impl From<NoMoney> for Removed {
+    fn from(why: NoMoney) -> Self {
+        match why {
+            NoMoney::Spent(wait) => Self::OutOfBudget(wait),
+            NoMoney::Held => Self::MoneyHeld,
+            NoMoney::Unpriced => Self::Unpriced,
         }
     }
 }
@@ -182,6 +224,8 @@ pub enum RefusalKind {
     CannotServe,
     /// The request wants none of the pool's providers.
     Unwanted,
+    /// Some do not promise what is demanded, and of the others none can serve.
+    OutsidePolicy(Violation),
     /// In-flight limits are reached everywhere.
     Busy,
     /// Waiting would not help: the queue is full, or longer than can be served in time.
@@ -194,6 +238,10 @@ pub enum RefusalKind {
     Unhealthy,
     KeysRefused,
     QuotaSpent,
+    /// What may be spent at the providers does not reach.
+    OutOfBudget,
+    /// The providers have budgets to keep, and nobody knows what this costs.
+    Unpriced,
     ModelDisabled,
     ContextTooSmall,
     /// A second leg is not allowed now.
@@ -209,6 +257,7 @@ impl RefusalKind {
             Self::Limited => "limited",
             Self::CannotServe => "cannot_serve",
             Self::Unwanted => "unwanted",
+            Self::OutsidePolicy(_) => "outside_policy",
             Self::Busy => "busy",
             Self::QueueFull => "queue_full",
             Self::Shed => "codel",
@@ -216,6 +265,8 @@ impl RefusalKind {
             Self::Unhealthy => "unhealthy",
             Self::KeysRefused => "keys_refused",
             Self::QuotaSpent => "quota_spent",
+            Self::OutOfBudget => "out_of_budget",
+            Self::Unpriced => "unpriced",
             Self::ModelDisabled => "model_disabled",
             Self::ContextTooSmall => "context_too_small",
             Self::NoRace => "no_race",
@@ -224,7 +275,31 @@ impl RefusalKind {
 
     /// Whether what the next pool of a chain says tells a client more.
     pub fn says_little(self) -> bool {
-        matches!(self, Self::Exhausted | Self::CannotServe | Self::Unwanted)
+        matches!(
+            self,
+            Self::Exhausted | Self::CannotServe | Self::Unwanted | Self::OutsidePolicy(_)
+        )
+    }
+
+    /// Whether time alone is in the way, and not who there is.
+    pub fn is_about_time(&self) -> bool {
+        match self {
+            Self::Limited | Self::Busy | Self::QueueFull | Self::Shed | Self::Deadline => true,
+            Self::UnknownModel
+            | Self::ChainEnded
+            | Self::Exhausted
+            | Self::CannotServe
+            | Self::Unwanted
+            | Self::OutsidePolicy(_)
+            | Self::Unhealthy
+            | Self::KeysRefused
+            | Self::QuotaSpent
+            | Self::OutOfBudget
+            | Self::Unpriced
+            | Self::ModelDisabled
+            | Self::ContextTooSmall
+            | Self::NoRace => false,
+        }
     }
 
     /// Whether waiting in the pool's line may turn this into a lease.
@@ -283,12 +358,16 @@ fn kind(removed: Removed) -> RefusalKind {
         Removed::Tried | Removed::BehindProxy => RefusalKind::Exhausted,
         Removed::CannotServe => RefusalKind::CannotServe,
         Removed::Unwanted => RefusalKind::Unwanted,
+        Removed::Held => RefusalKind::Unhealthy,
+        Removed::OutsidePolicy(violation) => RefusalKind::OutsidePolicy(violation),
         Removed::ContextTooSmall => RefusalKind::ContextTooSmall,
+        Removed::OutOfBudget(_) => RefusalKind::OutOfBudget,
+        Removed::Unpriced => RefusalKind::Unpriced,
         Removed::ModelDisabled(_) => RefusalKind::ModelDisabled,
         Removed::KeyRefused(_) => RefusalKind::KeysRefused,
         Removed::KeyOutOfQuota(_) => RefusalKind::QuotaSpent,
         Removed::Cooling(_) | Removed::WindowFull(_) => RefusalKind::Limited,
-        Removed::KeyBusy | Removed::EndpointBusy => RefusalKind::Busy,
+        Removed::KeyBusy | Removed::EndpointBusy | Removed::MoneyHeld => RefusalKind::Busy,
         Removed::Blocked(_) | Removed::ProbeRunning => RefusalKind::Unhealthy,
     }
 }
@@ -296,10 +375,12 @@ fn kind(removed: Removed) -> RefusalKind {
 /// What passes soonest tells the client most.
 fn rank(kind: RefusalKind) -> u8 {
     match kind {
-        RefusalKind::Busy => 9,
-        RefusalKind::Limited => 8,
+        RefusalKind::Busy => 10,
+        RefusalKind::Limited => 9,
+        // Who is left is ill; who is well may not be asked (fault P26).
+        RefusalKind::OutsidePolicy(_) => 8,
         RefusalKind::Unhealthy => 7,
-        RefusalKind::QuotaSpent => 6,
+        RefusalKind::QuotaSpent | RefusalKind::OutOfBudget | RefusalKind::Unpriced => 6,
         RefusalKind::KeysRefused => 5,
         RefusalKind::ModelDisabled => 4,
         RefusalKind::ContextTooSmall => 3,
@@ -329,6 +410,34 @@ impl Wish {
             None => Ok(0),
             Some(wanted) => wanted.rank(provider).ok_or(Removed::Unwanted),
         }
+    }
+
+    /// Whether what is demanded is promised by this target.
+    pub(super) fn allows(&self, target: &Target) -> Result<(), Removed> {
+        let Some(demand) = &self.demand else {
+            return Ok(());
+        };
+        let model = match &target.endpoint.model {
+            Some(model) => model.clone(),
+            None => self.wildcard_model(),
+        };
+        let server = Server {
+            provider: target.provider.name.as_str(),
+            handling: &target.handling,
+            model: model.as_str(),
+        };
+        demand.allows(server).map_err(Removed::OutsidePolicy)
+    }
+
+    /// The most it can cost at this target; asked only where something limits what is spent.
+    pub(super) fn most_at(&self, target: &Target, door: &TillDoor) -> Option<NanoUsd> {
+        let any = match &target.price {
+            Some(_) => None,
+            None => Some(self.wildcard_model()),
+        };
+        let model = any.as_ref().map_or("", ModelName::as_str);
+        let priced = (target.price.as_ref(), model);
+        door.most(&target.provider, priced, &self.bounds)
     }
 
     /// The part of the asked name that a wildcard target sends on: what follows `provider/`.

@@ -6,6 +6,7 @@
 //! instructions are counted by callgrind where valgrind is installed. What has to be wall time (added
 //! latency, requests a second) says so and is quoted beside the bare proxy's.
 
+mod auth;
 mod bare;
 mod cases;
 mod guard;
@@ -27,7 +28,7 @@ use process::{Counted, Measured, Mock, Proxy, Valgrind};
 /// What to measure.
 #[derive(clap::Args, Default)]
 pub(crate) struct BenchOptions {
-    /// Only the parts whose name holds this text: cpu, dialects, memory, latency, placement, flat, guard.
+    /// Only the parts whose name holds this text: cpu, dialects, memory, latency, placement, auth, flat, guard.
     #[arg(long)]
     only: Option<String>,
     /// Leave out what takes minutes: instructions and ten thousand streams.
@@ -106,6 +107,9 @@ impl Bench {
         }
         if self.wants("placement") {
             self.placement()?;
+        }
+        if self.wants("auth") {
+            auth::auth(&self.folder)?;
         }
         if self.wants("flat") {
             self.flat().await?;

@@ -110,6 +110,8 @@ fn wish(system: &System) -> Wish {
         meet_again: true,
         wider_than: None,
         direct_only: false,
+        demand: None,
+        bounds: Default::default(),
     }
 }
 
@@ -156,7 +158,7 @@ async fn run(placements: u64, targets: u32) -> Result<f64, Fault> {
     Ok(used / float(placements))
 }
 
-fn own_cpu_nanos() -> f64 {
+pub(super) fn own_cpu_nanos() -> f64 {
     let tasks: Vec<u64> = std::fs::read_dir("/proc/self/task")
         .into_iter()
         .flatten()

@@ -6,6 +6,7 @@ use super::presets;
 use super::settings::{JournalMode, PoolOrigin, PoolSettings, Settings};
 use crate::domain::PoolName;
 use crate::policy::chain::walk;
+use crate::policy::residency::{Demand, Handling};
 
 /// The whole, or only what one model name leads to.
 pub fn explain(settings: &Settings, model: Option<&str>) -> String {
@@ -78,10 +79,15 @@ fn explain_all(out: &mut String, settings: &Settings) {
             out,
             "client",
             &format!(
-                "{}  may use {}, lane {}",
+                "{}  may use {}, lane {}{}",
                 client.name,
-                client.pools.join(" "),
-                client.lane.label()
+                client
+                    .grant
+                    .pools
+                    .patterns()
+                    .map_or_else(|| "*".to_owned(), |pools| pools.join(" ")),
+                client.lane.label(),
+                demanded(client.demand.as_deref())
             ),
         );
     }
@@ -97,9 +103,10 @@ fn explain_all(out: &mut String, settings: &Settings) {
         for key in &provider.keys {
             let _ = writeln!(
                 out,
-                "    key {:<10} {}",
+                "    key {:<10} {}{}",
                 key.name.as_str(),
-                limits(&key.limits)
+                limits(&key.limits),
+                promises(&key.handling)
             );
         }
     }
@@ -240,6 +247,36 @@ fn chain(settings: &Settings, name: &PoolName) -> Vec<PoolName> {
             .unwrap_or_default()
     };
     walk(name, next, settings.failover.max_depth)
+}
+
+/// What a provider promises with a key; nothing where it promises nothing.
+fn promises(handling: &Handling) -> String {
+    let mut said = String::new();
+    if !handling.regions().is_empty() {
+        let _ = write!(said, "; processed in {}", handling.regions().join(" or "));
+    }
+    if handling.keeps_nothing() {
+        said.push_str("; keeps nothing");
+    }
+    match handling.trains() {
+        Some(true) => said.push_str("; trains on it"),
+        Some(false) => said.push_str("; does not train on it"),
+        None => {}
+    }
+    said
+}
+
+/// What is demanded of providers; nothing where nothing is.
+fn demanded(demand: Option<&Demand>) -> String {
+    let mut said = String::new();
+    let Some(demand) = demand else { return said };
+    if let Some(region) = demand.region() {
+        let _ = write!(said, ", only in {region}");
+    }
+    for word in demand.words() {
+        let _ = write!(said, ", {word}");
+    }
+    said
 }
 
 fn limits(limits: &super::settings::KeyLimits) -> String {

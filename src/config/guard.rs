@@ -10,7 +10,7 @@ use super::raw::RawConfig;
 use super::secret::Secret;
 use super::settings::{EgressSettings, ProxySettings};
 use super::validate::Judge;
-use super::{egress, validate};
+use super::{egress, residency, validate};
 use crate::domain::{ClientName, PoolName};
 use crate::policy::guard::{
     Action, Actions, Class, Finder, FinderError, Lists, MOST_PATTERNS, Pattern, RuleId,
@@ -98,6 +98,7 @@ pub(super) struct RawWebhook {
     pub(super) max_answer_bytes: u64,
     pub(super) on_failure: RawOnFailure,
     pub(super) allow_private_address: bool,
+    pub(super) regions: Vec<String>,
 }
 
 impl Default for RawWebhook {
@@ -109,6 +110,7 @@ impl Default for RawWebhook {
             max_answer_bytes: 1 << 20,
             on_failure: RawOnFailure::Refuse,
             allow_private_address: false,
+            regions: Vec::new(),
         }
     }
 }
@@ -129,8 +131,8 @@ pub struct GuardRules {
     pub answers: Actions,
     /// About an answer that is not what the request's own schema says.
     pub structured: Action,
-    /// Where what is routed may go.
-    pub regions: Vec<String>,
+    /// Where what is routed may go: within each of these lists.
+    pub regions: Vec<Vec<String>>,
 }
 
 impl GuardRules {
@@ -138,13 +140,17 @@ impl GuardRules {
         self.requests.is_off() && self.answers.is_off() && self.structured == Action::Off
     }
 
-    /// Both hold: of each rule the stricter, of regions those that both allow.
+    /// Both hold: of each rule the stricter, and the regions of both.
     fn join(&mut self, other: &Self) {
-        let both_route = self.requests.any(Action::Route) && other.requests.any(Action::Route);
-        if both_route {
-            self.regions.retain(|region| other.regions.contains(region));
-        } else if other.requests.any(Action::Route) {
-            self.regions.clone_from(&other.regions);
+        if !self.requests.any(Action::Route) {
+            self.regions.clear();
+        }
+        if other.requests.any(Action::Route) {
+            for list in &other.regions {
+                if !self.regions.contains(list) {
+                    self.regions.push(list.clone());
+                }
+            }
         }
         self.requests.join(&other.requests);
         self.answers.join(&other.answers);
@@ -188,21 +194,24 @@ pub struct WebhookSettings {
     pub max_answer_bytes: usize,
     /// A prompt it did not judge goes on all the same.
     pub allows_on_failure: bool,
+    /// Where it reads prompts; empty: nobody says, so none that has to stay anywhere is shown to it.
+    pub regions: Vec<String>,
     pub egress: Option<Arc<ProxySettings>>,
 }
 
 impl GuardSettings {
-    /// What holds for a client in all the pools that its request may come to.
+    /// What holds for a client in all the pools that its request may come to; `None` for one that the configuration
+    /// does not name.
     pub fn rules<'a>(
         &self,
         pools: impl Iterator<Item = &'a PoolName>,
-        client: &ClientName,
+        client: Option<&ClientName>,
     ) -> GuardRules {
         let mut rules = GuardRules::default();
         for pool in pools {
             rules.join(self.pools.get(pool).unwrap_or(&self.base));
         }
-        if let Some(own) = self.clients.get(client) {
+        if let Some(own) = client.and_then(|client| self.clients.get(client)) {
             rules.join(own);
         }
         rules
@@ -450,7 +459,8 @@ impl Reader {
             }
         }
         if let Some(regions) = &own.regions {
-            rules.regions.clone_from(regions);
+            let at = format!("{path}.regions");
+            rules.regions = regions_of(judge, &at, regions).into_iter().collect();
         }
         if rules.requests.any(Action::Route) && rules.regions.is_empty() {
             judge.wrong(
@@ -469,6 +479,12 @@ impl Reader {
             .collect();
         format!("use one of: {}", names.join(", "))
     }
+}
+
+/// The regions of a list, if it names any.
+fn regions_of(judge: &mut Judge<'_>, path: &str, regions: &[String]) -> Option<Vec<String>> {
+    residency::places(judge, path, (!regions.is_empty()).then_some(regions));
+    (!regions.is_empty()).then(|| regions.to_vec())
 }
 
 fn webhook(
@@ -505,6 +521,7 @@ fn webhook(
         timeout: judge.millis(&format!("{PATH}.timeout_ms"), raw.timeout_ms),
         max_answer_bytes: usize::try_from(most).unwrap_or(usize::MAX),
         allows_on_failure: raw.on_failure == RawOnFailure::Allow,
+        regions: regions_of(judge, &format!("{PATH}.regions"), &raw.regions).unwrap_or_default(),
         egress: proxy.filter(|_| !egress::is_direct(&raw.url, &egress.no_proxy)),
     }))
 }

@@ -8,6 +8,7 @@ mod auth;
 mod diff;
 mod egress;
 mod explain;
+mod forms;
 mod guard;
 mod load;
 mod login;
@@ -17,6 +18,7 @@ mod presets;
 mod raw;
 mod registry;
 mod registry_copy;
+mod residency;
 mod secret;
 mod settings;
 mod store;
@@ -27,19 +29,21 @@ mod validate;
 
 pub use diff::{changes, restart_needed};
 pub use explain::{explain, explain_json};
+pub use forms::{GrantForm, TeamForm, TenantForm, TermsForm, read_grant, read_name};
 pub use guard::{GuardRules, GuardSettings, WebhookSettings};
 pub use load::{Fingerprint, Source};
 pub use login::{ContainerWord, ServiceAccount, TokenRecipe, Trade, token_file};
 pub use media::MediaSettings;
 pub use mistakes::{ConfigError, Mistake};
+pub use raw::{BudgetForm, LimitForm};
 pub use registry::Models;
 pub use registry_copy::{LARGEST_REGISTRY, NotKept, RegistryCopy, RegistrySettings};
-pub use secret::Secret;
+pub use secret::{Secret, read_reference};
 pub use settings::{
     AdminSettings, AuthSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings,
-    JournalMode, JournalOnFailure, JournalSettings, KeyLimits, KeySettings, KeySource,
-    ListenSettings, LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings,
+    IssuedKeySettings, JournalMode, JournalOnFailure, JournalSettings, KeyLimits, KeySettings,
+    KeySource, ListenSettings, LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings,
     ProxySettings, RaceMode, Settings, TargetSettings, TenantSettings, TimeoutSettings,
-    UnsupportedSettings,
+    UnsupportedSettings, account_path,
 };
 pub use store::{KeepResponses, StoreMode, StoreSettings};

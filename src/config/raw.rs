@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::guard::{RawGuard, RawGuardRules};
 use crate::domain::Unsupported;
+use crate::policy::residency::Demands;
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -14,6 +15,7 @@ pub(super) struct RawConfig {
     pub(super) admin: RawAdmin,
     pub(super) tenants: BTreeMap<String, RawTenant>,
     pub(super) clients: Vec<RawClient>,
+    pub(super) keys: RawKeys,
     pub(super) providers: BTreeMap<String, RawProvider>,
     pub(super) pools: BTreeMap<String, RawPool>,
     pub(super) egress: RawEgress,
@@ -86,6 +88,14 @@ impl Default for RawAdmin {
     }
 }
 
+/// Keys that are made while the gateway runs.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawKeys {
+    pub(super) pepper: Option<String>,
+    pub(super) required: bool,
+}
+
 /// Adds what any account may be allowed. A flattened struct would do, but lets unknown names pass.
 macro_rules! with_terms {
     ($(#[$attr:meta])* struct $name:ident { $($(#[$on:meta])* $field:ident: $type:ty,)* }) => {
@@ -99,9 +109,19 @@ macro_rules! with_terms {
             #[serde(default)]
             pub(super) concurrency: Option<u32>,
             #[serde(default)]
-            pub(super) limits: Vec<RawLimit>,
+            pub(super) limits: Vec<LimitForm>,
             #[serde(default)]
-            pub(super) budgets: Vec<RawBudget>,
+            pub(super) budgets: Vec<BudgetForm>,
+            #[serde(default)]
+            pub(super) regions: Option<Vec<String>>,
+            #[serde(default)]
+            pub(super) zero_retention: bool,
+            #[serde(default)]
+            pub(super) no_training: bool,
+            #[serde(default)]
+            pub(super) providers: Option<Vec<String>>,
+            #[serde(default)]
+            pub(super) not_providers: Vec<String>,
         }
 
         impl $name {
@@ -114,6 +134,16 @@ macro_rules! with_terms {
                     budgets: &self.budgets,
                 }
             }
+
+            pub(super) fn demands(&self) -> Demands<'_> {
+                Demands {
+                    regions: self.regions.as_deref(),
+                    zero_retention: self.zero_retention,
+                    no_training: self.no_training,
+                    providers: self.providers.as_deref(),
+                    not_providers: &self.not_providers,
+                }
+            }
         }
     };
 }
@@ -123,8 +153,8 @@ pub(super) struct RawTermsOf<'a> {
     pub(super) requests_per_minute: Option<u64>,
     pub(super) tokens_per_minute: Option<u64>,
     pub(super) concurrency: Option<u32>,
-    pub(super) limits: &'a [RawLimit],
-    pub(super) budgets: &'a [RawBudget],
+    pub(super) limits: &'a [LimitForm],
+    pub(super) budgets: &'a [BudgetForm],
 }
 
 with_terms! {
@@ -143,6 +173,8 @@ with_terms! {
         team: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         guard: Option<RawGuardRules>,
+        #[serde(default)]
+        operations: Option<Vec<String>>,
     }
 }
 
@@ -152,8 +184,22 @@ with_terms! {
     #[serde(deny_unknown_fields, default)]
     struct RawTenant {
         time_zone: Option<String>,
-        teams: BTreeMap<String, RawAccount>,
+        pools: Option<Vec<String>>,
+        operations: Option<Vec<String>>,
+        lane: Option<crate::domain::Lane>,
+        teams: BTreeMap<String, RawTeam>,
         tags: BTreeMap<String, RawAccount>,
+    }
+}
+
+with_terms! {
+    /// A part of a tenant whose clients share limits and rights.
+    #[derive(Debug, Default, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct RawTeam {
+        pools: Option<Vec<String>>,
+        operations: Option<Vec<String>>,
+        lane: Option<crate::domain::Lane>,
     }
 }
 
@@ -165,23 +211,31 @@ with_terms! {
 }
 
 /// Limits of an account for some models.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawLimit {
-    pub(super) pool: String,
-    pub(super) requests_per_minute: Option<u64>,
-    pub(super) tokens_per_minute: Option<u64>,
-    pub(super) concurrency: Option<u32>,
+pub struct LimitForm {
+    pub pool: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+/// A budget as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawBudget {
-    pub(super) usd: String,
-    pub(super) period: String,
+pub struct BudgetForm {
+    /// Dollars as text: no float ever holds money.
+    pub usd: String,
+    /// total, day, week, month, year or rolling:24h.
+    pub period: String,
     #[serde(default = "yes")]
-    pub(super) hard: bool,
-    pub(super) tell_at: Option<Vec<u8>>,
+    pub hard: bool,
+    /// Percents at which it is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tell_at: Option<Vec<u8>>,
 }
 
 fn yes() -> bool {
@@ -215,6 +269,11 @@ pub(super) struct RawProvider {
     pub(super) client_id: Option<String>,
     pub(super) token_url: Option<String>,
     pub(super) quirks: Option<RawQuirks>,
+    pub(super) regions: Option<Vec<String>>,
+    pub(super) zero_retention: Option<bool>,
+    pub(super) trains: Option<bool>,
+    pub(super) budgets: Vec<BudgetForm>,
+    pub(super) credit: Option<String>,
 }
 
 /// What a provider does otherwise than its dialect.
@@ -303,6 +362,9 @@ pub(super) struct RawKey {
     pub(super) output_tokens_per_minute: Option<u64>,
     pub(super) concurrency: Option<u32>,
     pub(super) models: Option<Vec<String>>,
+    pub(super) regions: Option<Vec<String>>,
+    pub(super) zero_retention: Option<bool>,
+    pub(super) trains: Option<bool>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

@@ -9,10 +9,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::mistakes::Mistake;
 use super::raw::{RawConfig, RawRegistry};
 use super::registry_copy::{RegistryCopy, RegistrySettings};
-use super::settings::{EgressSettings, PoolOrigin, PoolSettings};
+use super::settings::{EgressSettings, PoolOrigin, PoolSettings, ProviderSettings};
 use super::validate::Judge;
 use crate::domain::{PoolName, Tokens};
-use crate::pricing::{Date, Found, Registry, Standing};
+use crate::pricing::{Date, Found, Price, Registry, Standing};
 
 /// What is known of models.
 #[derive(Clone, Debug)]
@@ -63,6 +63,15 @@ impl Models {
 
     pub(super) fn fetched_text(&self) -> &str {
         self.fetched.as_ref().map_or("", |copy| &copy.text)
+    }
+
+    /// What a provider's model costs, as far as anyone wrote it down.
+    pub fn price(&self, provider: &ProviderSettings, model: &str) -> Price {
+        if provider.free {
+            return Price::Free;
+        }
+        let found = self.registry.find(provider.name.as_str(), model);
+        found.map_or(Price::Unknown, |found| Price::Listed(found.model))
     }
 
     pub(super) fn own_text(&self) -> &str {

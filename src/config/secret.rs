@@ -45,6 +45,11 @@ impl PartialEq for Secret {
 
 impl Eq for Secret {}
 
+/// Follows a reference that was typed at a command line.
+pub fn read_reference(reference: &str) -> Result<Secret, String> {
+    resolve(reference, &ProcessEnvironment).map_err(|(what, cure)| format!("{what}; {cure}"))
+}
+
 /// Where environment variables come from: the process, or a test's table.
 pub(super) trait Environment {
     fn get(&self, name: &str) -> Option<String>;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::guard::GuardSettings;
 use super::login::TokenRecipe;
 use super::media::MediaSettings;
@@ -18,7 +20,9 @@ use crate::domain::{
     ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Quirks,
     Score, TenantName, Tokens, Unsupported,
 };
-use crate::policy::ledger::{AccountName, AccountTerms};
+use crate::policy::grant::Grant;
+use crate::policy::ledger::{AccountName, AccountTerms, Cap, Zone};
+use crate::policy::residency::{Demand, Handling, Server, Violation};
 use crate::pricing::Price;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,6 +34,7 @@ pub struct Settings {
     /// By name; clients without a tenant of their own belong to [`TenantSettings::DEFAULT`].
     pub tenants: Vec<Arc<TenantSettings>>,
     pub clients: Vec<ClientSettings>,
+    pub issued: IssuedKeySettings,
     pub egress: EgressSettings,
     pub media: MediaSettings,
     pub unsupported: UnsupportedSettings,
@@ -81,43 +86,83 @@ pub struct AdminSettings {
     pub allow_fault_injection: bool,
 }
 
+/// Keys that are made while the gateway runs, and kept in its store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IssuedKeySettings {
+    /// What digests of keys are keyed with; `None`: random bytes in a file beside the store.
+    pub pepper: Option<Secret>,
+    /// Nobody is let in without a key, also where none was ever made.
+    pub required: bool,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientSettings {
     pub name: ClientName,
     pub key: Secret,
-    /// Names the client may use; `*` stands for any run of characters at the end.
-    pub pools: Vec<String>,
+    /// Its own; what its team and tenant may use bounds it.
+    pub grant: Grant,
     pub lane: Lane,
     pub tenant: TenantName,
     pub team: Option<Arc<str>>,
+    /// What its tenant, its team and itself demand of providers; `None`: nothing.
+    pub demand: Option<Arc<Demand>>,
 }
 
 /// Who pays, and what its accounts may do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TenantSettings {
     pub name: TenantName,
+    /// The file names it: then what the store says of it does not count.
+    pub written: bool,
     /// Accounts with a limit or a budget, by name: `acme`, `acme/search`, `acme#app`, `acme+nightly`.
     pub accounts: BTreeMap<AccountName, AccountTerms>,
+    /// Where its days and months begin.
+    pub zone: Zone,
+    pub grant: Grant,
+    /// Each team's grant together with the tenant's.
+    pub teams: BTreeMap<Arc<str>, Grant>,
+    /// What it demands of providers for all of its clients; `None`: nothing.
+    pub demand: Option<Arc<Demand>>,
+    /// The same for clients of a team, its tenant's demands included.
+    pub team_demands: BTreeMap<String, Arc<Demand>>,
 }
 
 impl TenantSettings {
     pub const DEFAULT: &str = "default";
+
+    /// What its members may use, or those of one of its teams; `None` when there is no such team.
+    pub fn grant_of(&self, team: Option<&str>) -> Option<&Grant> {
+        match team {
+            None => Some(&self.grant),
+            Some(team) => self.teams.get(team),
+        }
+    }
+
+    /// What is demanded for whoever belongs to it, and to this team of it.
+    pub fn demand_of(&self, team: Option<&str>) -> Option<&Arc<Demand>> {
+        team.and_then(|team| self.team_demands.get(team))
+            .or(self.demand.as_ref())
+    }
 }
 
 impl ClientSettings {
-    /// The accounts that pay for this client's requests, the widest first.
-    pub fn path(&self) -> impl Iterator<Item = AccountName> + '_ {
-        let tenant = self.tenant.as_str();
-        let team = self.team.as_ref().map(|team| format!("{tenant}/{team}"));
-        std::iter::once(tenant.to_owned())
-            .chain(team)
-            .chain(std::iter::once(format!("{tenant}#{}", self.name)))
-            .map(AccountName::from)
+    pub fn path(&self) -> SmallVec<[AccountName; 4]> {
+        account_path(
+            self.tenant.as_str(),
+            self.team.as_deref(),
+            self.name.as_str(),
+        )
     }
+}
 
-    pub fn may_use(&self, pool: &str) -> bool {
-        allows(&self.pools, pool)
-    }
+/// The accounts that pay for a client's requests, the widest first.
+pub fn account_path(tenant: &str, team: Option<&str>, client: &str) -> SmallVec<[AccountName; 4]> {
+    let team = team.map(|team| format!("{tenant}/{team}"));
+    std::iter::once(tenant.to_owned())
+        .chain(team)
+        .chain(std::iter::once(format!("{tenant}#{client}")))
+        .map(AccountName::from)
+        .collect()
 }
 
 fn allows(patterns: &[String], name: &str) -> bool {
@@ -186,6 +231,8 @@ pub struct ProviderSettings {
     pub free: bool,
     /// What it does otherwise than its dialect.
     pub quirks: Quirks,
+    /// What may be spent there; a credit is one that no period renews.
+    pub caps: Vec<Cap>,
 }
 
 /// What happens to what a provider cannot be told.
@@ -221,15 +268,32 @@ pub enum KeySource {
 impl Settings {
     /// What a provider's model costs, as far as anyone wrote it down.
     pub fn price(&self, provider: &ProviderSettings, model: &str) -> Price {
-        if provider.free {
-            return Price::Free;
-        }
-        let found = self.models.registry().find(provider.name.as_str(), model);
-        found.map_or(Price::Unknown, |found| Price::Listed(found.model))
+        self.models.price(provider, model)
     }
 }
 
 impl ProviderSettings {
+    /// Whether one of its keys for this model promises what is demanded; the model of a target that serves any is
+    /// the one that was asked for.
+    pub fn meets(
+        &self,
+        demand: &Demand,
+        (model, asked): (Option<&ModelName>, &str),
+    ) -> Result<(), Violation> {
+        let mut told = Err(Violation::Provider);
+        for key in self.keys.iter().filter(|key| key.serves(model)) {
+            told = demand.allows(Server {
+                provider: self.name.as_str(),
+                handling: &key.handling,
+                model: model.map_or(asked, ModelName::as_str),
+            });
+            if told.is_ok() {
+                break;
+            }
+        }
+        told
+    }
+
     pub fn reasons(&self, model: &str) -> bool {
         allows(&self.reasoning_models, model)
     }
@@ -244,6 +308,8 @@ pub struct KeySettings {
     pub limits: KeyLimits,
     /// `None`: all models of the provider.
     pub models: Option<Vec<String>>,
+    /// What becomes of what is sent with it.
+    pub handling: Arc<Handling>,
 }
 
 impl KeySettings {
@@ -385,8 +451,15 @@ pub struct JournalSettings {
 }
 
 impl JournalSettings {
-    pub fn keeps_text_of(&self, client: &str) -> bool {
-        self.text_key.is_some() && allows(&self.text_of, client)
+    /// A bare name is one of the file's clients, `tenant#name` a client of that tenant wherever it was made: a tenant
+    /// that calls its key like another's client is not kept for it (attack A04).
+    pub fn keeps_text_of(&self, tenant: &str, (name, in_file): (&str, Option<&str>)) -> bool {
+        let meant = |pattern: &String| match pattern.split_once('#') {
+            _ if pattern == "*" => true,
+            Some((of, client)) => of == tenant && allows(&[client.to_owned()], name),
+            None => in_file.is_some_and(|name| allows(std::slice::from_ref(pattern), name)),
+        };
+        self.text_key.is_some() && self.text_of.iter().any(meant)
     }
 }
 

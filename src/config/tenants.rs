@@ -3,20 +3,126 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::raw::{RawConfig, RawTenant, RawTermsOf};
+use super::raw::{BudgetForm, RawClient, RawConfig, RawTeam, RawTenant, RawTermsOf};
 use super::settings::TenantSettings;
 use super::validate::{Judge, Slash};
 use crate::domain::money::AmountError;
+use crate::domain::{Lane, Operation};
+use crate::policy::grant::{Allow, Grant};
 use crate::policy::ledger::{AccountName, AccountTerms, Cap, QuotaTerms, Zone};
 
 /// Told when nothing else is said: in time to do something, and when it is spent.
-const TELL_AT: [u8; 2] = [80, 100];
+pub(super) const TELL_AT: [u8; 2] = [80, 100];
 
 /// The accounts of one tenant while they are read.
-struct Reader<'j, 'e> {
+pub(super) struct Reader<'j, 'e> {
     judge: &'j mut Judge<'e>,
     zone: Zone,
     accounts: BTreeMap<AccountName, AccountTerms>,
+}
+
+/// What may be used, wherever it was written; `None` is not limited.
+pub(super) struct RightsOf<'a> {
+    pub(super) pools: Option<&'a [String]>,
+    pub(super) providers: Option<&'a [String]>,
+    pub(super) regions: Option<&'a [String]>,
+    pub(super) operations: Option<&'a [String]>,
+    pub(super) lane: Option<Lane>,
+    /// Kept out of it by who demands it; of what the file writes `residency` judges.
+    pub(super) not_providers: Option<&'a [String]>,
+}
+
+impl RawTenant {
+    fn rights(&self) -> RightsOf<'_> {
+        RightsOf {
+            pools: self.pools.as_deref(),
+            providers: self.providers.as_deref(),
+            regions: self.regions.as_deref(),
+            operations: self.operations.as_deref(),
+            lane: self.lane,
+            not_providers: None,
+        }
+    }
+}
+
+impl RawTeam {
+    fn rights(&self) -> RightsOf<'_> {
+        RightsOf {
+            pools: self.pools.as_deref(),
+            providers: self.providers.as_deref(),
+            regions: self.regions.as_deref(),
+            operations: self.operations.as_deref(),
+            lane: self.lane,
+            not_providers: None,
+        }
+    }
+}
+
+impl RawClient {
+    pub(super) fn rights(&self) -> RightsOf<'_> {
+        RightsOf {
+            pools: Some(&self.pools),
+            providers: self.providers.as_deref(),
+            regions: self.regions.as_deref(),
+            operations: self.operations.as_deref(),
+            lane: Some(self.lane),
+            not_providers: None,
+        }
+    }
+}
+
+/// More patterns than anyone reads (ground rule G14).
+const MOST_PATTERNS: usize = 1_000;
+
+pub(super) fn grant(judge: &mut Judge<'_>, path: &str, rights: &RightsOf<'_>) -> Grant {
+    for (index, name) in rights.operations.iter().copied().flatten().enumerate() {
+        let known = |operation: Operation| operation.label();
+        if name != "*" && !Operation::ALL.map(known).contains(&name.as_str()) {
+            judge.wrong(
+                format!("{path}.operations[{index}]"),
+                format!("{name:?} is no operation"),
+                "use one of: chat, completions, embeddings, moderations, rerank, images, image_edits, image_variations, speech, transcriptions, translations, count_tokens",
+            );
+        }
+    }
+    let mut allow = |name: &str, patterns: Option<&[String]>| {
+        let Some(patterns) = patterns else {
+            return Allow::Everything;
+        };
+        if patterns.len() > MOST_PATTERNS {
+            judge.wrong(
+                format!("{path}.{name}"),
+                "holds more than 1000 names",
+                "name beginnings with a * at the end",
+            );
+        }
+        let unusable = |text: &&String| {
+            let stem = text.strip_suffix('*').unwrap_or(text);
+            text.is_empty()
+                || text.len() > 256
+                || stem.contains('*')
+                || stem.contains(char::is_control)
+        };
+        if let Some(wrong) = patterns.iter().find(unusable) {
+            judge.wrong(
+                format!("{path}.{name}"),
+                format!(
+                    "{:?} is no name",
+                    wrong.chars().take(64).collect::<String>()
+                ),
+                "write a name, or the beginning of names and a * at its end",
+            );
+        }
+        Allow::only(patterns.iter().take(MOST_PATTERNS))
+    };
+    allow("not_providers", rights.not_providers);
+    Grant {
+        pools: allow("pools", rights.pools),
+        providers: allow("providers", rights.providers),
+        regions: allow("regions", rights.regions),
+        operations: allow("operations", rights.operations),
+        lane: rights.lane.unwrap_or(Lane::Interactive),
+    }
 }
 
 pub(super) fn settings(judge: &mut Judge<'_>, raw: &RawConfig) -> Vec<Arc<TenantSettings>> {
@@ -74,31 +180,38 @@ fn one(judge: &mut Judge<'_>, raw: &RawConfig, name: &str, tenant: &RawTenant) -
         );
         Zone::default()
     });
-    let mut reader = Reader {
-        judge,
-        zone,
-        accounts: BTreeMap::new(),
-    };
-    reader.account(&path, name.to_owned(), tenant.terms());
-    for (team, terms) in &tenant.teams {
+    let own = grant(judge, &path, &tenant.rights());
+    let mut teams = BTreeMap::new();
+    let mut reader = Reader::new(judge, zone);
+    reader.account(&path, name.to_owned(), &tenant.terms());
+    for (team, raw) in &tenant.teams {
         let path = format!("{path}.teams.{team}");
         account_name(reader.judge, &path, team);
-        reader.account(&path, format!("{name}/{team}"), terms.terms());
+        reader.account(&path, format!("{name}/{team}"), &raw.terms());
+        let theirs = grant(reader.judge, &path, &raw.rights());
+        teams.insert(Arc::from(team.as_str()), own.and(&theirs));
     }
     for (tag, terms) in &tenant.tags {
         let path = format!("{path}.tags.{tag}");
         account_name(reader.judge, &path, tag);
-        reader.account(&path, format!("{name}+{tag}"), terms.terms());
+        reader.account(&path, format!("{name}+{tag}"), &terms.terms());
     }
     for (index, client) in raw.clients.iter().enumerate() {
         if client.tenant.as_deref().unwrap_or(TenantSettings::DEFAULT) == name {
             let path = format!("clients[{index}]");
-            reader.account(&path, format!("{name}#{}", client.name), client.terms());
+            reader.account(&path, format!("{name}#{}", client.name), &client.terms());
         }
     }
     TenantSettings {
         name: name.into(),
+        written: raw.tenants.contains_key(name),
         accounts: reader.accounts,
+        zone: reader.zone,
+        grant: own,
+        teams,
+        // Decided by `residency`.
+        demand: None,
+        team_demands: BTreeMap::new(),
     }
 }
 
@@ -107,9 +220,24 @@ fn account_name(judge: &mut Judge<'_>, path: &str, name: &str) {
     judge.name(path, name, Slash::Refused);
 }
 
-impl Reader<'_, '_> {
-    fn account(&mut self, path: &str, name: String, raw: RawTermsOf<'_>) {
-        let terms = AccountTerms {
+impl<'j, 'e> Reader<'j, 'e> {
+    pub(super) fn new(judge: &'j mut Judge<'e>, zone: Zone) -> Self {
+        Self {
+            judge,
+            zone,
+            accounts: BTreeMap::new(),
+        }
+    }
+
+    fn account(&mut self, path: &str, name: String, raw: &RawTermsOf<'_>) {
+        let terms = self.terms(path, raw);
+        if !terms.is_empty() {
+            self.accounts.insert(name.into(), terms);
+        }
+    }
+
+    pub(super) fn terms(&mut self, path: &str, raw: &RawTermsOf<'_>) -> AccountTerms {
+        AccountTerms {
             quota: self.quota(
                 path,
                 raw.requests_per_minute,
@@ -138,10 +266,7 @@ impl Reader<'_, '_> {
                     (limit.pool.clone(), quota)
                 })
                 .collect(),
-            caps: self.caps(path, &raw),
-        };
-        if !terms.is_empty() {
-            self.accounts.insert(name.into(), terms);
+            caps: caps(self.judge, path, &self.zone, raw.budgets),
         }
     }
 
@@ -170,52 +295,58 @@ impl Reader<'_, '_> {
             concurrency: at_once,
         }
     }
+}
 
-    fn caps(&mut self, path: &str, raw: &RawTermsOf<'_>) -> Vec<Cap> {
-        let mut caps: Vec<Cap> = Vec::new();
-        for (index, budget) in raw.budgets.iter().enumerate() {
-            let path = format!("{path}.budgets[{index}]");
-            let limit = budget.usd.parse().map_err(|error: AmountError| {
-                self.judge.wrong(
-                    format!("{path}.usd"),
-                    format!("{:?} is no amount: {error}", budget.usd),
-                    "write dollars as a text, such as \"100\" or \"0.50\"",
-                );
-            });
-            let period = budget.period.parse().map_err(|error| {
-                self.judge.wrong(
-                    format!("{path}.period"),
-                    format!("{:?} {error}", budget.period),
-                    "",
-                );
-            });
-            let mut tell_at = budget.tell_at.clone().unwrap_or_else(|| TELL_AT.to_vec());
-            tell_at.sort_unstable();
-            tell_at.dedup();
-            if tell_at.first() == Some(&0) {
-                self.judge.wrong(
-                    format!("{path}.tell_at"),
-                    "0 % is reached before anything is spent",
-                    "write percents from 1 on",
-                );
-            }
-            if let (Ok(limit), Ok(period)) = (limit, period) {
-                caps.push(Cap {
-                    limit,
-                    period,
-                    zone: self.zone.clone(),
-                    hard: budget.hard,
-                    tell_at,
-                });
-            }
-        }
-        if caps.len() > 16 {
-            self.judge.wrong(
-                format!("{path}.budgets"),
-                "are more than 16",
-                "one per period does",
+/// What may be spent, as far as it can be read.
+pub(super) fn caps(
+    judge: &mut Judge<'_>,
+    path: &str,
+    zone: &Zone,
+    budgets: &[BudgetForm],
+) -> Vec<Cap> {
+    let mut caps: Vec<Cap> = Vec::new();
+    for (index, budget) in budgets.iter().enumerate() {
+        let path = format!("{path}.budgets[{index}]");
+        let limit = budget.usd.parse().map_err(|error: AmountError| {
+            judge.wrong(
+                format!("{path}.usd"),
+                format!("{:?} is no amount: {error}", budget.usd),
+                "write dollars as a text, such as \"100\" or \"0.50\"",
+            );
+        });
+        let period = budget.period.parse().map_err(|error| {
+            judge.wrong(
+                format!("{path}.period"),
+                format!("{:?} {error}", budget.period),
+                "",
+            );
+        });
+        let mut tell_at = budget.tell_at.clone().unwrap_or_else(|| TELL_AT.to_vec());
+        tell_at.sort_unstable();
+        tell_at.dedup();
+        if tell_at.first() == Some(&0) {
+            judge.wrong(
+                format!("{path}.tell_at"),
+                "0 % is reached before anything is spent",
+                "write percents from 1 on",
             );
         }
-        caps
+        if let (Ok(limit), Ok(period)) = (limit, period) {
+            caps.push(Cap {
+                limit,
+                period,
+                zone: zone.clone(),
+                hard: budget.hard,
+                tell_at,
+            });
+        }
     }
+    if caps.len() > 16 {
+        judge.wrong(
+            format!("{path}.budgets"),
+            "are more than 16",
+            "one per period does",
+        );
+    }
+    caps
 }

@@ -790,7 +790,7 @@ keys = ["env:OPENAI_API_KEY"]
     let guard = settings.guard.unwrap();
     let of = |pools: &[&str], client: &str, class: Class| {
         let pools: Vec<PoolName> = pools.iter().map(|name| PoolName::from(*name)).collect();
-        let rules = guard.rules(pools.iter(), &ClientName::from(client));
+        let rules = guard.rules(pools.iter(), Some(&ClientName::from(client)));
         rules.requests.of(class.rule())
     };
     assert_eq!(of(&["p"], "other", Class::Email), Action::Off);
@@ -798,4 +798,221 @@ keys = ["env:OPENAI_API_KEY"]
     assert_eq!(of(&["p"], "app", Class::Email), Action::Mark);
     assert_eq!(of(&["q"], "app", Class::Email), Action::Redact);
     assert_eq!(of(&["p"], "app", Class::Ip), Action::Block);
+}
+
+#[test]
+fn a20_what_is_routed_stays_within_the_regions_of_all_whose_rules_hold() {
+    use crate::domain::{ClientName, PoolName};
+    let text = r#"
+[guard]
+requests = { email = "route" }
+regions = ["eu"]
+[pools.p]
+targets = ["a/m"]
+[[clients]]
+name = "app"
+key = "env:APP_KEY"
+guard = { requests = { email = "route" }, regions = ["eu-central-1", "us"] }
+[[clients]]
+name = "other"
+key = "env:ANTHROPIC_API_KEY"
+guard = { requests = { email = "redact" } }
+[providers.a]
+base_url = "https://a.example/v1"
+keys = ["env:OPENAI_API_KEY"]
+"#;
+    let guard = load(text).unwrap().guard.unwrap();
+    let of = |client: Option<&str>| {
+        let client = client.map(ClientName::from);
+        let pools = [PoolName::from("p")];
+        guard.rules(pools.iter(), client.as_ref()).regions
+    };
+    assert_eq!(of(None), [["eu"]]);
+    assert_eq!(of(Some("other")), [["eu"]]);
+    assert_eq!(of(Some("app")), [vec!["eu"], vec!["eu-central-1", "us"]]);
+    let told = load(&text.replace("\"eu\"]", "\"EU\"]")).unwrap_err();
+    assert!(
+        told.to_string()
+            .contains("guard.regions: \"EU\" is no region"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a20_a_judge_whose_region_nobody_says_is_warned_about_where_regions_are_demanded() {
+    let webhook = "[guard.webhook]\nurl = \"https://judge.example/x\"\nsecret = \"env:APP_KEY\"\n";
+    let warned = |text: &str| {
+        let settings = load(text).unwrap();
+        let mut warnings = settings.warnings.iter();
+        warnings.any(|warning| warning.to_string().contains("guard.webhook.regions"))
+    };
+    assert!(warned(&format!("{RESIDENT}{webhook}")));
+    assert!(!warned(&format!("{RESIDENT}{webhook}regions = [\"eu\"]\n")));
+    assert!(!warned(webhook));
+}
+
+#[test]
+fn a04_texts_are_kept_of_the_files_clients_by_name_and_of_others_by_tenant_and_name() {
+    let keeps = |of: &[&str], tenant: &str, name: &str, in_file: bool| {
+        let settings = super::JournalSettings {
+            text_of: of.iter().map(|one| (*one).to_owned()).collect(),
+            text_key: Some(super::Secret::new("x".repeat(32))),
+            ..super::JournalSettings::default()
+        };
+        settings.keeps_text_of(tenant, (name, in_file.then_some(name)))
+    };
+    assert!(keeps(&["app"], "acme", "app", true));
+    assert!(!keeps(&["app"], "globex", "app", false));
+    assert!(!keeps(&["ap*"], "globex", "app", false));
+    assert!(keeps(&["globex#ap*"], "globex", "app", false));
+    assert!(!keeps(&["globex#ap*"], "acme", "app", true));
+    assert!(keeps(&["*"], "globex", "app", false));
+}
+
+const RESIDENT: &str = r#"
+[providers.openai]
+keys = ["env:OPENAI_API_KEY"]
+regions = ["us"]
+[providers.anthropic]
+regions = ["eu", "us"]
+trains = false
+keys = [{ name = "main", secret = "env:ANTHROPIC_API_KEY", regions = ["eu-central-1"], zero_retention = true }]
+[tenants.acme]
+regions = ["eu"]
+[tenants.acme.teams.search]
+no_training = true
+[[clients]]
+name = "app"
+key = "env:APP_KEY"
+tenant = "acme"
+team = "search"
+not_providers = ["openai"]
+"#;
+
+#[test]
+fn t3_demands_of_tenant_team_and_client_are_taken_together_and_a_key_may_promise_more() {
+    let settings = load(RESIDENT).unwrap();
+    let demand = settings.clients[0].demand.as_ref().unwrap();
+    assert_eq!(demand.region(), Some("eu"));
+    assert_eq!(demand.words(), ["no_training", "not_providers"]);
+    let acme = settings
+        .tenants
+        .iter()
+        .find(|one| one.name.as_str() == "acme");
+    let acme = acme.unwrap();
+    let of = |team| acme.demand_of(team).unwrap().words().to_vec();
+    assert_eq!(of(None), Vec::<&str>::new());
+    assert_eq!(of(Some("search")), ["no_training"]);
+    assert_eq!(of(Some("other")), Vec::<&str>::new());
+    let shown = explain(&settings, None);
+    assert!(
+        shown.contains("processed in eu-central-1; keeps nothing; does not train on it"),
+        "{shown}"
+    );
+    assert!(shown.contains(", only in eu, no_training"), "{shown}");
+    // Where requests are signed for is where they are processed, unless somebody says otherwise.
+    let aws = |more: &str| {
+        let text = format!(
+            "[providers.aws]\ndialect = \"bedrock\"\nregion = \"eu-north-1\"\nkeys = [\"env:OPENAI_API_KEY\"]\n{more}"
+        );
+        let settings = load(&text).unwrap();
+        settings.providers[0].keys[0].handling.regions().join(",")
+    };
+    assert_eq!(aws(""), "eu-north-1");
+    assert_eq!(aws("regions = [\"eu\"]"), "eu");
+}
+
+#[test]
+fn t3_a_demand_that_could_not_hold_is_a_mistake_with_its_place() {
+    for (from, to, told) in [
+        (
+            "no_training = true",
+            "regions = [\"us\"]",
+            "tenants.acme.teams.search.regions: \"us\" lies outside",
+        ),
+        (
+            "not_providers = [\"openai\"]",
+            "not_providers = [\"opnai\"]",
+            "clients[0].not_providers: there is no provider \"opnai\"",
+        ),
+        (
+            "not_providers = [\"openai\"]",
+            "providers = []",
+            "clients[0].providers: names nobody",
+        ),
+        (
+            "not_providers = [\"openai\"]",
+            "regions = [\"us\"]",
+            "clients[0].regions: \"us\" lies outside",
+        ),
+        (
+            "[tenants.acme]\nregions = [\"eu\"]",
+            "[tenants.acme]\nregions = []",
+            "tenants.acme.regions: names no region",
+        ),
+        (
+            "[tenants.acme]\nregions = [\"eu\"]",
+            "[tenants.acme]\nregions = [\"E U\"]",
+            "tenants.acme.regions: \"E U\" is no region",
+        ),
+        (
+            "[tenants.acme.teams.search]",
+            "[tenants.acme.tags.nightly]\nzero_retention = true\n[tenants.acme.teams.search]",
+            "tenants.acme.tags.nightly: demands something",
+        ),
+        (
+            "regions = [\"us\"]",
+            "regions = [\"*\"]",
+            "providers.openai.regions: \"*\" is no region",
+        ),
+        (
+            "zero_retention = true",
+            "zero_retention = true, trains = true",
+            "providers.anthropic.keys[0].trains: contradicts",
+        ),
+        (
+            "regions = [\"eu-central-1\"]",
+            "regions = []",
+            "providers.anthropic.keys[0].regions: names no region",
+        ),
+    ] {
+        let text = RESIDENT.replacen(from, to, 1);
+        assert_ne!(text, RESIDENT, "{from}");
+        let found = mistakes(&text);
+        assert!(
+            found.iter().any(|mistake| mistake.starts_with(told)),
+            "{told}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn r5_what_may_be_spent_at_a_provider_is_an_amount_and_a_period() {
+    let text =
+        |terms: &str| format!("[providers.openai]\nkeys = [\"env:OPENAI_API_KEY\"]\n{terms}\n");
+    let good = load(&text(
+        "credit = \"100\"\nbudgets = [{ usd = \"5\", period = \"day\" }]",
+    ))
+    .unwrap();
+    assert_eq!(good.providers[0].caps.len(), 2);
+    for (terms, told) in [
+        (
+            "credit = \"much\"",
+            "providers.openai.credit: \"much\" is no amount",
+        ),
+        (
+            "budgets = [{ usd = \"5\", period = \"often\" }]",
+            "providers.openai.budgets[0].period",
+        ),
+        (
+            "credit = \"5\"\nfree = true",
+            "providers.openai.free: is true",
+        ),
+    ] {
+        let found = mistakes(&text(terms));
+        assert!(
+            found.iter().any(|mistake| mistake.starts_with(told)),
+            "{found:?}"
+        );
+    }
 }

@@ -17,19 +17,22 @@ use super::raw::{
     RawOnFailure, RawPool, RawPromptClass, RawProvider, RawRace, RawTarget, RawTargetForm,
 };
 use super::registry;
+use super::residency;
 use super::secret::{Environment, Secret, resolve, resolve_text};
 use super::settings::{
-    AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings, JournalMode,
-    JournalOnFailure, JournalSettings, KeyLimits, KeySettings, KeySource, ListenSettings,
-    LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode, Settings,
-    TargetSettings, TenantSettings, TimeoutSettings, UnsupportedSettings,
+    AdminSettings, ClientSettings, EgressSettings, FailoverSettings, HedgeSettings,
+    IssuedKeySettings, JournalMode, JournalOnFailure, JournalSettings, KeyLimits, KeySettings,
+    KeySource, ListenSettings, LogFormat, LogSettings, PoolOrigin, PoolSettings, ProviderSettings,
+    RaceMode, Settings, TargetSettings, TenantSettings, TimeoutSettings, UnsupportedSettings,
 };
 use super::store;
 use super::tenants;
+use crate::domain::money::AmountError;
 use crate::domain::{
     KeyName, ModelName, PoolName, PromptClass, ProviderName, Quirks, Score, Tokens,
 };
 use crate::policy::chain::cycle;
+use crate::policy::ledger::{Cap, Period, Zone};
 
 /// Collects mistakes while building; what could not be built is left out.
 pub(super) struct Judge<'a> {
@@ -148,8 +151,9 @@ pub(super) fn settings(
         warnings: Vec::new(),
         env,
     };
-    let clients = clients(&mut judge, &raw.clients);
-    let tenants = tenants::settings(&mut judge, raw);
+    let mut clients = clients(&mut judge, &raw.clients);
+    let mut tenants = tenants::settings(&mut judge, raw);
+    residency::demands(&mut judge, raw, (&mut tenants, &mut clients));
     let listen = listen(&mut judge, raw);
     let admin = admin(&mut judge, raw);
     let egress = way_out(&mut judge, raw);
@@ -183,6 +187,7 @@ pub(super) fn settings(
         admin,
         tenants,
         clients,
+        issued: issued(&mut judge, raw),
         egress,
         providers,
         pools,
@@ -190,6 +195,7 @@ pub(super) fn settings(
         warnings: Vec::new(),
     };
     twin_secrets(&mut judge, &settings);
+    judge_nowhere(&mut judge, &settings);
     if !judge.mistakes.is_empty() {
         return Err(ConfigError {
             mistakes: judge.mistakes,
@@ -216,7 +222,8 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
     for client in &settings.clients {
         context.update(&client.key.fingerprint());
     }
-    if let Some(key) = &settings.store.key {
+    let secrets = [&settings.store.key, &settings.issued.pepper];
+    for key in secrets.into_iter().flatten() {
         context.update(&key.fingerprint());
     }
     if let Some(guard) = &settings.guard {
@@ -277,7 +284,7 @@ fn clients(judge: &mut Judge<'_>, raw: &[RawClient]) -> Vec<ClientSettings> {
         clients.push(ClientSettings {
             name: client.name.as_str().into(),
             key,
-            pools: client.pools.clone(),
+            grant: tenants::grant(judge, &path, &client.rights()),
             lane: client.lane,
             tenant: client
                 .tenant
@@ -285,19 +292,41 @@ fn clients(judge: &mut Judge<'_>, raw: &[RawClient]) -> Vec<ClientSettings> {
                 .unwrap_or(TenantSettings::DEFAULT)
                 .into(),
             team: client.team.as_deref().map(Arc::from),
+            // Decided by `residency`.
+            demand: None,
         });
     }
     clients
 }
 
+/// A shorter pepper can be guessed.
+const SHORTEST_PEPPER: usize = 32;
+
+fn issued(judge: &mut Judge<'_>, raw: &RawConfig) -> IssuedKeySettings {
+    let pepper = raw.keys.pepper.as_ref();
+    let pepper = pepper.and_then(|reference| judge.secret("keys.pepper", reference));
+    let short = |pepper: &Secret| pepper.expose().len() < SHORTEST_PEPPER;
+    if pepper.as_ref().is_some_and(short) {
+        judge.wrong(
+            "keys.pepper",
+            "is shorter than 32 characters",
+            "make one with: openssl rand -hex 32",
+        );
+    }
+    IssuedKeySettings {
+        pepper,
+        required: raw.keys.required,
+    }
+}
+
 fn listen(judge: &mut Judge<'_>, raw: &RawConfig) -> ListenSettings {
     let listen = &raw.listen;
     let address = judge.address("listen.address", &listen.address);
-    if raw.clients.is_empty() && !address.ip().is_loopback() {
+    if raw.clients.is_empty() && !raw.keys.required && !address.ip().is_loopback() {
         judge.wrong(
             "listen.address",
             format!("{address} is open to others, but there are no client keys"),
-            "add a [[clients]] entry, or listen on 127.0.0.1",
+            "add a [[clients]] entry, set keys.required = true, or listen on 127.0.0.1",
         );
     }
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -369,7 +398,8 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         .ca_file
         .as_ref()
         .and_then(|file| judge.file(&format!("{path}.ca_file"), file));
-    let (keys, project) = keys(judge, &path, raw);
+    let (mut keys, project) = keys(judge, &path, raw);
+    residency::handling(judge, &path, raw, &mut keys);
     if raw.keys.is_empty() {
         judge.wrong(
             format!("{path}.keys"),
@@ -382,6 +412,7 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         dialect,
         free: raw.free.unwrap_or(false),
         auth: auth::settings(judge, &path, raw, (&keys, project)),
+        caps: caps(judge, &path, raw),
         base_url: base_url.trim_end_matches('/').to_owned(),
         keys,
         models: raw
@@ -428,6 +459,39 @@ fn quirks(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Quirks {
         tells_usage_unasked: quirks.tells_usage_unasked,
         no_developer: quirks.no_developer,
     }
+}
+
+/// What may be spent at a provider. Days and months begin in UTC.
+fn caps(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Vec<Cap> {
+    let zone = Zone::default();
+    let mut caps = tenants::caps(judge, path, &zone, &raw.budgets);
+    if let Some(credit) = &raw.credit {
+        match credit.parse() {
+            Ok(limit) => caps.push(Cap {
+                limit,
+                period: Period::Total,
+                zone,
+                hard: true,
+                tell_at: tenants::TELL_AT.to_vec(),
+            }),
+            Err(error) => {
+                let error: AmountError = error;
+                judge.wrong(
+                    format!("{path}.credit"),
+                    format!("{credit:?} is no amount: {error}"),
+                    "write all that was ever paid in, in dollars as a text, such as \"100\"",
+                );
+            }
+        }
+    }
+    if !caps.is_empty() && raw.free == Some(true) {
+        judge.wrong(
+            format!("{path}.free"),
+            "is true, so its budgets would never be spent",
+            "leave out one of them",
+        );
+    }
+    caps
 }
 
 fn way_out(judge: &mut Judge<'_>, raw: &RawConfig) -> EgressSettings {
@@ -551,6 +615,10 @@ pub(super) fn base_url_mistakes(judge: &mut Judge<'_>, path: &str, url: &str) {
 }
 
 /// The keys, and the project that one of them belongs to.
+#[expect(
+    clippy::too_many_lines,
+    reason = "each field of a key is read here, once"
+)]
 fn keys(
     judge: &mut Judge<'_>,
     path: &str,
@@ -571,6 +639,9 @@ fn keys(
                 output_tokens_per_minute: None,
                 concurrency: None,
                 models: None,
+                regions: None,
+                zero_retention: None,
+                trains: None,
             },
         };
         let name = key
@@ -611,6 +682,8 @@ fn keys(
             fingerprint,
             limits,
             models: key.models,
+            // Decided by `residency`.
+            handling: Arc::default(),
         });
     }
     (keys, project)
@@ -969,6 +1042,31 @@ fn logs(raw: &RawConfig) -> LogSettings {
 }
 
 /// One secret under two names shares one window, and the operator should know (fault K09).
+/// Whoever demands regions is refused as long as nobody says where their prompts are judged.
+fn judge_nowhere(judge: &mut Judge<'_>, settings: &Settings) {
+    let webhook = settings
+        .guard
+        .as_ref()
+        .and_then(|guard| guard.webhook.as_ref());
+    let of_tenants = settings.tenants.iter();
+    let of_tenants =
+        of_tenants.flat_map(|tenant| tenant.demand.iter().chain(tenant.team_demands.values()));
+    let of_clients = settings
+        .clients
+        .iter()
+        .filter_map(|client| client.demand.as_ref());
+    let mut demands = of_tenants.chain(of_clients);
+    if webhook.is_some_and(|webhook| webhook.regions.is_empty())
+        && demands.any(|demand| demand.region().is_some())
+    {
+        judge.warnings.push(Mistake::new(
+            "guard.webhook.regions",
+            "is empty, and there are demands for regions: those requests are refused",
+            "name where the webhook reads prompts, as [\"eu\"]",
+        ));
+    }
+}
+
 fn twin_secrets(judge: &mut Judge<'_>, settings: &Settings) {
     for provider in &settings.providers {
         for (index, key) in provider.keys.iter().enumerate() {

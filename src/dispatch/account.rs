@@ -122,18 +122,14 @@ impl Account {
             prompt_hash: self.news.journal.prompt_hash(&request.body()),
             reserved_nano: self.charge.as_ref().map(|charge| charge.reserved().0),
             price: None,
-            region: None,
-            policy: &[],
+            region: request.demand.as_ref().and_then(|demand| demand.region()),
+            policy: request.demand.as_ref().map_or(&[], |demand| demand.words()),
         })
     }
 
     /// Keeps the prompt, and the answer when it comes, for a client that wants it.
     pub(super) fn keep_texts(&mut self) {
-        let Some(limit) = self
-            .news
-            .journal
-            .text_limit(self.request.caller.client.as_str())
-        else {
+        let Some(limit) = self.request.caller.text_limit(&self.news.journal) else {
             return;
         };
         let kept = |limit| Kept {

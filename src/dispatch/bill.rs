@@ -379,6 +379,7 @@ fn over_budget(short: &Short) -> Failure {
         wanted,
         period,
         retry_after,
+        held: _,
     } = short;
     let failure = Failure::new(
         FailureKind::BudgetExceeded,

@@ -27,8 +27,8 @@ use crate::domain::{
 use crate::policy::timers::{TimerBounds, first_content_limit};
 use crate::store::journal::{AttemptRecord, Record};
 use crate::upstream::{
-    Again, AttemptError, Call, Fields, LimitKind, Reply, ReplyBody, Rope, date_wait, passed,
-    pushback, told,
+    Again, AttemptError, Call, Fields, LimitKind, ProviderClient, Reply, ReplyBody, Rope,
+    date_wait, passed, pushback, told,
 };
 
 /// An attempt under way, or over.
@@ -183,6 +183,7 @@ impl Leg {
             usage,
             self.lease.was_sent().then(|| self.started.elapsed()),
         );
+        self.lease.costs(cost);
         let target = self.lease.target();
         target.endpoint.metrics.attempt(outcome);
         // Lost only while the disk fails, and then it is counted there.
@@ -199,7 +200,7 @@ impl Leg {
             usage,
             won: self.won,
             second_leg: self.second,
-            region: None,
+            region: target.handling.place_of(self.lease.model().as_str()),
             cost_nano: cost.map(|cost| cost.0),
             reason: None,
         }));
@@ -297,9 +298,15 @@ impl Dispatch {
         let prepared = translation.prepare(&leg.lease, media.as_deref());
         let prepared = prepared.map_err(failed)?;
         *dropped = prepared.dropped;
+        let client = self
+            .upstreams
+            .of(&leg.lease.target().provider.name)
+            .ok_or(Failed::plain(AttemptOutcome::Connect))?;
+        self.last_look(request, &leg.lease, &client)
+            .map_err(failed)?;
         leg.lease.sent();
-        if let Some(ended) = until(give_up_at, self.exchange(leg, translation, prepared.body)).await
-        {
+        let exchange = self.exchange(leg, &client, translation, prepared.body);
+        if let Some(ended) = until(give_up_at, exchange).await {
             return ended;
         }
         // Who asks for an answer in a millisecond learns nothing about the provider, and teaches us nothing.
@@ -313,14 +320,11 @@ impl Dispatch {
     async fn exchange(
         &self,
         leg: &mut Leg,
+        client: &ProviderClient,
         translation: Translation<'_>,
         body: Rope,
     ) -> Result<(Vec<(http::HeaderName, http::HeaderValue)>, WonAnswer), Failed> {
         let target = Arc::clone(leg.lease.target());
-        let client = self
-            .upstreams
-            .of(&target.provider.name)
-            .ok_or(Failed::plain(AttemptOutcome::Connect))?;
         let request = translation.request;
         let passes = translation.is_plain();
         let call = Call {

@@ -12,6 +12,7 @@ mod media;
 mod next;
 mod operations;
 mod request;
+mod residency;
 mod story;
 mod translation;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::actors::{Again, Refusal, RefusalKind};
 use crate::domain::{AttemptOutcome, Dialect, Failure, FailureKind, RetryRule};
+use crate::policy::residency::Violation;
 
 /// An attempt that brought no answer, as the failover loop sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +138,19 @@ pub(crate) fn after_failure(failure: &AttemptFailure, now: &Circumstances) -> Af
 
 /// What a client reads after a refusal that ends its request.
 pub fn refused(refusal: &Refusal, asked: &str) -> Failure {
-    let failure = match refusal.why {
+    let failure = plain_refusal(refusal.why, asked);
+    match refusal.retry_after.filter(|_| failure.status() >= 429) {
+        Some(wait) => failure.retry_after(wait),
+        None => failure,
+    }
+}
+
+const OUT_OF_BUDGET: &str =
+    "what the gateway may spend at the providers of this model does not reach for this request";
+const UNPRICED: &str = "the providers of this model have budgets to keep, and nobody knows what this request costs there; the operator can add a price to the registry";
+
+fn plain_refusal(why: RefusalKind, asked: &str) -> Failure {
+    match why {
         RefusalKind::UnknownModel => Failure::new(
             FailureKind::ModelNotFound,
             format!("there is no model {asked:?} here; GET /v1/models lists what there is"),
@@ -170,6 +183,8 @@ pub fn refused(refusal: &Refusal, asked: &str) -> Failure {
             FailureKind::ProviderQuota,
             "the gateway's quota at the provider of this model is spent",
         ),
+        RefusalKind::OutOfBudget => Failure::new(FailureKind::ProviderQuota, OUT_OF_BUDGET),
+        RefusalKind::Unpriced => Failure::new(FailureKind::PriceUnknown, UNPRICED),
         RefusalKind::ModelDisabled => Failure::new(
             FailureKind::ModelNotFound,
             format!("the provider does not have the model behind {asked:?} any more"),
@@ -187,16 +202,23 @@ pub fn refused(refusal: &Refusal, asked: &str) -> Failure {
             ),
         )
         .at("provider"),
+        RefusalKind::OutsidePolicy(violation) => outside(violation, asked),
         RefusalKind::ContextTooSmall => Failure::new(
             FailureKind::ContextLengthExceeded,
             "the prompt is longer than the context window of every target of this model",
         )
         .at("messages"),
-    };
-    match refusal.retry_after.filter(|_| failure.status() >= 429) {
-        Some(wait) => failure.retry_after(wait),
-        None => failure,
     }
+}
+
+fn outside(violation: Violation, asked: &str) -> Failure {
+    Failure::new(
+        FailureKind::RegionUnavailable,
+        format!(
+            "nobody who may serve {asked:?} under the demand {:?} can serve it now; what is demanded of providers is never given up, so it goes nowhere else",
+            violation.label()
+        ),
+    )
 }
 
 /// What a client reads when the last attempt failed.

@@ -10,12 +10,13 @@ use tokio::time::Instant;
 
 use super::bill::{Bill, Payer};
 use super::guard::Guarded;
-use crate::actors::{Estimate, Published, Route, Target};
+use crate::actors::{Estimate, JournalDesk, Published, Route, Target};
 use crate::dialects::media::Fetched;
 use crate::dialects::openai::ChatPeek;
 use crate::domain::{
     ClientDialect, ClientName, Lane, Operation, Preference, RequestId, Shape, Unsupported,
 };
+use crate::policy::residency::Demand;
 use crate::pricing::Bounds;
 use crate::upstream::MediaFault;
 
@@ -68,11 +69,27 @@ impl From<Prompt> for HeldPrompt {
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub client: ClientName,
+    /// Whether the configuration names it. A key of the store has its name within its tenant only, so nothing that
+    /// the configuration says of a bare name is meant for it (attack A04).
+    pub of_file: bool,
     pub payer: Payer,
     /// Short words of the client's, to tell what it spent on what.
     pub tags: Vec<Arc<str>>,
     /// The client's own end user.
     pub user: Option<Arc<str>>,
+}
+
+impl Caller {
+    /// As the configuration calls it; `None` for a key of the store.
+    pub fn name_in_file(&self) -> Option<&ClientName> {
+        self.of_file.then_some(&self.client)
+    }
+
+    /// How much of each of its texts the journal keeps; `None` when none is.
+    pub(super) fn text_limit(&self, journal: &JournalDesk) -> Option<usize> {
+        let named = self.name_in_file().map(ClientName::as_str);
+        journal.text_limit(&self.payer.tenant, (self.client.as_str(), named))
+    }
 }
 
 /// How placement finds a pool of a chain that a request put together.
@@ -116,6 +133,8 @@ pub struct Request {
     pub detours: Option<Arc<[Detour]>>,
     /// Which providers the client would rather have; `None` when it does not say.
     pub preference: Option<Arc<Preference>>,
+    /// What whoever serves it has to promise; `None`: nothing.
+    pub demand: Option<Arc<Demand>>,
     /// Attempts this request may have, never more than the configuration allows.
     pub max_attempts: u32,
     /// What the client asked to be done with what a provider cannot be told.
@@ -124,8 +143,6 @@ pub struct Request {
     pub media: OnceCell<Result<Arc<Fetched>, MediaFault>>,
     /// What the guard keeps for the answer; `None` when it has nothing to do with it.
     pub guarded: Option<Arc<Guarded>>,
-    /// The only regions it may go to; `None` when it may go anywhere.
-    pub regions: Option<Arc<[String]>>,
 }
 
 impl Request {

@@ -18,6 +18,7 @@ use super::next::{
     AfterFailure, AttemptFailure, Circumstances, after_failure, again, gave_up, refused,
 };
 use super::request::{RaceMark, Request};
+use super::residency::kept_inside;
 use crate::actors::{
     Again, AskError, Lease, Patience, PoolEntry, Purpose, RaceMessage, Refusal, RefusalKind,
     RouterMessage, Target, Tried, Wish,
@@ -298,7 +299,14 @@ impl Dispatch {
                 let poison = AttemptFailure::plain(AttemptOutcome::Poison);
                 return Err(gave_up(&poison, account.attempts));
             }
-            AfterFailure::GiveUp => return Err(gave_up(failure, account.attempts)),
+            AfterFailure::GiveUp => {
+                let nobody = Refusal {
+                    why: RefusalKind::Exhausted,
+                    retry_after: failure.pushback,
+                };
+                let inside = kept_inside(request, Some(failure), &nobody);
+                return Err(inside.unwrap_or_else(|| gave_up(failure, account.attempts)));
+            }
         }
         search.last = Some(failure.clone());
         account.failed_over(failure.outcome);
@@ -656,6 +664,8 @@ impl Search {
             meet_again: self.meet_again,
             wider_than: self.wider_than,
             direct_only: self.direct_only,
+            demand: request.demand.clone(),
+            bounds: request.bounds(),
         }
     }
 
@@ -696,6 +706,9 @@ impl Search {
             retry_after: Some(Duration::from_secs(1)),
         };
         let refusal = self.refusal.as_ref().unwrap_or(&nobody);
+        if let Some(told) = kept_inside(request, self.last.as_ref(), refusal) {
+            return told;
+        }
         match &self.last {
             // Having tried says more than having found nobody left to try.
             Some(failure) => {

@@ -32,6 +32,8 @@ pub enum FailureKind {
     // The gateway cannot serve now.
     Overloaded,
     NoTarget,
+    /// Nobody whom the policy of the tenant or the request allows can serve.
+    RegionUnavailable,
     ProviderAuth,
     ProviderQuota,
     ShuttingDown,
@@ -39,8 +41,6 @@ pub enum FailureKind {
     StoreUnavailable,
     /// The guard could not look at what it has to look at.
     PolicyUnavailable,
-    /// Nobody in an allowed region may be asked.
-    RegionUnavailable,
     Internal,
     // Providers failed.
     UpstreamFailed,
@@ -97,13 +97,13 @@ impl FailureKind {
             Self::EgressProxy => (502, "egress_proxy", GiveUp),
             Self::Overloaded => (503, "overloaded", Retry),
             Self::NoTarget => (503, "no_target", Retry),
+            Self::RegionUnavailable => (503, "region_unavailable", GiveUp),
             Self::ProviderAuth => (503, "provider_auth", GiveUp),
             Self::ProviderQuota => (503, "provider_quota", GiveUp),
             Self::ShuttingDown => (503, "shutting_down", Retry),
             Self::AuditUnavailable => (503, "audit_unavailable", Retry),
             Self::StoreUnavailable => (503, "store_unavailable", Retry),
             Self::PolicyUnavailable => (503, "policy_unavailable", GiveUp),
-            Self::RegionUnavailable => (503, "region_unavailable", GiveUp),
             Self::DeadlineExceeded => (504, "deadline", GiveUp),
             Self::UpstreamStalled => (504, "upstream_stalled", GiveUp),
             Self::UpstreamReset => (502, "upstream_reset", GiveUp),

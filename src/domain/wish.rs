@@ -78,6 +78,41 @@ impl Operation {
         Self::Translations,
     ];
 
+    pub const ALL: [Self; 14] = [
+        Self::Chat,
+        Self::Completions,
+        Self::Embeddings,
+        Self::EmbedOne,
+        Self::Moderations,
+        Self::Rerank,
+        Self::Images,
+        Self::ImageEdits,
+        Self::ImageVariations,
+        Self::Speech,
+        Self::Transcriptions,
+        Self::Translations,
+        Self::Responses,
+        Self::CountTokens,
+    ];
+
+    /// As grants name it. A generation is a chat, whichever dialect it is asked for in.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Chat | Self::Responses => "chat",
+            Self::Completions => "completions",
+            Self::Embeddings | Self::EmbedOne => "embeddings",
+            Self::Moderations => "moderations",
+            Self::Rerank => "rerank",
+            Self::Images => "images",
+            Self::ImageEdits => "image_edits",
+            Self::ImageVariations => "image_variations",
+            Self::Speech => "speech",
+            Self::Transcriptions => "transcriptions",
+            Self::Translations => "translations",
+            Self::CountTokens => "count_tokens",
+        }
+    }
+
     /// Below the base of an address of OpenAI's form.
     pub fn path(self) -> &'static str {
         match self {

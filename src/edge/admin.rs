@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
+use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use http::header::{CONTENT_TYPE, HOST, ORIGIN};
@@ -18,18 +19,23 @@ use serde_json::{Value, json};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::auth::credential;
-use super::{Edge, health, spending};
+use super::auth::{AuthFault, credential};
+use super::caller::may_reach;
+use super::{Edge, api, health, spending};
 use crate::actors::{
-    Estimate, InjectedFault, Patience, Purpose, ReloadReason, Reloaded, RouterMessage, SeatState,
-    SettingsMessage, Wish,
+    Estimate, InjectedFault, Patience, Published, Purpose, ReloadReason, Reloaded, RouterMessage,
+    SeatState, SettingsMessage, Wish, wall,
 };
 use crate::config::{Secret, explain};
 use crate::dispatch::Drill;
 use crate::domain::{Lane, Mode, Operation, PromptClass, Shape, Tokens};
+use crate::keys::form::{self, KeyKind};
+use crate::keys::{Client, Principal};
+use crate::pricing::Bounds;
+use crate::store::keys::AdminScope;
 
 pub fn admin_router(edge: &Arc<Edge>) -> Router {
-    Router::new()
+    api::add_to(Router::new())
         .route("/admin/tree", get(tree))
         .route("/admin/tenants", get(tenants))
         .route("/admin/spend", get(spend))
@@ -41,6 +47,8 @@ pub fn admin_router(edge: &Arc<Edge>) -> Router {
         .route("/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .fallback(any(nothing_here))
+        .method_not_allowed_fallback(another_method)
+        .layer(map_response(in_json))
         .with_state(Arc::clone(edge))
 }
 
@@ -50,7 +58,7 @@ enum Intent {
     Change,
 }
 
-fn told(status: StatusCode, value: &Value) -> Response {
+pub(super) fn told(status: StatusCode, value: &Value) -> Response {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
     let mut response = Response::new(Body::from(text + "\n"));
     *response.status_mut() = status;
@@ -61,19 +69,70 @@ fn told(status: StatusCode, value: &Value) -> Response {
 }
 
 fn refuse(status: StatusCode, message: &str) -> Response {
-    told(status, &json!({"error": {"message": message}}))
+    let code = match status.as_u16() {
+        400 => "bad_request",
+        401 => "unauthorized",
+        403 => "forbidden",
+        404 => "not_found",
+        405 => "method_not_allowed",
+        503 => "unavailable",
+        _ => "refused",
+    };
+    told(
+        status,
+        &json!({"error": {"code": code, "message": message}}),
+    )
 }
 
 async fn nothing_here() -> Response {
     refuse(
         StatusCode::NOT_FOUND,
-        "there is nothing at this path; see GET /admin/tree, /admin/tenants, /admin/spend?by=model, /admin/explain?model=…, /admin/config, POST /admin/reload",
+        "there is nothing at this path; see GET /admin/openapi.json, /admin/tree, /admin/tenants, /admin/spend?by=model, /admin/explain?model=…, /admin/config, POST /admin/reload",
     )
 }
 
-/// Whether this caller may do this. The answer to everyone else is the same.
+/// What the router refuses by itself it says in words alone.
+async fn in_json(response: Response) -> Response {
+    let kind = response.headers().get(CONTENT_TYPE);
+    let in_words = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if in_words && response.status() == StatusCode::BAD_REQUEST {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "the path is not well encoded; write it as a browser would",
+        );
+    }
+    response
+}
+
+async fn another_method() -> Response {
+    refuse(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this path is asked in another way; the allow header and GET /admin/openapi.json say how",
+    )
+}
+
+/// Whether this caller may do this; what is here concerns all tenants.
 #[expect(clippy::result_large_err, reason = "an admin call is not the hot path")]
 fn allow(edge: &Edge, parts: &Parts, intent: Intent) -> Result<(), Response> {
+    let by = principal(edge, parts)?;
+    let scope = match intent {
+        Intent::Read => AdminScope::Read,
+        Intent::Change => AdminScope::Write,
+    };
+    if by.may(scope) && by.sees_all() {
+        return Ok(());
+    }
+    edge.news.metrics.blocked("admin_denied");
+    let why = match edge.published().settings.admin.key {
+        None if !by.may(scope) => "changes need a key: set admin.key in the configuration",
+        Some(_) | None => "this admin key lacks the scope for it, or is of one tenant only",
+    };
+    Err(refuse(StatusCode::FORBIDDEN, why))
+}
+
+/// Who asks. The answer to everyone who has no good key is the same.
+#[expect(clippy::result_large_err, reason = "an admin call is not the hot path")]
+pub(super) fn principal(edge: &Edge, parts: &Parts) -> Result<Principal, Response> {
     let published = edge.published();
     let admin = &published.settings.admin;
     if !own_host(&parts.headers, admin.address.ip().is_loopback()) {
@@ -83,20 +142,26 @@ fn allow(edge: &Edge, parts: &Parts, intent: Intent) -> Result<(), Response> {
             "the host or origin header names somebody else",
         ));
     }
+    let sent = credential(&parts.headers);
+    if let Ok(text) = sent
+        && let Some(read) = form::read(text)
+        && read.kind == KeyKind::Admin
+        && edge.system.knows_keys(edge.clock.now())
+        && let Ok(key) = published.roster.admin(read, text, wall().0 / 1_000)
+    {
+        return Ok(Principal::of(&key));
+    }
     match &admin.key {
-        Some(key) if is_key(key, &parts.headers) => Ok(()),
-        Some(_) => {
+        Some(key) if is_key(key, &parts.headers) => Ok(Principal::root("admin.key")),
+        // Without a key nobody may change anything; a key that is wrong is not no key.
+        None if matches!(sent, Err(AuthFault::Missing)) => Ok(Principal::reader()),
+        Some(_) | None => {
             edge.news.metrics.auth_failed("admin");
             Err(refuse(
                 StatusCode::UNAUTHORIZED,
                 "send the admin key as \"authorization: Bearer <key>\"",
             ))
         }
-        None if intent == Intent::Read => Ok(()),
-        None => Err(refuse(
-            StatusCode::FORBIDDEN,
-            "changes need a key: set admin.key in the configuration",
-        )),
     }
 }
 
@@ -133,7 +198,7 @@ async fn tenants(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> R
     told(StatusCode::OK, &spending::tenants(&edge))
 }
 
-async fn tree(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+pub(super) async fn tree(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
     let (parts, _) = request.into_parts();
     if let Err(refused) = allow(&edge, &parts, Intent::Read) {
         return refused;
@@ -182,8 +247,20 @@ fn query<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
         .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
+/// A client by its name in the file, or a key of the store by its id.
+fn asks_as(published: &Published, named: &str) -> Option<Client> {
+    let mut clients = published.settings.clients.iter();
+    match clients.find(|client| client.name.as_str() == named) {
+        Some(client) => Some(Client::of_file(client, &published.settings.tenants)),
+        None => published.roster.of_key(named).cloned(),
+    }
+}
+
 #[expect(clippy::too_many_lines, reason = "one question and its answer")]
-async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+pub(super) async fn explain_model(
+    State(edge): State<Arc<Edge>>,
+    request: HttpRequest<Body>,
+) -> Response {
     let (parts, _) = request.into_parts();
     if let Err(refused) = allow(&edge, &parts, Intent::Read) {
         return refused;
@@ -201,6 +278,19 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
             StatusCode::NOT_FOUND,
             "there is no such model; GET /v1/models lists what there is",
         );
+    };
+    let demand = match query(&parts, "client") {
+        None => None,
+        Some(named) => match asks_as(&published, named) {
+            None => return refuse(StatusCode::NOT_FOUND, "there is no such client"),
+            Some(client) if !may_reach(&client, &published.settings, route) => {
+                return refuse(
+                    StatusCode::NOT_FOUND,
+                    "this client may not use that model, or nobody behind it may serve this client",
+                );
+            }
+            Some(client) => client.demand,
+        },
     };
     let input = query(&parts, "tokens")
         .and_then(|tokens| tokens.parse().ok())
@@ -230,6 +320,13 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
             meet_again: true,
             wider_than: None,
             direct_only: false,
+            demand: demand.clone(),
+            bounds: Bounds {
+                operation: Operation::Chat,
+                bytes: input,
+                max_output: Some(256),
+                choices: 1,
+            },
         });
         let limit = Instant::now() + Duration::from_secs(1);
         let asked = edge
@@ -251,7 +348,7 @@ async fn explain_model(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>
     )
 }
 
-async fn config(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+pub(super) async fn config(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
     let (parts, _) = request.into_parts();
     if let Err(refused) = allow(&edge, &parts, Intent::Read) {
         return refused;
@@ -262,7 +359,7 @@ async fn config(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Re
     )
 }
 
-async fn reload(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
+pub(super) async fn reload(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
     let (parts, _) = request.into_parts();
     if let Err(refused) = allow(&edge, &parts, Intent::Change) {
         return refused;

@@ -1,4 +1,4 @@
-//! Who calls: static client keys, looked up by keyed digest.
+//! Who calls: the file's client keys, looked up by keyed digest, and the store's, looked up by their id.
 //!
 //! # Why a keyed digest
 //! The key is hashed with a secret of this process before it is looked up, so neither the time a lookup
@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderMap;
@@ -14,45 +13,28 @@ use http::header::AUTHORIZATION;
 use ring::digest;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use smallvec::{SmallVec, smallvec};
-
-use crate::config::{ClientSettings, TenantSettings};
-use crate::domain::{ClientName, Lane, Moment};
-use crate::policy::ledger::AccountName;
-
-/// What a key allows.
-#[derive(Clone, Debug)]
-pub struct Client {
-    pub name: ClientName,
-    pub lane: Lane,
-    pub tenant: Arc<str>,
-    pub team: Option<Arc<str>>,
-    /// The accounts it counts in, the widest first.
-    pub path: SmallVec<[AccountName; 4]>,
-    settings: Option<Arc<ClientSettings>>,
-}
-
-impl Client {
-    pub fn may_use(&self, pool: &str) -> bool {
-        self.settings
-            .as_ref()
-            .is_none_or(|settings| settings.may_use(pool))
-    }
-}
+use crate::config::Settings;
+use crate::domain::Moment;
+use crate::keys::form::{self, KeyKind};
+use crate::keys::{Client, KeyFault, Roster};
 
 /// Why a request has no good key; a label for the metric. The client always reads the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthFault {
+pub(super) enum AuthFault {
     Missing,
     Malformed,
     Several,
     InQuery,
     Unknown,
     TooManyGuesses,
+    /// Of the store's.
+    Issued(KeyFault),
+    /// The store's keys have not been confirmed for too long (ground rule G11).
+    NotKnown,
 }
 
 impl AuthFault {
-    pub fn label(self) -> &'static str {
+    pub(super) fn label(self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::Malformed => "malformed",
@@ -60,6 +42,8 @@ impl AuthFault {
             Self::InQuery => "in_query",
             Self::Unknown => "unknown",
             Self::TooManyGuesses => "too_many_guesses",
+            Self::Issued(fault) => fault.label(),
+            Self::NotKnown => "not_known",
         }
     }
 }
@@ -68,8 +52,19 @@ pub struct ClientKeys {
     /// A digest that has read a secret of this process.
     pepper: digest::Context,
     by_digest: HashMap<[u8; 32], Client>,
-    /// No keys are configured: everyone who reaches the (loopback) listener is let in.
-    open: bool,
+    /// The file names no keys and wants none: everyone who reaches the (loopback) listener is let in, as long as
+    /// none was ever made.
+    open: Option<Client>,
+}
+
+/// What is known of the store's keys when a request comes in.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) roster: &'a Roster,
+    /// They were confirmed lately.
+    pub(super) fresh: bool,
+    /// Unix seconds.
+    pub(super) now: u64,
 }
 
 /// Headers that may hold the key, besides `authorization`.
@@ -83,36 +78,35 @@ const KEY_HEADERS: [&str; 5] = [
 const LONGEST_KEY: usize = 4_096;
 
 impl ClientKeys {
-    pub fn new(clients: &[ClientSettings]) -> Self {
+    pub fn new(settings: &Settings) -> Self {
         // One block of the digest, so that it is read once and not for every request.
         let mut secret = [0; 64];
         // Without randomness the digest is unkeyed, which is still a digest.
         let _ = SystemRandom::new().fill(&mut secret);
         let mut pepper = digest::Context::new(&digest::SHA256);
         pepper.update(&secret);
+        let clients = settings.clients.iter();
         let by_digest = clients
-            .iter()
-            .map(|settings| {
-                let client = Client {
-                    name: settings.name.clone(),
-                    lane: settings.lane,
-                    tenant: Arc::from(settings.tenant.as_str()),
-                    team: settings.team.clone(),
-                    path: settings.path().collect(),
-                    settings: Some(Arc::new(settings.clone())),
-                };
-                (peppered(&pepper, settings.key.expose().as_bytes()), client)
+            .map(|client| {
+                let digest = peppered(&pepper, client.key.expose().as_bytes());
+                (digest, Client::of_file(client, &settings.tenants))
             })
             .collect();
+        let open = settings.clients.is_empty() && !settings.issued.required;
         Self {
             pepper,
             by_digest,
-            open: clients.is_empty(),
+            open: open.then(|| Client::local(&settings.tenants)),
         }
     }
 
     /// Decides who calls from head alone, before a byte of the body is read (attack A01).
-    pub fn identify(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Client, AuthFault> {
+    pub(super) fn identify(
+        &self,
+        known: Known<'_>,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Result<Client, AuthFault> {
         if query.is_some_and(|query| {
             query
                 .split('&')
@@ -120,17 +114,27 @@ impl ClientKeys {
         }) {
             return Err(AuthFault::InQuery);
         }
-        if self.open {
-            return Ok(Client {
-                name: ClientName::from("local"),
-                lane: Lane::Default,
-                tenant: Arc::from(TenantSettings::DEFAULT),
-                team: None,
-                path: smallvec![AccountName::from(TenantSettings::DEFAULT)],
-                settings: None,
-            });
+        if let Some(local) = self
+            .open
+            .as_ref()
+            .filter(|_| known.roster.roll.changes == 0)
+        {
+            // Whether there are keys is not known: then there may be.
+            return known
+                .fresh
+                .then(|| local.clone())
+                .ok_or(AuthFault::NotKnown);
         }
         let credential = credential(headers)?;
+        if let Some(parts) = form::read(credential)
+            && parts.kind == KeyKind::Client
+        {
+            if !known.fresh {
+                return Err(AuthFault::NotKnown);
+            }
+            let found = known.roster.client(parts, credential, known.now);
+            return found.cloned().map_err(AuthFault::Issued);
+        }
         self.by_digest
             .get(&peppered(&self.pepper, credential))
             .cloned()
@@ -289,12 +293,14 @@ mod tests {
             credential(&headers(&[("x-api-key", &long)])),
             Err(AuthFault::Malformed)
         );
-        let keys = ClientKeys::new(&[]);
-        assert_eq!(
-            keys.identify(&HeaderMap::new(), Some("a=1&key=sk-1"))
-                .unwrap_err(),
-            AuthFault::InQuery
-        );
+        let keys = ClientKeys::new(&Settings::default());
+        let known = Known {
+            roster: &Roster::default(),
+            fresh: true,
+            now: 0,
+        };
+        let asked = keys.identify(known, &HeaderMap::new(), Some("a=1&key=sk-1"));
+        assert_eq!(asked.unwrap_err(), AuthFault::InQuery);
     }
 
     #[test]

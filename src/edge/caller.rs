@@ -4,19 +4,49 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::auth::Client;
 use super::chat::text;
-use crate::actors::Published;
+use crate::actors::{PoolEntry, Published, Route};
+use crate::config::{Settings, TargetSettings};
 use crate::dispatch::{Caller, Payer};
+use crate::keys::Client;
 
 pub(super) fn caller(client: &Client, published: &Published, headers: &HeaderMap) -> Caller {
     let tags = tags(headers);
     Caller {
         client: client.name.clone(),
+        of_file: client.of_file,
         payer: payer(client, published, &tags),
         user: user(headers),
         tags,
     }
+}
+
+/// Whether a client may ask for the first pool of a chain, and anyone behind it may serve it.
+pub(super) fn may_reach(client: &Client, settings: &Settings, route: &Route) -> bool {
+    let first = route.chain.first();
+    first.is_some_and(|pool| client.may_use(pool.name.as_str()))
+        && (client.demand.is_none()
+            || route
+                .chain
+                .iter()
+                .any(|pool| targets(client, settings, pool).next().is_some()))
+}
+
+/// The targets of a pool that may serve a client.
+pub(super) fn targets<'a>(
+    client: &'a Client,
+    settings: &'a Settings,
+    pool: &'a PoolEntry,
+) -> impl Iterator<Item = &'a TargetSettings> {
+    pool.settings.targets.iter().filter(|target| {
+        let mut providers = settings.providers.iter();
+        let provider = providers.find(|provider| provider.name == target.provider);
+        let model = (target.model.as_ref(), pool.name.as_str());
+        let demand = client.demand.as_ref();
+        provider.is_some_and(|provider| {
+            demand.is_none_or(|demand| provider.meets(demand, model).is_ok())
+        })
+    })
 }
 
 /// Who pays for what this client asks, and whose limits hold.

@@ -13,13 +13,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request as HttpRequest};
 use tokio::time::Instant;
 
 use super::asked::{Asked, Named, form_type};
-use super::auth::{AuthFault, Client};
+use super::auth::{AuthFault, Known};
 use super::caller::caller;
 use super::connection::ConnectionControl;
+use super::demand::demand;
 use super::detours::{Way, way};
 use super::stored::{KeptStream, Outgoing};
 use super::{Edge, body, reply, stored};
-use crate::actors::{Estimate, Published, Route};
+use crate::actors::{Estimate, Published, Route, wall};
 use crate::dialects::count_answer;
 use crate::dialects::openai::ChatPeek;
 use crate::dispatch::{Prompt, RaceMark, Request, Served, Told};
@@ -27,6 +28,7 @@ use crate::domain::{
     ClientDialect, Failure, FailureKind, Lane, Mode, Operation, PromptClass, RequestId, Shape,
     Tokens, Unsupported,
 };
+use crate::keys::Client;
 use crate::policy::overload::Overload;
 
 /// Counts a request as long as it is served.
@@ -263,8 +265,14 @@ pub(super) fn identify(
 ) -> Result<Client, Failure> {
     let now = edge.clock.now();
     let address = control.map(|control| control.peer().ip());
+    let published = edge.published();
+    let known = Known {
+        roster: &published.roster,
+        fresh: published.roster.can_tell() && edge.system.knows_keys(now),
+        now: wall().0 / 1_000,
+    };
     let keys = edge.keys.load();
-    let fault = match keys.identify(&parts.headers, parts.uri.query()) {
+    let fault = match keys.identify(known, &parts.headers, parts.uri.query()) {
         // A good key is good, whoever guesses beside it behind the same address.
         Ok(client) => return Ok(client),
         Err(fault) => fault,
@@ -280,6 +288,13 @@ pub(super) fn identify(
         .retry_after(Duration::from_secs(60)));
     }
     edge.news.metrics.auth_failed(fault.label());
+    if fault == AuthFault::NotKnown {
+        return Err(Failure::new(
+            FailureKind::Overloaded,
+            "the gateway cannot read its keys now; come back shortly",
+        )
+        .retry_after(Duration::from_secs(1)));
+    }
     if let Some(address) = address {
         edge.guesses.failed(address, now);
     }
@@ -339,7 +354,13 @@ fn is_counted(request: &Request) -> bool {
     let targets = pool.map(|pool| pool.settings.targets.as_slice());
     targets.unwrap_or_default().iter().any(|target| {
         let provider = providers.iter().find(|known| known.name == target.provider);
-        provider.is_some_and(|provider| request.operation.is_served_by(provider.dialect))
+        let counts = provider.filter(|provider| request.operation.is_served_by(provider.dialect));
+        // Who may not read the prompt may not count it either.
+        counts.is_some_and(|provider| {
+            let model = (target.model.as_ref(), &*request.asked);
+            let demand = request.demand.as_ref();
+            demand.is_none_or(|demand| provider.meets(demand, model).is_ok())
+        })
     })
 }
 
@@ -370,7 +391,8 @@ pub(super) fn facts(
         asked,
         detours,
         notice,
-    } = way(&peek, &admission.client, &admission.published)?;
+    } = way(&peek, operation, &admission.client, &admission.published)?;
+    let demand = demand(&admission.client, headers, &peek.wishes)?;
     let estimate = estimate(&peek, prompt.bytes().len());
     let caller = caller(&admission.client, &admission.published, headers);
     // Speech is passed on as it comes, whatever form it comes in.
@@ -405,6 +427,7 @@ pub(super) fn facts(
         estimate,
         prompt: prompt.into(),
         max_attempts: most_attempts(headers, &peek).min(settings.failover.max_attempts),
+        demand,
         preference: (!preference.is_none()).then(|| Arc::new(preference.clone())),
         peek,
         published: admission.published,
@@ -413,7 +436,6 @@ pub(super) fn facts(
         unsupported,
         media: Default::default(),
         guarded: None,
-        regions: None,
     };
     Ok((request, notice))
 }

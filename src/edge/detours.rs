@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::auth::Client;
 use super::chat::{Found, Notice, found};
 use crate::actors::{Published, Refusal, RefusalKind, Route};
 use crate::config::Settings;
 use crate::dialects::openai::{ChatPeek, Wishes};
 use crate::dispatch::{Detour, refused};
-use crate::domain::Failure;
+use crate::domain::{Failure, Operation};
+use crate::keys::Client;
 
 pub(super) struct Way {
     pub(super) route: Arc<Route>,
@@ -26,7 +26,15 @@ const LEFT_OUT: &str =
 
 /// Finds the way. A model that this client may not use is as good as none: what a request names only chooses among
 /// what its key allows.
-pub(super) fn way(peek: &ChatPeek, client: &Client, published: &Published) -> Result<Way, Failure> {
+pub(super) fn way(
+    peek: &ChatPeek,
+    operation: Operation,
+    client: &Client,
+    published: &Published,
+) -> Result<Way, Failure> {
+    if !client.grant.may_do(operation) {
+        return Err(unknown(&peek.model));
+    }
     let wishes = &peek.wishes;
     let (found, asked) = allowed(&peek.model, client, published)?;
     if wishes.fallbacks.is_empty() && !wishes.no_fallbacks {

@@ -25,10 +25,17 @@ pub(super) async fn ready(State(edge): State<Arc<Edge>>) -> Response {
     let books = edge.system.books.seat().health();
     // Once it is known that they cannot be read, those without a budget are served all the same.
     let reading = books.is_empty()
-        && published
+        && (published
             .tenants
             .values()
-            .any(|tenant| !tenant.cell.is_complete());
+            .any(|tenant| !tenant.cell.is_complete())
+            || edge
+                .system
+                .tables
+                .tills
+                .all()
+                .values()
+                .any(|till| !till.is_complete()));
     let why = if edge.is_draining() {
         Some("draining")
     } else if !edge.journal().admits() {

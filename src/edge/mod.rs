@@ -2,6 +2,7 @@
 //! into a [`dispatch::Request`](crate::dispatch::Request) and the answer back.
 
 mod admin;
+mod api;
 mod aside;
 mod asked;
 mod auth;
@@ -9,6 +10,7 @@ mod body;
 mod caller;
 mod chat;
 mod connection;
+mod demand;
 mod detours;
 mod framing;
 mod health;
@@ -71,7 +73,7 @@ impl Edge {
             .configure(settings.listen.memory_limit_bytes);
         let kib = settings.listen.body_memory_bytes / 1_024;
         Self {
-            keys: ArcSwap::from_pointee(ClientKeys::new(&settings.clients)),
+            keys: ArcSwap::from_pointee(ClientKeys::new(settings)),
             body_memory: Arc::new(Semaphore::new(kib.clamp(1, Semaphore::MAX_PERMITS))),
             guesses: auth::GuessLimiter::default(),
             in_flight: AtomicU32::new(0),
@@ -90,8 +92,7 @@ impl Edge {
         self.news
             .pressure
             .configure(settings.listen.memory_limit_bytes);
-        self.keys
-            .store(Arc::new(ClientKeys::new(&settings.clients)));
+        self.keys.store(Arc::new(ClientKeys::new(settings)));
     }
 
     fn published(&self) -> Arc<Published> {

@@ -22,7 +22,29 @@ pub(super) fn tenants(edge: &Edge) -> Value {
         .into_iter()
         .map(|entry| tenant(edge, entry))
         .collect();
-    json!({"tenants": tenants})
+    json!({"tenants": tenants, "providers": providers(edge)})
+}
+
+/// What may be spent at providers, and what was.
+fn providers(edge: &Edge) -> Vec<Value> {
+    let tills = edge.system.tables.tills.all();
+    let mut tills: Vec<_> = tills.values().collect();
+    tills.sort_by(|one, other| one.provider.cmp(&other.provider));
+    let accounts = tills
+        .into_iter()
+        .flat_map(|till| till.view(edge.clock.now()));
+    let told = accounts.map(|view| {
+        let budgets: Vec<Value> = view.purses.iter().map(budget).collect();
+        json!({"provider": *view.name, "budgets": budgets})
+    });
+    told.collect()
+}
+
+/// One tenant, if it has limits or budgets.
+pub(super) fn tenant_of(edge: &Edge, name: &str) -> Option<Value> {
+    let published = edge.published();
+    let entry = published.tenants.get(name)?;
+    Some(tenant(edge, entry))
 }
 
 fn tenant(edge: &Edge, entry: &TenantEntry) -> Value {

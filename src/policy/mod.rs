@@ -6,6 +6,7 @@
 pub mod breaker;
 pub mod chain;
 pub mod concurrency;
+pub mod grant;
 pub mod guard;
 pub mod headroom;
 pub mod health;
@@ -17,6 +18,7 @@ pub mod panic;
 pub mod poison;
 pub mod quarantine;
 pub mod queue;
+pub mod residency;
 pub mod restart;
 pub mod retry;
 pub mod score;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, info};
 
 use super::embedded::{Embedded, OpenedStore, open};
+use super::keys::KeyStore;
 use super::spending::SpendStore;
 use super::{ResponseStore, StoreError};
 use crate::config::StoreSettings;
@@ -73,6 +74,11 @@ impl StoreDesk {
 
     /// Where it is added up what was spent.
     pub async fn spending(&self) -> Result<Arc<dyn SpendStore>, StoreError> {
+        Ok(self.opened().await?)
+    }
+
+    /// Where keys and tenants are made and changed.
+    pub async fn keys(&self) -> Result<Arc<dyn KeyStore>, StoreError> {
         Ok(self.opened().await?)
     }
 

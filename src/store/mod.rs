@@ -8,6 +8,7 @@ mod desk;
 pub mod embedded;
 mod error;
 pub mod journal;
+pub mod keys;
 mod responses;
 pub mod spending;
 

@@ -9,6 +9,7 @@ use crate::domain::ClientName;
 /// absent (ground rule G10, attack A04).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ResponseKey {
+    /// With its tenant: names of clients are unique within one only.
     pub owner: ClientName,
     pub id: String,
 }

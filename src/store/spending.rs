@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::journal::{
-    Bookmark, Lines, ReadError, ReadOutcome, ReadRecord, outcomes, outcomes_behind, read,
+    Bookmark, Lines, ReadAttempt, ReadError, ReadOutcome, ReadRecord, costs, costs_behind, read,
 };
 use super::{Pending, StoreDesk, StoreError};
 use crate::domain::{NanoUsd, Usage, Wall};
@@ -84,6 +84,8 @@ pub struct Batch {
     pub anew_from: Option<u64>,
     pub slices: HashMap<Slice, Sum>,
     pub labels: HashMap<Label, Sum>,
+    /// What providers bill, by quarter and provider: of every attempt, whoever's answer it was that counted.
+    pub providers: HashMap<(u64, String), u64>,
 }
 
 /// What a report is broken down by.
@@ -169,6 +171,9 @@ pub trait SpendStore: Send + Sync {
 
     /// A tenant's costs since a time (unix seconds): once by team and client, and once by tag with neither.
     fn spent(&self, tenant: &str, since: u64) -> Pending<Vec<Spent>>;
+
+    /// What all tenants together cost at a provider since a time (unix seconds), by quarter.
+    fn spent_at(&self, provider: &str, since: u64) -> Pending<Vec<(u64, NanoUsd)>>;
 
     fn report(&self, question: SpendQuestion) -> Pending<Vec<SpendLine>>;
 }
@@ -282,17 +287,7 @@ impl Batch {
     /// Counts an outcome at this cost.
     pub fn add(&mut self, outcome: &ReadOutcome, cost_nano: Option<u64>) {
         // What is paid belongs to the time at which it was let in, as in the books.
-        let took = if outcome.took_ms.is_finite() {
-            outcome.took_ms.max(0.0)
-        } else {
-            0.0
-        };
-        let took = std::time::Duration::from_secs_f64((took / 1_000.0).min(1e9));
-        let began = Wall(outcome.at)
-            .0
-            .saturating_sub(u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
-            / 1_000;
-        let quarter = began - began % QUARTER;
+        let quarter = quarter_of(outcome.at, outcome.took_ms);
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let tenant = outcome
             .tenant
@@ -333,9 +328,35 @@ impl Batch {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.slices.is_empty()
+    fn add_attempt(&mut self, attempt: &ReadAttempt) {
+        let Some(cost) = attempt.cost_nano.filter(|cost| *cost > 0) else {
+            return;
+        };
+        let quarter = quarter_of(attempt.at, attempt.took_ms);
+        if self.anew_from.is_some_and(|from| quarter < from) {
+            return;
+        }
+        let place = (quarter, attempt.provider.clone());
+        let sum = self.providers.entry(place).or_default();
+        *sum = sum.saturating_add(cost);
     }
+
+    pub fn is_empty(&self) -> bool {
+        self.slices.is_empty() && self.providers.is_empty()
+    }
+}
+
+/// The quarter of an hour in which something began that ended then and took so long.
+fn quarter_of(at_ms: u64, took_ms: f64) -> u64 {
+    let took = if took_ms.is_finite() {
+        took_ms.max(0.0)
+    } else {
+        0.0
+    };
+    let took = std::time::Duration::from_secs_f64((took / 1_000.0).min(1e9));
+    let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let began = at_ms.saturating_sub(took) / 1_000;
+    began - began % QUARTER
 }
 
 /// What was read in one go.
@@ -352,19 +373,19 @@ struct Reading {
 fn read_batch(folder: &Path, from: Position, mark: Option<Bookmark>) -> Result<Reading, ReadError> {
     let marked = mark
         .filter(|mark| mark.record() == (from.seq, from.at_ms))
-        .and_then(|mark| Some((outcomes_behind(folder, &mark)?, mark)));
+        .and_then(|mark| Some((costs_behind(folder, &mark)?, mark)));
     if let Some((lines, mark)) = marked {
         return read_lines(lines, Batch::behind(from), Some(mark));
     }
     if is_ours(folder, from)? {
-        let lines = outcomes(folder, from.seq + 1);
+        let lines = costs(folder, from.seq + 1);
         return read_lines(lines, Batch::behind(from), None);
     }
     let batch = Batch {
         anew_from: Some(first_quarter(folder)?),
         ..Batch::default()
     };
-    read_lines(outcomes(folder, 1), batch, None)
+    read_lines(costs(folder, 1), batch, None)
 }
 
 fn read_lines(
@@ -385,8 +406,13 @@ fn read_lines(
             seq: line.seq,
             at_ms: line.at_ms,
         };
-        if let ReadRecord::Outcome(outcome) = &line.record {
-            batch.add(outcome, outcome.cost_nano);
+        match &line.record {
+            ReadRecord::Outcome(outcome) => batch.add(outcome, outcome.cost_nano),
+            ReadRecord::Attempt(attempt) => batch.add_attempt(attempt),
+            ReadRecord::Intent(_)
+            | ReadRecord::Text(_)
+            | ReadRecord::Event(_)
+            | ReadRecord::Other => {}
         }
     }
     Ok(Reading {
@@ -452,7 +478,10 @@ pub async fn catch_up(
         let batch = reading.batch;
         let to = batch.to;
         if batch.is_empty() && batch.anew_from.is_none() {
-            *mark = reading.mark;
+            // An attempt that cost nothing is booked with what follows it: until then the mark stays where the store is.
+            if to == from {
+                *mark = reading.mark;
+            }
             return Ok(());
         }
         let books = store.spending().await?;
@@ -466,6 +495,19 @@ pub async fn catch_up(
             return Ok(());
         }
     }
+}
+
+/// What was spent at a provider since a time, by quarter; nothing where nothing was ever booked.
+pub async fn spent_at(
+    store: &StoreDesk,
+    provider: &str,
+    since: Wall,
+) -> Result<Vec<(u64, NanoUsd)>, StoreError> {
+    if !store.is_there().await {
+        return Ok(Vec::new());
+    }
+    let books = store.spending().await?;
+    books.spent_at(provider, since.0 / 1_000).await
 }
 
 /// What a tenant spent since a time; nothing where nothing was ever booked.

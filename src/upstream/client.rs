@@ -22,6 +22,7 @@ use super::pool::{PING_EVERY, Pool, Shared, StreamPlace, Way};
 use super::sign::{AwsSigner, Means, Token, TokenKeeper, standing};
 use crate::config::{KeySettings, KeySource, ProviderSettings, TimeoutSettings};
 use crate::domain::{AttemptOutcome, KeyName, Mode, Operation};
+use crate::policy::residency::Handling;
 
 pub struct ProviderOptions<'a> {
     pub provider: &'a ProviderSettings,
@@ -88,6 +89,8 @@ struct RequestHead {
     signer: Option<AwsSigner>,
     /// For keys that are traded for a token.
     tokens: Option<Arc<TokenKeeper>>,
+    /// What becomes of what is sent with this key, at the address that this client sends to.
+    handling: Arc<Handling>,
 }
 
 /// A request that may go out, twice if need be.
@@ -144,6 +147,7 @@ impl ProviderClient {
                     map,
                     signer,
                     tokens,
+                    handling: Arc::clone(&key.handling),
                 };
                 Ok((key.name.clone(), head))
             })
@@ -169,6 +173,11 @@ impl ProviderClient {
     /// Who keeps this key's token, if it is traded for one.
     pub fn keeper(&self, key: &KeyName) -> Option<&Arc<TokenKeeper>> {
         self.heads.get(key)?.tokens.as_ref()
+    }
+
+    /// What becomes of what is sent with this key; `None`: there is no such key, and nothing can be sent.
+    pub fn handling(&self, key: &KeyName) -> Option<&Handling> {
+        self.heads.get(key).map(|head| &*head.handling)
     }
 
     /// Sends a request and waits for the head of the answer. Dropping the future cancels the attempt.

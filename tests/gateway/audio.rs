@@ -8,11 +8,11 @@ use switchyard_chaos::mock::{Behaviour, MockProvider, Step};
 
 use crate::frame::{Gateway, alone, alone_with, auth, code_of, mock, pair};
 
-const BOUNDARY: &str = "----switchyard-test-7MA4YWxkTrZu0gW";
+pub(crate) const BOUNDARY: &str = "----switchyard-test-7MA4YWxkTrZu0gW";
 /// Sound as far as anyone here can tell: it holds line ends, dashes and a zero.
 const SOUND: &[u8] = b"ID3\x04\0\r\n--\r\n\r\n------switchyard\xff\xfb";
 
-fn form(fields: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn form(fields: &[(&str, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, value) in fields {
         let file = match *name {

@@ -560,7 +560,7 @@ async fn a20_what_is_routed_goes_nowhere_but_to_allowed_regions() {
     let (a, b) = (mock_of(Dialect::Bedrock, "a").await, mock("b").await);
     let rules = "[guard]\nrequests = { national_id = \"route\" }\nregions = [\"eu-north-1\"]\n";
     let config = format!(
-        "{}{}[pools.p]\ntargets = [\"a/m-a\"]\n[pools.q]\ntargets = [\"a/m-a\", \"b/m-b\"]\n{rules}",
+        "{}{}[pools.p]\ntargets = [\"a/m-a\"]\n[pools.q]\ntargets = [\"b/m-b\", \"a/m-a\"]\n[pools.r]\ntargets = [\"b/m-b\"]\n{rules}",
         provider("a", &a),
         provider("b", &b)
     );
@@ -573,6 +573,11 @@ async fn a20_what_is_routed_goes_nowhere_but_to_allowed_regions() {
     );
     let mut body = prompt("id 123-45-6789");
     body["model"] = "q".into();
+    for _ in 0..8 {
+        let inside = gateway.post(&body).await;
+        assert_eq!(inside.header("x-switchyard-provider"), Some("a"));
+    }
+    body["model"] = "r".into();
     let outside = gateway.post(&body).await;
     assert_eq!(
         (outside.status(), &*code_of(&outside)),
@@ -706,6 +711,71 @@ async fn t2_a_webhook_that_fails_lets_pass_only_where_the_operator_says_so() {
         sent(&a).contains("<EMAIL_1>"),
         "the rules hold all the same"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a20_a_judge_that_is_not_where_a_prompt_must_stay_is_shown_nothing() {
+    let a = mock("a").await;
+    let judge = judge(Behaviour::status(200).json(&json!({"verdict": "allow"}))).await;
+    let bound = "[tenants.acme]\nregions = [\"eu\"]\n[[clients]]\nname = \"bound\"\nkey = \"file:FOLDER/bound\"\ntenant = \"acme\"\n";
+    let with = |more: &str| {
+        format!(
+            "{}regions = [\"eu\"]\n[pools.p]\ntargets = [\"a/m-a\"]\n{bound}{}",
+            provider("a", &a),
+            judged_by(&judge, more)
+        )
+    };
+    let ask = async |gateway: &Gateway, key: &str, region: Option<&str>| {
+        let mut headers = vec![("authorization".to_owned(), format!("Bearer {key}"))];
+        let region = region.map(|region| ("x-switchyard-region".to_owned(), region.to_owned()));
+        headers.extend(region);
+        let mut client = gateway.client().await;
+        client
+            .post_json(PATH, &headers, &prompt("hi"))
+            .await
+            .unwrap()
+    };
+    const BOUND: &str = "sk-canary-bound";
+    for more in [
+        "",
+        "regions = [\"us\"]\n",
+        // Not even where a judge that fails lets pass: a region would be the way around it.
+        "on_failure = \"allow\"\n",
+    ] {
+        let gateway = Gateway::start(&with(more)).await;
+        for (key, region) in [(BOUND, None), (KEY, Some("eu"))] {
+            let refused = ask(&gateway, key, region).await;
+            assert_eq!(
+                (refused.status(), &*code_of(&refused)),
+                (503, "region_unavailable"),
+                "{more}"
+            );
+        }
+        assert_eq!((judge.requests(), a.requests()), (0, 0), "{more}");
+        assert!(
+            gateway
+                .metrics()
+                .await
+                .contains("switchyard_blocked_total{rule=\"region\"}")
+        );
+        let events: Vec<Value> = gateway.records().await;
+        assert!(
+            events.iter().any(|event| event["name"] == "policy.block"),
+            "{events:?}"
+        );
+    }
+    let gateway = Gateway::start(&with("regions = [\"eu-central-1\"]\n")).await;
+    assert_eq!(ask(&gateway, BOUND, None).await.status(), 200);
+    let question = judge.last().unwrap().asked.clone();
+    assert_eq!(
+        (&question.json["tenant"], &question.json["client"]),
+        (&json!("acme"), &json!("bound"))
+    );
+    assert_eq!((judge.requests(), a.requests()), (1, 1));
+    // Who demands nothing is judged wherever the judge is.
+    let gateway = Gateway::start(&with("")).await;
+    assert_eq!(ask(&gateway, KEY, None).await.status(), 200);
+    assert_eq!(judge.requests(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,12 +9,14 @@
     reason = "a test crate: a broken step is a failed test"
 )]
 
+mod admin_api;
 mod answers;
 mod attacks;
 mod audio;
 mod audit;
 mod clients;
 mod config;
+mod credit;
 mod dialects;
 mod egress;
 mod embeddings;
@@ -24,6 +26,7 @@ mod guard;
 mod guard_operations;
 mod h2_mock;
 mod journal;
+mod keys;
 mod matrix;
 mod media;
 mod money;
@@ -35,6 +38,7 @@ mod quirks;
 mod races;
 mod readme;
 mod ready;
+mod region;
 mod registry;
 mod secure;
 mod signed;

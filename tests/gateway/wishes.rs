@@ -103,8 +103,8 @@ async fn e9_a_filter_that_leaves_nobody_says_which_it_was() {
         "{told}"
     );
     for unkept in [
-        json!({"zdr": true}),
-        json!({"data_collection": "deny"}),
+        json!({"zdr": "yes"}),
+        json!({"quantizations": ["fp8"]}),
         json!({"max_price": {"prompt": 1}}),
     ] {
         let answer = three.ask("p", json!({"provider": unkept})).await;

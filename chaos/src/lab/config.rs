@@ -236,6 +236,16 @@ pub fn enclose(config: &mut Table, folder: &Path) -> Result<(), ConfigError> {
         registry.remove("url");
     }
     config.remove("media");
+    // A judge of prompts stands outside, and what digests of keys are made with is the operator's secret.
+    for (table, own) in [("guard", "webhook"), ("keys", "pepper")] {
+        if let Some(Value::Table(table)) = config.get_mut(table) {
+            table.remove(own);
+        }
+    }
+    enclose_providers(config, folder)
+}
+
+fn enclose_providers(config: &mut Table, folder: &Path) -> Result<(), ConfigError> {
     let Some(Value::Table(providers)) = config.get_mut("providers") else {
         return Ok(());
     };
@@ -244,6 +254,9 @@ pub fn enclose(config: &mut Table, folder: &Path) -> Result<(), ConfigError> {
             continue;
         };
         provider.remove("ca_file");
+        // What may be spent there is the operator's own money; a run spends none.
+        provider.remove("budgets");
+        provider.remove("credit");
         without_tokens(name, provider);
         let swapped = swapped(folder, name, provider.get("keys"))?;
         provider.insert("keys".into(), swapped.into());
@@ -262,7 +275,11 @@ fn without_tokens(name: &str, provider: &mut Table) {
         provider.insert("auth".into(), "azure".into());
     } else if auth == Some("vertex") || (name == "vertex" && auth.is_none()) {
         provider.remove("auth");
-        provider.remove("region");
+        // It is where its requests were signed for, also when they are not signed any more.
+        let signed_for = provider.remove("region");
+        if let Some(region) = signed_for.filter(|region| region.as_str() != Some("global")) {
+            provider.entry("regions").or_insert(vec![region].into());
+        }
         provider.entry("dialect").or_insert("gemini".into());
         // Until it is pointed at its mock; without one it would be found by its name.
         let nowhere = Value::from("http://127.0.0.1:9/v1beta");
@@ -451,7 +468,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = "[registry]\nurl = \"https://prices.example/\"\nfile = \"own.toml\"\n\
             [media]\nfetch = true\nhosts = [\"a.example\"]\n\
-            [providers.vertex]\nproject = \"p\"\nkeys = [\"metadata:\"]\n\
+            [keys]\nrequired = true\npepper = \"env:PEPPER\"\n\
+            [guard.webhook]\nurl = \"https://judge.example/\"\nsecret = \"env:JUDGE\"\n\
+            [providers.vertex]\nproject = \"p\"\ncredit = \"100\"\nkeys = [\"metadata:\"]\n\
             [providers.claude]\nauth = \"vertex\"\ndialect = \"anthropic\"\nregion = \"us-east5\"\nkeys = [\"file:/sa.json\"]\n\
             [providers.az]\nauth = \"entra\"\ntenant = \"t\"\nclient_id = \"c\"\ntoken_url = \"https://t.example/\"\nkeys = [\"web-identity:\"]\n\
             [providers.aws]\ndialect = \"bedrock\"\nregion = \"eu-west-1\"\nkeys = [\"metadata:\"]\n";
@@ -467,6 +486,9 @@ mod tests {
             "prices.example",
             "vertex\"",
             "[media]",
+            "PEPPER",
+            "judge",
+            "credit",
         ] {
             assert!(!whole.contains(gone), "{gone}: {whole}");
         }
@@ -478,6 +500,10 @@ mod tests {
         assert_eq!(
             config["providers"]["claude"]["dialect"].as_str(),
             Some("anthropic")
+        );
+        assert_eq!(
+            config["providers"]["claude"]["regions"].as_array(),
+            Some(&vec!["us-east5".into()])
         );
         assert_eq!(config["providers"]["az"]["auth"].as_str(), Some("azure"));
         assert_eq!(

@@ -102,6 +102,11 @@ const PACKS: &[Pack] = &[
         ["two_tenants"]
     ),
     pack!(
+        "region",
+        "what must stay in a region stays there, whatever fails",
+        ["stays_in_region"]
+    ),
+    pack!(
         "soak",
         "half an hour of everything at once, at random",
         ["everything"]

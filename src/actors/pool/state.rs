@@ -17,7 +17,7 @@ use crate::actors::lease::{Lease, LeaseTerms, Target, clamped};
 use crate::actors::news::News;
 use crate::actors::slot::Seat;
 use crate::actors::wish::{Again, Patience, Purpose, Reasons, Refusal, RefusalKind, Removed, Wish};
-use crate::domain::{Moment, Score};
+use crate::domain::{Moment, NanoUsd, Score};
 use crate::policy::breaker::{BreakerState, slow_start_share};
 use crate::policy::headroom::head_room;
 use crate::policy::panic::panicking;
@@ -409,10 +409,25 @@ impl PoolState {
             return Err(Removed::EndpointBusy);
         }
         take_permit(target, wish, now).map_err(Removed::WindowFull)?;
+        // Last but one, so that what is set aside here is not set aside in vain.
+        let taken = target.till.as_ref().map(|door| {
+            let most = wish.most_at(target, door);
+            door.take(most, self.clock)
+        });
+        let mut hold = match taken.transpose() {
+            Ok(hold) => hold,
+            Err(why) => {
+                give_back_permit(target, wish, now);
+                return Err(why.into());
+            }
+        };
         if let Some(blocked) = judged.probe_of
             && !target.endpoint.move_breaker(blocked, blocked.probing(now))
         {
             give_back_permit(target, wish, now);
+            if let Some(hold) = &mut hold {
+                hold.costs(NanoUsd::ZERO);
+            }
             return Err(Removed::ProbeRunning);
         }
         let terms = LeaseTerms {
@@ -424,6 +439,7 @@ impl PoolState {
             estimate: wish.estimate,
             shape: wish.shape,
             probe: judged.probe_of.is_some(),
+            hold,
         };
         Ok(Lease::new(Arc::clone(target), terms, self.clock, now))
     }
@@ -553,7 +569,17 @@ fn rank(group: &Group, wish: &Wish) -> Result<usize, Removed> {
     let Some(target) = group.targets.first() else {
         return Err(Removed::Tried);
     };
-    wish.rank(group.endpoint.provider.as_str(), target.provider.dialect)
+    let rank = wish.rank(group.endpoint.provider.as_str(), target.provider.dialect)?;
+    // Keys may promise different things; one that promises enough will do. Asked before the endpoint's health:
+    // who may not serve is no reason to wait, and never a probe.
+    let mut kept = Ok(());
+    for target in &group.targets {
+        kept = wish.allows(target);
+        if kept.is_ok() {
+            break;
+        }
+    }
+    kept.map(|()| rank)
 }
 
 /// `Ok(Some(state))` when the request would be the probe that ends the blocked state.
@@ -611,6 +637,13 @@ fn endpoint_gate(
 /// How much room the key has for this request.
 fn key_room(target: &Target, wish: &Wish, look: Look) -> Result<Score, Removed> {
     let now = look.now;
+    wish.allows(target)?;
+    if target.key.held.load(Ordering::Relaxed) {
+        return Err(Removed::Held);
+    }
+    if let Some(door) = &target.till {
+        door.reaches(wish.most_at(target, door))?;
+    }
     if wish
         .wider_than
         .is_some_and(|than| target.context_window.is_none_or(|own| own <= than))

@@ -383,16 +383,16 @@ fn error_type(kind: FailureKind) -> &'static str {
         FailureKind::NotFound | FailureKind::ModelNotFound => "not_found_error",
         FailureKind::RateLimited => "rate_limit_error",
         FailureKind::BudgetExceeded | FailureKind::PriceUnknown => "billing_error",
-        FailureKind::Overloaded | FailureKind::ShuttingDown | FailureKind::NoTarget => {
-            "overloaded_error"
-        }
+        FailureKind::Overloaded
+        | FailureKind::ShuttingDown
+        | FailureKind::NoTarget
+        | FailureKind::RegionUnavailable => "overloaded_error",
         FailureKind::DeadlineExceeded | FailureKind::UpstreamStalled => "timeout_error",
         FailureKind::ProviderAuth
         | FailureKind::ProviderQuota
         | FailureKind::AuditUnavailable
         | FailureKind::StoreUnavailable
         | FailureKind::PolicyUnavailable
-        | FailureKind::RegionUnavailable
         | FailureKind::Internal
         | FailureKind::UpstreamFailed
         | FailureKind::UpstreamRejected

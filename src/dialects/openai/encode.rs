@@ -340,13 +340,13 @@ fn error_type(kind: FailureKind) -> &'static str {
         FailureKind::BudgetExceeded | FailureKind::PriceUnknown => "budget_exceeded",
         FailureKind::Overloaded => "overloaded_error",
         FailureKind::NoTarget
+        | FailureKind::RegionUnavailable
         | FailureKind::ProviderAuth
         | FailureKind::ProviderQuota
         | FailureKind::ShuttingDown
         | FailureKind::AuditUnavailable
         | FailureKind::StoreUnavailable
         | FailureKind::PolicyUnavailable
-        | FailureKind::RegionUnavailable
         | FailureKind::Internal
         | FailureKind::UpstreamFailed
         | FailureKind::UpstreamRejected

@@ -20,6 +20,10 @@ pub struct Wishes {
     /// Most that may be tried again; `None` leaves it to the configuration, which is the upper bound.
     pub retries: Option<u32>,
     pub preference: Preference,
+    /// Nobody who keeps what is sent.
+    pub zero_retention: bool,
+    /// Nobody who may train on what is sent.
+    pub no_training: bool,
 }
 
 impl Wishes {
@@ -95,17 +99,27 @@ impl Wishes {
     }
 
     fn provider(&mut self, fields: Map<String, Value>) -> Result<(), RequestError> {
-        let wanted = &mut self.preference;
         for (name, value) in fields {
+            let wanted = &mut self.preference;
             match (name.as_str(), value) {
                 ("order", value) => wanted.order = names("provider.order", &value)?,
                 ("only", value) => wanted.only = names("provider.only", &value)?,
                 ("ignore", value) => wanted.ignore = names("provider.ignore", &value)?,
                 ("allow_fallbacks", Value::Bool(allowed)) => wanted.order_only = !allowed,
-                ("data_collection", value) if value == "deny" => {
-                    return Err(unkept("provider.data_collection"));
+                ("data_collection", value) if value == "deny" => self.no_training = true,
+                ("data_collection", value) if value != "allow" && !value.is_null() => {
+                    return Err(RequestError::at(
+                        "provider.data_collection",
+                        "\"provider.data_collection\" is \"allow\" or \"deny\"",
+                    ));
                 }
-                ("zdr", Value::Bool(true)) => return Err(unkept("provider.zdr")),
+                ("zdr", Value::Bool(demanded)) => self.zero_retention |= demanded,
+                ("zdr", value) if !value.is_null() => {
+                    return Err(RequestError::at(
+                        "provider.zdr",
+                        "\"provider.zdr\" must be true or false",
+                    ));
+                }
                 ("enforce_distillable_text", Value::Bool(true)) => {
                     return Err(unkept("provider.enforce_distillable_text"));
                 }
@@ -186,6 +200,16 @@ mod tests {
     }
 
     #[test]
+    fn t3_demands_on_what_becomes_of_a_prompt_are_taken_and_never_taken_back() {
+        let of = |field: Value| read(&[("provider", field)]).unwrap();
+        let told = |wishes: Wishes| (wishes.zero_retention, wishes.no_training);
+        assert_eq!(told(of(json!({"zdr": true}))), (true, false));
+        assert_eq!(told(of(json!({"data_collection": "deny"}))), (false, true));
+        let nothing = json!({"zdr": null, "data_collection": "allow"});
+        assert_eq!(told(of(nothing)), (false, false));
+    }
+
+    #[test]
     fn e9_what_is_not_understood_is_ignored_and_what_is_not_kept_is_refused() {
         let nothing = read(&[
             ("provider", json!("openai")),
@@ -196,9 +220,9 @@ mod tests {
         ]);
         assert_eq!(nothing.unwrap(), Wishes::default());
         for (field, at) in [
-            (json!({"zdr": true}), "provider.zdr"),
+            (json!({"zdr": "yes"}), "provider.zdr"),
             (
-                json!({"data_collection": "deny"}),
+                json!({"data_collection": "never"}),
                 "provider.data_collection",
             ),
             (json!({"max_price": {"prompt": 1}}), "provider.max_price"),

@@ -19,7 +19,8 @@ use std::sync::Arc;
 use crate::actors::News;
 use crate::config::{GuardRules, GuardSettings};
 use crate::dialects::texts::TextKind;
-use crate::domain::{ClientName, Failure, FailureKind, Operation, PoolName, RequestId};
+use crate::dispatch::Caller;
+use crate::domain::{Failure, FailureKind, Operation, PoolName, RequestId};
 use crate::policy::guard::{Actions, Form, RuleId, Schema, Searched, Tally, Vault};
 
 pub(super) use answer::{Seen, Written};
@@ -53,8 +54,8 @@ impl Guarded {
     }
 
     /// Where the journal keeps the answer, what was taken out of the prompt stays out of that as well.
-    fn with_record(mut self, client: &ClientName) -> Self {
-        let keeps = self.news.journal.text_limit(client.as_str()).is_some();
+    fn with_record(mut self, caller: &Caller) -> Self {
+        let keeps = caller.text_limit(&self.news.journal).is_some();
         if keeps && !self.vault.is_empty() {
             self.record = Some(Arc::new(Self {
                 settings: Arc::clone(&self.settings),
@@ -146,7 +147,7 @@ fn form_of(kind: TextKind) -> Form {
 /// How much the rules that hold everywhere find in a prompt; `None` when it cannot be searched. For measuring.
 pub fn hits_in(settings: &GuardSettings, prompt: &[u8]) -> Option<u64> {
     let nowhere = PoolName::from("");
-    let rules = settings.rules(std::iter::once(&nowhere), &ClientName::from(""));
+    let rules = settings.rules(std::iter::once(&nowhere), None);
     prompt::look(settings, &rules, prompt)
         .ok()
         .map(|looked| looked.hits())

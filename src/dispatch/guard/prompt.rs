@@ -11,12 +11,13 @@ use super::hidden::refused_unseen;
 use super::splice::{Edits, applied, rewrite};
 use super::structured::schema_of;
 use super::{Guarded, Teller, forbidden, unguarded};
-use crate::config::{AuthSettings, GuardRules, GuardSettings, ProviderSettings};
+use crate::config::{GuardRules, GuardSettings};
 use crate::dialects::texts::{TextKind, Unreadable, place_of, texts};
 use crate::dispatch::Dispatch;
 use crate::dispatch::request::Request;
 use crate::domain::{Failure, FailureKind};
 use crate::policy::guard::{Action, RuleId, Tally, Vault, redact};
+use crate::policy::residency::Demands;
 
 /// What a search of a prompt comes to.
 #[derive(Default)]
@@ -98,7 +99,7 @@ impl Dispatch {
             return Ok(request);
         };
         let pools = request.route.chain.iter().map(|pool| &pool.name);
-        let rules = settings.rules(pools, &request.caller.client);
+        let rules = settings.rules(pools, request.caller.name_in_file());
         if rules.is_off() && settings.webhook.is_none() {
             return Ok(request);
         }
@@ -136,8 +137,7 @@ impl Dispatch {
             return Err(told.at(place_of(&body, place)));
         }
         if looked.routed {
-            request.regions = Some(rules.regions.clone().into());
-            stays_inside(request, &rules.regions)?;
+            keep_within(request, &rules.regions);
         }
         if tells_tokens(&rules, &body, is_form) {
             return Err(Failure::new(
@@ -169,7 +169,7 @@ impl Dispatch {
             record: None,
             news: Arc::clone(&self.news),
         };
-        let guarded = guarded.with_record(&request.caller.client);
+        let guarded = guarded.with_record(&request.caller);
         if guarded.looks_at_answers() || guarded.note.is_some() {
             request.guarded = Some(Arc::new(guarded));
         }
@@ -238,39 +238,14 @@ pub(super) fn spans_of(edits: &Edits) -> Vec<(std::ops::Range<usize>, usize)> {
     spans.collect()
 }
 
-/// Whether whoever may be asked for this request is in an allowed region.
-///
-/// # Why all of them
-/// Placement does not know regions yet. Until it leaves out who is elsewhere, a request that may not leave a region
-/// is only let in where nobody is elsewhere (attack A20).
-fn stays_inside(request: &Request, regions: &[String]) -> Result<(), Failure> {
-    let providers = &request.published.settings.providers;
-    let inside = |provider: &ProviderSettings| {
-        region_of(provider).is_some_and(|region| regions.iter().any(|allowed| allowed == region))
-    };
-    let targets = request
-        .route
-        .chain
-        .iter()
-        .flat_map(|pool| &pool.settings.targets);
-    let mut providers = targets.map(|target| {
-        providers
-            .iter()
-            .find(|provider| provider.name == target.provider)
-    });
-    if providers.all(|provider| provider.is_some_and(|provider| inside(provider))) {
-        return Ok(());
+/// Adds to what is demanded for a request that it stays in each of these lists of regions.
+fn keep_within(request: &mut Request, regions: &[Vec<String>]) {
+    let mut demand = request.demand.as_deref().cloned().unwrap_or_default();
+    for list in regions {
+        demand = demand.and(&Demands {
+            regions: Some(list),
+            ..Demands::default()
+        });
     }
-    Err(Failure::new(
-        FailureKind::RegionUnavailable,
-        "the prompt holds something that may go to certain regions only, and this model is also elsewhere; choose another model, or leave it out",
-    ))
-}
-
-/// Where a provider is, as far as it is known.
-fn region_of(provider: &ProviderSettings) -> Option<&str> {
-    match &provider.auth {
-        AuthSettings::Aws { region } | AuthSettings::Vertex { region, .. } => Some(region),
-        AuthSettings::Dialect | AuthSettings::Azure { .. } => None,
-    }
+    request.demand = Some(Arc::new(demand));
 }

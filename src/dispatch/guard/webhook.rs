@@ -13,10 +13,13 @@ use crate::dialects::texts::{TextSpan, place_of, read_text, texts, write_text};
 use crate::dispatch::Dispatch;
 use crate::dispatch::request::Request;
 use crate::domain::Failure;
+use crate::upstream::Webhook;
 
 #[derive(Serialize)]
 struct Question<'a> {
     request_id: &'a str,
+    tenant: &'a str,
+    /// Of its own within its tenant.
     client: &'a str,
     model: &'a str,
     texts: Vec<Text<'a>>,
@@ -52,7 +55,13 @@ impl Dispatch {
             // A form, which was refused already unless what was not judged may go on.
             return Ok(());
         }
-        let verdict = self.verdict(request, settings).await;
+        let verdict = match self.upstreams.webhook() {
+            Some(webhook) => {
+                self.may_judge(request, &webhook)?;
+                self.verdict(request, settings, &webhook).await
+            }
+            None => Err("it is not set up".to_owned()),
+        };
         match verdict {
             Ok((_, Verdict::Allow)) => Ok(()),
             Ok((_, Verdict::Block)) => {
@@ -88,8 +97,8 @@ impl Dispatch {
         &self,
         request: &Request,
         settings: &GuardSettings,
+        webhook: &Webhook,
     ) -> Result<(Vec<TextSpan>, Verdict), String> {
-        let webhook = self.upstreams.webhook().ok_or("it is not set up")?;
         let body = request.body();
         let spans = texts(&body).map_err(|error| error.to_string())?;
         let all: usize = spans.iter().map(|span| span.range.len()).sum();
@@ -99,6 +108,7 @@ impl Dispatch {
         let id = request.id.text();
         let mut question = Question {
             request_id: id.as_str(),
+            tenant: &request.caller.payer.tenant,
             client: request.caller.client.as_str(),
             model: &request.asked,
             texts: Vec::with_capacity(spans.len()),

@@ -13,13 +13,14 @@ use http::Request as HttpRequest;
 use http::request::Parts;
 use serde_json::Value;
 
-use super::auth::Client;
+use super::caller::{may_reach, targets};
 use super::connection::ConnectionControl;
 use super::{Edge, chat, paths, reply};
 use crate::actors::PoolEntry;
-use crate::config::{PoolOrigin, Settings};
+use crate::config::{PoolOrigin, Settings, TargetSettings};
 use crate::dispatch::Told;
 use crate::domain::{ClientDialect, Failure, FailureKind};
+use crate::keys::Client;
 use crate::pricing::Model;
 
 pub(super) async fn list(State(edge): State<Arc<Edge>>, request: HttpRequest<Body>) -> Response {
@@ -69,14 +70,17 @@ pub(super) async fn one_of_anthropic(
 /// A model as a client sees it, and what is known behind its name.
 struct Listed<'a> {
     pool: &'a PoolEntry,
+    /// Those that may serve this client.
+    targets: Vec<&'a TargetSettings>,
     settings: &'a Settings,
     /// What the registry knows, if the name leads to one model only.
     known: Option<Arc<Model>>,
 }
 
 impl<'a> Listed<'a> {
-    fn of(pool: &'a PoolEntry, settings: &'a Settings) -> Self {
-        let known = match pool.settings.targets.as_slice() {
+    fn of(client: &'a Client, pool: &'a PoolEntry, settings: &'a Settings) -> Self {
+        let targets: Vec<_> = targets(client, settings, pool).collect();
+        let known = match targets.as_slice() {
             [target] => target.model.as_ref().and_then(|model| {
                 let registry = settings.models.registry();
                 registry.find(target.provider.as_str(), model.as_str())
@@ -85,6 +89,7 @@ impl<'a> Listed<'a> {
         };
         Self {
             pool,
+            targets,
             settings,
             known: known.map(|found| found.model),
         }
@@ -96,7 +101,7 @@ impl<'a> Listed<'a> {
 
     /// The longest prompt that some target takes; `None` if nobody said.
     fn context(&self) -> Option<u64> {
-        let told = self.pool.settings.targets.iter();
+        let told = self.targets.iter();
         let told = told.filter_map(|target| target.context_window).max();
         let known = self.known.as_ref().and_then(|known| known.context);
         told.map(|tokens| tokens.0).or(known)
@@ -104,18 +109,20 @@ impl<'a> Listed<'a> {
 }
 
 /// Everything this client may use: the operator's own names first, then by name.
-fn all<'a>(client: &Client, pools: Vec<&'a PoolEntry>, settings: &'a Settings) -> Vec<Listed<'a>> {
-    let mut pools: Vec<&PoolEntry> = pools
-        .into_iter()
-        .filter(|pool| client.may_use(pool.name.as_str()))
-        .collect();
+fn all<'a>(
+    client: &'a Client,
+    mut pools: Vec<&'a PoolEntry>,
+    settings: &'a Settings,
+) -> Vec<Listed<'a>> {
     pools.sort_by_key(|pool| {
         (
             pool.settings.origin != PoolOrigin::Explicit,
             pool.name.clone(),
         )
     });
-    let listed = pools.into_iter().map(|pool| Listed::of(pool, settings));
+    let listed = pools
+        .into_iter()
+        .map(|pool| Listed::of(client, pool, settings));
     listed.collect()
 }
 
@@ -150,6 +157,7 @@ fn told(
     let pools = published
         .routes
         .names()
+        .filter(|(_, route)| may_reach(&client, &published.settings, route))
         .filter_map(|(_, route)| route.chain.first().map(|pool| &**pool));
     let models = all(&client, pools.collect(), &published.settings);
     let Some(id) = id else {

@@ -13,8 +13,7 @@ pub(super) fn list(models: &[Listed<'_>]) -> Value {
 
 pub(super) fn one(model: &Listed<'_>) -> Value {
     let (pool, settings) = (model.pool, model.settings);
-    let targets: Vec<String> = pool
-        .settings
+    let targets: Vec<String> = model
         .targets
         .iter()
         .map(|target| {
@@ -29,8 +28,7 @@ pub(super) fn one(model: &Listed<'_>) -> Value {
         (PoolOrigin::Explicit, _) | (_, None) => "switchyard",
         (PoolOrigin::Implicit | PoolOrigin::Wildcard, Some(target)) => target.provider.as_str(),
     };
-    let context = pool
-        .settings
+    let context = model
         .targets
         .iter()
         .filter_map(|target| target.context_window)

@@ -119,7 +119,7 @@ pub(super) async fn plan(
         }
     };
     let most = admission.published.settings.listen.max_body_bytes;
-    let owner = &admission.client.name;
+    let owner = &admission.client.owner();
     let (before, forgets, referred) = match &store {
         Some(store) => Seeker { edge, store, owner }.all(&ask, most).await?,
         None => Default::default(),

@@ -153,7 +153,7 @@ impl<'a> Visit<'a> {
             edge,
             store: store.map_err(|error| unavailable(edge, &error))?,
             key: ResponseKey {
-                owner: client.name,
+                owner: client.owner(),
                 id: id.to_owned(),
             },
         })

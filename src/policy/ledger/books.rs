@@ -86,6 +86,8 @@ pub struct Short {
     pub account: AccountName,
     pub limit: NanoUsd,
     pub left: NanoUsd,
+    /// Set aside for requests under way, which may need less.
+    pub held: NanoUsd,
     pub wanted: NanoUsd,
     pub period: super::Period,
     /// `None` if it never will.
@@ -487,6 +489,16 @@ impl Books {
 
     // --- money ---
 
+    /// Whether so much could be set aside now. Sets nothing aside.
+    pub fn may_afford(
+        &mut self,
+        path: &[AccountName],
+        most: Option<NanoUsd>,
+        wall: Wall,
+    ) -> Result<(), Denied> {
+        self.afford(path, most, wall)
+    }
+
     fn afford(
         &mut self,
         path: &[AccountName],
@@ -516,6 +528,7 @@ impl Books {
                         account: Arc::clone(name),
                         limit: purse.cap().limit,
                         left: purse.left(),
+                        held: purse.reserved(),
                         wanted: amount,
                         period: purse.cap().period,
                         retry_after: purse.fits_in(amount, wall),

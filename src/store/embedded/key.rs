@@ -18,9 +18,10 @@ const CHECK: &str = "key check";
 /// What the check says when it opens.
 const OPENED: &[u8] = b"switchyard";
 
-pub(super) fn file_of(path: &Path) -> PathBuf {
+fn file_of(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".key");
+    name.push(".");
+    name.push(ending);
     PathBuf::from(name)
 }
 
@@ -29,7 +30,17 @@ pub(super) fn sealer(settings: &StoreSettings, create: bool) -> Result<Sealer, S
     if let Some(key) = &settings.key {
         return Ok(Sealer::new(key.expose().as_bytes()));
     }
-    let file = file_of(&settings.path);
+    let secret = beside(&settings.path, "key", create)?;
+    Ok(Sealer::new(secret.as_bytes()))
+}
+
+/// A secret in a file beside the store; a random one is made where there is none and `create` is set.
+pub(super) fn beside(
+    path: &Path,
+    ending: &str,
+    create: bool,
+) -> Result<Zeroizing<String>, StoreError> {
+    let file = file_of(path, ending);
     match fs::read_to_string(&file) {
         Ok(text) => {
             let text = Zeroizing::new(text);
@@ -41,7 +52,7 @@ pub(super) fn sealer(settings: &StoreSettings, create: bool) -> Result<Sealer, S
                     "is not whole; restore it from where it is kept",
                 ));
             }
-            Ok(Sealer::new(text.trim().as_bytes()))
+            Ok(Zeroizing::new(text.trim().to_owned()))
         }
         Err(error) if error.kind() == ErrorKind::NotFound && create => made(&file),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(no_key(
@@ -72,7 +83,7 @@ fn no_key(file: &Path, why: &str) -> StoreError {
 }
 
 /// A new random key, on the disk before anything is sealed with it.
-fn made(file: &Path) -> Result<Sealer, StoreError> {
+fn made(file: &Path) -> Result<Zeroizing<String>, StoreError> {
     let mut random = Zeroizing::new([0_u8; 32]);
     SystemRandom::new()
         .fill(random.as_mut())
@@ -89,7 +100,7 @@ fn made(file: &Path) -> Result<Sealer, StoreError> {
             opened.sync_all()
         });
     written.map_err(|error| StoreError::open(file, error.kind()))?;
-    Ok(Sealer::new(text.as_bytes()))
+    Ok(text)
 }
 
 /// Refuses a key that is not the one the store was made with; a new store takes it for its own.

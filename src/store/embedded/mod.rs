@@ -20,6 +20,7 @@ mod key;
 mod open;
 mod queue;
 mod reader;
+mod roll;
 mod schema;
 mod seal;
 mod spending;
@@ -38,6 +39,7 @@ use tokio::time::timeout;
 
 pub use backup::{CheckReport, backup, check};
 pub use open::open;
+pub use roll::{RollWatch, change, change_many, pepper, roll};
 pub use spending::{booked_to, reprice, spend_report};
 
 use super::{Pending, StoreError};

@@ -63,19 +63,22 @@ pub enum ReadError {
 /// who came after reading began, by alias.
 pub fn read(folder: &Path, from_seq: u64) -> Lines {
     let names = super::owners::names(folder);
-    Lines::from(folder, from_seq, None, names)
+    Lines::from(folder, from_seq, &[], names)
 }
 
-/// As [`read`], but outcomes alone, with end users under their aliases: the other records are passed over unread,
-/// and what is added up elsewhere forgets a name with the journal.
-pub fn outcomes(folder: &Path, from_seq: u64) -> Lines {
-    Lines::from(folder, from_seq, Some("outcome"), HashMap::new())
+/// What tells of costs.
+const COSTS: &[&str] = &["attempt", "outcome"];
+
+/// As [`read`], but attempts and outcomes alone, with end users under their aliases: the other records are passed over
+/// unread, and what is added up elsewhere forgets a name with the journal.
+pub fn costs(folder: &Path, from_seq: u64) -> Lines {
+    Lines::from(folder, from_seq, COSTS, HashMap::new())
 }
 
-/// As [`outcomes`], from behind a bookmark: what was read before is not read again. `None` where the marked record
+/// As [`costs`], from behind a bookmark: what was read before is not read again. `None` where the marked record
 /// does not stand there any more.
-pub fn outcomes_behind(folder: &Path, mark: &Bookmark) -> Option<Lines> {
-    let mut lines = Lines::from(folder, mark.seq, Some("outcome"), HashMap::new());
+pub fn costs_behind(folder: &Path, mark: &Bookmark) -> Option<Lines> {
+    let mut lines = Lines::from(folder, mark.seq, COSTS, HashMap::new());
     let (_, path) = lines.files.pop_front()?;
     if *path != *mark.path {
         return None;
@@ -141,8 +144,8 @@ fn failed(path: &Path, source: io::Error) -> ReadError {
 #[derive(Debug)]
 pub struct Lines {
     from_seq: u64,
-    /// The kind that is wanted; `None`: all.
-    only: Option<&'static str>,
+    /// The kinds that are wanted; empty: all.
+    only: &'static [&'static str],
     /// End users behind their aliases.
     names: HashMap<String, String>,
     files: VecDeque<(u64, PathBuf)>,
@@ -170,7 +173,7 @@ impl Lines {
     fn from(
         folder: &Path,
         from_seq: u64,
-        only: Option<&'static str>,
+        only: &'static [&'static str],
         names: HashMap<String, String>,
     ) -> Self {
         let mut lines = Self {
@@ -247,7 +250,8 @@ impl Lines {
             if head.seq >= segment.until {
                 return None;
             }
-            if head.seq < self.from_seq || self.only.is_some_and(|kind| kind != head.kind) {
+            if head.seq < self.from_seq || !(self.only.is_empty() || self.only.contains(&head.kind))
+            {
                 continue;
             }
             let Some(mut read) = line(&head, &self.buffer) else {

@@ -98,6 +98,7 @@ pub fn rows(folder: &Path, selection: Selection) -> Rows {
         held: VecDeque::new(),
         ready: VecDeque::new(),
         seen: 0,
+        most: u64::MAX,
         over: false,
     }
 }
@@ -112,6 +113,7 @@ pub struct Rows {
     held: VecDeque<RequestId>,
     ready: VecDeque<Row>,
     seen: u64,
+    most: u64,
     over: bool,
 }
 
@@ -119,6 +121,18 @@ impl Rows {
     /// Records read so far.
     pub fn seen(&self) -> u64 {
         self.seen
+    }
+
+    /// Reads no more records than this, whether or not they fit what is looked for.
+    #[must_use]
+    pub fn at_most(mut self, records: u64) -> Self {
+        self.most = records;
+        self
+    }
+
+    /// Whether it ended there, with records left.
+    pub fn was_cut(&self) -> bool {
+        self.seen >= self.most
     }
 
     fn take(&mut self, line: Line) {
@@ -189,7 +203,7 @@ impl Iterator for Rows {
                     return Some(Ok(row));
                 }
             }
-            if self.over {
+            if self.over || self.was_cut() {
                 return None;
             }
             match self.lines.next() {

@@ -190,9 +190,10 @@ mod tests {
     }
 
     async fn server(says: &'static [Says]) -> SocketAddr {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
-        let streams = TcpListener::bind(address).await.unwrap();
+        // In this order: of the two kinds of ports a busy machine has few datagrams' taken.
+        let streams = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = streams.local_addr().unwrap();
+        let socket = UdpSocket::bind(address).await.unwrap();
         tokio::spawn(async move {
             let mut inbox = [0; 512];
             loop {

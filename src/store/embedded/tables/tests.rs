@@ -37,6 +37,21 @@ const HELD: &[(u32, &str, &str, &str)] = &[
              FROM spend JOIN spend_labels USING (tenant) JOIN spend_position",
         "acmesearchappam-a11nightly78",
     ),
+    (
+        4,
+        "INSERT INTO issued_keys VALUES ('k1', 'acme', 'app', 0, '{}', x'01', x'02', 9, 'once', 1, NULL);
+         INSERT INTO issued_tenants VALUES ('acme', '{}', 2, NULL);
+         UPDATE issued_changes SET number = 2",
+        "SELECT id || tenant || k.name || hex(digest) || hex(before) || before_until || once || k.version || number
+             FROM issued_keys k JOIN issued_tenants t ON t.name = tenant JOIN issued_changes",
+        "k1acmeapp01029once12",
+    ),
+    (
+        5,
+        "INSERT INTO spend_providers VALUES ('b', 900, 12)",
+        "SELECT provider || quarter || cost_nano FROM spend_providers WHERE provider = 'b'",
+        "b90012",
+    ),
 ];
 
 /// The first eight bytes of SHA-256 of each step: files of it exist, so it never changes.
@@ -44,6 +59,8 @@ const STEPS: &[(u32, &str)] = &[
     (1, "774d1057682480f1"),
     (2, "40419e8f7803c6df"),
     (3, "4d0f3ab4fdeae939"),
+    (4, "24bf565cfbb6bd84"),
+    (5, "a30a58196b715185"),
 ];
 
 fn fingerprint(sql: &str) -> String {

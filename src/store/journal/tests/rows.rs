@@ -88,3 +88,21 @@ fn a_span_of_time_begins_in_its_segment_and_ends_with_it() {
         "each request is in one of two spans that meet"
     );
 }
+
+#[test]
+fn g14_a_search_reads_so_many_records_and_tells_that_there_were_more() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 1..40);
+    let nobody = || Selection {
+        client: Some("nobody".to_owned()),
+        ..Selection::default()
+    };
+    let mut whole = rows(folder.path(), nobody()).at_most(10_000);
+    assert_eq!(whole.by_ref().count(), 0);
+    assert!(!whole.was_cut());
+    // What fits nothing is read and counted all the same.
+    let mut cut = rows(folder.path(), nobody()).at_most(10);
+    assert_eq!(cut.by_ref().count(), 0);
+    assert!(cut.was_cut());
+    assert_eq!(cut.seen(), 10);
+}
