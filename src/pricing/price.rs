@@ -49,11 +49,12 @@ impl Bounds {
         let pictures = u64::from(self.pictures).saturating_mul(DEAREST_PICTURE);
         let told = self.bytes.saturating_add(pictures);
         let whole = context.unwrap_or(LONGEST_CONTEXT);
-        match self.operation {
-            Operation::Chat | Operation::Responses if self.files > 0 => whole,
-            Operation::Chat | Operation::Responses => told.min(context.unwrap_or(u64::MAX)),
+        let converses = matches!(self.operation, Operation::Chat | Operation::Responses);
+        match (converses, self.files) {
+            (true, 1..) => whole,
+            (true, 0) => told.min(context.unwrap_or(u64::MAX)),
             // Each of a list of texts may be as long as the model takes.
-            _ => told.saturating_add(u64::from(self.files).saturating_mul(whole)),
+            (false, files) => told.saturating_add(u64::from(files).saturating_mul(whole)),
         }
     }
 }

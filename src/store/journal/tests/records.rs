@@ -439,8 +439,8 @@ fn x07_a_request_that_began_long_before_the_crash_gets_its_outcome_too() {
 }
 
 fn record_request(record: &Record<'_>) -> RequestId {
-    match record {
-        Record::Intent(intent) => intent.request,
-        _ => panic!("an intent"),
-    }
+    let Record::Intent(intent) = record else {
+        panic!("an intent")
+    };
+    intent.request
 }
