@@ -326,6 +326,7 @@ pub(super) async fn explain_model(
                 bytes: input,
                 max_output: Some(256),
                 choices: 1,
+                ..Bounds::default()
             },
         });
         let limit = Instant::now() + Duration::from_secs(1);
