@@ -76,6 +76,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             h2: true,
             max_in_flight: 100,
             quirks: Default::default(),
+            signs_as: None,
             default_max_output: Tokens(16),
             free: false,
             auth: AuthSettings::Dialect,

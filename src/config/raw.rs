@@ -215,6 +215,7 @@ pub(super) struct RawProvider {
     pub(super) client_id: Option<String>,
     pub(super) token_url: Option<String>,
     pub(super) quirks: Option<RawQuirks>,
+    pub(super) signs_as: Option<String>,
 }
 
 /// What a provider does otherwise than its dialect.
@@ -225,6 +226,7 @@ pub(super) struct RawQuirks {
     pub(super) leave_out: Vec<String>,
     pub(super) tells_usage_unasked: bool,
     pub(super) no_developer: bool,
+    pub(super) reasoning_details: bool,
 }
 
 /// A way to say who calls that a dialect does not imply.

@@ -27,7 +27,8 @@ use super::settings::{
 use super::store;
 use super::tenants;
 use crate::domain::{
-    KeyName, ModelName, PoolName, PromptClass, ProviderName, Quirks, Score, Tokens,
+    KeyName, ModelName, PoolName, PromptClass, ProviderName, Quirks, Score, SignerName, Signers,
+    Tokens,
 };
 use crate::policy::chain::cycle;
 
@@ -184,6 +185,7 @@ pub(super) fn settings(
         tenants,
         clients,
         egress,
+        signers: Arc::new(signers(&providers)),
         providers,
         pools,
         source,
@@ -401,6 +403,10 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         max_in_flight: raw.max_in_flight.unwrap_or(1_000).max(1),
         default_max_output: Tokens(raw.default_max_output.unwrap_or(4_096).max(1)),
         quirks: quirks(judge, &path, raw),
+        signs_as: raw.signs_as.as_ref().map(|signer| {
+            judge.name(&format!("{path}.signs_as"), signer, Slash::Refused);
+            signer.as_str().into()
+        }),
     })
 }
 
@@ -427,7 +433,32 @@ fn quirks(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Quirks {
         leave_out: quirks.leave_out.clone(),
         tells_usage_unasked: quirks.tells_usage_unasked,
         no_developer: quirks.no_developer,
+        reasoning_details: quirks.reasoning_details,
     }
+}
+
+/// Who is at home in each dialect: whose it is, else the first that speaks it.
+fn signers(providers: &[Arc<ProviderSettings>]) -> Signers {
+    use crate::domain::Dialect as D;
+    let speaks = |provider: &ProviderSettings, form: D| {
+        provider.dialect == form || form == D::Responses && provider.responses
+    };
+    let home = |(form, host, model): (D, &str, &str)| {
+        let all = || providers.iter().filter(|one| speaks(one, form));
+        let own = all().find(|one| one.base_url.starts_with(host));
+        let found = own.or_else(|| all().next())?;
+        Some((form, found.signer(model)))
+    };
+    let known = [
+        (D::Anthropic, "https://api.anthropic.com", ""),
+        (D::Responses, "https://api.openai.com", ""),
+        (D::Gemini, "https://generativelanguage.googleapis.com", ""),
+        (D::Bedrock, "https://", "anthropic."),
+    ];
+    // Claude may be known from Bedrock alone.
+    let usual = (D::Anthropic, SignerName::ANTHROPIC.into());
+    let found = known.into_iter().filter_map(home);
+    Signers::new(std::iter::once(usual).chain(found))
 }
 
 fn way_out(judge: &mut Judge<'_>, raw: &RawConfig) -> EgressSettings {

@@ -51,7 +51,7 @@ pub use counting::{count_answer, count_request, counted};
 pub use embedding::{
     EmbeddingTerms, decode_embedded, decode_embedding, encode_embedded, encode_embedding,
 };
-pub use foreign::{Foreign, Home, cut_foreign};
+pub use foreign::{Foreign, Home, Marker, cut_foreign};
 pub use raw::RawRelay;
 pub use rerank::{decode_reranked, encode_rerank};
 pub use sides::{Decoder, Encoder};

@@ -8,9 +8,9 @@ use super::framing::Framing;
 use super::in_order::InOrder;
 use super::json::{exact, scan_object};
 use super::sse::Event;
-use super::{AnswerFault, Cutter, Decoder, Encoder, Relay, UpstreamError, openai};
+use super::{AnswerFault, Cutter, Decoder, Encoder, Marker, Relay, UpstreamError, openai};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Part, Signature, StopReason};
-use crate::domain::{ClientDialect, Dialect, Failure, StreamEnd, StreamFacts, StreamFault};
+use crate::domain::{ClientDialect, Dialect, Failure, Stamp, StreamEnd, StreamFacts, StreamFault};
 
 /// Reads a provider's events and keeps what they tell.
 #[derive(Debug)]
@@ -140,6 +140,8 @@ pub struct TranslateRelay {
     order: Option<InOrder>,
     /// For stops that the provider was not told.
     cutter: Option<Cutter>,
+    /// Whose signatures they are.
+    stamp: Option<Stamp>,
 }
 
 impl TranslateRelay {
@@ -149,12 +151,21 @@ impl TranslateRelay {
             order: (!encoder.interleaves()).then(InOrder::default),
             encoder,
             cutter: None,
+            stamp: None,
         }
     }
 
     #[must_use]
     pub fn cutting(self, cutter: Option<Cutter>) -> Self {
         Self { cutter, ..self }
+    }
+
+    #[must_use]
+    pub fn stamped(self, stamp: Stamp) -> Self {
+        Self {
+            stamp: Some(stamp),
+            ..self
+        }
     }
 
     fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamFault> {
@@ -174,6 +185,10 @@ impl TranslateRelay {
         }
         if let Some(cutter) = &mut self.cutter {
             cutter.events(&mut self.reader.events);
+        }
+        if let Some(stamp) = &self.stamp {
+            let events = self.reader.events.iter_mut();
+            events.for_each(|event| stamp.event(event));
         }
         // The headers that could have told it have gone.
         let unsourced = |event: &ChatEvent| matches!(event, ChatEvent::Citation { citation } if citation.url.is_none());
@@ -233,6 +248,8 @@ pub struct MirrorRelay {
     reader: Reader,
     /// Only for what the gateway itself has to say.
     encoder: Encoder,
+    /// For a signer whose signatures do not go without its name.
+    marker: Option<Marker>,
 }
 
 impl MirrorRelay {
@@ -240,6 +257,19 @@ impl MirrorRelay {
         Self {
             reader: Reader::of(dialect.dialect(), request_id),
             encoder,
+            marker: None,
+        }
+    }
+
+    #[must_use]
+    pub fn marking(self, marker: Option<Marker>) -> Self {
+        Self { marker, ..self }
+    }
+
+    fn say(&mut self, event: &Event, out: &mut BytesMut) {
+        match self.marker.as_mut().and_then(|marker| marker.event(event)) {
+            Some(marked) => out.extend_from_slice(&marked),
+            None => out.extend_from_slice(&event.raw),
         }
     }
 
@@ -258,6 +288,7 @@ impl MirrorRelay {
         Self {
             reader: Reader::new(Framing::of(Dialect::Openai), decoder),
             encoder,
+            marker: None,
         }
     }
 }
@@ -269,7 +300,7 @@ impl Relay for MirrorRelay {
             let over = self.reader.facts.terminal;
             self.reader.read(&event)?;
             if !over && !self.reader.decoder.is_repeated() {
-                out.extend_from_slice(&event.raw);
+                self.say(&event, out);
             }
         }
         Ok(())
@@ -283,7 +314,7 @@ impl Relay for MirrorRelay {
                 // Behind the end nothing counts, least of all half an event.
                 Ok(()) if over => {}
                 Ok(()) => {
-                    out.extend_from_slice(&event.raw);
+                    self.say(&event, out);
                     out.extend_from_slice(b"\n\n");
                 }
                 Err(fault) => Reader::forgive(fault, was_finished)?,

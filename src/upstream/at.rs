@@ -344,6 +344,7 @@ mod tests {
             h2: true,
             max_in_flight: 1,
             quirks: Default::default(),
+            signs_as: None,
             default_max_output: Tokens(1),
             auth,
             free: false,

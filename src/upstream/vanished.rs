@@ -120,6 +120,7 @@ pub(super) fn provider(base_url: String) -> ProviderSettings {
         h2: true,
         max_in_flight: 10,
         quirks: Default::default(),
+        signs_as: None,
         default_max_output: Tokens(16),
         free: false,
         auth: AuthSettings::Dialect,
