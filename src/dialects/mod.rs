@@ -18,6 +18,7 @@ pub mod gemini;
 mod in_order;
 pub mod json;
 mod lines;
+mod logprobs;
 pub mod media;
 pub mod multipart;
 pub mod ollama;
@@ -100,6 +101,8 @@ pub struct AnswerTerms {
     pub created: u64,
     /// Whether a stream ends with what was used, where that has to be asked for.
     pub include_usage: bool,
+    /// Whether the client asked how likely the tokens were; else it is not told.
+    pub logprobs: bool,
     /// The request, for dialects whose answers repeat its settings; else `null`.
     pub request: serde_json::Value,
 }

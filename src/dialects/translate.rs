@@ -8,7 +8,9 @@ use super::framing::Framing;
 use super::in_order::InOrder;
 use super::json::{exact, scan_object};
 use super::sse::Event;
-use super::{AnswerFault, Cutter, Decoder, Encoder, Marker, Relay, UpstreamError, openai};
+use super::{
+    AnswerFault, Cutter, Decoder, Encoder, Marker, Relay, UpstreamError, logprobs, openai,
+};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Part, Signature, StopReason};
 use crate::domain::{ClientDialect, Dialect, Failure, Stamp, StreamEnd, StreamFacts, StreamFault};
 
@@ -74,6 +76,7 @@ impl Reader {
                 | ChatEvent::Refusal { .. }
                 | ChatEvent::ToolCall { .. }
                 | ChatEvent::Citation { .. }
+                | ChatEvent::Logprobs { .. }
                 | ChatEvent::Trace
                 | ChatEvent::Foreign { .. }
                 | ChatEvent::Stop { .. }
@@ -142,6 +145,8 @@ pub struct TranslateRelay {
     cutter: Option<Cutter>,
     /// Whose signatures they are.
     stamp: Option<Stamp>,
+    /// How likely the tokens were is told to who asked only: a guard looks at texts.
+    tells_tokens: bool,
 }
 
 impl TranslateRelay {
@@ -152,12 +157,21 @@ impl TranslateRelay {
             encoder,
             cutter: None,
             stamp: None,
+            tells_tokens: false,
         }
     }
 
     #[must_use]
     pub fn cutting(self, cutter: Option<Cutter>) -> Self {
         Self { cutter, ..self }
+    }
+
+    #[must_use]
+    pub fn telling_tokens(self, tells_tokens: bool) -> Self {
+        Self {
+            tells_tokens,
+            ..self
+        }
     }
 
     #[must_use]
@@ -182,6 +196,10 @@ impl TranslateRelay {
         }
         if let Some(order) = &mut self.order {
             order.order(&mut self.reader.events)?;
+        }
+        if !self.tells_tokens {
+            let told = |event: &ChatEvent| matches!(event, ChatEvent::Logprobs { .. });
+            self.reader.events.retain(|event| !told(event));
         }
         if let Some(cutter) = &mut self.cutter {
             cutter.events(&mut self.reader.events);
@@ -349,7 +367,10 @@ fn note(facts: &mut StreamFacts, event: &ChatEvent) {
         ChatEvent::Text { text } | ChatEvent::Thinking { text } | ChatEvent::Refusal { text } => {
             content(text.len())
         }
-        ChatEvent::Signed { .. } | ChatEvent::Citation { .. } | ChatEvent::Trace => {}
+        ChatEvent::Signed { .. }
+        | ChatEvent::Logprobs { .. }
+        | ChatEvent::Citation { .. }
+        | ChatEvent::Trace => {}
         ChatEvent::Foreign { bytes } => content(*bytes),
         // A model that only thinks has begun to answer all the same.
         ChatEvent::RedactedThinking { data } => content(data.data.len()),
@@ -457,6 +478,7 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
         citations: Vec::new(),
         foreign: false,
         traces: false,
+        logprobs: Vec::new(),
         stop_sequence: None,
     };
     let mut stopped = false;
@@ -484,6 +506,7 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
             ChatEvent::Stop { reason } if !stopped => (answer.stop, stopped) = (reason, true),
             ChatEvent::Stop { .. } => {}
             ChatEvent::Usage { usage } => answer.usage = Some(usage),
+            ChatEvent::Logprobs { tokens } => answer.logprobs.extend(tokens),
             ChatEvent::Citation { citation } => answer.citations.push(citation),
             ChatEvent::Foreign { .. } => answer.foreign = true,
             ChatEvent::Trace => answer.traces = true,
@@ -557,10 +580,14 @@ pub(super) fn last_text(parts: &[Part]) -> Option<usize> {
 pub(super) fn events_of(answer: &ChatAnswer) -> Vec<ChatEvent> {
     let mut events = Vec::new();
     let mut index = 0;
+    let mut told = answer.logprobs.clone();
     let last_text = last_text(&answer.parts);
     for (place, part) in answer.parts.iter().enumerate() {
         match part {
-            Part::Text { text } => events.push(ChatEvent::Text { text: text.clone() }),
+            Part::Text { text } => {
+                events.extend(logprobs::event(std::mem::take(&mut told)));
+                events.push(ChatEvent::Text { text: text.clone() });
+            }
             Part::Thinking { text, signature } => {
                 if !text.is_empty() {
                     events.push(ChatEvent::Thinking { text: text.clone() });

@@ -320,8 +320,11 @@ impl Translation<'_> {
             }
             (false, _) => {
                 let encoder = self.encoder();
-                let relay = TranslateRelay::new(self.dialect, encoder, id.as_str());
-                Box::new(relay.cutting(self.cutter()).stamped(self.stamp()))
+                let relay = TranslateRelay::new(self.dialect, encoder, id.as_str())
+                    .cutting(self.cutter())
+                    .telling_tokens(self.tells_tokens())
+                    .stamped(self.stamp());
+                Box::new(relay)
             }
         }
     }
@@ -344,10 +347,21 @@ impl Translation<'_> {
     /// The answer as far as it goes, and whose thoughts it holds.
     fn finished(&self, mut answer: ChatAnswer) -> ChatAnswer {
         self.stamp().answer(&mut answer);
+        if !self.tells_tokens() {
+            answer.logprobs.clear();
+        }
         if let Some(cutter) = self.cutter() {
             cutter.answer(&mut answer);
         }
         answer
+    }
+
+    /// Whether the client asked how likely the tokens of the answer were.
+    fn tells_tokens(&self) -> bool {
+        let body = self.request.body();
+        !self.is_plain()
+            && memmem::find(&body, b"ogprobs").is_some()
+            && decode_request(self.request.speaks, &body).is_ok_and(|asked| asked.wants_logprobs())
     }
 
     fn encoder(&self) -> Encoder {
@@ -362,6 +376,7 @@ impl Translation<'_> {
             asked: request.asked.to_string(),
             created: unix_now(),
             include_usage: request.peek.include_usage == Some(true),
+            logprobs: self.tells_tokens(),
             request: if echoed {
                 exact::read(&request.body()).unwrap_or_default()
             } else {

@@ -132,6 +132,11 @@ pub enum Part {
 }
 
 impl ChatRequest {
+    /// Whether it asks how likely the tokens of the answer were.
+    pub fn wants_logprobs(&self) -> bool {
+        self.extra.get("logprobs") == Some(&Value::Bool(true))
+    }
+
     /// Whether it brings results of tools for the model to go on with.
     pub fn ends_in_results(&self) -> bool {
         let result = |part: &Part| matches!(part, Part::ToolResult { .. });
@@ -231,6 +236,9 @@ pub struct ChatAnswer {
     /// Tools of the provider's own were at work, and what they did is told in its own form only.
     #[serde(default, skip_serializing_if = "is_false")]
     pub traces: bool,
+    /// How likely the tokens of its text were, where that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logprobs: Vec<TokenLogprob>,
     /// The stop that ended it, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_sequence: Option<String>,
@@ -241,6 +249,19 @@ impl ChatAnswer {
     pub fn is_silent(&self) -> bool {
         self.parts.is_empty() && !self.foreign && self.stop == StopReason::End
     }
+}
+
+/// How likely a token was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    pub token: String,
+    pub logprob: f64,
+    /// Where a token is no whole character; `None` where nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Vec<u8>>,
+    /// What might have stood in its place, without alternatives of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<TokenLogprob>,
 }
 
 /// A source that a piece of an answer's text rests on.
@@ -282,6 +303,10 @@ pub enum ChatEvent {
     },
     Refusal {
         text: String,
+    },
+    /// Of the tokens of the text that comes next.
+    Logprobs {
+        tokens: Vec<TokenLogprob>,
     },
     Citation {
         citation: Citation,

@@ -263,6 +263,7 @@ impl Stamp {
             | ChatEvent::Text { .. }
             | ChatEvent::Thinking { .. }
             | ChatEvent::Refusal { .. }
+            | ChatEvent::Logprobs { .. }
             | ChatEvent::Citation { .. }
             | ChatEvent::Foreign { .. }
             | ChatEvent::Trace

@@ -24,6 +24,7 @@ mod guard;
 mod guard_operations;
 mod h2_mock;
 mod journal;
+mod logprobs;
 mod matrix;
 mod media;
 mod money;

@@ -60,6 +60,7 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         citations,
         foreign,
         traces: false,
+        logprobs: Vec::new(),
         stop_sequence: None,
     })
 }

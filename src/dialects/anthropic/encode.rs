@@ -247,7 +247,10 @@ impl StreamEncoder {
             }
             ChatEvent::Stop { reason } => self.stop = Some(*reason),
             ChatEvent::Usage { usage } => self.usage = Some(*usage),
-            ChatEvent::Foreign { .. } | ChatEvent::Trace | ChatEvent::Done => {}
+            ChatEvent::Logprobs { .. }
+            | ChatEvent::Foreign { .. }
+            | ChatEvent::Trace
+            | ChatEvent::Done => {}
         }
     }
 

@@ -10,6 +10,7 @@ use super::request::call_signature;
 use super::said::{Form, read};
 use crate::dialects::citations::beside;
 use crate::dialects::fields::call_arguments;
+use crate::dialects::logprobs;
 use crate::dialects::{AnswerFacts, AnswerFault, UpstreamError};
 use crate::domain::AttemptOutcome;
 use crate::domain::chat::{ChatAnswer, Citation, Part, StopReason};
@@ -83,6 +84,7 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         citations,
         foreign: false,
         traces: false,
+        logprobs: logprobs::of_choice(Some(&choice)),
         stop_sequence: None,
     })
 }
@@ -229,10 +231,6 @@ mod tests {
             of(&choice(
                 r#"{"content":"hi","images":[{"type":"image_url"}]}"#,
                 "",
-            )),
-            of(&choice(
-                r#"{"content":"hi"}"#,
-                r#","logprobs":{"content":[1]}"#,
             )),
         ] {
             assert!(inspect_answer(refused.as_bytes()).is_ok(), "{refused}");

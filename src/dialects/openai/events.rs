@@ -8,7 +8,7 @@ use super::content::{Details, Piece, cited, pieces};
 use super::request::call_signature;
 use crate::dialects::fields::call_arguments;
 use crate::dialects::sse::Event;
-use crate::dialects::{UpstreamError, citations};
+use crate::dialects::{UpstreamError, citations, logprobs};
 use crate::domain::chat::{ChatEvent, Citation};
 use crate::domain::{AttemptOutcome, StreamFault};
 
@@ -56,6 +56,8 @@ impl EventDecoder {
                 model: text("model"),
             });
         }
+        let told = logprobs::of_choice(value.pointer("/choices/0"));
+        events.extend(logprobs::event(told));
         let delta = value.pointer("/choices/0/delta").unwrap_or(&Value::Null);
         self.delta(delta, events)?;
         let finish = facts

@@ -108,7 +108,6 @@ fn choice<'a>(
                     *failed = Some(serde_json::from_slice(value).unwrap_or(Value::Null));
                 }
             }
-            b"logprobs" => choice.foreign |= !is_nothing(cursor.skip()?),
             _ => drop(cursor.skip()?),
         }
         Ok(())

@@ -6,9 +6,10 @@ use super::items::signature;
 use crate::dialects::citations::annotation;
 use crate::dialects::fields::call_arguments;
 use crate::dialects::json::scan_object;
+use crate::dialects::logprobs;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::{AnswerFault, UpstreamError};
-use crate::domain::chat::{ChatAnswer, Citation, Part, StopReason};
+use crate::domain::chat::{ChatAnswer, Citation, Part, StopReason, TokenLogprob};
 use crate::domain::{AttemptOutcome, Tokens, Usage};
 
 pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
@@ -55,8 +56,18 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         citations,
         foreign,
         traces,
+        logprobs: told_tokens(output),
         stop_sequence: None,
     })
+}
+
+/// How likely the tokens of all texts were.
+fn told_tokens(output: &[Value]) -> Vec<TokenLogprob> {
+    let content = output
+        .iter()
+        .filter_map(|item| item.get("content")?.as_array());
+    let told = content.flatten().filter_map(|part| part.get("logprobs"));
+    told.flat_map(|list| logprobs::read(Some(list))).collect()
 }
 
 /// Why a response ended, from its status.
