@@ -605,8 +605,12 @@ fn a10_fetching_needs_hosts_whose_addresses_can_be_judged() {
     ] {
         assert_eq!(good.allows(host, port), allowed, "{host}:{port}");
     }
-    let behind = format!("{hosts}[egress]\nproxy = \"http://proxy:3128\"\n");
-    assert!(said(&behind).contains("no_proxy"));
+    let behind = format!("[media]\nfetch = true\n{hosts}[egress]\nproxy = \"http://proxy:3128\"\n");
+    let through = load(&behind).unwrap().media;
+    assert!(through.proxy("a.example").is_some());
+    let beside = format!("{behind}no_proxy = [\"a.example\"]\n");
+    let through = load(&beside).unwrap().media;
+    assert!(through.proxy("a.example").is_none() && through.proxy("b.example").is_some());
     assert!(!MediaSettings::default().allows("a.example", 443));
 }
 

@@ -171,7 +171,7 @@ pub(super) fn settings(
         guard: guard::settings(&mut judge, raw, &egress),
         journal: journal(&mut judge, raw),
         store: store::settings(&mut judge, &raw.store),
-        media: media::settings(&mut judge, raw),
+        media: media::settings(&mut judge, raw, &egress),
         unsupported: UnsupportedSettings {
             usual: raw.dialects.unsupported,
             clients_may: raw.dialects.clients_may_ask.clone(),
@@ -1051,7 +1051,8 @@ impl Default for JournalSettings {
 
 impl Default for MediaSettings {
     fn default() -> Self {
-        media::settings(&mut Judge::of_defaults(), &RawConfig::default())
+        let raw = RawConfig::default();
+        media::settings(&mut Judge::of_defaults(), &raw, &EgressSettings::default())
     }
 }
 

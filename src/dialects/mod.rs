@@ -23,6 +23,7 @@ pub mod media;
 pub mod multipart;
 pub mod ollama;
 pub mod openai;
+mod places;
 mod raw;
 mod refuse;
 mod rerank;
@@ -144,6 +145,17 @@ pub struct DialectError {
 }
 
 impl DialectError {
+    /// The same of one part, where what is said is of the parts of its message.
+    pub fn placed(self, place: String) -> Self {
+        match &self.param {
+            Some(param) if param.ends_with(".content") => Self {
+                param: Some(place),
+                ..self
+            },
+            Some(_) | None => self,
+        }
+    }
+
     pub(crate) fn at(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),

@@ -207,8 +207,16 @@ impl Translation<'_> {
         let most = lease.target().provider.default_max_output;
         let terms = (lease.model().as_str(), most);
         let speaks = self.request.speaks;
-        let encoded = encode_by(self.unsupported, self.dialect, &mut canonical, terms)
-            .map_err(|error| in_own_words(speaks, error))?;
+        let encoded =
+            encode_by(self.unsupported, self.dialect, &mut canonical, terms).map_err(|error| {
+                let place =
+                    media::place_of_refused(speaks, &body, &canonical, (self.dialect, terms.0));
+                let error = match place {
+                    Some(place) => error.placed(place),
+                    None => error,
+                };
+                in_own_words(speaks, error)
+            })?;
         let dropped = encoded.dropped.into_iter();
         let own = |name: Cow<'static, str>| own_place(speaks, &name).map_or(name, Cow::Owned);
         Ok(Prepared {

@@ -236,6 +236,7 @@ async fn n13_the_kernel_probes_a_dialled_connection_and_gives_up_what_is_never_a
         allow_private_address: true,
         resolver: Arc::new(SystemResolver),
         proxy: None,
+        judged: None,
         tls_config: Arc::new(tls_config),
     });
     let Link::Plain(stream) = connector.connect().await.unwrap() else {
