@@ -6,8 +6,8 @@ use super::DialectError;
 use super::json::exact;
 use super::shapes;
 use super::unread::unread;
-use crate::domain::ClientDialect;
 use crate::domain::chat::{Signature, Source};
+use crate::domain::{ClientDialect, ServiceTier};
 
 /// The members of a body that was scanned before, and the places in it that nobody reads.
 pub(super) fn request(
@@ -49,6 +49,11 @@ pub(super) fn text(value: Option<Value>) -> Option<String> {
 
 pub(super) fn number(value: Option<&Value>) -> Option<f64> {
     value.and_then(Value::as_f64)
+}
+
+/// The tier that an answer says it was served in.
+pub(super) fn tier(value: Option<&Value>) -> Option<ServiceTier> {
+    value.and_then(Value::as_str).and_then(ServiceTier::of)
 }
 
 /// The elements of a list; nothing for anything else.

@@ -26,6 +26,6 @@ pub use outcome::{AttemptOutcome, Fault, RetryRule};
 pub use quirks::Quirks;
 pub use signature::{Signers, Stamp};
 pub use stream::{StreamEnd, StreamFacts, StreamFault};
-pub use units::{Moment, Score, Tokens, Usage, Wall};
+pub use units::{Moment, Score, ServiceTier, Tokens, Usage, Wall};
 pub use unsupported::Unsupported;
 pub use wish::{Lane, Mode, Operation, Preference, PromptClass, Shape};

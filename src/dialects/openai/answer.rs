@@ -9,11 +9,11 @@ use super::error::outcome_of;
 use super::request::call_signature;
 use super::said::{Form, read};
 use crate::dialects::citations::beside;
-use crate::dialects::fields::call_arguments;
+use crate::dialects::fields::{call_arguments, tier};
 use crate::dialects::logprobs;
 use crate::dialects::{AnswerFacts, AnswerFault, UpstreamError};
-use crate::domain::AttemptOutcome;
 use crate::domain::chat::{ChatAnswer, Citation, Part, StopReason};
+use crate::domain::{AttemptOutcome, Usage};
 
 const UNSAYABLE: AnswerFault = AnswerFault::Untranslatable(
     "the answer says what cannot be said in the form that was asked for",
@@ -80,7 +80,10 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
             .unwrap_or_default(),
         parts,
         stop,
-        usage: facts.usage,
+        usage: facts.usage.map(|usage| Usage {
+            tier: tier(value.get("service_tier")),
+            ..usage
+        }),
         citations,
         foreign: false,
         traces: false,

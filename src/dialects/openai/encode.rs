@@ -158,6 +158,9 @@ fn around(message: Value, answer: &ChatAnswer, terms: &AnswerTerms) -> Value {
     });
     if let Some(usage) = &answer.usage {
         whole["usage"] = usage_value(usage);
+        if let Some(tier) = usage.tier {
+            whole["service_tier"] = tier.word().into();
+        }
     }
     whole
 }
@@ -264,6 +267,9 @@ impl StreamEncoder {
         if let Some(usage) = self.usage.filter(|_| self.include_usage) {
             let mut chunk = self.frame(json!([]));
             chunk["usage"] = usage_value(&usage);
+            if let Some(tier) = usage.tier {
+                chunk["service_tier"] = tier.word().into();
+            }
             write_data(&chunk, out);
         }
         out.extend_from_slice(b"data: [DONE]\n\n");

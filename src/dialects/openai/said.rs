@@ -227,5 +227,6 @@ fn usage(cursor: &mut Cursor<'_>) -> Result<Option<Usage>, JsonError> {
         reasoning: at_most(parts.reasoning, output),
         audio_input: at_most(parts.audio_input, input),
         audio_output: at_most(parts.audio_output, output),
+        tier: None,
     }))
 }

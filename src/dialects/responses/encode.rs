@@ -8,7 +8,7 @@ use crate::dialects::fields::{id_with, is_cut};
 use crate::dialects::translate::events_of;
 use crate::dialects::{AnswerTerms, logprobs, one_line, openai};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Citation, Signature, StopReason};
-use crate::domain::{Failure, Usage};
+use crate::domain::{Failure, ServiceTier, Usage};
 
 fn usage_value(usage: &Usage) -> Value {
     json!({
@@ -34,7 +34,8 @@ const ECHOED: [(&str, &str); 17] = [
     ("prompt_cache_key", "null"),
     ("reasoning", r#"{"effort":null,"summary":null}"#),
     ("safety_identifier", "null"),
-    ("service_tier", r#""default""#),
+    // Of this only the place: what was asked for is no tier that it was served in.
+    ("service_tier", "null"),
     ("temperature", "1.0"),
     ("text", r#"{"format":{"type":"text"}}"#),
     ("tool_choice", r#""auto""#),
@@ -52,7 +53,6 @@ pub(super) fn echo(request: &Value, tells_tokens: bool) -> Map<String, Value> {
     let value = |name: &str, default: &str| {
         let said = request.get(name).filter(|value| !value.is_null());
         match said {
-            // Whether it was heeded is not known.
             Some(_) if name == "service_tier" => Value::Null,
             Some(_) if name == "top_logprobs" && !tells_tokens => Value::from(0),
             Some(said) if !UNUSED.contains(&name) => said.clone(),
@@ -112,6 +112,8 @@ impl Frame {
         put("incomplete_details", Value::Null);
         put("model", self.model.as_str().into());
         put("output", output.to_vec().into());
+        let tier = usage.and_then(|usage| usage.tier);
+        put("service_tier", tier.map(ServiceTier::word).into());
         // Nothing is kept: the next turn has to bring the conversation along.
         put("store", false.into());
         put("usage", usage.map_or(Value::Null, usage_value));

@@ -256,7 +256,7 @@ impl EventDecoder {
             }
         })?;
         events.push(ChatEvent::Stop { reason: stop });
-        events.extend(usage(response.get("usage")).map(|usage| ChatEvent::Usage { usage }));
+        events.extend(usage(response).map(|usage| ChatEvent::Usage { usage }));
         events.push(ChatEvent::Done);
         Ok(())
     }
