@@ -33,6 +33,7 @@ pub(super) struct RawConfig {
 pub(super) struct RawListen {
     pub(super) address: String,
     pub(super) max_body_bytes: u64,
+    pub(super) max_form_bytes: u64,
     pub(super) body_memory_bytes: u64,
     pub(super) memory_limit_bytes: u64,
     pub(super) max_connections: u32,
@@ -51,6 +52,7 @@ impl Default for RawListen {
         Self {
             address: "127.0.0.1:8080".to_owned(),
             max_body_bytes: 16 << 20,
+            max_form_bytes: 26 << 20,
             body_memory_bytes: 256 << 20,
             memory_limit_bytes: 0,
             max_connections: 16_384,

@@ -60,6 +60,8 @@ pub struct Settings {
 pub struct ListenSettings {
     pub address: SocketAddr,
     pub max_body_bytes: usize,
+    /// Of a form with a file.
+    pub max_form_bytes: usize,
     pub body_memory_bytes: usize,
     /// Of the whole process; 0: only what its container allows.
     pub memory_limit_bytes: u64,

@@ -306,10 +306,12 @@ fn listen(judge: &mut Judge<'_>, raw: &RawConfig) -> ListenSettings {
     ListenSettings {
         address,
         max_body_bytes: size(judge.positive("listen.max_body_bytes", listen.max_body_bytes)),
+        max_form_bytes: size(judge.positive("listen.max_form_bytes", listen.max_form_bytes)),
         body_memory_bytes: size(
             judge
                 .positive("listen.body_memory_bytes", listen.body_memory_bytes)
-                .max(listen.max_body_bytes),
+                .max(listen.max_body_bytes)
+                .max(listen.max_form_bytes),
         ),
         memory_limit_bytes: listen.memory_limit_bytes,
         max_connections: listen.max_connections.max(1),

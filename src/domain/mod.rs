@@ -28,4 +28,4 @@ pub use signature::{Signers, Stamp};
 pub use stream::{StreamEnd, StreamFacts, StreamFault};
 pub use units::{Moment, Score, ServiceTier, Tokens, Usage, Wall};
 pub use unsupported::Unsupported;
-pub use wish::{Lane, Mode, Operation, Preference, PromptClass, Shape};
+pub use wish::{Lane, MaxPrice, Mode, Operation, Preference, PromptClass, Shape};
