@@ -10,6 +10,7 @@
 //! call a model · **endpoint** a provider's model · **target** endpoint and key · **client** who calls ·
 //! **attempt** one call to one target · **lease** the right to make it · **outcome** how it went ·
 //! **dialect** a wire format · **detour** a pool reached by a name that the request itself gave · **leg** one side of a race · **seat** an actor's place in the tree ·
+//! **signer** who knows its own signatures again, whichever provider carries them to it ·
 //! **slot** a reference that survives a restart · **cell** numbers that outlive the actor deciding them ·
 //! **grant** what a caller may use · **roster** every tenant and client key in force · **roll** those of the store
 

@@ -9,14 +9,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 use switchyard::dialects::{
-    AnswerTerms, Encoder, Home, MirrorRelay, Relay, TranslateRelay, answer_from_stream,
+    AnswerTerms, Encoder, Home, Marker, MirrorRelay, Relay, TranslateRelay, answer_from_stream,
     cut_foreign, decode_answer, decode_error, decode_request, encode_answer, encode_request,
 };
-use switchyard::domain::{ClientDialect, Dialect, Tokens};
+use switchyard::domain::{ClientDialect, Dialect, Signers, Tokens};
 
 /// All documents of all cases: requests, answers, and the events of streams.
 fn documents() -> Vec<Value> {
@@ -124,7 +125,14 @@ const PROVIDERS: [Dialect; 7] = Dialect::ALL;
 fn as_request(body: &[u8]) {
     for client in ClientDialect::ALL {
         for (model, google) in [("gemini-3-pro", true), ("m", false)] {
-            let cut = cut_foreign(client, body, Home { model, google });
+            let home = Home {
+                model,
+                google,
+                details: google,
+                signer: &"copy".into(),
+                signers: &Signers::new([(Dialect::Anthropic, "anthropic".into())]),
+            };
+            let cut = cut_foreign(client, body, home);
             let left = switchyard::dialects::json::edited(&Bytes::copy_from_slice(body), cut.edits)
                 .concat();
             assert!(
@@ -193,7 +201,9 @@ fn as_stream(events: &[Value]) {
         for client in ClientDialect::ALL {
             let encoder = || Encoder::of(client, &AnswerTerms::default());
             let mut relay: Box<dyn Relay> = if provider == client.dialect() {
-                Box::new(MirrorRelay::new(client, encoder(), "sy-1"))
+                let signers = Arc::new(Signers::default());
+                let marker = Marker::of(client, &signers.stamp("copy".into()));
+                Box::new(MirrorRelay::new(client, encoder(), "sy-1").marking(marker))
             } else {
                 Box::new(TranslateRelay::new(provider, encoder(), "sy-1"))
             };

@@ -162,6 +162,7 @@ fn terms() -> AnswerTerms {
         asked: "fast".to_owned(),
         created: 1_700_000_000,
         include_usage: true,
+        logprobs: true,
         request: json!({"instructions": "be brief", "tools": []}),
     }
 }

@@ -793,11 +793,13 @@ impl System {
             .filter(|provider| provider.dialect != Dialect::Openai)
             .map(|provider| &provider.name)
             .collect();
+        // What one of them tells of its thoughts, the next one refuses.
+        let details = settings.tells_details();
         Routes::new(settings.pools.iter().map(|pool| {
             let chain = walk(&pool.name, next, settings.failover.max_depth);
             let chain: Vec<Arc<PoolEntry>> = chain.iter().filter_map(entry).collect();
             let mut targets = chain.iter().flat_map(|pool| &pool.settings.targets);
-            let crosses = targets.any(|target| others.contains(&target.provider));
+            let crosses = details || targets.any(|target| others.contains(&target.provider));
             let (prices, of_any_model) = prices(&chain, settings);
             let route = Route {
                 chain,

@@ -78,6 +78,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             max_in_flight: 100,
             quirks: Default::default(),
             caps: Vec::new(),
+            signs_as: None,
             default_max_output: Tokens(16),
             free: false,
             auth: AuthSettings::Dialect,

@@ -12,7 +12,7 @@ use crate::domain::{
     Dialect, Lane, ModelName, Moment, NanoUsd, Operation, Preference, RequestId, Shape, Tokens,
 };
 use crate::policy::residency::{Demand, Server, Violation};
-use crate::pricing::Bounds;
+use crate::pricing::{Bounds, Price};
 
 /// Everything placement may know of a request. Never its text.
 #[derive(Clone, Debug)]
@@ -396,9 +396,33 @@ fn rank(kind: RefusalKind) -> u8 {
     }
 }
 
+/// How gladly a provider is taken: the client's own order before the price, less before more.
+pub(super) type Rank = (usize, NanoUsd);
+
+/// `None` where it is not wanted at all.
+fn ranked(wanted: &Preference, provider: &str, price: Option<&Price>) -> Option<Rank> {
+    let place = wanted.rank(provider)?;
+    let price = price.and_then(Price::per_million);
+    if !wanted.max_price.allows(price) {
+        return None;
+    }
+    let cost = match price {
+        _ if !wanted.cheapest_first => NanoUsd::ZERO,
+        Some((input, output)) => input + output,
+        // Whom nobody knows the price of may be dear.
+        None => NanoUsd::MAX,
+    };
+    Some((place, cost))
+}
+
 impl Wish {
     /// How gladly this provider is taken, 0 before 1, or why not at all.
-    pub(super) fn rank(&self, provider: &str, dialect: Dialect) -> Result<usize, Removed> {
+    pub(super) fn rank(
+        &self,
+        provider: &str,
+        dialect: Dialect,
+        price: Option<&Price>,
+    ) -> Result<Rank, Removed> {
         if !self.operation.is_served_by(dialect) {
             return Err(Removed::CannotServe);
         }
@@ -407,8 +431,8 @@ impl Wish {
             return Err(Removed::Tried);
         }
         match &self.preference {
-            None => Ok(0),
-            Some(wanted) => wanted.rank(provider).ok_or(Removed::Unwanted),
+            None => Ok(Rank::default()),
+            Some(wanted) => ranked(wanted, provider, price).ok_or(Removed::Unwanted),
         }
     }
 

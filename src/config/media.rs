@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::egress;
 use super::raw::RawConfig;
+use super::settings::{EgressSettings, ProxySettings};
 use super::validate::Judge;
 
 /// What the operator allows; with nothing allowed, nothing is fetched.
@@ -18,9 +19,17 @@ pub struct MediaSettings {
     pub max_bytes: usize,
     pub allow_private_address: bool,
     pub ca_pem: Option<Arc<[u8]>>,
+    /// As everything else that leaves.
+    pub egress: EgressSettings,
 }
 
 impl MediaSettings {
+    /// The proxy that leads to this host; `None`: it is reached straight.
+    pub fn proxy(&self, host: &str) -> Option<Arc<ProxySettings>> {
+        let straight = egress::is_direct(&format!("https://{host}/"), &self.egress.no_proxy);
+        self.egress.proxy.clone().filter(|_| !straight)
+    }
+
     pub fn allows(&self, host: &str, port: u16) -> bool {
         self.fetch
             && self.hosts.iter().any(|entry| {
@@ -47,7 +56,11 @@ fn matches(name: &str, host: &str) -> bool {
     }
 }
 
-pub(super) fn settings(judge: &mut Judge<'_>, raw: &RawConfig) -> MediaSettings {
+pub(super) fn settings(
+    judge: &mut Judge<'_>,
+    raw: &RawConfig,
+    egress: &EgressSettings,
+) -> MediaSettings {
     let media = &raw.media;
     if media.fetch && media.hosts.is_empty() {
         judge.wrong(
@@ -71,15 +84,6 @@ pub(super) fn settings(judge: &mut Judge<'_>, raw: &RawConfig) -> MediaSettings 
                 "write a host, or \".suffix\" for all hosts that end so, with :port where it is not 443",
             );
         }
-        // What a proxy looks up cannot be judged here, and what is not judged is not asked.
-        let straight = egress::is_direct(&format!("https://{name}/"), &raw.egress.no_proxy);
-        if media.fetch && raw.egress.proxy.is_some() && !straight {
-            judge.wrong(
-                &path,
-                "would be reached through egress.proxy, behind which addresses cannot be judged",
-                "add it to egress.no_proxy, or set media.fetch = false",
-            );
-        }
     }
     MediaSettings {
         fetch: media.fetch,
@@ -92,5 +96,6 @@ pub(super) fn settings(judge: &mut Judge<'_>, raw: &RawConfig) -> MediaSettings 
             .ca_file
             .as_ref()
             .and_then(|file| judge.file("media.ca_file", file)),
+        egress: egress.clone(),
     }
 }

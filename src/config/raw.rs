@@ -35,6 +35,7 @@ pub(super) struct RawConfig {
 pub(super) struct RawListen {
     pub(super) address: String,
     pub(super) max_body_bytes: u64,
+    pub(super) max_form_bytes: u64,
     pub(super) body_memory_bytes: u64,
     pub(super) memory_limit_bytes: u64,
     pub(super) max_connections: u32,
@@ -53,6 +54,7 @@ impl Default for RawListen {
         Self {
             address: "127.0.0.1:8080".to_owned(),
             max_body_bytes: 16 << 20,
+            max_form_bytes: 26 << 20,
             body_memory_bytes: 256 << 20,
             memory_limit_bytes: 0,
             max_connections: 16_384,
@@ -274,6 +276,7 @@ pub(super) struct RawProvider {
     pub(super) trains: Option<bool>,
     pub(super) budgets: Vec<BudgetForm>,
     pub(super) credit: Option<String>,
+    pub(super) signs_as: Option<String>,
 }
 
 /// What a provider does otherwise than its dialect.
@@ -284,6 +287,7 @@ pub(super) struct RawQuirks {
     pub(super) leave_out: Vec<String>,
     pub(super) tells_usage_unasked: bool,
     pub(super) no_developer: bool,
+    pub(super) reasoning_details: bool,
 }
 
 /// A way to say who calls that a dialect does not imply.

@@ -18,7 +18,7 @@ use super::secret::Secret;
 use super::store::StoreSettings;
 use crate::domain::{
     ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Quirks,
-    Score, TenantName, Tokens, Unsupported,
+    Score, SignerName, Signers, TenantName, Tokens, Unsupported,
 };
 use crate::policy::grant::Grant;
 use crate::policy::ledger::{AccountName, AccountTerms, Cap, Zone};
@@ -38,6 +38,8 @@ pub struct Settings {
     pub egress: EgressSettings,
     pub media: MediaSettings,
     pub unsupported: UnsupportedSettings,
+    /// Whose signatures need no name.
+    pub signers: Arc<Signers>,
     pub providers: Vec<Arc<ProviderSettings>>,
     pub pools: Vec<Arc<PoolSettings>>,
     pub timeouts: TimeoutSettings,
@@ -63,6 +65,8 @@ pub struct Settings {
 pub struct ListenSettings {
     pub address: SocketAddr,
     pub max_body_bytes: usize,
+    /// Of a form with a file.
+    pub max_form_bytes: usize,
     pub body_memory_bytes: usize,
     /// Of the whole process; 0: only what its container allows.
     pub memory_limit_bytes: u64,
@@ -233,6 +237,8 @@ pub struct ProviderSettings {
     pub quirks: Quirks,
     /// What may be spent there; a credit is one that no period renews.
     pub caps: Vec<Cap>,
+    /// Who signs its thoughts, where that was written down.
+    pub signs_as: Option<SignerName>,
 }
 
 /// What happens to what a provider cannot be told.
@@ -266,6 +272,12 @@ pub enum KeySource {
 }
 
 impl Settings {
+    /// Whether a provider tells thoughts in the field that only few who copy OpenAI's form have.
+    pub fn tells_details(&self) -> bool {
+        let mut providers = self.providers.iter();
+        providers.any(|provider| provider.quirks.reasoning_details)
+    }
+
     /// What a provider's model costs, as far as anyone wrote it down.
     pub fn price(&self, provider: &ProviderSettings, model: &str) -> Price {
         self.models.price(provider, model)
@@ -292,6 +304,28 @@ impl ProviderSettings {
             }
         }
         told
+    }
+
+    /// Who knows the signatures of this model's answers again: all keys of a provider are of one account, and
+    /// Anthropic's models sign alike on every platform.
+    pub fn signer(&self, model: &str) -> SignerName {
+        let anthropics = match self.dialect {
+            Dialect::Anthropic => {
+                let vertex = matches!(self.auth, AuthSettings::Vertex { .. });
+                vertex || self.base_url.starts_with("https://api.anthropic.com")
+            }
+            Dialect::Bedrock => model.contains("anthropic."),
+            Dialect::Openai
+            | Dialect::Responses
+            | Dialect::Gemini
+            | Dialect::Ollama
+            | Dialect::Cohere => false,
+        };
+        match &self.signs_as {
+            Some(written) => written.clone(),
+            None if anthropics => SignerName::ANTHROPIC.into(),
+            None => (&self.name).into(),
+        }
     }
 
     pub fn reasons(&self, model: &str) -> bool {

@@ -605,8 +605,12 @@ fn a10_fetching_needs_hosts_whose_addresses_can_be_judged() {
     ] {
         assert_eq!(good.allows(host, port), allowed, "{host}:{port}");
     }
-    let behind = format!("{hosts}[egress]\nproxy = \"http://proxy:3128\"\n");
-    assert!(said(&behind).contains("no_proxy"));
+    let behind = format!("[media]\nfetch = true\n{hosts}[egress]\nproxy = \"http://proxy:3128\"\n");
+    let through = load(&behind).unwrap().media;
+    assert!(through.proxy("a.example").is_some());
+    let beside = format!("{behind}no_proxy = [\"a.example\"]\n");
+    let through = load(&beside).unwrap().media;
+    assert!(through.proxy("a.example").is_none() && through.proxy("b.example").is_some());
     assert!(!MediaSettings::default().allows("a.example", 443));
 }
 
@@ -1015,4 +1019,67 @@ fn r5_what_may_be_spent_at_a_provider_is_an_amount_and_a_period() {
             "{found:?}"
         );
     }
+}
+
+#[test]
+fn d3_a_signer_is_an_account_and_anthropic_is_one_on_every_platform() {
+    use crate::domain::Dialect;
+    let settings = load(
+        r#"
+[providers.anthropic]
+keys = ["env:ANTHROPIC_API_KEY"]
+[providers.aws]
+dialect = "bedrock"
+region = "eu-north-1"
+keys = ["env:OPENAI_API_KEY"]
+[providers.acopy]
+dialect = "anthropic"
+base_url = "https://copy.example/v1"
+keys = ["env:OPENAI_API_KEY"]
+[providers.azure-eu]
+dialect = "openai-responses"
+base_url = "https://eu.example/v1"
+keys = ["env:OPENAI_API_KEY"]
+[providers.openai]
+keys = ["env:OPENAI_API_KEY"]
+[providers.openai-batch]
+base_url = "https://api.openai.com/v1"
+keys = ["env:OPENAI_API_KEY"]
+signs_as = "openai"
+"#,
+    )
+    .unwrap();
+    for (provider, model, signer) in [
+        ("anthropic", "claude-haiku-4-5", "anthropic"),
+        ("aws", "eu.anthropic.claude-haiku-4-5-v1:0", "anthropic"),
+        ("aws", "amazon.nova-2-lite-v1:0", "aws"),
+        ("acopy", "claude-haiku-4-5", "acopy"),
+        ("azure-eu", "gpt-5", "azure-eu"),
+        ("openai", "gpt-5", "openai"),
+        ("openai-batch", "gpt-5", "openai"),
+    ] {
+        let mut providers = settings.providers.iter();
+        let found = providers.find(|one| one.name.as_str() == provider).unwrap();
+        assert_eq!(found.signer(model).as_str(), signer, "{provider}/{model}");
+    }
+    let home = |dialect, signer: &str| settings.signers.is_home(dialect, &signer.into());
+    assert!(
+        home(Dialect::Anthropic, "anthropic"),
+        "not the copy before it"
+    );
+    assert!(home(Dialect::Responses, "openai"), "whose dialect it is");
+    assert!(!home(Dialect::Openai, "openai"), "dozens copied it");
+
+    let alone = load(
+        r#"
+[providers.acopy]
+dialect = "anthropic"
+base_url = "https://copy.example/v1"
+keys = ["env:OPENAI_API_KEY"]
+signs_as = "no name"
+"#,
+    );
+    let told = alone.unwrap_err().mistakes;
+    let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+    assert!(told[0].contains("providers.acopy.signs_as"), "{told:?}");
 }

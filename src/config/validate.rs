@@ -29,7 +29,8 @@ use super::store;
 use super::tenants;
 use crate::domain::money::AmountError;
 use crate::domain::{
-    KeyName, ModelName, PoolName, PromptClass, ProviderName, Quirks, Score, Tokens,
+    KeyName, ModelName, PoolName, PromptClass, ProviderName, Quirks, Score, SignerName, Signers,
+    Tokens,
 };
 use crate::policy::chain::cycle;
 use crate::policy::ledger::{Cap, Period, Zone};
@@ -174,7 +175,7 @@ pub(super) fn settings(
         guard: guard::settings(&mut judge, raw, &egress),
         journal: journal(&mut judge, raw),
         store: store::settings(&mut judge, &raw.store),
-        media: media::settings(&mut judge, raw),
+        media: media::settings(&mut judge, raw, &egress),
         unsupported: UnsupportedSettings {
             usual: raw.dialects.unsupported,
             clients_may: raw.dialects.clients_may_ask.clone(),
@@ -189,6 +190,7 @@ pub(super) fn settings(
         clients,
         issued: issued(&mut judge, raw),
         egress,
+        signers: Arc::new(signers(&providers)),
         providers,
         pools,
         source,
@@ -333,10 +335,12 @@ fn listen(judge: &mut Judge<'_>, raw: &RawConfig) -> ListenSettings {
     ListenSettings {
         address,
         max_body_bytes: size(judge.positive("listen.max_body_bytes", listen.max_body_bytes)),
+        max_form_bytes: size(judge.positive("listen.max_form_bytes", listen.max_form_bytes)),
         body_memory_bytes: size(
             judge
                 .positive("listen.body_memory_bytes", listen.body_memory_bytes)
-                .max(listen.max_body_bytes),
+                .max(listen.max_body_bytes)
+                .max(listen.max_form_bytes),
         ),
         memory_limit_bytes: listen.memory_limit_bytes,
         max_connections: listen.max_connections.max(1),
@@ -432,6 +436,10 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         max_in_flight: raw.max_in_flight.unwrap_or(1_000).max(1),
         default_max_output: Tokens(raw.default_max_output.unwrap_or(4_096).max(1)),
         quirks: quirks(judge, &path, raw),
+        signs_as: raw.signs_as.as_ref().map(|signer| {
+            judge.name(&format!("{path}.signs_as"), signer, Slash::Refused);
+            signer.as_str().into()
+        }),
     })
 }
 
@@ -458,6 +466,7 @@ fn quirks(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Quirks {
         leave_out: quirks.leave_out.clone(),
         tells_usage_unasked: quirks.tells_usage_unasked,
         no_developer: quirks.no_developer,
+        reasoning_details: quirks.reasoning_details,
     }
 }
 
@@ -492,6 +501,30 @@ fn caps(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Vec<Cap> {
         );
     }
     caps
+}
+
+/// Who is at home in each dialect: whose it is, else the first that speaks it.
+fn signers(providers: &[Arc<ProviderSettings>]) -> Signers {
+    use crate::domain::Dialect as D;
+    let speaks = |provider: &ProviderSettings, form: D| {
+        provider.dialect == form || form == D::Responses && provider.responses
+    };
+    let home = |(form, host, model): (D, &str, &str)| {
+        let all = || providers.iter().filter(|one| speaks(one, form));
+        let own = all().find(|one| one.base_url.starts_with(host));
+        let found = own.or_else(|| all().next())?;
+        Some((form, found.signer(model)))
+    };
+    let known = [
+        (D::Anthropic, "https://api.anthropic.com", ""),
+        (D::Responses, "https://api.openai.com", ""),
+        (D::Gemini, "https://generativelanguage.googleapis.com", ""),
+        (D::Bedrock, "https://", "anthropic."),
+    ];
+    // Claude may be known from Bedrock alone.
+    let usual = (D::Anthropic, SignerName::ANTHROPIC.into());
+    let found = known.into_iter().filter_map(home);
+    Signers::new(std::iter::once(usual).chain(found))
 }
 
 fn way_out(judge: &mut Judge<'_>, raw: &RawConfig) -> EgressSettings {
@@ -1118,7 +1151,8 @@ impl Default for JournalSettings {
 
 impl Default for MediaSettings {
     fn default() -> Self {
-        media::settings(&mut Judge::of_defaults(), &RawConfig::default())
+        let raw = RawConfig::default();
+        media::settings(&mut Judge::of_defaults(), &raw, &EgressSettings::default())
     }
 }
 

@@ -7,7 +7,7 @@ use super::json::exact;
 use super::shapes;
 use super::unread::unread;
 use crate::domain::chat::{Signature, Source};
-use crate::domain::{ClientDialect, Dialect};
+use crate::domain::{ClientDialect, ServiceTier};
 
 /// The members of a body that was scanned before, and the places in it that nobody reads.
 pub(super) fn request(
@@ -49,6 +49,11 @@ pub(super) fn text(value: Option<Value>) -> Option<String> {
 
 pub(super) fn number(value: Option<&Value>) -> Option<f64> {
     value.and_then(Value::as_f64)
+}
+
+/// The tier that an answer says it was served in.
+pub(super) fn tier(value: Option<&Value>) -> Option<ServiceTier> {
+    value.and_then(Value::as_str).and_then(ServiceTier::of)
 }
 
 /// The elements of a list; nothing for anything else.
@@ -116,18 +121,16 @@ pub(super) const IN_ID: &str = "~switchyard-signed~";
 /// The id a client of such a dialect gets for a call.
 pub(super) fn id_with(id: &str, signature: Option<&Signature>) -> String {
     match signature {
-        Some(signature) => format!("{id}{IN_ID}{}~{}", signature.by.label(), signature.data),
+        Some(signature) => format!("{id}{IN_ID}{}", signature.with_name()),
         None => id.to_owned(),
     }
 }
 
 /// Takes an id apart that may carry a signature.
 pub(super) fn signed_id(id: String) -> (String, Option<Signature>) {
-    let parts = id
-        .split_once(IN_ID)
-        .and_then(|(bare, rest)| rest.split_once('~').map(|(by, data)| (bare, by, data)));
-    match parts.and_then(|(bare, by, data)| Some((bare, Dialect::by_label(by)?, data))) {
-        Some((bare, by, data)) => (bare.to_owned(), Some(Signature::new(by, data))),
+    let parts = id.split_once(IN_ID);
+    match parts.and_then(|(bare, rest)| Some((bare, Signature::named(rest)?))) {
+        Some((bare, signature)) => (bare.to_owned(), Some(signature)),
         None => (id, None),
     }
 }
@@ -219,6 +222,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::Dialect;
 
     #[test]
     fn base64_is_the_standard_one() {
@@ -241,8 +245,11 @@ mod tests {
         }
 
         #[test]
-        fn a_signature_survives_its_travel_in_an_id(id in "[a-z_0-9]{1,20}", data in "[A-Za-z0-9+/=~]{1,40}") {
-            let signature = Signature::new(Dialect::Gemini, data);
+        fn a_signature_survives_its_travel_in_an_id(
+            id in "[a-z_0-9]{1,20}", data in "[A-Za-z0-9+/=~:]{1,40}", signer in prop::option::of("[a-z_.:@-]{1,9}"),
+        ) {
+            let signer = signer.map(Into::into);
+            let signature = Signature { signer, ..Signature::new(Dialect::Gemini, data) };
             let shown = id_with(&id, Some(&signature));
             prop_assert_eq!(signed_id(shown), (id.clone(), Some(signature)));
             prop_assert_eq!(signed_id(id.clone()), (id, None));

@@ -54,6 +54,7 @@ impl InOrder {
                 told.push(event);
             }
             ChatEvent::ToolCall { .. }
+            | ChatEvent::Logprobs { .. }
             | ChatEvent::Text { .. }
             | ChatEvent::Thinking { .. }
             | ChatEvent::Signed { .. }
@@ -69,7 +70,7 @@ impl InOrder {
                 told.push(event);
             }
             // A source begins nothing.
-            ChatEvent::Citation { .. } => told.push(event),
+            ChatEvent::Citation { .. } | ChatEvent::Logprobs { .. } => told.push(event),
             ChatEvent::Text { .. }
             | ChatEvent::Thinking { .. }
             | ChatEvent::Signed { .. }

@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use super::DialectError;
-use crate::domain::Dialect;
+use super::places::place_of;
 use crate::domain::chat::{ChatRequest, Part, Source};
+use crate::domain::{ClientDialect, Dialect};
 
 /// Data that was fetched from addresses.
 pub type Fetched = BTreeMap<String, Source>;
@@ -41,6 +42,59 @@ fn by_data_only(dialect: Dialect, is_image: bool, url: &str) -> bool {
         Dialect::Openai => !is_image,
         Dialect::Anthropic | Dialect::Responses | Dialect::Cohere => false,
     }
+}
+
+/// Whether it is a picture, a document or a sound.
+fn is_media(part: &Part) -> bool {
+    matches!(
+        part,
+        Part::Image { .. } | Part::Document { .. } | Part::Audio { .. }
+    )
+}
+
+/// Where the client wrote the first of them of which this is so.
+fn place_where(
+    client: ClientDialect,
+    body: &[u8],
+    request: &ChatRequest,
+    is_it: impl Fn(&Part) -> bool,
+) -> Option<String> {
+    let (mut all, mut number) = (0_usize, None);
+    each_part(request, &mut |part| {
+        if is_media(part) {
+            number = number.or_else(|| is_it(part).then_some(all));
+            all = all.saturating_add(1);
+        }
+    });
+    Some(place_of(client, body, (number?, all)))
+}
+
+/// Where the client wrote this address.
+pub fn place_of_address(
+    client: ClientDialect,
+    body: &[u8],
+    request: &ChatRequest,
+    address: &str,
+) -> Option<String> {
+    place_where(client, body, request, |part| {
+        let (Part::Image { source } | Part::Document { source, .. }) = part else {
+            return false;
+        };
+        matches!(source, Source::Url { url } if url == address)
+    })
+}
+
+/// Where the client wrote the first thing that the model is not given, because its provider does not take it.
+pub fn place_of_refused(
+    client: ClientDialect,
+    body: &[u8],
+    request: &ChatRequest,
+    (dialect, model): (Dialect, &str),
+) -> Option<String> {
+    let taken = taken(dialect);
+    place_where(client, body, request, |part| {
+        taken.judge(part, model).is_err()
+    })
 }
 
 /// Puts what was fetched where its address stood.

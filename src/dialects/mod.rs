@@ -18,10 +18,12 @@ pub mod gemini;
 mod in_order;
 pub mod json;
 mod lines;
+mod logprobs;
 pub mod media;
 pub mod multipart;
 pub mod ollama;
 pub mod openai;
+mod places;
 mod raw;
 mod refuse;
 mod rerank;
@@ -51,7 +53,7 @@ pub use counting::{count_answer, count_request, counted};
 pub use embedding::{
     EmbeddingTerms, decode_embedded, decode_embedding, encode_embedded, encode_embedding,
 };
-pub use foreign::{Foreign, Home, cut_foreign};
+pub use foreign::{Foreign, Home, Marker, cut_foreign};
 pub use raw::RawRelay;
 pub use rerank::{decode_reranked, encode_rerank};
 pub use sides::{Decoder, Encoder};
@@ -100,6 +102,8 @@ pub struct AnswerTerms {
     pub created: u64,
     /// Whether a stream ends with what was used, where that has to be asked for.
     pub include_usage: bool,
+    /// Whether the client asked how likely the tokens were; else it is not told.
+    pub logprobs: bool,
     /// The request, for dialects whose answers repeat its settings; else `null`.
     pub request: serde_json::Value,
 }
@@ -141,6 +145,17 @@ pub struct DialectError {
 }
 
 impl DialectError {
+    /// The same of one part, where what is said is of the parts of its message.
+    pub fn placed(self, place: String) -> Self {
+        match &self.param {
+            Some(param) if param.ends_with(".content") => Self {
+                param: Some(place),
+                ..self
+            },
+            Some(_) | None => self,
+        }
+    }
+
     pub(crate) fn at(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),

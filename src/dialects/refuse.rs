@@ -77,13 +77,13 @@ pub(super) fn unspeakable(
             "n" if value.as_u64() != Some(1) => {
                 return refuse(
                     name,
-                    "several choices cannot be asked of the provider of this model",
+                    "several choices can be asked of providers of the client's own dialect only",
                 );
             }
             "logprobs" if value == &Value::Bool(true) => {
                 return refuse(
                     name,
-                    "log probabilities cannot cross from the provider of this model",
+                    "the provider of this model does not tell log probabilities of tokens",
                 );
             }
             name if REFUSED.contains(&name) => {

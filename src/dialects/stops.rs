@@ -67,9 +67,14 @@ impl Cutter {
             | ChatEvent::RedactedThinking { .. }
             | ChatEvent::ToolCall { .. }
             | ChatEvent::ToolArguments { .. }
+            | ChatEvent::Logprobs { .. }
             | ChatEvent::Citation { .. }
                 if self.cut.is_some() => {}
             ChatEvent::Text { text } => {
+                if first(&text, &self.stops).is_some() || !self.held.is_empty() {
+                    // They would tell what is cut away.
+                    kept.retain(|event| !matches!(event, ChatEvent::Logprobs { .. }));
+                }
                 self.held.push_str(&text);
                 let free = self.free();
                 let rest = self.held.split_off(free);
@@ -88,6 +93,7 @@ impl Cutter {
             other @ (ChatEvent::Start { .. }
             | ChatEvent::Trace
             | ChatEvent::Usage { .. }
+            | ChatEvent::Logprobs { .. }
             | ChatEvent::Citation { .. }
             | ChatEvent::Done) => {
                 kept.push(other);
@@ -136,6 +142,8 @@ impl Cutter {
             {
                 text.truncate(at);
                 cut_at = Some((index, stop));
+                // They would tell what is cut away.
+                answer.logprobs.clear();
                 break;
             }
         }

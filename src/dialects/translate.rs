@@ -8,9 +8,11 @@ use super::framing::Framing;
 use super::in_order::InOrder;
 use super::json::{exact, scan_object};
 use super::sse::Event;
-use super::{AnswerFault, Cutter, Decoder, Encoder, Relay, UpstreamError, openai};
+use super::{
+    AnswerFault, Cutter, Decoder, Encoder, Marker, Relay, UpstreamError, logprobs, openai,
+};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Part, Signature, StopReason};
-use crate::domain::{ClientDialect, Dialect, Failure, StreamEnd, StreamFacts, StreamFault};
+use crate::domain::{ClientDialect, Dialect, Failure, Stamp, StreamEnd, StreamFacts, StreamFault};
 
 /// Reads a provider's events and keeps what they tell.
 #[derive(Debug)]
@@ -74,6 +76,7 @@ impl Reader {
                 | ChatEvent::Refusal { .. }
                 | ChatEvent::ToolCall { .. }
                 | ChatEvent::Citation { .. }
+                | ChatEvent::Logprobs { .. }
                 | ChatEvent::Trace
                 | ChatEvent::Foreign { .. }
                 | ChatEvent::Stop { .. }
@@ -140,6 +143,10 @@ pub struct TranslateRelay {
     order: Option<InOrder>,
     /// For stops that the provider was not told.
     cutter: Option<Cutter>,
+    /// Whose signatures they are.
+    stamp: Option<Stamp>,
+    /// How likely the tokens were is told to who asked only: a guard looks at texts.
+    tells_tokens: bool,
 }
 
 impl TranslateRelay {
@@ -149,12 +156,30 @@ impl TranslateRelay {
             order: (!encoder.interleaves()).then(InOrder::default),
             encoder,
             cutter: None,
+            stamp: None,
+            tells_tokens: false,
         }
     }
 
     #[must_use]
     pub fn cutting(self, cutter: Option<Cutter>) -> Self {
         Self { cutter, ..self }
+    }
+
+    #[must_use]
+    pub fn telling_tokens(self, tells_tokens: bool) -> Self {
+        Self {
+            tells_tokens,
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn stamped(self, stamp: Stamp) -> Self {
+        Self {
+            stamp: Some(stamp),
+            ..self
+        }
     }
 
     fn event(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamFault> {
@@ -172,8 +197,16 @@ impl TranslateRelay {
         if let Some(order) = &mut self.order {
             order.order(&mut self.reader.events)?;
         }
+        if !self.tells_tokens {
+            let told = |event: &ChatEvent| matches!(event, ChatEvent::Logprobs { .. });
+            self.reader.events.retain(|event| !told(event));
+        }
         if let Some(cutter) = &mut self.cutter {
             cutter.events(&mut self.reader.events);
+        }
+        if let Some(stamp) = &self.stamp {
+            let events = self.reader.events.iter_mut();
+            events.for_each(|event| stamp.event(event));
         }
         // The headers that could have told it have gone.
         let unsourced = |event: &ChatEvent| matches!(event, ChatEvent::Citation { citation } if citation.url.is_none());
@@ -233,6 +266,8 @@ pub struct MirrorRelay {
     reader: Reader,
     /// Only for what the gateway itself has to say.
     encoder: Encoder,
+    /// For a signer whose signatures do not go without its name.
+    marker: Option<Marker>,
 }
 
 impl MirrorRelay {
@@ -240,6 +275,19 @@ impl MirrorRelay {
         Self {
             reader: Reader::of(dialect.dialect(), request_id),
             encoder,
+            marker: None,
+        }
+    }
+
+    #[must_use]
+    pub fn marking(self, marker: Option<Marker>) -> Self {
+        Self { marker, ..self }
+    }
+
+    fn say(&mut self, event: &Event, out: &mut BytesMut) {
+        match self.marker.as_mut().and_then(|marker| marker.event(event)) {
+            Some(marked) => out.extend_from_slice(&marked),
+            None => out.extend_from_slice(&event.raw),
         }
     }
 
@@ -258,6 +306,7 @@ impl MirrorRelay {
         Self {
             reader: Reader::new(Framing::of(Dialect::Openai), decoder),
             encoder,
+            marker: None,
         }
     }
 }
@@ -269,7 +318,7 @@ impl Relay for MirrorRelay {
             let over = self.reader.facts.terminal;
             self.reader.read(&event)?;
             if !over && !self.reader.decoder.is_repeated() {
-                out.extend_from_slice(&event.raw);
+                self.say(&event, out);
             }
         }
         Ok(())
@@ -283,7 +332,7 @@ impl Relay for MirrorRelay {
                 // Behind the end nothing counts, least of all half an event.
                 Ok(()) if over => {}
                 Ok(()) => {
-                    out.extend_from_slice(&event.raw);
+                    self.say(&event, out);
                     out.extend_from_slice(b"\n\n");
                 }
                 Err(fault) => Reader::forgive(fault, was_finished)?,
@@ -318,7 +367,10 @@ fn note(facts: &mut StreamFacts, event: &ChatEvent) {
         ChatEvent::Text { text } | ChatEvent::Thinking { text } | ChatEvent::Refusal { text } => {
             content(text.len())
         }
-        ChatEvent::Signed { .. } | ChatEvent::Citation { .. } | ChatEvent::Trace => {}
+        ChatEvent::Signed { .. }
+        | ChatEvent::Logprobs { .. }
+        | ChatEvent::Citation { .. }
+        | ChatEvent::Trace => {}
         ChatEvent::Foreign { bytes } => content(*bytes),
         // A model that only thinks has begun to answer all the same.
         ChatEvent::RedactedThinking { data } => content(data.data.len()),
@@ -426,6 +478,7 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
         citations: Vec::new(),
         foreign: false,
         traces: false,
+        logprobs: Vec::new(),
         stop_sequence: None,
     };
     let mut stopped = false;
@@ -453,6 +506,7 @@ fn fold(mut events: Vec<ChatEvent>) -> Result<ChatAnswer, AnswerFault> {
             ChatEvent::Stop { reason } if !stopped => (answer.stop, stopped) = (reason, true),
             ChatEvent::Stop { .. } => {}
             ChatEvent::Usage { usage } => answer.usage = Some(usage),
+            ChatEvent::Logprobs { tokens } => answer.logprobs.extend(tokens),
             ChatEvent::Citation { citation } => answer.citations.push(citation),
             ChatEvent::Foreign { .. } => answer.foreign = true,
             ChatEvent::Trace => answer.traces = true,
@@ -526,10 +580,14 @@ pub(super) fn last_text(parts: &[Part]) -> Option<usize> {
 pub(super) fn events_of(answer: &ChatAnswer) -> Vec<ChatEvent> {
     let mut events = Vec::new();
     let mut index = 0;
+    let mut told = answer.logprobs.clone();
     let last_text = last_text(&answer.parts);
     for (place, part) in answer.parts.iter().enumerate() {
         match part {
-            Part::Text { text } => events.push(ChatEvent::Text { text: text.clone() }),
+            Part::Text { text } => {
+                events.extend(logprobs::event(std::mem::take(&mut told)));
+                events.push(ChatEvent::Text { text: text.clone() });
+            }
             Part::Thinking { text, signature } => {
                 if !text.is_empty() {
                     events.push(ChatEvent::Thinking { text: text.clone() });

@@ -155,7 +155,7 @@ mod tests {
             .unwrap()
             .dropped;
         dropped.sort_unstable();
-        assert_eq!(dropped, ["audio", "logprobs", "n", "seed", "stop"]);
+        assert_eq!(dropped, ["audio", "n", "seed", "stop"]);
         let picture = json!({"messages": [{"role": "user", "parts": [
             {"type": "audio", "format": "wav", "data": "AAAA"},
         ]}]});

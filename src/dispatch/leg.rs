@@ -283,7 +283,9 @@ impl Dispatch {
         leg: &mut Leg,
         dropped: &mut Vec<std::borrow::Cow<'static, str>>,
     ) -> Result<(Vec<(http::HeaderName, http::HeaderValue)>, WonAnswer), Failed> {
-        let translation = Translation::between(request, leg.lease.target());
+        let provider = &leg.lease.target().provider;
+        let signer = provider.signer(leg.lease.model().as_str());
+        let translation = Translation::between(request, leg.lease.target(), &signer);
         let failed = |failure: AttemptFailure| Failed {
             told: FailedAttempt::plain(failure.outcome),
             failure,

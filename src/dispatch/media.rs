@@ -9,10 +9,10 @@ use super::Dispatch;
 use super::next::AttemptFailure;
 use super::request::Request;
 use super::translation::Translation;
-use crate::dialects::media::{Fetched, addresses};
+use crate::dialects::media::{Fetched, addresses, place_of_address};
 use crate::dialects::{DialectError, decode_request};
 use crate::domain::{AttemptOutcome, Operation};
-use crate::upstream::MediaFault;
+use crate::upstream::{MediaFault, Unfetched};
 
 impl Dispatch {
     /// What has to be fetched before this target can be asked. Fetched once for all attempts of a request.
@@ -55,16 +55,18 @@ impl Dispatch {
         let fetched = ended.map_err(|_| AttemptFailure::plain(AttemptOutcome::Deadline))?;
         match fetched {
             Ok(fetched) => Ok(Some(fetched)),
-            Err(fault) => {
+            Err(Unfetched { url, fault }) => {
                 if fault == MediaFault::Refused {
                     self.news.metrics.blocked("ssrf");
                     self.journal()
                         .event("security.block", request.caller.client.as_str(), "ssrf");
                 }
-                let message = format!("an image or document of this request {fault}");
+                let place = place_of_address(request.speaks, &body, &canonical, &url);
+                let place = place.unwrap_or_else(|| "messages".to_owned());
+                let message = format!("the image or document of {place} {fault}");
                 Err(AttemptFailure::from(DialectError {
                     message,
-                    param: Some("messages".to_owned()),
+                    param: Some(place),
                 }))
             }
         }

@@ -198,7 +198,7 @@ fn plain_refusal(why: RefusalKind, asked: &str) -> Failure {
         RefusalKind::Unwanted => Failure::new(
             FailureKind::ModelNotFound,
             format!(
-                "\"provider\" leaves no provider of {asked:?}: its \"only\", \"ignore\" or \"order\" removed all of them"
+                "\"provider\" leaves no provider of {asked:?}: its \"only\", \"ignore\", \"order\" or \"max_price\" removed all of them"
             ),
         )
         .at("provider"),

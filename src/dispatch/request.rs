@@ -18,7 +18,7 @@ use crate::domain::{
 };
 use crate::policy::residency::Demand;
 use crate::pricing::Bounds;
-use crate::upstream::MediaFault;
+use crate::upstream::Unfetched;
 
 /// How a client wants two legs, beyond what the pool's settings say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,7 +140,7 @@ pub struct Request {
     /// What the client asked to be done with what a provider cannot be told.
     pub unsupported: Option<Unsupported>,
     /// What its addresses led to, once somebody had to know.
-    pub media: OnceCell<Result<Arc<Fetched>, MediaFault>>,
+    pub media: OnceCell<Result<Arc<Fetched>, Unfetched>>,
     /// What the guard keeps for the answer; `None` when it has nothing to do with it.
     pub guarded: Option<Arc<Guarded>>,
 }

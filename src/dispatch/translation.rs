@@ -17,15 +17,15 @@ use crate::dialects::json::{edited, exact};
 use crate::dialects::media::{self, Fetched};
 use crate::dialects::openai::{SpliceEdit, SpliceRelay, adapt, inspect_answer, splice_request};
 use crate::dialects::{
-    AnswerFacts, AnswerFault, AnswerTerms, Cutter, DialectError, Encoder, Foreign, Home,
+    AnswerFacts, AnswerFault, AnswerTerms, Cutter, DialectError, Encoder, Foreign, Home, Marker,
     MirrorRelay, RawRelay, Relay, TranslateRelay, UpstreamError, answer_from_stream, cut_foreign,
     decode_answer, decode_error, decode_request, encode_answer, encode_by, lost_of, own_place,
     stream_from_answer, with_whole_calls,
 };
 use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
 use crate::domain::{
-    AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, StreamFacts, StreamFault,
-    Unsupported,
+    AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, SignerName, Stamp, StreamFacts,
+    StreamFault, Unsupported,
 };
 use crate::upstream::Rope;
 
@@ -69,6 +69,8 @@ pub(super) struct Translation<'a> {
     pub(super) dialect: Dialect,
     pub(super) request: &'a Request,
     pub(super) unsupported: Unsupported,
+    /// Who signs at the provider.
+    signer: &'a SignerName,
 }
 
 impl From<DialectError> for AttemptFailure {
@@ -97,7 +99,7 @@ fn in_own_words(speaks: ClientDialect, error: DialectError) -> DialectError {
 
 impl<'a> Translation<'a> {
     /// A provider that speaks two of OpenAI's forms is spoken to in the client's.
-    pub(super) fn between(request: &'a Request, target: &Target) -> Self {
+    pub(super) fn between(request: &'a Request, target: &Target, signer: &'a SignerName) -> Self {
         let provider = &target.provider;
         let dialect = if request.speaks == ClientDialect::Responses && provider.responses {
             Dialect::Responses
@@ -108,6 +110,7 @@ impl<'a> Translation<'a> {
             dialect,
             request,
             unsupported: request.unsupported(target),
+            signer,
         }
     }
 
@@ -199,11 +202,21 @@ impl Translation<'_> {
         if let Some(fetched) = fetched {
             media::put(&mut canonical, fetched);
         }
+        let signers = &self.request.published.settings.signers;
+        signers.settle(&mut canonical, (self.dialect, self.signer));
         let most = lease.target().provider.default_max_output;
         let terms = (lease.model().as_str(), most);
         let speaks = self.request.speaks;
-        let encoded = encode_by(self.unsupported, self.dialect, &mut canonical, terms)
-            .map_err(|error| in_own_words(speaks, error))?;
+        let encoded =
+            encode_by(self.unsupported, self.dialect, &mut canonical, terms).map_err(|error| {
+                let place =
+                    media::place_of_refused(speaks, &body, &canonical, (self.dialect, terms.0));
+                let error = match place {
+                    Some(place) => error.placed(place),
+                    None => error,
+                };
+                in_own_words(speaks, error)
+            })?;
         let dropped = encoded.dropped.into_iter();
         let own = |name: Cow<'static, str>| own_place(speaks, &name).map_or(name, Cow::Owned);
         Ok(Prepared {
@@ -242,25 +255,20 @@ impl Translation<'_> {
         if !conversation || !self.may_be_foreign() {
             return Foreign::default();
         }
-        let marks: &[&str] = match self.dialect {
-            // Fields that other gateways and Google's own form taught clients; OpenAI itself refuses them.
-            Dialect::Openai => &["\"thinking_blocks\"", "\"thought_signature\""],
-            Dialect::Anthropic
-            | Dialect::Responses
-            | Dialect::Gemini
-            | Dialect::Bedrock
-            | Dialect::Cohere
-            | Dialect::Ollama => &[FOREIGN_SIGNATURE],
-        };
-        if !marks
-            .iter()
-            .any(|mark| memmem::find(body, mark.as_bytes()).is_some())
-        {
+        let settings = &self.request.published.settings;
+        let is_home = settings.signers.is_home(self.dialect, self.signer);
+        let holds = |mark: &&str| memmem::find(body, mark.as_bytes()).is_some();
+        if !signs_of_others(self.dialect, is_home).iter().any(holds) {
             return Foreign::default();
         }
+        let provider = &lease.target().provider;
         let home = Home {
             model: lease.model().as_str(),
-            google: lease.target().provider.base_url.contains(".googleapis.com"),
+            google: provider.base_url.contains(".googleapis.com"),
+            // Where nobody is known to write them, whoever is asked may have.
+            details: provider.quirks.reasoning_details || !settings.tells_details(),
+            signer: self.signer,
+            signers: &settings.signers,
         };
         cut_foreign(self.request.speaks, body, home)
     }
@@ -314,13 +322,25 @@ impl Translation<'_> {
                 peek.choices,
                 peek.include_usage != Some(true),
             )),
-            (true, speaks) => Box::new(MirrorRelay::new(speaks, self.encoder(), id.as_str())),
+            (true, speaks) => {
+                let relay = MirrorRelay::new(speaks, self.encoder(), id.as_str());
+                Box::new(relay.marking(Marker::of(speaks, &self.stamp())))
+            }
             (false, _) => {
                 let encoder = self.encoder();
-                let relay = TranslateRelay::new(self.dialect, encoder, id.as_str());
-                Box::new(relay.cutting(self.cutter()))
+                let relay = TranslateRelay::new(self.dialect, encoder, id.as_str())
+                    .cutting(self.cutter())
+                    .telling_tokens(self.tells_tokens())
+                    .stamped(self.stamp());
+                Box::new(relay)
             }
         }
+    }
+
+    /// For what the provider signs.
+    fn stamp(&self) -> Stamp {
+        let signers = &self.request.published.settings.signers;
+        signers.stamp(self.signer.clone())
     }
 
     /// For stops that the provider was not told.
@@ -332,12 +352,24 @@ impl Translation<'_> {
         Cutter::of(self.dialect, &asked.stop)
     }
 
-    /// The answer as far as it goes.
-    fn cut(&self, mut answer: ChatAnswer) -> ChatAnswer {
+    /// The answer as far as it goes, and whose thoughts it holds.
+    fn finished(&self, mut answer: ChatAnswer) -> ChatAnswer {
+        self.stamp().answer(&mut answer);
+        if !self.tells_tokens() {
+            answer.logprobs.clear();
+        }
         if let Some(cutter) = self.cutter() {
             cutter.answer(&mut answer);
         }
         answer
+    }
+
+    /// Whether the client asked how likely the tokens of the answer were.
+    fn tells_tokens(&self) -> bool {
+        let body = self.request.body();
+        !self.is_plain()
+            && memmem::find(&body, b"ogprobs").is_some()
+            && decode_request(self.request.speaks, &body).is_ok_and(|asked| asked.wants_logprobs())
     }
 
     fn encoder(&self) -> Encoder {
@@ -352,6 +384,7 @@ impl Translation<'_> {
             asked: request.asked.to_string(),
             created: unix_now(),
             include_usage: request.peek.include_usage == Some(true),
+            logprobs: self.tells_tokens(),
             request: if echoed {
                 exact::read(&request.body()).unwrap_or_default()
             } else {
@@ -415,10 +448,13 @@ impl Translation<'_> {
             (true, Dialect::Openai) => {
                 inspect_answer(&body).map(|facts| Whole::as_it_came(facts, body))
             }
-            (true, _) => self
-                .decode(&body)
-                .map(|answer| Whole::as_it_came(facts(&answer), body)),
-            (false, _) => self.encoded(&self.cut(self.decode(&body)?)),
+            (true, _) => {
+                let facts = facts(&self.decode(&body)?);
+                let marker = Marker::of(self.request.speaks, &self.stamp());
+                let body = marker.map_or_else(|| body.clone(), |mut marker| marker.whole(&body));
+                Ok(Whole::as_it_came(facts, body))
+            }
+            (false, _) => self.encoded(&self.finished(self.decode(&body)?)),
         }
     }
 
@@ -430,7 +466,8 @@ impl Translation<'_> {
             ));
         }
         let id = self.request.id.text();
-        self.encoded(&self.cut(answer_from_stream(self.dialect, body, id.as_str())?))
+        let answer = answer_from_stream(self.dialect, body, id.as_str())?;
+        self.encoded(&self.finished(answer))
     }
 
     /// A stream that came whole (fault P17).
@@ -443,7 +480,7 @@ impl Translation<'_> {
                 "no stream came where one was asked for",
             ));
         }
-        let answer = self.cut(self.decode(body)?);
+        let answer = self.finished(self.decode(body)?);
         if answer.foreign || answer.stop == StopReason::Unknown {
             return Err(UNSAYABLE);
         }
@@ -454,6 +491,29 @@ impl Translation<'_> {
 
     pub(super) fn error(&self, status: u16, body: &[u8]) -> UpstreamError {
         decode_error(self.dialect, status, body)
+    }
+}
+
+/// What a request holds that was signed by another, or may have been where the provider is not the one at home.
+fn signs_of_others(dialect: Dialect, is_home: bool) -> &'static [&'static str] {
+    match (dialect, is_home) {
+        // Fields that other gateways and Google's own form taught clients; OpenAI itself refuses them.
+        (Dialect::Openai, _) => &[
+            "\"thinking_blocks\"",
+            "\"thought_signature\"",
+            "\"reasoning_details\"",
+        ],
+        (Dialect::Anthropic, false) => {
+            &[FOREIGN_SIGNATURE, "\"signature\"", "\"redacted_thinking\""]
+        }
+        (Dialect::Responses, false) => &[FOREIGN_SIGNATURE, "\"encrypted_content\""],
+        (Dialect::Gemini, false) => &[
+            FOREIGN_SIGNATURE,
+            "\"thoughtSignature\"",
+            "\"thought_signature\"",
+        ],
+        (Dialect::Anthropic | Dialect::Responses | Dialect::Gemini, true)
+        | (Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama, _) => &[FOREIGN_SIGNATURE],
     }
 }
 

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Dialect, Usage};
+use super::Usage;
+pub use super::signature::{FOREIGN_SIGNATURE, Signature};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChatRequest {
@@ -130,25 +131,12 @@ pub enum Part {
     },
 }
 
-/// An opaque proof that only the provider who wrote it understands.
-///
-/// # Why it names its writer
-/// A conversation may move from one provider to another. What one signed is refused by every other, so it is
-/// sent back only to where it came from. In a client's dialect a foreign one carries its writer's name in front.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signature {
-    pub by: Dialect,
-    pub data: String,
-}
-
-/// What a foreign signature begins with; no provider's own does, and hardly a prompt.
-pub const FOREIGN_SIGNATURE: &str = "switchyard-signed~";
-
-/// What stands before a redacted thought's data where it shares its place with signatures: no letter of base64, which
-/// every signature is written in, is a colon.
-const REDACTED: &str = "redacted:";
-
 impl ChatRequest {
+    /// Whether it asks how likely the tokens of the answer were.
+    pub fn wants_logprobs(&self) -> bool {
+        self.extra.get("logprobs") == Some(&Value::Bool(true))
+    }
+
     /// Whether it brings results of tools for the model to go on with.
     pub fn ends_in_results(&self) -> bool {
         let result = |part: &Part| matches!(part, Part::ToolResult { .. });
@@ -156,58 +144,6 @@ impl ChatRequest {
         latest
             .take_while(|message| message.role != Role::Assistant)
             .any(|message| message.parts.iter().any(result))
-    }
-}
-
-impl Part {
-    /// A thought from where signatures and redacted thoughts share a place.
-    pub fn thought(text: String, signature: Option<Signature>) -> Self {
-        let redacted = signature.as_ref().and_then(|own| {
-            let data = own.data.strip_prefix(REDACTED)?;
-            Some(Signature::new(own.by, data))
-        });
-        match redacted {
-            Some(data) => Self::RedactedThinking { data },
-            None => Self::Thinking { text, signature },
-        }
-    }
-}
-
-impl Signature {
-    /// A redacted thought's data as it stands where signatures do; [`Part::thought`] reads it.
-    pub fn of_redacted(data: &Self) -> Self {
-        Self::new(data.by, format!("{REDACTED}{}", data.data))
-    }
-
-    pub fn new(by: Dialect, data: impl Into<String>) -> Self {
-        Self {
-            by,
-            data: data.into(),
-        }
-    }
-
-    /// Reads what a client of this dialect sent back.
-    pub fn read(text: &str, native: Dialect) -> Self {
-        let foreign = text.strip_prefix(FOREIGN_SIGNATURE);
-        let parts = foreign.and_then(|rest| rest.split_once('~'));
-        match parts.and_then(|(name, data)| Some((Dialect::by_label(name)?, data))) {
-            Some((by, data)) => Self::new(by, data),
-            None => Self::new(native, text),
-        }
-    }
-
-    /// As a client of this dialect gets it.
-    pub fn shown(&self, native: Dialect) -> String {
-        if self.by == native {
-            self.data.clone()
-        } else {
-            format!("{FOREIGN_SIGNATURE}{}~{}", self.by.label(), self.data)
-        }
-    }
-
-    /// The data, if this provider wrote it.
-    pub fn written_by(&self, provider: Dialect) -> Option<&str> {
-        (self.by == provider).then_some(&*self.data)
     }
 }
 
@@ -300,6 +236,9 @@ pub struct ChatAnswer {
     /// Tools of the provider's own were at work, and what they did is told in its own form only.
     #[serde(default, skip_serializing_if = "is_false")]
     pub traces: bool,
+    /// How likely the tokens of its text were, where that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logprobs: Vec<TokenLogprob>,
     /// The stop that ended it, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_sequence: Option<String>,
@@ -310,6 +249,19 @@ impl ChatAnswer {
     pub fn is_silent(&self) -> bool {
         self.parts.is_empty() && !self.foreign && self.stop == StopReason::End
     }
+}
+
+/// How likely a token was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    pub token: String,
+    pub logprob: f64,
+    /// Where a token is no whole character; `None` where nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Vec<u8>>,
+    /// What might have stood in its place, without alternatives of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<TokenLogprob>,
 }
 
 /// A source that a piece of an answer's text rests on.
@@ -351,6 +303,10 @@ pub enum ChatEvent {
     },
     Refusal {
         text: String,
+    },
+    /// Of the tokens of the text that comes next.
+    Logprobs {
+        tokens: Vec<TokenLogprob>,
     },
     Citation {
         citation: Citation,

@@ -58,6 +58,14 @@ names! {
     ClientName,
     /// Who pays: an organisation.
     TenantName,
+    /// Who knows its own signatures again: a provider's account, or a maker whose platforms share theirs.
+    SignerName,
+}
+
+impl From<&ProviderName> for SignerName {
+    fn from(provider: &ProviderName) -> Self {
+        Self(Arc::clone(&provider.0))
+    }
 }
 
 /// A wire format that providers speak.

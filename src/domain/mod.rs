@@ -9,6 +9,7 @@ mod ids;
 pub mod money;
 mod outcome;
 mod quirks;
+mod signature;
 mod stream;
 mod units;
 mod unsupported;
@@ -18,12 +19,13 @@ pub use embedding::{Embedded, EmbeddingRequest, EmbeddingTask, Input, VectorForm
 pub use failure::{Advice, Failure, FailureKind};
 pub use ids::{
     ClientDialect, ClientName, Dialect, KeyName, ModelName, PoolName, ProviderName, RequestId,
-    TenantName,
+    SignerName, TenantName,
 };
 pub use money::NanoUsd;
 pub use outcome::{AttemptOutcome, Fault, RetryRule};
 pub use quirks::Quirks;
+pub use signature::{Signers, Stamp};
 pub use stream::{StreamEnd, StreamFacts, StreamFault};
-pub use units::{Moment, Score, Tokens, Usage, Wall};
+pub use units::{Moment, Score, ServiceTier, Tokens, Usage, Wall};
 pub use unsupported::Unsupported;
-pub use wish::{Lane, Mode, Operation, Preference, PromptClass, Shape};
+pub use wish::{Lane, MaxPrice, Mode, Operation, Preference, PromptClass, Shape};

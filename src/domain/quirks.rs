@@ -11,6 +11,8 @@ pub struct Quirks {
     pub tells_usage_unasked: bool,
     /// It knows no role of the developer, which is the system's elsewhere.
     pub no_developer: bool,
+    /// It tells its thoughts in `reasoning_details`, and wants them back.
+    pub reasoning_details: bool,
 }
 
 impl Quirks {

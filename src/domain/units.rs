@@ -129,6 +129,46 @@ pub struct Usage {
     pub audio_input: Tokens,
     /// Of the output: audio.
     pub audio_output: Tokens,
+    /// How it was served, where the provider says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<ServiceTier>,
+}
+
+/// A lane of the provider's, with a price of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceTier {
+    /// What others call `standard`.
+    Default,
+    Priority,
+    Flex,
+    Scale,
+    Batch,
+}
+
+impl ServiceTier {
+    /// By whichever provider's word; `None` for a wish, and for what nobody else has.
+    pub fn of(word: &str) -> Option<Self> {
+        match word {
+            "default" | "standard" => Some(Self::Default),
+            "priority" => Some(Self::Priority),
+            "flex" => Some(Self::Flex),
+            "scale" => Some(Self::Scale),
+            "batch" => Some(Self::Batch),
+            _ => None,
+        }
+    }
+
+    /// In OpenAI's words, and its nearest copies'.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Priority => "priority",
+            Self::Flex => "flex",
+            Self::Scale => "scale",
+            Self::Batch => "batch",
+        }
+    }
 }
 
 impl Usage {

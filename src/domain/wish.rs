@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Dialect, Tokens};
+use super::{Dialect, NanoUsd, Tokens};
 
 /// Who waits first when there is not enough for all.
 #[derive(
@@ -148,6 +148,14 @@ impl Operation {
         }
     }
 
+    /// Whether it may come as a form with a file.
+    pub fn takes_a_file(self) -> bool {
+        matches!(
+            self,
+            Self::ImageEdits | Self::ImageVariations | Self::Transcriptions | Self::Translations
+        )
+    }
+
     /// Whether the answer is words that cost as they come.
     pub fn writes(self) -> bool {
         matches!(self, Self::Chat | Self::Completions | Self::Responses)
@@ -210,11 +218,37 @@ pub struct Preference {
     pub ignore: Vec<String>,
     /// Nobody but those of `order`, if there is one.
     pub order_only: bool,
+    /// Nobody who costs more, or of whom nobody knows what they cost.
+    pub max_price: MaxPrice,
+    /// The cheapest first, among those who are wanted alike.
+    pub cheapest_first: bool,
+}
+
+/// What a million tokens may cost at most; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaxPrice {
+    pub input: Option<NanoUsd>,
+    pub output: Option<NanoUsd>,
+}
+
+impl MaxPrice {
+    /// Whether these prices, of input and output, are not above it.
+    pub fn allows(&self, price: Option<(NanoUsd, NanoUsd)>) -> bool {
+        let within = |most: Option<NanoUsd>, own: NanoUsd| most.is_none_or(|most| own <= most);
+        match price {
+            Some((input, output)) => within(self.input, input) && within(self.output, output),
+            None => *self == Self::default(),
+        }
+    }
 }
 
 impl Preference {
     pub fn is_none(&self) -> bool {
-        self.order.is_empty() && self.only.is_empty() && self.ignore.is_empty()
+        self.order.is_empty()
+            && self.only.is_empty()
+            && self.ignore.is_empty()
+            && self.max_price == MaxPrice::default()
+            && !self.cheapest_first
     }
 
     /// How gladly this provider is taken, 0 before 1; `None` when it is not wanted at all.
@@ -321,6 +355,7 @@ mod tests {
             only: owned(only),
             ignore: owned(ignore),
             order_only: false,
+            ..Preference::default()
         }
     }
 
@@ -337,6 +372,22 @@ mod tests {
         let only = preference(&[], &["a"], &["a"]);
         assert_eq!((only.rank("a"), only.rank("b")), (None, None));
         assert!(preference(&[], &[], &[]).is_none() && !only.is_none());
+    }
+
+    #[test]
+    fn e9_a_price_above_the_most_is_not_wanted_nor_one_that_nobody_knows() {
+        let most = MaxPrice {
+            input: Some(NanoUsd(5)),
+            output: None,
+        };
+        let of = |input, output| Some((NanoUsd(input), NanoUsd(output)));
+        assert!(most.allows(of(5, 99)) && !most.allows(of(6, 0)) && !most.allows(None));
+        let both = MaxPrice {
+            output: Some(NanoUsd(7)),
+            ..most
+        };
+        assert!(both.allows(of(5, 7)) && !both.allows(of(5, 8)));
+        assert!(MaxPrice::default().allows(None), "no demand is always kept");
     }
 
     #[test]

@@ -28,8 +28,16 @@ pub(super) const SMALL: usize = 256 * 1024;
 /// A body waits this long for memory.
 const MEMORY_WAIT: Duration = Duration::from_secs(5);
 
+/// How large a body may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit {
+    pub(super) bytes: usize,
+    /// What the operator raises for more.
+    pub(super) option: &'static str,
+}
+
 /// Refuses what can be refused from the head alone.
-pub(super) fn check_head(headers: &HeaderMap, most: usize) -> Result<Option<usize>, Failure> {
+pub(super) fn check_head(headers: &HeaderMap, most: Limit) -> Result<Option<usize>, Failure> {
     if headers
         .get(CONTENT_ENCODING)
         .is_some_and(|encoding| encoding != "identity")
@@ -43,7 +51,7 @@ pub(super) fn check_head(headers: &HeaderMap, most: usize) -> Result<Option<usiz
     let length = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > most) {
+    if length.is_some_and(|length| length > most.bytes) {
         return Err(too_large(most));
     }
     Ok(length)
@@ -52,7 +60,7 @@ pub(super) fn check_head(headers: &HeaderMap, most: usize) -> Result<Option<usiz
 pub(super) async fn read(
     body: Body,
     length: Option<usize>,
-    most: usize,
+    most: Limit,
     memory: &Arc<Semaphore>,
 ) -> Result<Prompt, Failure> {
     // A length that is told is granted at once; an untold one grows.
@@ -81,19 +89,19 @@ pub(super) async fn read(
         let Ok(piece) = frame.into_data() else {
             continue;
         };
-        if so_far + piece.len() > most {
+        if so_far + piece.len() > most.bytes {
             return Err(too_large(most));
         }
         if so_far + piece.len() > grant {
             // All it may need, in one step: bodies that grew little by little would wait for one another.
-            let more = most.saturating_sub(grant);
+            let more = most.bytes.saturating_sub(grant);
             permit.merge(granted(memory, more).await?);
             grant += more;
         }
         match first.take() {
             None if rest.is_empty() && body.is_end_stream() => first = Some(piece),
             None if rest.is_empty() => {
-                rest.reserve(length.unwrap_or(piece.len()).min(most));
+                rest.reserve(length.unwrap_or(piece.len()).min(most.bytes));
                 rest.extend_from_slice(&piece);
             }
             None => rest.extend_from_slice(&piece),
@@ -138,12 +146,10 @@ pub(super) async fn granted(
     }
 }
 
-fn too_large(most: usize) -> Failure {
+fn too_large(Limit { bytes, option }: Limit) -> Failure {
     Failure::new(
         FailureKind::RequestTooLarge,
-        format!(
-            "the request body is larger than {most} bytes; send less, or raise listen.max_body_bytes"
-        ),
+        format!("the request body is larger than {bytes} bytes; send less, or raise {option}"),
     )
 }
 

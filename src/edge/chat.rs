@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::asked::{Asked, Named, form_type};
 use super::auth::{AuthFault, Known};
+use super::body::Limit;
 use super::caller::caller;
 use super::connection::ConnectionControl;
 use super::demand::demand;
@@ -315,9 +316,12 @@ async fn read_and_serve(
     parts: &Parts,
     body: Body,
 ) -> Result<Answer, Failure> {
-    let usual = admission.published.settings.listen.max_body_bytes;
+    let usual = most_bytes(&admission, &parts.headers);
     let most = if edge.overload() >= Overload::Scarce {
-        usual.min(body::SMALL)
+        Limit {
+            bytes: usual.bytes.min(body::SMALL),
+            ..usual
+        }
     } else {
         usual
     };
@@ -328,7 +332,7 @@ async fn read_and_serve(
     };
     let prompt = read.map_err(|failure| {
         // Usually it would have been let in.
-        if most < usual && failure.kind == FailureKind::RequestTooLarge {
+        if most.bytes < usual.bytes && failure.kind == FailureKind::RequestTooLarge {
             edge.news.metrics.shed(admission.client.lane, "memory");
             memory_is_short()
         } else {
@@ -345,6 +349,22 @@ async fn read_and_serve(
     }
     let served = edge.dispatch.serve(Arc::new(request)).await;
     Ok(Answer::plain(served, notice))
+}
+
+/// How large the body may be, and by which option.
+fn most_bytes(admission: &Admission, headers: &HeaderMap) -> Limit {
+    let listen = &admission.published.settings.listen;
+    if admission.asked.operation.takes_a_file() && form_type(headers).is_some() {
+        Limit {
+            bytes: listen.max_form_bytes,
+            option: "listen.max_form_bytes",
+        }
+    } else {
+        Limit {
+            bytes: listen.max_body_bytes,
+            option: "listen.max_body_bytes",
+        }
+    }
 }
 
 /// Whether the first pool has a provider that counts tokens.

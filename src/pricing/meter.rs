@@ -119,6 +119,7 @@ mod tests {
                 reasoning: Tokens(reasoning),
                 audio_input: Tokens(audio_in),
                 audio_output: Tokens(audio_out),
+                tier: None,
             });
             prop_assert_eq!(meter.prompt(), input);
             prop_assert_eq!(u128::from(meter.output) + u128::from(meter.reasoning) + u128::from(meter.audio_out), u128::from(output));

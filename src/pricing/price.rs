@@ -147,6 +147,25 @@ impl Price {
     }
 }
 
+impl Price {
+    /// What a million tokens cost at most, read and written, however long the prompt; `None` where nobody knows.
+    pub fn per_million(&self) -> Option<(NanoUsd, NanoUsd)> {
+        let model = match self {
+            Self::Free => return Some((NanoUsd::ZERO, NanoUsd::ZERO)),
+            Self::Listed(model) => model,
+            Self::Unknown => return None,
+        };
+        let long = model.long_context.iter().map(|long| &long.prices);
+        let mut lists = std::iter::once(&model.prices).chain(long);
+        lists.try_fold((NanoUsd::ZERO, NanoUsd::ZERO), |(input, output), prices| {
+            let read = prices.charged(Class::Input)?.nano_usd();
+            let said = prices.charged(Class::Output)?.nano_usd();
+            let thought = prices.charged(Class::Reasoning)?.nano_usd();
+            Some((input.max(read), output.max(said).max(thought)))
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Registry;

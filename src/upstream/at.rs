@@ -345,6 +345,7 @@ mod tests {
             max_in_flight: 1,
             quirks: Default::default(),
             caps: Vec::new(),
+            signs_as: None,
             default_max_output: Tokens(1),
             auth,
             free: false,

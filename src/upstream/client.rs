@@ -158,7 +158,8 @@ impl ProviderClient {
             tls: options.timeouts.tls,
             dns: options.timeouts.dns,
             allow_private_address: provider.allow_private_address,
-            resolver: resolver(provider),
+            resolver: resolver(&provider.resolvers),
+            judged: None,
             proxy: provider.egress.clone(),
             tls_config: Arc::new(tls_config(provider)?),
         });

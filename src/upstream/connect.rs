@@ -62,6 +62,9 @@ pub(super) struct ConnectorOptions {
     pub(super) resolver: Arc<dyn Resolve>,
     /// `None`: straight to the provider.
     pub(super) proxy: Option<Arc<ProxySettings>>,
+    /// What a proxy is asked for in the host's place: an address that was judged, where what the proxy would find
+    /// behind the name must not be left to it (attack A10).
+    pub(super) judged: Option<IpAddr>,
     pub(super) tls_config: Arc<rustls::ClientConfig>,
 }
 
@@ -71,6 +74,7 @@ struct Inner {
     /// Of the one who is dialled: the provider, or the proxy.
     names: Names,
     proxy: Option<Arc<ProxySettings>>,
+    judged: Option<IpAddr>,
     allow_private_address: bool,
     connect: Duration,
     tls: Duration,
@@ -102,6 +106,7 @@ impl Connector {
                 names: Names::new(host, options.resolver, options.dns, allow_private),
                 place: options.place,
                 proxy: options.proxy,
+                judged: options.judged,
                 allow_private_address: options.allow_private_address,
                 connect: options.connect,
                 tls: options.tls,
@@ -144,7 +149,9 @@ impl Inner {
 
     /// As [`Self::reach`], with one limit over the dial and the proxy's answer.
     async fn reach_through(&self, proxy: &ProxySettings) -> Result<Link, ConnectFault> {
-        let Place { host, port, .. } = &self.place;
+        let port = self.place.port;
+        let judged = self.judged.map(|address| address.to_string());
+        let host = judged.as_ref().unwrap_or(&self.place.host);
         // The proxy resolves names; what is written as an address can be judged here (fault N02).
         if let Ok(literal) = host.parse::<IpAddr>()
             && !self.allow_private_address
@@ -159,7 +166,7 @@ impl Inner {
             let mut stream = dial(addresses, proxy.port).await.map_err(|_| unreachable)?;
             dialled = true;
             tune(&stream);
-            tunnel(&mut stream, proxy, host, *port).await?;
+            tunnel(&mut stream, proxy, host, port).await?;
             Ok(stream)
         });
         let stream = match tunnelled.await {

@@ -35,7 +35,7 @@ pub use error::{AttemptError, BuildError};
 pub use fields::Fields;
 pub use headers::passed;
 pub use limits::{LimitKind, ToldLimit, told};
-pub use media::{MediaFault, MediaFetcher, MediaPlace};
+pub use media::{MediaFault, MediaFetcher, MediaPlace, Unfetched};
 pub use probe::{ProbeResult, Prober};
 pub use pushback::{LONGEST as LONGEST_PUSHBACK, Pushback, date_wait, pushback};
 pub use registry::{NoRegistry, fetch_registry};

@@ -68,7 +68,7 @@ pub(super) fn control_client(
     let builder = reqwest::Client::builder();
     let builder = match provider.resolvers.is_empty() {
         true => builder,
-        false => builder.dns_resolver(ProbeNames(resolver(provider))),
+        false => builder.dns_resolver(ProbeNames(resolver(&provider.resolvers))),
     };
     built(builder, tls_config(provider)?, egress)
 }

@@ -122,6 +122,7 @@ pub(super) fn provider(base_url: String) -> ProviderSettings {
         max_in_flight: 10,
         quirks: Default::default(),
         caps: Vec::new(),
+        signs_as: None,
         default_max_output: Tokens(16),
         free: false,
         auth: AuthSettings::Dialect,
@@ -237,6 +238,7 @@ async fn n13_the_kernel_probes_a_dialled_connection_and_gives_up_what_is_never_a
         allow_private_address: true,
         resolver: Arc::new(SystemResolver),
         proxy: None,
+        judged: None,
         tls_config: Arc::new(tls_config),
     });
     let Link::Plain(stream) = connector.connect().await.unwrap() else {

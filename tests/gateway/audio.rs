@@ -205,7 +205,7 @@ async fn s10_a_transcript_cut_in_its_stream_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a14_a_form_that_two_parsers_could_read_differently_reaches_no_provider() {
     let a = mock("a").await;
-    let gateway = alone_with(&a, "max_body_bytes = 4096\n", "").await;
+    let gateway = alone_with(&a, "max_form_bytes = 4096\n", "").await;
     let path = "/v1/audio/transcriptions";
     let good: &[(&str, &[u8])] = &[("file", SOUND), ("model", b"p")];
     let twin = form(&[("file", SOUND), ("model", b"p"), ("model", b"other")]);
@@ -359,4 +359,33 @@ async fn e5_what_is_asked_for_speech_without_words_is_told() {
         (400, "invalid_request")
     );
     assert_eq!(answer.json()["error"]["param"], "input");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l09_a_form_has_a_limit_of_its_own_and_only_where_a_form_is_taken() {
+    let a = mock("a").await;
+    let gateway = alone_with(&a, "max_body_bytes = 4096\nmax_form_bytes = 65536\n", "").await;
+    let large = vec![7_u8; 60_000];
+    let body = form(&[("file", &large), ("model", b"p")]);
+    let answer = post(&gateway, "/v1/audio/transcriptions", &body).await;
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    let sent = a.last().unwrap().asked.body.clone();
+    assert!(sent.len() > large.len(), "the file went out whole");
+
+    let larger = vec![7_u8; 70_000];
+    let body = form(&[("file", &larger), ("model", b"p")]);
+    let refused = post(&gateway, "/v1/audio/transcriptions", &body).await;
+    assert_eq!(refused.status(), 413);
+    let told = refused.json()["error"]["message"].to_string();
+    assert!(told.contains("listen.max_form_bytes"), "{told}");
+
+    let chat = format!(
+        r#"{{"model":"p","messages":[{{"role":"user","content":"{}"}}]}}"#,
+        "x".repeat(5_000)
+    );
+    let refused = gateway.post(&serde_json::from_str(&chat).unwrap()).await;
+    assert_eq!(refused.status(), 413);
+    let told = refused.json()["error"]["message"].to_string();
+    assert!(told.contains("listen.max_body_bytes"), "{told}");
+    assert_eq!(a.requests(), 1);
 }

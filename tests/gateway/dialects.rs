@@ -435,7 +435,7 @@ async fn g_a_response_does_not_claim_settings_that_were_not_used() {
         .unwrap();
     assert_eq!(answer.status(), 200, "{}", answer.json());
     let told = answer.json();
-    assert_eq!(told["service_tier"], json!(null), "{told}");
+    assert_eq!(told["service_tier"], "default", "as the provider says: {told}");
     assert_eq!(
         (&told["top_logprobs"], &told["temperature"]),
         (&json!(0), &json!(0.5))
@@ -565,4 +565,165 @@ async fn p14_a_turn_that_ends_without_a_word_is_an_answer_to_the_results_of_tool
             assert_eq!(answer.status(), 502, "{client:?} {streams}");
         }
     }
+}
+
+/// An answer that says in which tier it was served, in the words of its provider.
+fn served_in(provider: Dialect, tier: &str, stream: bool) -> Behaviour {
+    let said = json!({"id": "x", "created": 1, "model": "m"});
+    let whole = match provider {
+        Dialect::OpenAi => json!({
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "391"}}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}, "service_tier": tier,
+        }),
+        Dialect::Anthropic => json!({
+            "type": "message", "role": "assistant", "content": [{"type": "text", "text": "391"}],
+            "stop_reason": "end_turn",
+            "usage": {"input_tokens": 3, "output_tokens": 2, "service_tier": tier},
+        }),
+        _ => json!({
+            "output": {"message": {"role": "assistant", "content": [{"text": "391"}]}}, "stopReason": "end_turn",
+            "usage": {"inputTokens": 3, "outputTokens": 2, "totalTokens": 5}, "serviceTier": {"type": tier},
+        }),
+    };
+    let mut value = said;
+    value
+        .as_object_mut()
+        .unwrap()
+        .extend(whole.as_object().unwrap().clone());
+    if !stream {
+        return Behaviour::status(200).json(&value);
+    }
+    let usage = value["usage"].take();
+    let mut start = value.clone();
+    start["usage"] = usage.clone();
+    let (name, events) = match provider {
+        Dialect::Anthropic => {
+            start["content"] = json!([]);
+            let events = vec![
+                json!({"type": "message_start", "message": start}),
+                json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+                json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "391"}}),
+                json!({"type": "content_block_stop", "index": 0}),
+                json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}}),
+                json!({"type": "message_stop"}),
+            ];
+            (true, events)
+        }
+        _ => {
+            let delta = json!([{"index": 0, "delta": {"content": "391"}, "finish_reason": "stop"}]);
+            value["choices"] = delta;
+            value["usage"] = usage;
+            (false, vec![value])
+        }
+    };
+    let mut text = String::new();
+    for event in events {
+        if name {
+            text.push_str(&format!("event: {}\n", event["type"].as_str().unwrap()));
+        }
+        text.push_str(&format!("data: {event}\n\n"));
+    }
+    if !name {
+        text.push_str("data: [DONE]\n\n");
+    }
+    Behaviour::status(200).body("text/event-stream", text)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g_the_tier_an_answer_was_served_in_is_told_in_the_words_of_the_client() {
+    for (provider, tier, client, told) in [
+        (
+            Dialect::Anthropic,
+            "priority",
+            Dialect::OpenAi,
+            Some("priority"),
+        ),
+        (
+            Dialect::Anthropic,
+            "standard",
+            Dialect::Responses,
+            Some("default"),
+        ),
+        (
+            Dialect::OpenAi,
+            "priority",
+            Dialect::Anthropic,
+            Some("priority"),
+        ),
+        (
+            Dialect::OpenAi,
+            "default",
+            Dialect::Anthropic,
+            Some("standard"),
+        ),
+        (Dialect::OpenAi, "flex", Dialect::Responses, Some("flex")),
+        // A word that Anthropic's clients do not know, and a wish that is no tier.
+        (Dialect::OpenAi, "flex", Dialect::Anthropic, None),
+        (Dialect::OpenAi, "auto", Dialect::Responses, None),
+        (Dialect::Bedrock, "flex", Dialect::OpenAi, Some("flex")),
+    ] {
+        let mock = mock_of(provider, "a").await;
+        let gateway = alone(&mock, "").await;
+        let place = |whole: &Value| match client {
+            Dialect::Anthropic => whole["usage"]["service_tier"].clone(),
+            _ => whole["service_tier"].clone(),
+        };
+        let (path, mut body) = asked(client, false);
+        if client == Dialect::Responses {
+            // What was asked for is not repeated as what was done.
+            body["service_tier"] = "scale".into();
+        }
+        mock.set(served_in(provider, tier, false));
+        let mut connection = gateway.client().await;
+        let answer = connection
+            .post_json(&path, &key(client), &body)
+            .await
+            .unwrap();
+        let answer = answer.json();
+        let pair = format!("{provider:?} {tier} {client:?}: {answer}");
+        assert_eq!(
+            place(&answer),
+            told.map_or(Value::Null, Value::from),
+            "{pair}"
+        );
+        if provider == Dialect::Bedrock {
+            continue;
+        }
+        mock.set(served_in(provider, tier, true));
+        let (path, body) = asked(client, true);
+        let mut connection = gateway.client().await;
+        let reader = connection.stream(&path, &key(client), &body).await.unwrap();
+        let events = reader.collect().await.unwrap().documents();
+        let said = events.iter().find_map(|event| {
+            let whole = event.get("response").unwrap_or(event);
+            Some(place(whole)).filter(|tier| !tier.is_null())
+        });
+        assert_eq!(said, told.map(Value::from), "{pair}: {events:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g_tools_that_google_s_clients_do_not_allow_are_named_where_they_are_left_out() {
+    let mock = mock_of(Dialect::OpenAi, "a").await;
+    let gateway = alone(&mock, "").await;
+    let (path, mut body) = asked(Dialect::Gemini, false);
+    let declared: Vec<Value> = ["f", "g", "h"]
+        .iter()
+        .map(|name| json!({"name": name}))
+        .collect();
+    body["tools"] = json!([{"functionDeclarations": declared}]);
+    body["toolConfig"] =
+        json!({"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f", "h"]}});
+    let mut connection = gateway.client().await;
+    let answer = connection
+        .post_json(&path, &key(Dialect::Gemini), &body)
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    assert_eq!(
+        answer.header("x-switchyard-dropped"),
+        Some("tools.functionDeclarations.g")
+    );
+    let sent = mock.last().unwrap().asked.json.clone();
+    assert_eq!(sent["tools"].as_array().unwrap().len(), 2, "{sent}");
 }

@@ -19,7 +19,7 @@ use crate::tls_mock::{Authority, Certificate, SecureMock, Speaks};
 
 /// What a proxy does with a CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Does {
+pub enum Does {
     Tunnel,
     /// Says these bytes and closes.
     Says(&'static str),
@@ -29,7 +29,7 @@ enum Does {
 }
 
 /// A CONNECT proxy on the loopback.
-struct Proxy {
+pub struct Proxy {
     address: SocketAddr,
     does: watch::Sender<Does>,
     heads: Arc<Mutex<Vec<String>>>,
@@ -37,7 +37,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    async fn start(does: Does) -> Self {
+    pub async fn start(does: Does) -> Self {
         Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), does)
     }
 
@@ -65,11 +65,15 @@ impl Proxy {
         self.does.send_replace(does);
     }
 
-    async fn asked(&self) -> usize {
+    pub async fn heads(&self) -> Vec<String> {
+        self.heads.lock().await.clone()
+    }
+
+    pub async fn asked(&self) -> usize {
         self.heads.lock().await.len()
     }
 
-    fn config(&self) -> String {
+    pub fn config(&self) -> String {
         format!("[egress]\nproxy = \"http://{}\"\n", self.address)
     }
 }

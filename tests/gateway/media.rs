@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
+use crate::egress::{Does, Proxy};
 use crate::frame::{Gateway, mock, mock_of, provider};
 use crate::tls_mock::{Authority, Certificate, Speaks};
 
@@ -241,8 +242,11 @@ async fn a10_what_is_no_picture_or_does_not_come_whole_is_not_passed_on() {
         let mock = mock_of(Dialect::Bedrock, "a").await;
         let limits = "max_bytes = 4096\ntimeout_ms = 700\n";
         let gateway = gateway(&mock, &store.config(&format!("{INSIDE}{limits}"))).await;
-        let told = why(&gateway.post(&ask("m-a", &store.url())).await);
+        let answer = gateway.post(&ask("m-a", &store.url())).await;
+        let told = why(&answer);
         assert!(told.contains(expected), "{expected}: {told}");
+        assert!(told.contains("messages[0].content[1]"), "{told}");
+        assert_eq!(answer.json()["error"]["param"], "messages[0].content[1]");
         assert_eq!((store.asked(), mock.requests()), (1, 0), "{expected}");
     }
 }
@@ -260,12 +264,71 @@ async fn d4_who_takes_addresses_gets_them_unfetched() {
 async fn d4_a_picture_a_model_cannot_read_is_a_400_that_names_it() {
     let mock = mock_of(Dialect::Bedrock, "a").await;
     let gateway = gateway(&mock, "").await;
-    let told = why(&gateway
+    let answer = gateway
         .post(&ask("m-a", "data:image/tiff;base64,AAAA"))
-        .await);
+        .await;
+    let told = why(&answer);
+    assert_eq!(answer.json()["error"]["param"], "messages[0].content[1]");
     assert!(
         told.contains("\"m-a\"") && told.contains("image/png or image/jpeg"),
         "{told}"
     );
     assert_eq!(mock.requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a10_names_are_asked_of_the_operators_name_servers_as_for_everything_else() {
+    let mock = mock_of(Dialect::Bedrock, "a").await;
+    let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let media = format!(
+        "[media]\nfetch = true\nhosts = [\"pictures.example\"]\ntimeout_ms = 1500\n[egress]\nresolvers = [\"{}\"]\n",
+        server.local_addr().unwrap()
+    );
+    let gateway = gateway(&mock, &media).await;
+    let asked = tokio::spawn(async move {
+        let mut question = [0_u8; 512];
+        let (length, _) = server.recv_from(&mut question).await.unwrap();
+        question[..length].to_vec()
+    });
+    let told = why(&gateway
+        .post(&ask("m-a", "https://pictures.example/a.png"))
+        .await);
+    assert!(told.contains("could not be fetched"), "{told}");
+    let limit = Duration::from_secs(5);
+    let question = tokio::time::timeout(limit, asked).await.unwrap().unwrap();
+    let name = b"\x08pictures\x07example";
+    assert!(
+        question.windows(name.len()).any(|at| at == name),
+        "{question:?}"
+    );
+    assert_eq!(mock.requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a10_a_proxy_is_asked_for_the_address_that_was_judged_and_never_for_a_name() {
+    let store = Store::of("image/png", PNG).await;
+    let mock = mock_of(Dialect::Bedrock, "a").await;
+    let proxy = Proxy::start(Does::Tunnel).await;
+    // The provider itself is reached straight; the store is not.
+    let way = format!("{}no_proxy = [\"127.0.0.1\"]\n", proxy.config());
+    let through = gateway(&mock, &store.config(&format!("{INSIDE}{way}"))).await;
+    let answer = through.post(&ask("m-a", &store.url())).await;
+    assert_eq!(answer.status(), 200, "{}", answer.json());
+    assert_eq!(store.asked(), 1);
+    let asked = proxy.heads().await.join("");
+    assert!(
+        asked.starts_with("CONNECT ") && !asked.contains("localhost"),
+        "{asked}"
+    );
+    let head = store.heads.lock().await.remove(0);
+    assert!(
+        head.contains("localhost"),
+        "the store knows its name: {head}"
+    );
+
+    // A name that leads inside is not even asked for.
+    let before = proxy.asked().await;
+    let closed = gateway(&mock, &store.config(&way)).await;
+    why(&closed.post(&ask("m-a", &store.url())).await);
+    assert_eq!((proxy.asked().await, store.asked()), (before, 1));
 }

@@ -544,6 +544,55 @@ async fn e5_thoughts_are_asked_for_in_a_form_that_can_be_kept_where_all_who_may_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e5_a_model_nobody_knows_is_asked_for_its_thoughts_once_it_was_seen_to_think() {
+    let mock = mock_of(Dialect::Responses, "a").await;
+    let gateway = alone(&mock, "").await;
+    let at = gateway.address;
+    let answers = |model: &str, thinks: bool| {
+        let thought = json!({"type": "reasoning", "id": "rs_1", "summary": []});
+        let said = json!({"type": "message", "id": "msg_1", "status": "completed", "role": "assistant",
+            "content": [{"type": "output_text", "text": "42", "annotations": []}]});
+        let output = if thinks {
+            vec![thought, said]
+        } else {
+            vec![said]
+        };
+        mock.set(Behaviour::status(200).json(&json!({
+            "id": "resp_theirs", "object": "response", "created_at": 1, "status": "completed", "model": model,
+            "output": output, "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
+        })));
+    };
+    let include = || mock.last().unwrap().asked.json.get("include").cloned();
+    for (model, thinks, asked) in [
+        ("m-a-2026-11-01", true, true),
+        ("m-a-2026-11-01", false, false),
+        // What another model thought says nothing of this one.
+        ("other", true, false),
+    ] {
+        answers(model, thinks);
+        let first = made(at, &json!({"model": "m-a", "input": "think"})).await;
+        assert_eq!(
+            include(),
+            None,
+            "it would be refused where it does not think"
+        );
+        let next = json!({"model": "m-a", "input": "and?", "previous_response_id": id(&first)});
+        let answer = create(at, &next).await;
+        let expected = asked.then(|| json!(["reasoning.encrypted_content"]));
+        assert_eq!(include(), expected, "{model}");
+        let lost = thinks.then_some("thinking");
+        assert_eq!(answer.header("x-switchyard-dropped"), lost, "{model}");
+
+        let mut behind = next;
+        behind["background"] = true.into();
+        let queued = create(at, &behind).await;
+        assert_eq!(queued.header("x-switchyard-dropped"), lost, "{model}");
+        assert_eq!(queued.json()["status"], "queued");
+        ended(at, &id(&queued.json())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2_input_items_come_in_pages() {
     let mock = mock_of(Dialect::Anthropic, "a").await;
     let gateway = alone(&mock, "").await;

@@ -105,7 +105,7 @@ async fn e9_a_filter_that_leaves_nobody_says_which_it_was() {
     for unkept in [
         json!({"zdr": "yes"}),
         json!({"quantizations": ["fp8"]}),
-        json!({"max_price": {"prompt": 1}}),
+        json!({"max_price": {"request": 1}}),
     ] {
         let answer = three.ask("p", json!({"provider": unkept})).await;
         assert_eq!(
@@ -211,4 +211,56 @@ async fn e9_retries_and_fallbacks_can_be_lowered_and_never_raised() {
     let alone = three.ask("p", json!({"disable_fallbacks": true})).await;
     assert_eq!(alone.status(), 503, "{}", alone.json());
     assert_eq!(three.c.requests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e9_a_most_that_may_be_paid_is_kept_and_the_cheapest_serve_first() {
+    let mocks = [mock("a").await, mock("b").await, mock("c").await];
+    let prices = "[a.\"m-a\"]\ncan = [\"chat\"]\nprice = { input = \"3\", output = \"15\" }\nconfirmed = \"a test\"\n\
+        [b.\"m-b\"]\ncan = [\"chat\"]\nprice = { input = \"1\", output = \"5\" }\nconfirmed = \"a test\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("models.toml");
+    std::fs::write(&file, prices).unwrap();
+    let config = format!(
+        "{}{}{}[registry]\nfile = \"{}\"\n[pools.p]\ntargets = [{{ target = \"a/m-a\", weight = 1000 }}, \"b/m-b\", \"c/m-c\"]\n",
+        provider("a", &mocks[0]),
+        provider("b", &mocks[1]),
+        provider("c", &mocks[2]),
+        file.display(),
+    );
+    let gateway = Gateway::start(&config).await;
+    let ask = |wish: serde_json::Value| {
+        let mut body = chat("p");
+        body["provider"] = wish;
+        let gateway = &gateway;
+        async move { gateway.post(&body).await }
+    };
+    for (wish, served) in [
+        (json!({"sort": "price"}), "b"),
+        // The client's own order goes before the price.
+        (json!({"sort": "price", "order": ["c"]}), "c"),
+        (json!({"max_price": {"prompt": 2}}), "b"),
+        (
+            json!({"max_price": {"completion": "15"}, "ignore": ["b"]}),
+            "a",
+        ),
+    ] {
+        for _ in 0..4 {
+            let answer = ask(wish.clone()).await;
+            assert_eq!(by(&answer), served, "{wish}");
+        }
+    }
+    // Of one that nobody knows the price of nothing is promised.
+    for wish in [
+        json!({"max_price": {"prompt": 0.5}}),
+        json!({"max_price": {"prompt": 100}, "only": ["c"]}),
+    ] {
+        let before: u64 = mocks.iter().map(|mock| mock.requests()).sum();
+        let answer = ask(wish.clone()).await;
+        assert_eq!(answer.status(), 404, "{wish}: {}", answer.json());
+        let message = answer.json()["error"]["message"].to_string();
+        assert!(message.contains("max_price"), "{message}");
+        let after: u64 = mocks.iter().map(|mock| mock.requests()).sum();
+        assert_eq!(before, after, "{wish}");
+    }
 }

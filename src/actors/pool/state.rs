@@ -16,7 +16,9 @@ use crate::actors::clock::Clock;
 use crate::actors::lease::{Lease, LeaseTerms, Target, clamped};
 use crate::actors::news::News;
 use crate::actors::slot::Seat;
-use crate::actors::wish::{Again, Patience, Purpose, Reasons, Refusal, RefusalKind, Removed, Wish};
+use crate::actors::wish::{
+    Again, Patience, Purpose, Rank, Reasons, Refusal, RefusalKind, Removed, Wish,
+};
 use crate::domain::{Moment, NanoUsd, Score};
 use crate::policy::breaker::{BreakerState, slow_start_share};
 use crate::policy::headroom::head_room;
@@ -102,8 +104,8 @@ struct Judged {
     group: usize,
     key: usize,
     candidate: Candidate,
-    /// As the request ranks its provider; 0 comes first.
-    rank: usize,
+    /// As the request ranks its provider; the least comes first.
+    rank: Rank,
     probe_of: Option<BreakerState>,
     /// It answers, and hardly ever fails.
     is_well: bool,
@@ -264,7 +266,7 @@ impl PoolState {
             if wish.preference.is_some() {
                 judged.sort_by_key(|one| one.rank);
             }
-            let first = judged.first().map_or(0, |one| one.rank);
+            let first = judged.first().map(|one| one.rank).unwrap_or_default();
             let equals = judged.iter().take_while(|one| one.rank == first).count();
             let chosen = self.choose(judged.get(..equals).unwrap_or_default(), wish)?;
             let judged = judged.swap_remove(chosen);
@@ -565,11 +567,12 @@ fn passes(breaker: BreakerState, now: Moment) -> bool {
 }
 
 /// Whether this provider can and may serve the request at all, and before or after which others.
-fn rank(group: &Group, wish: &Wish) -> Result<usize, Removed> {
+fn rank(group: &Group, wish: &Wish) -> Result<Rank, Removed> {
     let Some(target) = group.targets.first() else {
         return Err(Removed::Tried);
     };
-    let rank = wish.rank(group.endpoint.provider.as_str(), target.provider.dialect)?;
+    let provider = group.endpoint.provider.as_str();
+    let rank = wish.rank(provider, target.provider.dialect, target.price.as_ref())?;
     // Keys may promise different things; one that promises enough will do. Asked before the endpoint's health:
     // who may not serve is no reason to wait, and never a probe.
     let mut kept = Ok(());

@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use crate::dialects::citations::{Said, location};
+use crate::dialects::fields::tier;
 use crate::dialects::json::{exact, scan_object};
 use crate::dialects::{AnswerFault, UpstreamError};
 use crate::domain::chat::{ChatAnswer, Citation, Part, Signature, StopReason};
-use crate::domain::{Dialect, Tokens, Usage};
+use crate::domain::{Dialect, ServiceTier, Tokens, Usage};
 
 /// The shape of errors differs only in what stands around them.
 pub fn decode_error(status: u16, body: &[u8]) -> UpstreamError {
@@ -60,6 +61,7 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
         citations,
         foreign,
         traces: false,
+        logprobs: Vec::new(),
         stop_sequence: None,
     })
 }
@@ -143,6 +145,7 @@ pub(super) struct UsageCounts {
     cache_read: u64,
     cache_write: u64,
     cache_write_hour: u64,
+    tier: Option<ServiceTier>,
 }
 
 impl UsageCounts {
@@ -163,6 +166,7 @@ impl UsageCounts {
             .and_then(Value::as_u64)
             .unwrap_or(self.cache_write_hour)
             .min(self.cache_write);
+        self.tier = tier(usage.get("service_tier")).or(self.tier);
     }
 
     pub(super) fn usage(&self) -> Option<Usage> {
@@ -172,6 +176,7 @@ impl UsageCounts {
             cached_input: Tokens(self.cache_read),
             cache_write: Tokens(self.cache_write),
             cache_write_hour: Tokens(self.cache_write_hour),
+            tier: self.tier,
             ..Usage::default()
         })
     }

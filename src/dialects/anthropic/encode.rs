@@ -8,7 +8,7 @@ use crate::dialects::json::exact;
 use crate::dialects::translate::last_text;
 use crate::dialects::{AnswerTerms, one_line};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Citation, Part, Signature, StopReason};
-use crate::domain::{Dialect, Failure, FailureKind, Tokens, Usage};
+use crate::domain::{Dialect, Failure, FailureKind, ServiceTier, Tokens, Usage};
 
 fn stop_reason(reason: StopReason) -> &'static str {
     match reason {
@@ -25,7 +25,7 @@ fn stop_reason(reason: StopReason) -> &'static str {
 fn usage_value(usage: &Usage) -> Value {
     let cached = usage.cached_input.0.saturating_add(usage.cache_write.0);
     let hour = usage.cache_write_hour.0;
-    json!({
+    let mut value = json!({
         "input_tokens": usage.input.0.saturating_sub(cached),
         "cache_creation_input_tokens": usage.cache_write.0,
         "cache_read_input_tokens": usage.cached_input.0,
@@ -34,7 +34,18 @@ fn usage_value(usage: &Usage) -> Value {
             "ephemeral_1h_input_tokens": hour,
         },
         "output_tokens": usage.output.0,
-    })
+    });
+    // The others are none of its words.
+    let tier = usage.tier.and_then(|tier| match tier {
+        ServiceTier::Default => Some("standard"),
+        ServiceTier::Priority => Some("priority"),
+        ServiceTier::Batch => Some("batch"),
+        ServiceTier::Flex | ServiceTier::Scale => None,
+    });
+    if let Some(tier) = tier {
+        value["service_tier"] = tier.into();
+    }
+    value
 }
 
 fn shown(signature: &Signature) -> String {
@@ -247,7 +258,10 @@ impl StreamEncoder {
             }
             ChatEvent::Stop { reason } => self.stop = Some(*reason),
             ChatEvent::Usage { usage } => self.usage = Some(*usage),
-            ChatEvent::Foreign { .. } | ChatEvent::Trace | ChatEvent::Done => {}
+            ChatEvent::Logprobs { .. }
+            | ChatEvent::Foreign { .. }
+            | ChatEvent::Trace
+            | ChatEvent::Done => {}
         }
     }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::dialects::citations::source;
+use crate::dialects::fields::tier;
 use crate::dialects::json::exact;
 use crate::dialects::translate::fold_one;
 use crate::dialects::{AnswerFault, UpstreamError};
@@ -203,6 +204,7 @@ pub(super) fn usage(value: &Value) -> Option<Usage> {
         cached_input: read,
         cache_write: write,
         cache_write_hour: Tokens(hour).min(write),
+        tier: tier(value.pointer("/serviceTier/type")),
         ..Usage::default()
     })
 }

@@ -13,8 +13,11 @@ use super::fields::IN_ID;
 use super::gemini;
 use super::json::{Edits, Node, Object, cut_items};
 use super::refuse::leave_out;
-use crate::domain::ClientDialect;
-use crate::domain::chat::FOREIGN_SIGNATURE;
+use crate::domain::chat::{FOREIGN_SIGNATURE, Signature};
+use crate::domain::{ClientDialect, Dialect, SignerName, Signers};
+
+mod mark;
+pub use mark::Marker;
 
 /// Where the request goes.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +26,33 @@ pub struct Home<'a> {
     pub model: &'a str,
     /// It is Google's, in whatever form it is spoken to: it wants back what it signed.
     pub google: bool,
+    /// It may be given `reasoning_details`, which only few who copy OpenAI's form have.
+    pub details: bool,
+    pub signer: &'a SignerName,
+    pub signers: &'a Signers,
 }
+
+/// What a signature is where the request goes.
+enum Known {
+    Own,
+    /// Its own behind a marker.
+    Marked(String),
+    Foreign,
+}
+
+impl Home<'_> {
+    fn known(&self, text: &str, native: Dialect) -> Known {
+        let signature = Signature::read(text, native);
+        match self.signers.known(&signature, (native, self.signer)) {
+            None => Known::Foreign,
+            Some(data) if data.len() == text.len() => Known::Own,
+            Some(data) => Known::Marked(data.to_owned()),
+        }
+    }
+}
+
+/// Google's name of a signature, in either spelling.
+const GOOGLES: [&str; 2] = ["thoughtSignature", "thought_signature"];
 
 /// What has to change, and what the client is told of it.
 #[derive(Debug, Default)]
@@ -38,21 +67,45 @@ pub fn cut_foreign(dialect: ClientDialect, body: &[u8], home: Home<'_>) -> Forei
     let request = Node::whole(body).object();
     match dialect {
         ClientDialect::Openai => found.openai(&request, home),
-        ClientDialect::Anthropic => found.anthropic(&request),
-        ClientDialect::Responses => found.responses(&request),
+        ClientDialect::Anthropic => found.anthropic(&request, home),
+        ClientDialect::Responses => found.responses(&request, home),
         ClientDialect::Gemini => found.gemini(&request, home),
     }
     found
 }
 
-/// Whether the member of this name was signed elsewhere.
-fn is_foreign(object: &Object<'_>, names: &[&str]) -> bool {
+/// Whether the member of this name is marked as another's.
+fn is_marked(object: &Object<'_>, names: &[&str]) -> bool {
     object
         .text(names)
         .is_some_and(|text| text.starts_with(FOREIGN_SIGNATURE))
 }
 
 impl Foreign {
+    /// Whether the member of this name was signed by another; the marker of the provider's own is taken off.
+    fn is_foreign(
+        &mut self,
+        object: &Object<'_>,
+        names: &[&str],
+        (native, home): (Dialect, Home<'_>),
+    ) -> bool {
+        let Some(node) = object.get(names) else {
+            return false;
+        };
+        // An empty one proves nothing: it is for the provider to judge.
+        let Some(text) = node.as_text().filter(|text| !text.is_empty()) else {
+            return false;
+        };
+        match home.known(&text, native) {
+            Known::Own => false,
+            Known::Marked(data) => {
+                self.put(node.span, &data.into());
+                false
+            }
+            Known::Foreign => true,
+        }
+    }
+
     fn thoughts_left(&mut self) {
         leave_out(&mut self.dropped, "thinking");
     }
@@ -84,28 +137,39 @@ impl Foreign {
                 message.cut(&["thinking_blocks", "reasoning_content"], &mut self.edits);
                 self.thoughts_left();
             }
-            for call in items(&message, &["tool_calls"]) {
-                let call = call.object();
-                let google = call.get(&["extra_content"]).map(|extra| extra.object());
-                let google = google.and_then(|extra| Some(extra.get(&["google"])?.object()));
-                let Some(google) = google else { continue };
-                if !home.google || is_foreign(&google, &["thought_signature"]) {
-                    call.cut(&["extra_content"], &mut self.edits);
-                    self.thoughts_left();
-                }
+            if !home.details && message.get(&["reasoning_details"]).is_some() {
+                message.cut(&["reasoning_details"], &mut self.edits);
+                self.thoughts_left();
             }
+            for call in items(&message, &["tool_calls"]) {
+                self.google_s_call(&call.object(), home);
+            }
+        }
+    }
+
+    /// A call signed in Google's own form of this dialect. What has no marker came from a provider like this one.
+    fn google_s_call(&mut self, call: &Object<'_>, home: Home<'_>) {
+        let google = call.get(&["extra_content"]).map(|extra| extra.object());
+        let google = google.and_then(|extra| Some(extra.get(&["google"])?.object()));
+        let Some(google) = google else { return };
+        let (names, native) = (["thought_signature"], Dialect::Gemini);
+        let marked = is_marked(&google, &names);
+        if !home.google || marked && self.is_foreign(&google, &names, (native, home)) {
+            call.cut(&["extra_content"], &mut self.edits);
+            self.thoughts_left();
         }
     }
 
     // --- Anthropic's messages ---
 
-    fn anthropic(&mut self, request: &Object<'_>) {
+    fn anthropic(&mut self, request: &Object<'_>, home: Home<'_>) {
         let messages = items(request, &["messages"]);
         let turn = tool_turn(&messages);
         let (mut gone, mut thoughtless) = (Vec::with_capacity(messages.len()), false);
         for (place, message) in messages.iter().enumerate() {
             let blocks = items(&message.object(), &["content"]);
-            let foreign: Vec<bool> = blocks.iter().map(is_foreign_block).collect();
+            let foreign = blocks.iter().map(|block| self.foreign_block(block, home));
+            let foreign: Vec<bool> = foreign.collect();
             let emptied = !blocks.is_empty() && foreign.iter().all(|foreign| *foreign);
             gone.push(emptied);
             if foreign.contains(&true) {
@@ -133,10 +197,20 @@ impl Foreign {
         }
     }
 
+    fn foreign_block(&mut self, block: &Node<'_>, home: Home<'_>) -> bool {
+        let block = block.object();
+        let name = match block.text(&["type"]).as_deref() {
+            Some("thinking") => "signature",
+            Some("redacted_thinking") => "data",
+            Some(_) | None => return false,
+        };
+        self.is_foreign(&block, &[name], (Dialect::Anthropic, home))
+    }
+
     /// Sources that another provider told.
     fn sources(&mut self, block: &Object<'_>) {
         let told = items(block, &["citations"]);
-        let foreign = |one: &Node<'_>| is_foreign(&one.object(), &["encrypted_index"]);
+        let foreign = |one: &Node<'_>| is_marked(&one.object(), &["encrypted_index"]);
         let gone: Vec<bool> = told.iter().map(foreign).collect();
         if gone.contains(&true) {
             leave_out(&mut self.dropped, "citations");
@@ -146,12 +220,12 @@ impl Foreign {
 
     // --- OpenAI's responses ---
 
-    fn responses(&mut self, request: &Object<'_>) {
+    fn responses(&mut self, request: &Object<'_>, home: Home<'_>) {
         let list = items(request, &["input"]);
         let mut gone = Vec::with_capacity(list.len());
         for item in &list {
             let item = item.object();
-            let foreign = is_foreign(&item, &["encrypted_content"]);
+            let foreign = self.foreign_item(&item, home);
             gone.push(foreign);
             if foreign {
                 self.thoughts_left();
@@ -160,6 +234,25 @@ impl Foreign {
             }
         }
         cut_items(&list, &gone, &mut self.edits);
+    }
+
+    /// Behind a marker the item's id stands before what is encrypted.
+    fn foreign_item(&mut self, item: &Object<'_>, home: Home<'_>) -> bool {
+        let Some(node) = item.get(&["encrypted_content"]) else {
+            return false;
+        };
+        let Some(text) = node.as_text().filter(|text| !text.is_empty()) else {
+            return false;
+        };
+        match home.known(&text, Dialect::Responses) {
+            Known::Own => false,
+            Known::Marked(data) => {
+                let encrypted = data.split_once('.').map_or(&*data, |(_, own)| own);
+                self.put(node.span, &encrypted.into());
+                false
+            }
+            Known::Foreign => true,
+        }
     }
 
     // --- Google's ---
@@ -175,12 +268,13 @@ impl Foreign {
 
     /// Whether nothing is left of the turn.
     fn gemini_parts(&mut self, content: &Object<'_>, home: Home<'_>) -> bool {
-        const SIGNATURE: [&str; 2] = ["thoughtSignature", "thought_signature"];
         let parts = items(content, &["parts"]);
         let mut foreign = Vec::with_capacity(parts.len());
+        let mut signed_elsewhere = Vec::with_capacity(parts.len());
         for part in &parts {
             let part = part.object();
-            let signed = is_foreign(&part, &SIGNATURE);
+            let signed = self.is_foreign(&part, &GOOGLES, (Dialect::Gemini, home));
+            signed_elsewhere.push(signed);
             let thought = part
                 .get(&["thought"])
                 .is_some_and(|on| on.bytes() == b"true");
@@ -194,19 +288,20 @@ impl Foreign {
             return true;
         }
         cut_items(&parts, &foreign, &mut self.edits);
-        let kept = parts.iter().zip(&foreign).filter(|(_, foreign)| !**foreign);
-        for (part, _) in kept {
+        let signed = foreign.iter().zip(signed_elsewhere);
+        for (part, _) in parts
+            .iter()
+            .zip(signed)
+            .filter(|(_, (gone, signed))| *signed && !**gone)
+        {
             let part = part.object();
-            if !is_foreign(&part, &SIGNATURE) {
-                continue;
-            }
             let called = part.get(&["functionCall", "function_call"]).is_some();
-            match part.get(&SIGNATURE) {
+            match part.get(&GOOGLES) {
                 // Its newest models refuse a call without one.
                 Some(signature) if called && gemini::newest(home.model) => {
                     self.put(signature.span, &gemini::NO_SIGNATURE.into());
                 }
-                _ => part.cut(&SIGNATURE, &mut self.edits),
+                _ => part.cut(&GOOGLES, &mut self.edits),
             }
         }
         false
@@ -218,11 +313,6 @@ fn items<'a>(object: &Object<'a>, names: &[&str]) -> Vec<Node<'a>> {
         .get(names)
         .map(|node| node.items())
         .unwrap_or_default()
-}
-
-fn is_foreign_block(block: &Node<'_>) -> bool {
-    let block = block.object();
-    is_foreign(&block, &["signature"]) || is_foreign(&block, &["data"])
 }
 
 /// Where the turn under way begins: behind the last thing a person said.

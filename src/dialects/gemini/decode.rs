@@ -6,6 +6,7 @@ use super::plain::{plain_schema, whole_number};
 use crate::dialects::DialectError;
 use crate::dialects::fields::{self, Taken, list, number, text};
 use crate::dialects::json::exact;
+use crate::dialects::unread::{MOST, shown};
 use crate::domain::chat::{
     ChatRequest, Message, OutputFormat, Part, Role, Signature, Source, Tool, ToolChoice,
 };
@@ -25,9 +26,9 @@ pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
         .and_then(|config| config.get("functionCallingConfig"));
     if let Some(calling) = calling {
         request.tool_choice = choice(calling);
-        if only_allowed(calling, &mut request.tools) {
-            let place = "toolConfig.functionCallingConfig.allowedFunctionNames";
-            request.unread.push(place.to_owned());
+        for name in only_allowed(calling, &mut request.tools).iter().take(MOST) {
+            let place = format!("tools.functionDeclarations.{}", shown(name));
+            request.unread.push(place);
         }
     }
     let system = fields.remove("systemInstruction");
@@ -363,14 +364,15 @@ fn tools(value: Option<Value>) -> Result<Vec<Tool>, DialectError> {
     Ok(tools)
 }
 
-/// Elsewhere nothing names several of the tools: the others are left out instead. Whether there were any.
-fn only_allowed(config: &Value, tools: &mut Vec<Tool>) -> bool {
-    let all = tools.len();
+/// Elsewhere nothing names several of the tools: the others are left out instead, and these are their names.
+fn only_allowed(config: &Value, tools: &mut Vec<Tool>) -> Vec<String> {
     let names = config.get("allowedFunctionNames").and_then(Value::as_array);
-    if let Some(names) = names.filter(|names| names.len() > 1) {
-        tools.retain(|tool| names.iter().any(|name| name.as_str() == Some(&*tool.name)));
-    }
-    tools.len() < all
+    let Some(names) = names.filter(|names| names.len() > 1) else {
+        return Vec::new();
+    };
+    let allowed = |tool: &mut Tool| names.iter().any(|name| name.as_str() == Some(&*tool.name));
+    let left_out = tools.extract_if(.., |tool| !allowed(tool));
+    left_out.map(|tool| tool.name).collect()
 }
 
 fn choice(config: &Value) -> Option<ToolChoice> {

@@ -7,8 +7,11 @@ use serde_json::{Value, json};
 
 use crate::dialects::fields::is_cut;
 use crate::dialects::json::exact;
+use crate::dialects::logprobs;
 use crate::dialects::{AnswerTerms, one_line};
-use crate::domain::chat::{ChatAnswer, ChatEvent, Citation, Part, Signature, StopReason};
+use crate::domain::chat::{
+    ChatAnswer, ChatEvent, Citation, Part, Signature, StopReason, TokenLogprob,
+};
 use crate::domain::{Dialect, Failure, FailureKind, Usage};
 
 fn finish_reason(reason: StopReason) -> &'static str {
@@ -147,6 +150,9 @@ pub fn encode_answer(answer: &ChatAnswer, terms: &AnswerTerms) -> Vec<u8> {
         "modelVersion": model(&answer.model, terms),
         "responseId": id(&answer.id, terms),
     });
+    if !answer.logprobs.is_empty() {
+        whole["candidates"][0]["logprobsResult"] = logprobs::for_candidate(&answer.logprobs);
+    }
     let said: String = answer.parts.iter().filter_map(spoken).collect();
     if let Some(grounding) = grounding(&answer.citations, &said) {
         whole["candidates"][0]["groundingMetadata"] = grounding;
@@ -196,6 +202,8 @@ pub struct StreamEncoder {
     citations: Vec<Citation>,
     /// The text so far: the places of sources in it are told at the end.
     said: String,
+    /// Of the next piece of text.
+    logprobs: Vec<TokenLogprob>,
 }
 
 impl StreamEncoder {
@@ -210,6 +218,7 @@ impl StreamEncoder {
             usage: None,
             citations: Vec::new(),
             said: String::new(),
+            logprobs: Vec::new(),
         }
     }
 
@@ -225,7 +234,12 @@ impl StreamEncoder {
             ChatEvent::Text { text } | ChatEvent::Refusal { text } => {
                 self.refused |= matches!(event, ChatEvent::Refusal { .. });
                 self.said.push_str(text);
-                self.say(json!({"text": text}), out);
+                let mut candidate = candidate(json!({"text": text}));
+                if !self.logprobs.is_empty() {
+                    let told = std::mem::take(&mut self.logprobs);
+                    candidate["logprobsResult"] = logprobs::for_candidate(&told);
+                }
+                write_data(&self.chunk(candidate), out);
             }
             ChatEvent::Thinking { text } => {
                 self.say(json!({"text": text, "thought": true}), out);
@@ -235,6 +249,7 @@ impl StreamEncoder {
             }
             ChatEvent::RedactedThinking { data } => self.say(redacted(data), out),
             ChatEvent::Foreign { .. } | ChatEvent::Trace | ChatEvent::Done => {}
+            ChatEvent::Logprobs { tokens } => self.logprobs.extend(tokens.iter().cloned()),
             ChatEvent::ToolCall {
                 index,
                 id,
@@ -305,13 +320,16 @@ impl StreamEncoder {
     }
 
     fn say(&self, part: Value, out: &mut BytesMut) {
-        let candidate = json!({"content": {"role": "model", "parts": [part]}, "index": 0});
-        write_data(&self.chunk(candidate), out);
+        write_data(&self.chunk(candidate(part)), out);
     }
 
     fn chunk(&self, candidate: Value) -> Value {
         json!({"candidates": [candidate], "modelVersion": self.model, "responseId": self.id})
     }
+}
+
+fn candidate(part: Value) -> Value {
+    json!({"content": {"role": "model", "parts": [part]}, "index": 0})
 }
 
 fn write_data(value: &Value, out: &mut BytesMut) {

@@ -6,6 +6,7 @@ use super::answer::{stop_reason, usage};
 use crate::dialects::citations::{self, grounding};
 use crate::dialects::fields::call_id;
 use crate::dialects::json::exact;
+use crate::dialects::logprobs;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::sse::Event;
 use crate::domain::chat::{ChatEvent, Citation, Signature, StopReason};
@@ -65,6 +66,7 @@ impl EventDecoder {
         }
         let candidate = value.pointer("/candidates/0");
         let parts = candidate.and_then(|candidate| candidate.pointer("/content/parts"));
+        events.extend(logprobs::event(logprobs::of_candidate(candidate)));
         for part in parts.and_then(Value::as_array).into_iter().flatten() {
             self.part(part, events)?;
         }

@@ -27,6 +27,8 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
             "frequency_penalty",
             "safety_settings",
             "labels",
+            "logprobs",
+            "top_logprobs",
         ],
     )?;
     let mut body = Map::new();
@@ -335,6 +337,8 @@ fn generation_config(
         ("seed", "seed"),
         ("presence_penalty", "presencePenalty"),
         ("frequency_penalty", "frequencyPenalty"),
+        ("logprobs", "responseLogprobs"),
+        ("top_logprobs", "logprobs"),
     ] {
         put(theirs, request.extra.get(ours).cloned());
     }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::answer::{stop_reason, usage};
 use crate::dialects::fields::call_id;
 use crate::dialects::json::exact;
+use crate::dialects::logprobs;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::sse::Event;
 use crate::domain::StreamFault;
@@ -47,6 +48,7 @@ impl EventDecoder {
                 model: text("model").to_owned(),
             });
         }
+        events.extend(logprobs::event(logprobs::read(value.get("logprobs"))));
         let done = value.get("done") == Some(&Value::Bool(true));
         match value.get("message").filter(|message| message.is_object()) {
             Some(message) => self.message(message, events)?,

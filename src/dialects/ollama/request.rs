@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::dialects::effort::{self, Effort};
 use crate::dialects::json::exact;
+use crate::dialects::logprobs;
 use crate::dialects::refuse::{self, is_lost_thought, leave_out};
 use crate::dialects::{DialectError, Encoded};
 use crate::domain::chat::{ChatRequest, Message, OutputFormat, Part, Role, Source, ToolChoice};
@@ -21,6 +22,8 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
             "min_p",
             "num_ctx",
             "keep_alive",
+            "logprobs",
+            "top_logprobs",
         ],
     )?;
     let mut body = Map::new();
@@ -40,6 +43,10 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     put("tools", tools(request)?);
     put("format", request.output_format.as_ref().map(format));
     put("think", think(request, model, &mut dropped));
+    if request.wants_logprobs() {
+        put("logprobs", Some(true.into()));
+        put("top_logprobs", logprobs::alternatives(request).cloned());
+    }
     put("keep_alive", request.extra.get("keep_alive").cloned());
     let options = options(request);
     put("options", (!options.is_empty()).then(|| options.into()));

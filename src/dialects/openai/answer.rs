@@ -9,10 +9,11 @@ use super::error::outcome_of;
 use super::request::call_signature;
 use super::said::{Form, read};
 use crate::dialects::citations::beside;
-use crate::dialects::fields::call_arguments;
+use crate::dialects::fields::{call_arguments, tier};
+use crate::dialects::logprobs;
 use crate::dialects::{AnswerFacts, AnswerFault, UpstreamError};
-use crate::domain::AttemptOutcome;
 use crate::domain::chat::{ChatAnswer, Citation, Part, StopReason};
+use crate::domain::{AttemptOutcome, Usage};
 
 const UNSAYABLE: AnswerFault = AnswerFault::Untranslatable(
     "the answer says what cannot be said in the form that was asked for",
@@ -79,10 +80,14 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
             .unwrap_or_default(),
         parts,
         stop,
-        usage: facts.usage,
+        usage: facts.usage.map(|usage| Usage {
+            tier: tier(value.get("service_tier")),
+            ..usage
+        }),
         citations,
         foreign: false,
         traces: false,
+        logprobs: logprobs::of_choice(Some(&choice)),
         stop_sequence: None,
     })
 }
@@ -229,10 +234,6 @@ mod tests {
             of(&choice(
                 r#"{"content":"hi","images":[{"type":"image_url"}]}"#,
                 "",
-            )),
-            of(&choice(
-                r#"{"content":"hi"}"#,
-                r#","logprobs":{"content":[1]}"#,
             )),
         ] {
             assert!(inspect_answer(refused.as_bytes()).is_ok(), "{refused}");

@@ -3,8 +3,11 @@
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
+use crate::dialects::logprobs;
 use crate::dialects::{AnswerTerms, one_line};
-use crate::domain::chat::{ChatAnswer, ChatEvent, Citation, Part, Signature, StopReason};
+use crate::domain::chat::{
+    ChatAnswer, ChatEvent, Citation, Part, Signature, StopReason, TokenLogprob,
+};
 use crate::domain::{Dialect, Failure, FailureKind, Usage};
 
 fn finish_reason(reason: StopReason) -> &'static str {
@@ -149,12 +152,15 @@ fn around(message: Value, answer: &ChatAnswer, terms: &AnswerTerms) -> Value {
         "choices": [{
             "index": 0,
             "message": message,
-            "logprobs": null,
+            "logprobs": logprobs::for_choice(&answer.logprobs),
             "finish_reason": finish_reason(answer.stop),
         }],
     });
     if let Some(usage) = &answer.usage {
         whole["usage"] = usage_value(usage);
+        if let Some(tier) = usage.tier {
+            whole["service_tier"] = tier.word().into();
+        }
     }
     whole
 }
@@ -175,6 +181,8 @@ pub struct StreamEncoder {
     blocks: u32,
     /// Told at the end, all at once: a client cannot put two lists of them together.
     annotations: Vec<Value>,
+    /// Of the next piece of text.
+    logprobs: Vec<TokenLogprob>,
 }
 
 impl StreamEncoder {
@@ -190,6 +198,7 @@ impl StreamEncoder {
             thought: String::new(),
             blocks: 0,
             annotations: Vec::new(),
+            logprobs: Vec::new(),
         }
     }
 
@@ -208,7 +217,11 @@ impl StreamEncoder {
                 }
                 self.start(out);
             }
-            ChatEvent::Text { text } => self.delta(json!({"content": text}), out),
+            ChatEvent::Text { text } => {
+                let told = logprobs::for_choice(&std::mem::take(&mut self.logprobs));
+                self.told_delta(json!({"content": text}), told, out);
+            }
+            ChatEvent::Logprobs { tokens } => self.logprobs.extend(tokens.iter().cloned()),
             ChatEvent::Thinking { text } => {
                 self.thought.push_str(text);
                 self.delta(json!({"reasoning_content": text}), out);
@@ -254,6 +267,9 @@ impl StreamEncoder {
         if let Some(usage) = self.usage.filter(|_| self.include_usage) {
             let mut chunk = self.frame(json!([]));
             chunk["usage"] = usage_value(&usage);
+            if let Some(tier) = usage.tier {
+                chunk["service_tier"] = tier.word().into();
+            }
             write_data(&chunk, out);
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
@@ -270,9 +286,13 @@ impl StreamEncoder {
     }
 
     fn delta(&mut self, delta: Value, out: &mut BytesMut) {
+        self.told_delta(delta, Value::Null, out);
+    }
+
+    fn told_delta(&mut self, delta: Value, logprobs: Value, out: &mut BytesMut) {
         self.start(out);
         self.chunk(
-            &json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": null}]),
+            &json!([{"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": null}]),
             out,
         );
     }

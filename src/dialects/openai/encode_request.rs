@@ -11,12 +11,14 @@ use crate::domain::chat::{ChatRequest, OutputFormat, Tool, ToolChoice};
 
 /// What this form has a word for beside the canonical chat. Clients of other forms have words of their own, and
 /// a member it does not know is refused here.
-const OWN: [&str; 17] = [
+const OWN: [&str; 19] = [
     "max_tokens",
     "seed",
     "presence_penalty",
     "frequency_penalty",
     "logit_bias",
+    "logprobs",
+    "top_logprobs",
     "verbosity",
     "metadata",
     "store",

@@ -6,11 +6,11 @@ use super::answer::stop_reason;
 use super::chunk::read_chunk;
 use super::content::{Details, Piece, cited, pieces};
 use super::request::call_signature;
-use crate::dialects::fields::call_arguments;
+use crate::dialects::fields::{call_arguments, tier};
 use crate::dialects::sse::Event;
-use crate::dialects::{UpstreamError, citations};
+use crate::dialects::{UpstreamError, citations, logprobs};
 use crate::domain::chat::{ChatEvent, Citation};
-use crate::domain::{AttemptOutcome, StreamFault};
+use crate::domain::{AttemptOutcome, ServiceTier, StreamFault, Usage};
 
 #[derive(Debug, Default)]
 pub struct EventDecoder {
@@ -20,6 +20,7 @@ pub struct EventDecoder {
     details: Details,
     /// Sources were told with the text.
     cited: bool,
+    tier: Option<ServiceTier>,
 }
 
 const UNSAYABLE: StreamFault =
@@ -56,6 +57,8 @@ impl EventDecoder {
                 model: text("model"),
             });
         }
+        let told = logprobs::of_choice(value.pointer("/choices/0"));
+        events.extend(logprobs::event(told));
         let delta = value.pointer("/choices/0/delta").unwrap_or(&Value::Null);
         self.delta(delta, events)?;
         let finish = facts
@@ -71,7 +74,11 @@ impl EventDecoder {
             let reason = stop_reason(finish, !self.calls.is_empty()).ok_or_else(failed)?;
             events.push(ChatEvent::Stop { reason });
         }
-        events.extend(facts.usage.map(|usage| ChatEvent::Usage { usage }));
+        // Said with every chunk, or with the first.
+        self.tier = tier(value.get("service_tier")).or(self.tier);
+        let tier = self.tier;
+        let usage = facts.usage.map(|usage| Usage { tier, ..usage });
+        events.extend(usage.map(|usage| ChatEvent::Usage { usage }));
         Ok(())
     }
 }

@@ -116,6 +116,7 @@ mod tests {
             leave_out: vec!["user".to_owned(), "odd".to_owned()],
             tells_usage_unasked: true,
             no_developer: true,
+            ..Quirks::default()
         }
     }
 

@@ -108,7 +108,6 @@ fn choice<'a>(
                     *failed = Some(serde_json::from_slice(value).unwrap_or(Value::Null));
                 }
             }
-            b"logprobs" => choice.foreign |= !is_nothing(cursor.skip()?),
             _ => drop(cursor.skip()?),
         }
         Ok(())
@@ -228,5 +227,6 @@ fn usage(cursor: &mut Cursor<'_>) -> Result<Option<Usage>, JsonError> {
         reasoning: at_most(parts.reasoning, output),
         audio_input: at_most(parts.audio_input, input),
         audio_output: at_most(parts.audio_output, output),
+        tier: None,
     }))
 }

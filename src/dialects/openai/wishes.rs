@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::peek::RequestError;
-use crate::domain::Preference;
+use crate::domain::{MaxPrice, Preference};
 
 /// Names a request may list.
 const MOST: usize = 8;
@@ -123,7 +123,8 @@ impl Wishes {
                 ("enforce_distillable_text", Value::Bool(true)) => {
                     return Err(unkept("provider.enforce_distillable_text"));
                 }
-                ("max_price", Value::Object(_)) => return Err(unkept("provider.max_price")),
+                ("max_price", Value::Object(most)) => wanted.max_price = max_price(&most)?,
+                ("sort", how) => wanted.cheapest_first = by_price(&how),
                 ("quantizations", Value::Array(list)) if !list.is_empty() => {
                     return Err(unkept("provider.quantizations"));
                 }
@@ -133,6 +134,37 @@ impl Wishes {
         }
         Ok(())
     }
+}
+
+/// Dollars per million tokens. What is paid by the request or the picture is not known of any model.
+fn max_price(fields: &Map<String, Value>) -> Result<MaxPrice, RequestError> {
+    let wrong = || {
+        RequestError::at(
+            "provider.max_price",
+            "\"provider.max_price\" must hold decimal numbers, dollars per million tokens, as \"prompt\" and \"completion\"",
+        )
+    };
+    let mut most = MaxPrice::default();
+    for (name, value) in fields {
+        let text = match value {
+            Value::Null => continue,
+            Value::Number(number) => number.to_string(),
+            Value::String(text) => text.clone(),
+            Value::Bool(_) | Value::Array(_) | Value::Object(_) => return Err(wrong()),
+        };
+        let amount = Some(text.parse().map_err(|_| wrong())?);
+        match name.as_str() {
+            "prompt" => most.input = amount,
+            "completion" => most.output = amount,
+            _ => return Err(unkept("provider.max_price")),
+        }
+    }
+    Ok(most)
+}
+
+/// Placement goes by latency anyway; how many tokens a second a provider gives is not measured.
+fn by_price(sort: &Value) -> bool {
+    sort == "price" || sort.get("by").is_some_and(|by| by == "price")
 }
 
 fn unkept(param: &'static str) -> RequestError {
@@ -210,6 +242,21 @@ mod tests {
     }
 
     #[test]
+    fn e9_prices_are_read_to_the_last_digit_and_a_sort_in_both_its_forms() {
+        let wanted = |field: Value| read(&[("provider", field)]).unwrap().preference;
+        let most = wanted(json!({"max_price": {"prompt": 0.15, "completion": "2", "image": null}}));
+        assert_eq!(most.max_price.input.unwrap().to_string(), "0.15");
+        assert_eq!(most.max_price.output.unwrap().to_string(), "2");
+        assert!(!most.is_none() && !most.cheapest_first);
+        for sort in [json!("price"), json!({"by": "price", "partition": "none"})] {
+            assert!(wanted(json!({"sort": sort})).cheapest_first);
+        }
+        for sort in [json!("latency"), json!("throughput"), json!(5)] {
+            assert!(wanted(json!({"sort": sort})).is_none());
+        }
+    }
+
+    #[test]
     fn e9_what_is_not_understood_is_ignored_and_what_is_not_kept_is_refused() {
         let nothing = read(&[
             ("provider", json!("openai")),
@@ -225,7 +272,9 @@ mod tests {
                 json!({"data_collection": "never"}),
                 "provider.data_collection",
             ),
-            (json!({"max_price": {"prompt": 1}}), "provider.max_price"),
+            (json!({"max_price": {"image": 1}}), "provider.max_price"),
+            (json!({"max_price": {"prompt": -1}}), "provider.max_price"),
+            (json!({"max_price": {"prompt": []}}), "provider.max_price"),
             (json!({"quantizations": ["fp8"]}), "provider.quantizations"),
             (json!({"only": "openai"}), "provider.only"),
             (json!({"order": [""]}), "provider.order"),

@@ -4,11 +4,12 @@ use serde_json::Value;
 
 use super::items::signature;
 use crate::dialects::citations::annotation;
-use crate::dialects::fields::call_arguments;
+use crate::dialects::fields::{call_arguments, tier};
 use crate::dialects::json::scan_object;
+use crate::dialects::logprobs;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::{AnswerFault, UpstreamError};
-use crate::domain::chat::{ChatAnswer, Citation, Part, StopReason};
+use crate::domain::chat::{ChatAnswer, Citation, Part, StopReason, TokenLogprob};
 use crate::domain::{AttemptOutcome, Tokens, Usage};
 
 pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
@@ -51,12 +52,22 @@ pub fn decode_answer(body: &[u8]) -> Result<ChatAnswer, AnswerFault> {
             .map_or(0, |at| at.max(0.0) as u64),
         parts,
         stop,
-        usage: usage(value.get("usage")),
+        usage: usage(&value),
         citations,
         foreign,
         traces,
+        logprobs: told_tokens(output),
         stop_sequence: None,
     })
+}
+
+/// How likely the tokens of all texts were.
+fn told_tokens(output: &[Value]) -> Vec<TokenLogprob> {
+    let content = output
+        .iter()
+        .filter_map(|item| item.get("content")?.as_array());
+    let told = content.flatten().filter_map(|part| part.get("logprobs"));
+    told.flat_map(|list| logprobs::read(Some(list))).collect()
 }
 
 /// Why a response ended, from its status.
@@ -150,8 +161,8 @@ pub(super) fn thought(item: &Value) -> String {
     }
 }
 
-pub(super) fn usage(value: Option<&Value>) -> Option<Usage> {
-    let value = value.filter(|value| value.is_object())?;
+pub(super) fn usage(response: &Value) -> Option<Usage> {
+    let value = response.get("usage").filter(|value| value.is_object())?;
     let count = |pointer: &str| {
         let count = value.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
         Tokens(count.min(100_000_000))
@@ -165,6 +176,7 @@ pub(super) fn usage(value: Option<&Value>) -> Option<Usage> {
         cached_input: count("/input_tokens_details/cached_tokens").min(input),
         cache_write: count("/input_tokens_details/cache_write_tokens").min(input),
         reasoning: count("/output_tokens_details/reasoning_tokens").min(output),
+        tier: tier(response.get("service_tier")),
         ..Usage::default()
     })
 }

@@ -52,16 +52,24 @@ pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
     for ours in ["store", "stream_options"] {
         fields.remove(ours);
     }
-    asides(&mut fields, &mut request.unread);
+    if asides(&mut fields, &mut request.unread) {
+        request.extra.insert("logprobs".to_owned(), true.into());
+    } else if let Some(many) = fields.remove("top_logprobs")
+        && many.as_u64().is_some_and(|many| many > 0)
+    {
+        // Nothing comes of it where the field does not ask for it.
+        request.unread.push("top_logprobs".to_owned());
+    }
     fields.retain(|_, value| !value.is_null());
     request.extra.extend(fields);
     Ok(request)
 }
 
-/// What is so anyway is not told.
-fn asides(fields: &mut Map<String, Value>, unread: &mut Vec<String>) {
+/// What is so anyway is not told. Answers whether the probabilities of tokens are asked for.
+fn asides(fields: &mut Map<String, Value>, unread: &mut Vec<String>) -> bool {
     let include = list(fields.remove("include"));
-    let kept = |one: &Value| one.as_str() == Some("reasoning.encrypted_content");
+    let tokens = |one: &Value| one.as_str() == Some("message.output_text.logprobs");
+    let kept = |one: &Value| tokens(one) || one.as_str() == Some("reasoning.encrypted_content");
     let truncation = text(fields.remove("truncation"));
     let calls = fields.remove("max_tool_calls");
     for (name, said) in [
@@ -76,6 +84,7 @@ fn asides(fields: &mut Map<String, Value>, unread: &mut Vec<String>) {
             unread.push(name.to_owned());
         }
     }
+    include.iter().any(tokens)
 }
 
 /// What lives at OpenAI cannot be reached by another provider.

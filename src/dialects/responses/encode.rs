@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 use super::items::shown_reasoning;
 use crate::dialects::fields::{id_with, is_cut};
 use crate::dialects::translate::events_of;
-use crate::dialects::{AnswerTerms, one_line, openai};
+use crate::dialects::{AnswerTerms, logprobs, one_line, openai};
 use crate::domain::chat::{ChatAnswer, ChatEvent, Citation, Signature, StopReason};
-use crate::domain::{Failure, Usage};
+use crate::domain::{Failure, ServiceTier, Usage};
 
 fn usage_value(usage: &Usage) -> Value {
     json!({
@@ -34,7 +34,8 @@ const ECHOED: [(&str, &str); 17] = [
     ("prompt_cache_key", "null"),
     ("reasoning", r#"{"effort":null,"summary":null}"#),
     ("safety_identifier", "null"),
-    ("service_tier", r#""default""#),
+    // Of this only the place: what was asked for is no tier that it was served in.
+    ("service_tier", "null"),
     ("temperature", "1.0"),
     ("text", r#"{"format":{"type":"text"}}"#),
     ("tool_choice", r#""auto""#),
@@ -45,15 +46,15 @@ const ECHOED: [(&str, &str); 17] = [
 ];
 
 /// Where the model answers in another dialect these are not used: what was asked is not repeated as if it had been done.
-const UNUSED: [&str; 3] = ["max_tool_calls", "top_logprobs", "truncation"];
+const UNUSED: [&str; 2] = ["max_tool_calls", "truncation"];
 
 /// What of a request its response repeats.
-pub(super) fn echo(request: &Value) -> Map<String, Value> {
+pub(super) fn echo(request: &Value, tells_tokens: bool) -> Map<String, Value> {
     let value = |name: &str, default: &str| {
         let said = request.get(name).filter(|value| !value.is_null());
         match said {
-            // Whether it was heeded is not known.
             Some(_) if name == "service_tier" => Value::Null,
+            Some(_) if name == "top_logprobs" && !tells_tokens => Value::from(0),
             Some(said) if !UNUSED.contains(&name) => said.clone(),
             Some(_) | None => serde_json::from_str(default).unwrap_or_default(),
         }
@@ -95,7 +96,7 @@ impl Frame {
             id: format!("resp_{}", terms.request_id.trim_start_matches("sy-")),
             model: terms.asked.clone(),
             created: terms.created,
-            echo: echo(&terms.request),
+            echo: echo(&terms.request, terms.logprobs),
         }
     }
 
@@ -111,6 +112,8 @@ impl Frame {
         put("incomplete_details", Value::Null);
         put("model", self.model.as_str().into());
         put("output", output.to_vec().into());
+        let tier = usage.and_then(|usage| usage.tier);
+        put("service_tier", tier.map(ServiceTier::word).into());
         // Nothing is kept: the next turn has to bring the conversation along.
         put("store", false.into());
         put("usage", usage.map_or(Value::Null, usage_value));
@@ -185,6 +188,7 @@ enum Open {
         text: String,
         refusal: bool,
         annotations: Vec<Value>,
+        logprobs: Vec<Value>,
     },
     Reasoning {
         text: String,
@@ -204,6 +208,8 @@ pub struct StreamEncoder {
     sequence: u64,
     started: bool,
     open: Option<Open>,
+    /// Of the next piece of text.
+    logprobs: Vec<Value>,
     output: Vec<Value>,
     /// A call is not whole.
     cut: bool,
@@ -218,6 +224,7 @@ impl StreamEncoder {
             sequence: 0,
             started: false,
             open: None,
+            logprobs: Vec::new(),
             output: Vec::new(),
             cut: false,
             stop: None,
@@ -235,6 +242,11 @@ impl StreamEncoder {
             }
             ChatEvent::Text { text } => self.say(text, false, out),
             ChatEvent::Refusal { text } => self.say(text, true, out),
+            ChatEvent::Logprobs { tokens } => {
+                if let Value::Array(told) = logprobs::write(tokens) {
+                    self.logprobs.extend(told);
+                }
+            }
             ChatEvent::Thinking { text } => self.think(text, out),
             ChatEvent::Signed { signature } => self.sign(signature, out),
             ChatEvent::RedactedThinking { data } => {
@@ -347,16 +359,19 @@ impl StreamEncoder {
                 text: String::new(),
                 refusal: refusing,
                 annotations: Vec::new(),
+                logprobs: Vec::new(),
             });
             id
         };
-        if let Some(Open::Message { text, .. }) = &mut self.open {
+        let told = std::mem::take(&mut self.logprobs);
+        if let Some(Open::Message { text, logprobs, .. }) = &mut self.open {
             text.push_str(more);
+            logprobs.extend(told.iter().cloned());
         }
         let (kind, delta) = if refusing {
             ("response.refusal.delta", json!({"delta": more}))
         } else {
-            let delta = json!({"delta": more, "logprobs": []});
+            let delta = json!({"delta": more, "logprobs": told});
             ("response.output_text.delta", delta)
         };
         let event = self.of_part(&item_id, delta);
@@ -464,7 +479,8 @@ impl StreamEncoder {
                 text,
                 refusal,
                 annotations,
-            } => self.close_message(&text, refusal, annotations, out),
+                logprobs,
+            } => self.close_message(&text, refusal, (annotations, logprobs), out),
             Open::Reasoning { text } => self.close_reasoning(&text, signature, out),
             Open::Call {
                 call_id,
@@ -497,7 +513,7 @@ impl StreamEncoder {
         &mut self,
         text: &str,
         refusal: bool,
-        annotations: Vec<Value>,
+        (annotations, logprobs): (Vec<Value>, Vec<Value>),
         out: &mut BytesMut,
     ) -> Value {
         let id = self.item_id("msg");
@@ -505,9 +521,10 @@ impl StreamEncoder {
             let done = json!({"refusal": text});
             ("response.refusal.done", done, refusal_part(text))
         } else {
-            let done = json!({"text": text, "logprobs": []});
+            let done = json!({"text": text, "logprobs": logprobs});
             let mut part = text_part(text);
             part["annotations"] = annotations.into();
+            part["logprobs"] = logprobs.into();
             ("response.output_text.done", done, part)
         };
         let done = self.of_part(&id, done);

@@ -7,6 +7,7 @@ use super::items::signature;
 use crate::dialects::AnswerFault;
 use crate::dialects::citations::annotation;
 use crate::dialects::fields::call_arguments;
+use crate::dialects::logprobs;
 use crate::dialects::openai::outcome_of;
 use crate::dialects::sequence::{Arrival, Sequence};
 use crate::dialects::sse::Event;
@@ -69,6 +70,7 @@ impl EventDecoder {
             kind if kind.ends_with(".delta") && !self.is_known(&value) => return Err(ODD),
             "response.output_text.delta" => {
                 let text = text("delta");
+                events.extend(logprobs::event(logprobs::read(value.get("logprobs"))));
                 self.say(ChatEvent::Text { text }, events);
             }
             "response.refusal.delta" => {
@@ -223,6 +225,7 @@ impl EventDecoder {
             Some("message") if !std::mem::take(&mut self.spoke) => {
                 let content = item.get("content").and_then(Value::as_array);
                 for part in content.into_iter().flatten() {
+                    events.extend(logprobs::event(logprobs::read(part.get("logprobs"))));
                     let text = |name: &str| part.get(name).and_then(Value::as_str);
                     let words = text("text").map(|text| ChatEvent::Text { text: text.into() });
                     let refusal =
@@ -253,7 +256,7 @@ impl EventDecoder {
             }
         })?;
         events.push(ChatEvent::Stop { reason: stop });
-        events.extend(usage(response.get("usage")).map(|usage| ChatEvent::Usage { usage }));
+        events.extend(usage(response).map(|usage| ChatEvent::Usage { usage }));
         events.push(ChatEvent::Done);
         Ok(())
     }

@@ -27,7 +27,8 @@ const SHARED: [&str; 9] = [
 const LEAST_OUTPUT: u64 = 16;
 
 pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, DialectError> {
-    let mut dropped = refuse::unspeakable(&request.extra, &SHARED)?;
+    let speakable = [&SHARED[..], &["logprobs"]].concat();
+    let mut dropped = refuse::unspeakable(&request.extra, &speakable)?;
     if !request.stop.is_empty() {
         return Err(DialectError::at(
             "stop",
@@ -50,10 +51,7 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     // Models that do not think refuse to be asked for it.
     let effort = openai::effort_word(request, model, &mut dropped);
     let thinks = effort.as_deref().is_some_and(|effort| effort != "none");
-    put(
-        "include",
-        thinks.then(|| json!(["reasoning.encrypted_content"])),
-    );
+    put("include", included(request, thinks));
     put(
         "max_output_tokens",
         request.max_output.map(|most| most.max(LEAST_OUTPUT).into()),
@@ -84,6 +82,16 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     without_counterpart(request, &mut dropped);
     let body = exact::write(&body.into()).into_bytes();
     Ok(Encoded::new(body, dropped))
+}
+
+/// What is told only where it is asked for by name.
+fn included(request: &ChatRequest, thinks: bool) -> Option<Value> {
+    let thoughts = thinks.then_some("reasoning.encrypted_content");
+    let tokens = request
+        .wants_logprobs()
+        .then_some("message.output_text.logprobs");
+    let all: Vec<&str> = thoughts.into_iter().chain(tokens).collect();
+    (!all.is_empty()).then(|| json!(all))
 }
 
 fn without_counterpart(request: &ChatRequest, dropped: &mut Vec<&'static str>) {

@@ -130,6 +130,7 @@ fn terms(request: &Request, said: &[u8], keep: &Keep) -> AnswerTerms {
         asked: request.asked.to_string(),
         created: keep.created,
         include_usage: false,
+        logprobs: false,
         request: serde_json::from_slice(said).unwrap_or_default(),
     }
 }

@@ -72,7 +72,8 @@ pub(super) async fn serve(
     let said = request.body();
     let request = Arc::new(edge.dispatch.guard(request).await?);
     if let Some(keep) = background {
-        let served = background::start(edge, (request, &said), keep).await?;
+        let mut served = background::start(edge, (request, &said), keep).await?;
+        lost(&mut served, unkept, forgets);
         return Ok(Answer {
             served,
             notice,
@@ -81,14 +82,7 @@ pub(super) async fn serve(
     }
     let mut served = edge.dispatch.serve(request).await;
     place(&mut served, &shift);
-    if let Served::Whole { told, .. } | Served::Stream { told, .. } = &mut served {
-        if unkept {
-            told.dropped.push("store".into());
-        }
-        if forgets && !told.dropped.iter().any(|name| name == "thinking") {
-            told.dropped.push("thinking".into());
-        }
-    }
+    lost(&mut served, unkept, forgets);
     let Some(stamp) = stamp else {
         return Ok(Answer {
             served,
@@ -116,6 +110,19 @@ pub(super) async fn serve(
         notice,
         kept,
     })
+}
+
+/// Tells what the store could not do for this request.
+fn lost(served: &mut Served, unkept: bool, forgets: bool) {
+    let (Served::Whole { told, .. } | Served::Stream { told, .. }) = served else {
+        return;
+    };
+    if unkept {
+        told.dropped.push("store".into());
+    }
+    if forgets && !told.dropped.iter().any(|name| name == "thinking") {
+        told.dropped.push("thinking".into());
+    }
 }
 
 /// Names places as the client knows them, who sent only the end of what went out.

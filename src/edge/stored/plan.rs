@@ -12,7 +12,7 @@ use crate::actors::Published;
 use crate::config::{KeepResponses, ProviderSettings};
 use crate::dialects::DialectError;
 use crate::dialects::responses::state::{
-    Shift, Stamp, StateAsk, loses_thoughts, read_state, rewritten, said_again, used_items,
+    Shift, Stamp, StateAsk, loses_thoughts, read_state, rewritten, said_again, thinker, used_items,
 };
 use crate::dispatch::Prompt;
 use crate::domain::{ClientName, Dialect, Failure, FailureKind, ModelName};
@@ -120,12 +120,13 @@ pub(super) async fn plan(
     };
     let most = admission.published.settings.listen.max_body_bytes;
     let owner = &admission.client.owner();
-    let (before, forgets, referred) = match &store {
+    let (before, referred) = match &store {
         Some(store) => Seeker { edge, store, owner }.all(&ask, most).await?,
         None => Default::default(),
     };
-    ask.thinks = Some(is_thought_about(&ask, &admission.published));
-    let made = rewritten(prompt.bytes(), &ask, &before, &referred, &mut draw).map_err(wrong)?;
+    ask.thinks = Some(is_thought_about(&ask, &before, &admission.published));
+    let items = &before.items;
+    let made = rewritten(prompt.bytes(), &ask, items, &referred, &mut draw).map_err(wrong)?;
     let prompt = grown(edge, prompt, made.body, most).await?;
     let kept = match (wish, &store) {
         (Wish::Keep { .. }, Some(store)) => Some(Keep {
@@ -156,20 +157,21 @@ pub(super) async fn plan(
         keep,
         background,
         unkept: store.is_none(),
-        forgets: forgets || made.forgets,
+        forgets: before.forgets || made.forgets,
         shift: made.shift,
     })
 }
 
-/// By the client's word, or by what is known of the model.
-fn is_thought_about(ask: &StateAsk, published: &Published) -> bool {
-    let known = || thinks(published, ask.model.as_deref().unwrap_or_default());
+/// By the client's word, or by what is known of the model: beforehand, or since it was seen to think.
+fn is_thought_about(ask: &StateAsk, before: &Before, published: &Published) -> bool {
+    let model = ask.model.as_deref().unwrap_or_default();
+    let known = || thinks(published, model, before.thought_by.as_deref());
     ask.thinks.unwrap_or_else(known)
 }
 
 /// Whether every model that is spoken to in the client's own form thinks without being asked to. One that does not
 /// would refuse to be asked for its thoughts.
-fn thinks(published: &Published, model: &str) -> bool {
+fn thinks(published: &Published, model: &str, thought_by: Option<&str>) -> bool {
     let settings = &published.settings;
     let Some(route) = published.routes.find(model) else {
         return false;
@@ -186,9 +188,21 @@ fn thinks(published: &Published, model: &str) -> bool {
         let known = settings.models.registry();
         let known = known.find(provider.name.as_str(), model.as_str());
         let can = |found: Found| found.model.capabilities.contains(&Capability::Reasoning);
-        provider.reasons(model.as_str()) || known.is_some_and(can)
+        // Its answers name it with its version.
+        let was_seen = thought_by.is_some_and(|name| name.starts_with(model.as_str()));
+        was_seen || provider.reasons(model.as_str()) || known.is_some_and(can)
     };
     own.next().is_some_and(&reasons) && own.all(reasons)
+}
+
+/// What a request goes on from.
+#[derive(Default)]
+struct Before {
+    items: Vec<Value>,
+    /// A thought of it cannot be told again.
+    forgets: bool,
+    /// The model that was the last to think, as it was named by its answer.
+    thought_by: Option<String>,
 }
 
 /// Looks for what one client had kept.
@@ -200,20 +214,16 @@ struct Seeker<'a> {
 
 impl Seeker<'_> {
     /// What was said before, and what is only named.
-    async fn all(
-        &self,
-        ask: &StateAsk,
-        most: usize,
-    ) -> Result<(Vec<Value>, bool, Vec<Value>), Failure> {
-        let (before, forgets) = match &ask.previous {
+    async fn all(&self, ask: &StateAsk, most: usize) -> Result<(Before, Vec<Value>), Failure> {
+        let before = match &ask.previous {
             Some(previous) => self.before(previous, most).await?,
-            None => Default::default(),
+            None => Before::default(),
         };
-        Ok((before, forgets, self.referred(ask).await?))
+        Ok((before, self.referred(ask).await?))
     }
 
-    /// All that was said up to and with this response, and whether a thought of it cannot be told again.
-    async fn before(&self, previous: &str, most: usize) -> Result<(Vec<Value>, bool), Failure> {
+    /// All that was said up to and with this response.
+    async fn before(&self, previous: &str, most: usize) -> Result<Before, Failure> {
         let refused = |message: &'static str| {
             let mut failure =
                 Failure::new(FailureKind::InvalidRequest, message).at("previous_response_id");
@@ -245,14 +255,19 @@ impl Seeker<'_> {
                 .at("previous_response_id"));
             }
         };
-        let (mut items, mut forgets) = (Vec::new(), false);
+        let mut before = Before::default();
         for link in &links {
             let (input, response) = read(link);
             let output = response.get("output").and_then(Value::as_array);
-            forgets |= loses_thoughts(&input) || output.is_some_and(|all| loses_thoughts(all));
-            items.extend(said_again(&input, &response).map_err(wrong)?);
+            before.forgets |=
+                loses_thoughts(&input) || output.is_some_and(|all| loses_thoughts(all));
+            if let Some(model) = thinker(&response) {
+                before.thought_by = Some(model.to_owned());
+            }
+            let said = said_again(&input, &response).map_err(wrong)?;
+            before.items.extend(said);
         }
-        Ok((items, forgets))
+        Ok(before)
     }
 
     async fn referred(&self, ask: &StateAsk) -> Result<Vec<Value>, Failure> {

@@ -224,5 +224,6 @@ fn usage<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Usage>, D::Error> 
         reasoning: Tokens(written.reasoning),
         audio_input: Tokens(written.audio_input),
         audio_output: Tokens(written.audio_output),
+        tier: None,
     }))
 }

@@ -3,7 +3,8 @@
 //! # Why so narrow
 //! An address in a prompt is an attacker's way to make the gateway ask (attack A10). So nothing is fetched
 //! unless the operator named the host; the address is taken apart here and by nobody else; the host's name is
-//! looked up once, each address behind it is judged, and exactly what was judged is dialled; no redirect is
+//! looked up once, each address behind it is judged, and exactly what was judged is dialled, or asked of the proxy
+//! that leads there: what a proxy finds behind a name nobody has judged; no redirect is
 //! followed; what comes is limited in time and size and has to be what it claims by its first bytes. Nothing of
 //! ours goes along: no key, no cookie, no header of the client's.
 
@@ -11,6 +12,7 @@ mod place;
 mod sniff;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -24,10 +26,10 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::client::tls_with;
-use super::connect::{Connector, ConnectorOptions, Place};
+use super::connect::{Connector, ConnectorOptions, Link, Place};
 use super::error::{BuildError, ConnectFault};
-use super::names::SystemResolver;
-use crate::config::{MediaSettings, TimeoutSettings};
+use super::names::{Names, Resolve, resolver};
+use crate::config::{MediaSettings, ProxySettings, TimeoutSettings};
 use crate::domain::chat::Source;
 
 pub use place::MediaPlace;
@@ -36,6 +38,8 @@ pub use place::MediaPlace;
 const AT_ONCE: usize = 16;
 /// A request names no more addresses than this.
 const MOST: usize = 16;
+/// So many addresses of a name are tried through a proxy.
+const MOST_ADDRESSES: usize = 3;
 
 /// Why an address was not fetched. What a client is told does not say what stands behind an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,11 +61,40 @@ pub enum MediaFault {
     TooMany,
 }
 
+/// An address that was not fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfetched {
+    pub url: String,
+    pub fault: MediaFault,
+}
+
+impl Unfetched {
+    fn new(url: &str, fault: MediaFault) -> Self {
+        let url = url.to_owned();
+        Self { url, fault }
+    }
+}
+
+impl From<ConnectFault> for MediaFault {
+    fn from(fault: ConnectFault) -> Self {
+        match fault {
+            ConnectFault::PrivateAddress => Self::Refused,
+            ConnectFault::Dns
+            | ConnectFault::Connect
+            | ConnectFault::Tls
+            | ConnectFault::Certificate
+            | ConnectFault::TlsVersion
+            | ConnectFault::Egress(_) => Self::Failed,
+        }
+    }
+}
+
 /// Fetches by the rules that the operator wrote.
 pub struct MediaFetcher {
     settings: MediaSettings,
     timeouts: TimeoutSettings,
     tls: Arc<rustls::ClientConfig>,
+    resolver: Arc<dyn Resolve>,
     slots: Semaphore,
 }
 
@@ -69,6 +102,7 @@ impl MediaFetcher {
     pub fn new(settings: &MediaSettings, timeouts: &TimeoutSettings) -> Result<Self, BuildError> {
         Ok(Self {
             tls: Arc::new(tls_with(settings.ca_pem.as_deref(), false)?),
+            resolver: resolver(&settings.egress.resolvers),
             settings: settings.clone(),
             timeouts: timeouts.clone(),
             slots: Semaphore::new(AT_ONCE),
@@ -76,41 +110,72 @@ impl MediaFetcher {
     }
 
     /// All of these, or the first that cannot be had. Together they are no larger than one may be.
-    pub async fn fetch(&self, urls: &[String]) -> Result<BTreeMap<String, Source>, MediaFault> {
-        if urls.len() > MOST {
-            return Err(MediaFault::TooMany);
+    pub async fn fetch(&self, urls: &[String]) -> Result<BTreeMap<String, Source>, Unfetched> {
+        if let Some(one_more) = urls.get(MOST) {
+            return Err(Unfetched::new(one_more, MediaFault::TooMany));
         }
         // Judged as a whole before anyone is asked.
         let places = urls.iter().map(|url| {
             let place =
                 MediaPlace::of(url).filter(|place| self.settings.allows(&place.host, place.port));
-            place.ok_or(MediaFault::Refused).map(|place| (url, place))
+            let refused = || Unfetched::new(url, MediaFault::Refused);
+            place.ok_or_else(refused).map(|place| (url, place))
         });
         let places: Vec<_> = places.collect::<Result<_, _>>()?;
         let mut left = self.settings.max_bytes;
+        let mut under_way = urls.first();
         let mut fetched = BTreeMap::new();
         let all = async {
-            let _slot = self.slots.acquire().await.map_err(|_| MediaFault::Failed)?;
+            let slot = self.slots.acquire().await;
+            let _slot = slot.map_err(|_| MediaFault::Failed)?;
             for (url, place) in places {
+                under_way = Some(url);
                 let (media_type, body) = self.one(&place, left).await?;
                 left = left.saturating_sub(body.len());
                 let data = STANDARD.encode(&body);
                 let media_type = media_type.to_owned();
                 fetched.insert(url.clone(), Source::Base64 { media_type, data });
             }
-            Ok(())
+            Ok::<(), MediaFault>(())
         };
         let ended = timeout(self.settings.timeout, all).await;
-        ended.map_err(|_| MediaFault::Failed)??;
-        Ok(fetched)
+        match ended.unwrap_or(Err(MediaFault::Failed)) {
+            Ok(()) => Ok(fetched),
+            Err(fault) => Err(Unfetched {
+                url: under_way.cloned().unwrap_or_default(),
+                fault,
+            }),
+        }
     }
 
-    async fn one(
+    async fn link(&self, place: &MediaPlace) -> Result<Link, MediaFault> {
+        let Some(proxy) = self.settings.proxy(&place.host) else {
+            let straight = self.connector(place, None).connect().await;
+            return straight.map_err(MediaFault::from);
+        };
+        let host = place.host.clone();
+        let inside = self.settings.allow_private_address;
+        let resolver = Arc::clone(&self.resolver);
+        let names = Names::new(host, resolver, self.timeouts.dns, inside);
+        let mut last = MediaFault::Failed;
+        for address in names.addresses().await?.into_iter().take(MOST_ADDRESSES) {
+            let way = Some((Arc::clone(&proxy), address));
+            match self.connector(place, way).connect().await {
+                Ok(link) => return Ok(link),
+                Err(fault) => last = fault.into(),
+            }
+        }
+        Err(last)
+    }
+
+    /// Straight, or by a proxy to an address that was judged.
+    fn connector(
         &self,
         place: &MediaPlace,
-        most: usize,
-    ) -> Result<(&'static str, Vec<u8>), MediaFault> {
-        let connector = Connector::new(ConnectorOptions {
+        way: Option<(Arc<ProxySettings>, IpAddr)>,
+    ) -> Connector {
+        let (proxy, judged) = way.unzip();
+        Connector::new(ConnectorOptions {
             place: Place {
                 secure: true,
                 host: place.host.clone(),
@@ -120,19 +185,19 @@ impl MediaFetcher {
             tls: self.timeouts.tls,
             dns: self.timeouts.dns,
             allow_private_address: self.settings.allow_private_address,
-            resolver: Arc::new(SystemResolver),
-            proxy: None,
+            resolver: Arc::clone(&self.resolver),
+            proxy,
+            judged,
             tls_config: Arc::clone(&self.tls),
-        });
-        let link = connector.connect().await.map_err(|fault| match fault {
-            ConnectFault::PrivateAddress => MediaFault::Refused,
-            ConnectFault::Dns
-            | ConnectFault::Connect
-            | ConnectFault::Tls
-            | ConnectFault::Certificate
-            | ConnectFault::TlsVersion
-            | ConnectFault::Egress(_) => MediaFault::Failed,
-        })?;
+        })
+    }
+
+    async fn one(
+        &self,
+        place: &MediaPlace,
+        most: usize,
+    ) -> Result<(&'static str, Vec<u8>), MediaFault> {
+        let link = self.link(place).await?;
         let failed = |_| MediaFault::Failed;
         let handshake = hyper::client::conn::http1::Builder::new()
             .max_buf_size(64 * 1024)

@@ -7,7 +7,7 @@ mod tests;
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,6 @@ use tokio::time::{Instant, timeout};
 
 use super::address::is_public;
 use super::error::ConnectFault;
-use crate::config::ProviderSettings;
 
 use servers::NameServers;
 
@@ -52,13 +51,13 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// Who is asked for the names that lead to a provider.
-pub(super) fn resolver(provider: &ProviderSettings) -> Arc<dyn Resolve> {
-    if provider.resolvers.is_empty() {
+/// Who is asked for names: these, or the operating system.
+pub(super) fn resolver(servers: &[SocketAddr]) -> Arc<dyn Resolve> {
+    if servers.is_empty() {
         return Arc::new(SystemResolver);
     }
-    let servers = provider.resolvers.to_vec();
-    Arc::new(NameServers::new(servers, Arc::new(SystemRandom::new())))
+    let random = Arc::new(SystemRandom::new());
+    Arc::new(NameServers::new(servers.to_vec(), random))
 }
 
 /// The addresses behind one name.

@@ -86,6 +86,7 @@ fn connector(resolver: &Arc<FakeResolver>, port: u16) -> Connector {
         allow_private_address: true,
         resolver: Arc::clone(resolver) as Arc<dyn Resolve>,
         proxy: None,
+        judged: None,
         tls_config: Arc::new(tls_config),
     })
 }

@@ -76,6 +76,14 @@ pub fn loses_thoughts(items: &[Value]) -> bool {
     items.iter().any(lost)
 }
 
+/// The model that this response tells a thought of.
+pub fn thinker(response: &Value) -> Option<&str> {
+    let output = response.get("output").and_then(Value::as_array)?;
+    let thought = output.iter().any(|item| kind(item) == "reasoning");
+    let model = response.get("model").and_then(Value::as_str);
+    model.filter(|model| thought && !model.is_empty())
+}
+
 /// All items that made a response, oldest first: `turns` are input and output, the last without its output.
 pub fn used_items(turns: Vec<(Vec<Value>, Option<Value>)>) -> Vec<Value> {
     let mut items = Vec::new();

@@ -10,7 +10,7 @@ mod replay;
 mod tests;
 
 pub use ask::{Rewritten, Shift, StateAsk, read_state, rewritten};
-pub use items::{item_ids, loses_thoughts, said_again, used_items, with_ids};
+pub use items::{item_ids, loses_thoughts, said_again, thinker, used_items, with_ids};
 pub use log::{EventLog, Stamp, cut_short, stamp_line, stamp_response};
 pub use page::{Order, PageQuery, page};
 pub use replay::{after, replay};
