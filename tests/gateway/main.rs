@@ -38,6 +38,7 @@ mod ready;
 mod registry;
 mod secure;
 mod signed;
+mod sinks;
 mod stored;
 mod streams;
 mod supervision;
