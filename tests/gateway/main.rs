@@ -15,6 +15,7 @@ mod audio;
 mod audit;
 mod clients;
 mod config;
+mod counting;
 mod dialects;
 mod egress;
 mod embeddings;
