@@ -18,6 +18,7 @@ use switchyard::app::{App, StartError};
 use switchyard::config::{Source, explain, explain_json};
 use switchyard::telemetry::logs;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::error;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -273,7 +274,8 @@ async fn until_told(app: App) -> ExitCode {
             _ = interrupt.recv() => break,
             _ = hangup.recv() => app.reload(),
             () = app.gave_up() => {
-                complain("a vital part keeps failing; ending so that it can be started afresh");
+                // Through the log: standard error may be read by nobody, and this process has to end.
+                error!("a vital part keeps failing; ending so that it can be started afresh");
                 // Open streams are told, and the journal holds what there was.
                 let told = app.stop_within(Duration::ZERO);
                 let _ = tokio::time::timeout(Duration::from_secs(5), told).await;

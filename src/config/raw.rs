@@ -458,6 +458,7 @@ pub(super) struct RawTimeouts {
     pub(super) gap_reasoning_ms: u64,
     pub(super) hold_head_ms: u64,
     pub(super) keep_alive_ms: u64,
+    pub(super) count_tokens_ms: u64,
 }
 
 impl Default for RawTimeouts {
@@ -476,6 +477,7 @@ impl Default for RawTimeouts {
             gap_reasoning_ms: 300_000,
             hold_head_ms: 10_000,
             keep_alive_ms: 10_000,
+            count_tokens_ms: 2_000,
         }
     }
 }

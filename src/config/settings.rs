@@ -434,6 +434,8 @@ pub struct TimeoutSettings {
     pub gap_reasoning: Duration,
     pub hold_head: Duration,
     pub keep_alive: Duration,
+    /// As `request`, for questions how long a prompt is: an estimate is there at once.
+    pub count_tokens: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]

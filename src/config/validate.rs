@@ -952,6 +952,7 @@ fn timeouts(judge: &mut Judge<'_>, raw: &RawConfig) -> TimeoutSettings {
         gap_reasoning: millis("gap_reasoning_ms", raw.gap_reasoning_ms),
         hold_head: millis("hold_head_ms", raw.hold_head_ms),
         keep_alive: millis("keep_alive_ms", raw.keep_alive_ms),
+        count_tokens: millis("count_tokens_ms", raw.count_tokens_ms),
     }
 }
 

@@ -176,6 +176,11 @@ impl Account {
         self.written = false;
     }
 
+    /// Whether it was let in, and has not ended.
+    pub(super) fn has_begun(&self) -> bool {
+        !self.written
+    }
+
     /// Counted when the attempt is about to be sent: the headers name the number of tries, not of failures.
     pub(super) fn attempt_begins(&mut self) -> u32 {
         self.attempts += 1;

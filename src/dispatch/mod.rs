@@ -5,6 +5,7 @@
 
 mod account;
 mod bill;
+mod counting;
 mod guard;
 mod leg;
 mod live;

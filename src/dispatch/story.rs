@@ -147,6 +147,9 @@ impl Dispatch {
         match ended {
             Ok(won) => self.settle(account, won),
             Err(failure) => {
+                if let Some((body, told)) = self.count_instead(&mut account, &failure) {
+                    return Ok((Finished::Whole(body), told));
+                }
                 account.close(Ending::Failed(failure.kind));
                 Err((failure, told(&account, Vec::new(), Vec::new())))
             }
@@ -541,7 +544,7 @@ fn told_early(
     }
 }
 
-fn told(
+pub(super) fn told(
     account: &Account,
     dropped: Vec<std::borrow::Cow<'static, str>>,
     headers: Vec<(HeaderName, HeaderValue)>,

@@ -22,7 +22,6 @@ use super::detours::{Way, way};
 use super::stored::{KeptStream, Outgoing};
 use super::{Edge, body, reply, stored};
 use crate::actors::{Estimate, Published, Route, wall};
-use crate::dialects::count_answer;
 use crate::dialects::openai::ChatPeek;
 use crate::dispatch::{Prompt, RaceMark, Request, Served, Told};
 use crate::domain::{
@@ -345,7 +344,8 @@ async fn read_and_serve(
     let (request, notice) = facts(admission, &parts.headers, prompt)?;
     let request = edge.dispatch.guard(request).await?;
     if request.operation == Operation::CountTokens && !is_counted(&request) {
-        return Ok(Answer::plain(estimated(&request), notice));
+        let estimated = edge.dispatch.estimated_count(&request);
+        return Ok(Answer::plain(estimated, notice));
     }
     let served = edge.dispatch.serve(Arc::new(request)).await;
     Ok(Answer::plain(served, notice))
@@ -384,17 +384,6 @@ fn is_counted(request: &Request) -> bool {
     })
 }
 
-fn estimated(request: &Request) -> Served {
-    let name = HeaderName::from_static("x-switchyard-estimated");
-    Served::Whole {
-        body: count_answer(request.speaks, request.estimate.input).into(),
-        told: Told {
-            headers: vec![(name, HeaderValue::from_static("input_tokens"))],
-            ..Told::default()
-        },
-    }
-}
-
 /// What a client should know of the model it asked for.
 pub(super) type Notice = Option<HeaderValue>;
 
@@ -422,7 +411,10 @@ pub(super) fn facts(
         Mode::Whole
     };
     let settings = &admission.published.settings;
-    let longest = settings.timeouts.request;
+    let mut longest = settings.timeouts.request;
+    if operation == Operation::CountTokens {
+        longest = longest.min(settings.timeouts.count_tokens);
+    }
     let wished = wished_timeout(headers, &peek);
     let unsupported = wished_unsupported(headers, settings)?;
     let preference = &peek.wishes.preference;

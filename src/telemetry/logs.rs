@@ -1,11 +1,12 @@
 //! Structured logs on standard error, written by a thread of their own: a slow sink loses lines, never time.
 
 use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::panic;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::lines::Lines;
 use super::metrics::log_line_dropped;
 use crate::config::{LogFormat, LogSettings};
 
@@ -19,8 +20,6 @@ pub enum LogError {
     Thread(io::Error),
 }
 
-/// Lines that may wait for the sink.
-const WAITING_LINES: usize = 4_096;
 /// Longer lines are cut: nobody reads them, and a client may have made them long (attack A12).
 const LONGEST_LINE: usize = 4_096;
 
@@ -34,56 +33,58 @@ pub fn init(settings: &LogSettings) -> Result<(), LogError> {
                 why: error.to_string(),
             }
         })?;
-    let (lines, waiting) = sync_channel(WAITING_LINES);
-    std::thread::Builder::new()
-        .name("logs".to_owned())
-        .spawn(move || write_lines(&waiting))
-        .map_err(LogError::Thread)?;
+    let lines = Lines::into_sink(io::stderr()).map_err(LogError::Thread)?;
     let writer = LineWriter { lines };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
         .with_writer(writer);
-    // Fails when a subscriber is installed already, as in tests; then that one stays.
-    let _ = match settings.format {
+    let installed = match settings.format {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
+    // Fails when a subscriber is installed already, as in tests; then that one stays.
+    if installed.is_ok() {
+        panic::set_hook(Box::new(log_panic));
+    }
     Ok(())
 }
 
-fn write_lines(waiting: &Receiver<Vec<u8>>) {
-    let mut out = io::stderr();
-    while let Ok(line) = waiting.recv() {
-        // A closed standard error is no reason to stop the gateway.
-        let _ = out.write_all(&line);
-    }
+/// A panic is a line like any other. The usual hook writes to standard error itself and would hold the worker for
+/// as long as nobody reads there (fault O15); and what a panic says may quote a prompt (ground rule G9).
+fn log_panic(panic: &panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string);
+    let thread = std::thread::current();
+    tracing::error!(
+        place = place.as_deref().unwrap_or("unknown"),
+        thread = thread.name().unwrap_or("unnamed"),
+        "panicked"
+    );
 }
 
 /// Hands whole lines to the thread.
-#[derive(Clone)]
 struct LineWriter {
-    lines: SyncSender<Vec<u8>>,
+    lines: Lines,
 }
 
 impl<'a> MakeWriter<'a> for LineWriter {
-    type Writer = OneLine;
+    type Writer = OneLine<'a>;
 
-    fn make_writer(&'a self) -> OneLine {
+    fn make_writer(&'a self) -> OneLine<'a> {
         OneLine {
-            lines: self.lines.clone(),
+            lines: &self.lines,
             line: Vec::with_capacity(256),
         }
     }
 }
 
 /// One event on its way to the thread; sent when dropped.
-struct OneLine {
-    lines: SyncSender<Vec<u8>>,
+struct OneLine<'a> {
+    lines: &'a Lines,
     line: Vec<u8>,
 }
 
-impl Write for OneLine {
+impl Write for OneLine<'_> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         self.line.extend_from_slice(text);
         Ok(text.len())
@@ -94,10 +95,10 @@ impl Write for OneLine {
     }
 }
 
-impl Drop for OneLine {
+impl Drop for OneLine<'_> {
     fn drop(&mut self) {
         let line = one_line(std::mem::take(&mut self.line));
-        if let Err(TrySendError::Full(_)) = self.lines.try_send(line) {
+        if self.lines.put(line) {
             log_line_dropped();
         }
     }

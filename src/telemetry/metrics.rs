@@ -70,6 +70,7 @@ rows! {
     PANIC = Gauge "switchyard_panic_mode" ["pool"] "1 while too few endpoints are healthy to trust the breakers";
     QUIRK = Counter "switchyard_quirk_total" ["provider"] "Odd but survivable things in answers";
     ESTIMATED = Counter "switchyard_usage_estimated_total" [] "Requests whose usage the provider did not report";
+    COUNT_FALLBACK = Counter "switchyard_tokencount_fallback" ["why"] "Prompts whose tokens were estimated because no provider counts them (nobody), it failed, or it was late";
     RACE = Counter "switchyard_race_total" ["win"] "Requests with two legs, by which one won";
     HEDGE_RATIO = Gauge "switchyard_hedge_tokens_ratio" ["pool"] "Tokens of second legs over all tokens, last minute";
     REJECTED = Counter "switchyard_rejected_total" ["why"] "Requests refused before any provider was asked";
@@ -429,6 +430,11 @@ impl GatewayMetrics {
 
     pub fn usage_estimated(&self) {
         self.estimated.increment(1);
+    }
+
+    /// A count of tokens was asked for, and estimated.
+    pub fn count_estimated(&self, why: &'static str) {
+        counter!(COUNT_FALLBACK, "why" => why).increment(1);
     }
 
     pub fn stream_ended(&self, how: &'static str) {

@@ -1,5 +1,6 @@
 //! Metrics and logs: every name declared once, every label from an enum or the configuration.
 
+mod lines;
 pub mod logs;
 pub mod metrics;
 pub mod process;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ const SOON: Duration = Duration::from_secs(10);
 pub struct Process {
     child: Child,
     pub address: SocketAddr,
-    admin: SocketAddr,
+    pub admin: SocketAddr,
     pub folder: tempfile::TempDir,
 }
 
@@ -37,21 +37,39 @@ impl Process {
     pub async fn start(limits: &str, config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_config(&folder, config);
-        Self::start_in(folder, limits).await
+        Self::start_in(folder, limits, None).await
+    }
+
+    /// With its standard error a pipe from which nobody reads.
+    pub async fn start_unheard(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_config(&folder, config);
+        Self::start_in(folder, "ulimit -c 0", Some(Stdio::piped())).await
+    }
+
+    /// Standard error of [`Self::start_unheard`], for who begins to read it after all.
+    pub fn standard_error(&mut self) -> ChildStderr {
+        self.child.stderr.take().unwrap()
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Killed as it is, and another one started in its place.
     pub async fn killed_and_started_again(mut self) -> Self {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.kill();
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
         std::fs::remove_file(folder.path().join("announced")).unwrap();
-        Self::start_in(folder, "ulimit -c 0").await
+        Self::start_in(folder, "ulimit -c 0", None).await
     }
 
-    async fn start_in(folder: tempfile::TempDir, limits: &str) -> Self {
+    /// Without a standard error of its own it writes into a file.
+    async fn start_in(folder: tempfile::TempDir, limits: &str, error: Option<Stdio>) -> Self {
         let announce = folder.path().join("announced");
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let log = || std::fs::File::create(folder.path().join("log")).unwrap();
         let mut child = Command::new("bash")
             .arg("-c")
             .arg(format!(
@@ -62,7 +80,7 @@ impl Process {
             .arg(&announce)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(error.unwrap_or_else(|| log().into()))
             .spawn()
             .unwrap();
         let announced = timeout(SOON, async {
@@ -90,7 +108,7 @@ impl Process {
     }
 
     /// The value of one line of the metrics; 0 when it is not there.
-    async fn metric(&self, line: &str) -> u64 {
+    pub async fn metric(&self, line: &str) -> u64 {
         let asked = async {
             let mut client = Client::connect(self.admin).await.unwrap();
             client.get("/metrics", &[]).await.unwrap()
@@ -399,8 +417,7 @@ async fn x11_a_journal_file_that_can_grow_no_more_costs_a_moment_and_no_record()
     assert!(refused >= 3 && answered > 20);
     // The last outcomes are written by nobody who waits.
     sleep(Duration::from_millis(300)).await;
-    gateway.child.kill().unwrap();
-    gateway.child.wait().unwrap();
+    gateway.kill();
     let report = verify(&gateway.folder.path().join("journal")).unwrap();
     assert!(report.intact() && report.open == 0, "{report}");
     assert!(report.intents >= answered, "{answered} answered: {report}");
