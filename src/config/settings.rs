@@ -12,6 +12,7 @@ use super::guard::GuardSettings;
 use super::login::TokenRecipe;
 use super::media::MediaSettings;
 use super::mistakes::Mistake;
+use super::pricing::PricingSettings;
 use super::registry::Models;
 use super::registry_copy::RegistrySettings;
 use super::secret::Secret;
@@ -53,6 +54,7 @@ pub struct Settings {
     pub models: Models,
     /// `None`: nobody is asked for newer facts.
     pub registry: Option<RegistrySettings>,
+    pub pricing: PricingSettings,
     /// What to warn of when a client asks for a model that ends.
     pub notices: HashMap<PoolName, String>,
     /// The file they came from; `None` when there was none.
@@ -169,7 +171,7 @@ pub fn account_path(tenant: &str, team: Option<&str>, client: &str) -> SmallVec<
         .collect()
 }
 
-fn allows(patterns: &[String], name: &str) -> bool {
+pub(super) fn allows(patterns: &[String], name: &str) -> bool {
     patterns
         .iter()
         .any(|pattern| match pattern.strip_suffix('*') {

@@ -12,6 +12,7 @@ use super::guard;
 use super::login::{self, TokenRecipe};
 use super::media::{self, MediaSettings};
 use super::mistakes::{ConfigError, Mistake};
+use super::pricing;
 use super::raw::{
     RawAuth, RawClient, RawConfig, RawJournal, RawJournalMode, RawKey, RawKeyForm, RawLogFormat,
     RawOnFailure, RawPool, RawPromptClass, RawProvider, RawRace, RawTarget, RawTargetForm,
@@ -184,6 +185,7 @@ pub(super) fn settings(
         notices: registry::notices(&pools, &models),
         models,
         registry: facts,
+        pricing: pricing::settings(&mut judge, raw),
         listen,
         admin,
         tenants,

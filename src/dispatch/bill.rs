@@ -12,12 +12,13 @@ use super::request::Request;
 use super::story::audit_unavailable;
 use crate::actors::{Clock, News, Published, Target, TenantEntry, TenantMessage};
 use crate::config::RaceMode;
+use crate::dialects::openai::ToldCost;
 use crate::domain::{
     AttemptOutcome, Failure, FailureKind, Mode, ModelName, Moment, NanoUsd, RequestId, Tokens,
     Usage,
 };
 use crate::policy::ledger::{AccountName, Admitted, Ask, Denied, Settled, Short};
-use crate::pricing::{Bounds, Price};
+use crate::pricing::{Bounds, Margin, Price};
 use crate::store::journal::Record;
 
 /// A tenant has its answer within this, or something is very wrong.
@@ -40,7 +41,12 @@ pub struct Payer {
 /// at hand.
 #[derive(Debug, Default)]
 pub struct Bill {
+    /// What is added to what providers bill; `None`: nothing.
+    margin: Option<Margin>,
+    /// What providers bill.
     nanos: AtomicU64,
+    /// What is charged for it.
+    charged: AtomicU64,
     /// Something in it rests on an estimate.
     estimated: AtomicBool,
     /// Somebody was asked whose price nobody knows.
@@ -48,29 +54,54 @@ pub struct Bill {
 }
 
 impl Bill {
-    fn add(&self, cost: NanoUsd, estimated: bool) {
-        let _ = self
-            .nanos
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| {
-                Some(sum.saturating_add(cost.0))
+    pub fn with(margin: Option<Margin>) -> Self {
+        Self {
+            margin,
+            ..Self::default()
+        }
+    }
+
+    /// What is charged for what a provider bills so much for.
+    fn charge(&self, cost: NanoUsd, tokens: u64) -> NanoUsd {
+        self.margin.map_or(cost, |margin| margin.on(cost, tokens))
+    }
+
+    fn add(&self, cost: NanoUsd, tokens: u64, estimated: bool) {
+        for (sum, more) in [
+            (&self.nanos, cost),
+            (&self.charged, self.charge(cost, tokens)),
+        ] {
+            let _ = sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| {
+                Some(sum.saturating_add(more.0))
             });
+        }
         if estimated {
             self.estimated.store(true, Ordering::Relaxed);
         }
     }
 
-    /// All of it so far, whatever is unknown left out.
-    pub(super) fn so_far(&self) -> NanoUsd {
-        NanoUsd(self.nanos.load(Ordering::Relaxed))
+    /// All that is charged so far, whatever is unknown left out.
+    fn charged_so_far(&self) -> NanoUsd {
+        NanoUsd(self.charged.load(Ordering::Relaxed))
     }
 
     pub(super) fn is_estimated(&self) -> bool {
         self.estimated.load(Ordering::Relaxed)
     }
 
-    /// All of it; `None` when a part is not known.
+    /// All that providers bill; `None` when a part is not known.
     pub(super) fn total(&self) -> Option<NanoUsd> {
-        (!self.unknown.load(Ordering::Relaxed)).then(|| self.so_far())
+        self.is_known()
+            .then(|| NanoUsd(self.nanos.load(Ordering::Relaxed)))
+    }
+
+    /// All that is charged; `None` when a part is not known.
+    pub(super) fn charged(&self) -> Option<NanoUsd> {
+        self.is_known().then(|| self.charged_so_far())
+    }
+
+    fn is_known(&self) -> bool {
+        !self.unknown.load(Ordering::Relaxed)
     }
 }
 
@@ -95,6 +126,25 @@ impl Tab {
         }
     }
 
+    /// What usage that a provider reported costs, and whether that is an estimate.
+    fn reported(&self, usage: &Usage) -> (Option<NanoUsd>, bool) {
+        match self.price.paid(usage, &self.bounds) {
+            Some(cost) => (Some(cost), false),
+            // A class without a price was used: what was set aside for it is the least wrong (ground rule G7).
+            None => (self.price.most(&self.bounds), true),
+        }
+    }
+
+    /// What the whole request comes to if this attempt is its last and used so much; `None` when a part of it is
+    /// not known.
+    pub(super) fn told(&self, usage: &Usage) -> Option<ToldCost> {
+        let (cost, estimated) = self.reported(usage);
+        Some(ToldCost {
+            cost: self.bill.charged()? + self.bill.charge(cost?, usage.total().0),
+            estimated: estimated || self.bill.is_estimated(),
+        })
+    }
+
     /// Puts an attempt's cost on the bill: of what was reported or counted, or of what a provider may have begun
     /// to bill. Returns the cost, if anyone knows it.
     pub(super) fn close(
@@ -103,33 +153,34 @@ impl Tab {
         usage: Option<Usage>,
         sent: Option<Duration>,
     ) -> Option<NanoUsd> {
-        let (cost, estimated) = match (usage, sent) {
-            (Some(usage), _) => match self.price.paid(&usage, &self.bounds) {
-                Some(cost) => (Some(cost), false),
-                // A class without a price was used: what was set aside for it is the least wrong (ground rule G7).
-                None => (self.price.most(&self.bounds), true),
-            },
-            (None, Some(took)) if may_be_billed(outcome) => (self.begun(took), true),
+        let ((cost, estimated), tokens) = match (usage, sent) {
+            (Some(usage), _) => (self.reported(&usage), usage.total().0),
+            (None, Some(took)) if may_be_billed(outcome) => {
+                let (cost, tokens) = self.begun(took);
+                ((cost, true), tokens)
+            }
             (None, _) => return Some(NanoUsd::ZERO),
         };
         match cost {
-            Some(cost) => self.bill.add(cost, estimated),
+            Some(cost) => self.bill.add(cost, tokens, estimated),
             None => self.bill.unknown.store(true, Ordering::Relaxed),
         }
         cost
     }
 
-    /// What a provider may have written until we hung up, as dear as it may be (ground rule G7).
+    /// What a provider may have written until we hung up, as dear as it may be (ground rule G7), and in how many
+    /// tokens.
     ///
     /// # Why so much
     /// Nobody tells. An answer that was to come whole goes on being written when its reader leaves; a stream ends
     /// with its connection, and until then no provider writes faster than this.
-    fn begun(&self, took: Duration) -> Option<NanoUsd> {
+    fn begun(&self, took: Duration) -> (Option<NanoUsd>, u64) {
         const TOKENS_PER_MS: u64 = 2;
-        let most = self.price.most(&self.bounds)?;
-        if self.mode == Mode::Whole {
-            return Some(most);
-        }
+        let most_tokens = self.price.most_tokens(&self.bounds);
+        let most = match self.price.most(&self.bounds) {
+            Some(most) if self.mode == Mode::Stream => most,
+            whole @ (Some(_) | None) => return (whole, most_tokens),
+        };
         let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let choices = u64::from(self.bounds.choices.max(1));
         let written = millis.saturating_mul(TOKENS_PER_MS).saturating_mul(choices);
@@ -138,11 +189,10 @@ impl Tab {
             output: Tokens(written.max(1)),
             ..Usage::default()
         };
-        Some(
-            self.price
-                .paid(&begun, &self.bounds)
-                .map_or(most, |cost| cost.min(most)),
-        )
+        match self.price.paid(&begun, &self.bounds) {
+            Some(cost) if cost <= most => (Some(cost), begun.total().0.min(most_tokens)),
+            Some(_) | None => (Some(most), most_tokens),
+        }
     }
 }
 
@@ -182,15 +232,19 @@ fn price_of(published: &Published, target: &Target, model: &ModelName) -> Price 
     }
 }
 
-/// The most one copy of a request can cost, wherever along its chain it is served; `None` when that is not known
+/// The most that may be charged for one copy of a request, wherever along its chain it is served; `None` when that is not known
 /// of someone on it.
 fn most_of_a_copy(request: &Request) -> Option<NanoUsd> {
     let bounds = request.bounds();
     let asked = request.asked.split_once('/');
     let asked = asked.map_or(&*request.asked, |(_provider, model)| model);
+    let charged = |price: &Price| {
+        let most = price.most(&bounds)?;
+        Some(request.bill.charge(most, price.most_tokens(&bounds)))
+    };
     request
         .route
-        .most(&request.published.settings, asked, &bounds)
+        .most(&request.published.settings, asked, charged)
 }
 
 /// What is held for a request in its tenant's books, until it is settled.
@@ -201,8 +255,8 @@ pub(super) struct Charge {
     bill: Arc<Bill>,
     clock: Clock,
     news: Arc<News>,
-    /// What one copy can cost.
-    copy: NanoUsd,
+    /// What may be charged for one copy; `None` when nobody knows.
+    copy: Option<NanoUsd>,
     reserved: NanoUsd,
     pub(super) told: Admitted,
     /// What was used in tokens, once known.
@@ -214,10 +268,13 @@ impl Charge {
         self.reserved
     }
 
-    /// What it comes to: where a part is unknown, what was set aside (ground rule G7).
-    pub(super) fn cost(&self) -> NanoUsd {
-        let so_far = self.bill.so_far();
-        self.bill.total().unwrap_or(self.reserved.max(so_far))
+    /// What is charged: where a part is unknown, what was set aside (ground rule G7); `None` where nobody knew
+    /// how much that should be.
+    pub(super) fn cost(&self) -> Option<NanoUsd> {
+        let set_aside = self
+            .copy
+            .map(|_| self.reserved.max(self.bill.charged_so_far()));
+        self.bill.charged().or(set_aside)
     }
 }
 
@@ -225,7 +282,7 @@ impl Drop for Charge {
     /// Settled where it ends, whoever drops it (ground rule G13).
     fn drop(&mut self) {
         let settled = Settled {
-            cost: self.cost(),
+            cost: self.cost().unwrap_or_else(|| self.bill.charged_so_far()),
             tokens: self.used,
         };
         let cell = &self.entry.cell;
@@ -263,7 +320,7 @@ impl Dispatch {
             bill: Arc::clone(&request.bill),
             clock: self.clock,
             news: Arc::clone(&self.news),
-            copy: copy.unwrap_or_default(),
+            copy,
             reserved: most.unwrap_or_default(),
             told: Admitted::default(),
             used: None,
@@ -304,7 +361,8 @@ impl Dispatch {
         let Some(charge) = charge else {
             return Ok(());
         };
-        let needed = charge.bill.so_far() + NanoUsd(charge.copy.0.saturating_mul(copies));
+        let needed = charge.bill.charged_so_far()
+            + NanoUsd(charge.copy.unwrap_or_default().0.saturating_mul(copies));
         let more = needed - charge.reserved;
         if more == NanoUsd::ZERO {
             return Ok(());

@@ -15,6 +15,7 @@ mod operations;
 mod request;
 mod residency;
 mod story;
+mod told;
 mod translation;
 
 use std::collections::HashMap;

@@ -318,10 +318,9 @@ impl Translation<'_> {
             return Box::new(MirrorRelay::typed(self.encoder()));
         }
         match (self.is_plain(), self.request.speaks) {
-            (true, ClientDialect::Openai) => Box::new(SpliceRelay::new(
-                peek.choices,
-                peek.include_usage != Some(true),
-            )),
+            (true, ClientDialect::Openai) => {
+                Box::new(SpliceRelay::new(peek.choices, !peek.wants_usage()))
+            }
             (true, speaks) => {
                 let relay = MirrorRelay::new(speaks, self.encoder(), id.as_str());
                 Box::new(relay.marking(Marker::of(speaks, &self.stamp())))
@@ -383,7 +382,7 @@ impl Translation<'_> {
             request_id: request.id.text().as_str().to_owned(),
             asked: request.asked.to_string(),
             created: unix_now(),
-            include_usage: request.peek.include_usage == Some(true),
+            include_usage: request.peek.wants_usage(),
             logprobs: self.tells_tokens(),
             request: if echoed {
                 exact::read(&request.body()).unwrap_or_default()

@@ -57,6 +57,13 @@ impl Bounds {
             (false, files) => told.saturating_add(u64::from(files).saturating_mul(whole)),
         }
     }
+
+    /// The most tokens that may be written, all answers together.
+    fn written(&self, output_limit: Option<u64>) -> u64 {
+        let longest = output_limit.unwrap_or(LONGEST_ANSWER);
+        let answer = self.max_output.unwrap_or(longest).min(longest);
+        answer.saturating_mul(u64::from(self.choices.max(1)))
+    }
 }
 
 impl Price {
@@ -113,9 +120,7 @@ impl Price {
         let choices = u64::from(bounds.choices.max(1));
         let most = match bounds.operation {
             Operation::Chat | Operation::Completions | Operation::Responses => {
-                let longest = model.output_limit.unwrap_or(LONGEST_ANSWER);
-                let answer = bounds.max_output.unwrap_or(longest).min(longest);
-                let written = answer.saturating_mul(choices);
+                let written = bounds.written(model.output_limit);
                 model.most(extent(input, written), Terms::default())
             }
             Operation::Embeddings | Operation::EmbedOne | Operation::Rerank => {
@@ -144,6 +149,19 @@ impl Price {
             Cost::Priced(amount) => Some(amount),
             Cost::Unpriced(_) => None,
         }
+    }
+
+    /// The most tokens that one request can use.
+    pub fn most_tokens(&self, bounds: &Bounds) -> u64 {
+        let (context, output_limit) = match self {
+            Self::Listed(model) => (model.context, model.output_limit),
+            Self::Free | Self::Unknown => (None, None),
+        };
+        let answer = match bounds.operation.writes() {
+            true => bounds.written(output_limit),
+            false => 0,
+        };
+        bounds.read(context).saturating_add(answer)
     }
 }
 

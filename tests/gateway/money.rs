@@ -28,7 +28,7 @@ pub fn prices() -> std::path::PathBuf {
 }
 
 /// A gateway whose client has these terms (of a `[[clients]]` table) and these further tables.
-async fn gateway(mocks: &[&MockProvider], terms: &str, more: &str) -> Gateway {
+pub async fn gateway(mocks: &[&MockProvider], terms: &str, more: &str) -> Gateway {
     let path = prices();
     let names = ["a", "b"];
     let providers: String = names
@@ -88,7 +88,7 @@ async fn post_with(gateway: &Gateway, headers: &[(&str, &str)]) -> Answer {
 }
 
 /// The outcomes of the journal, and what they cost together.
-async fn booked(gateway: &Gateway) -> (usize, u64) {
+pub async fn booked(gateway: &Gateway) -> (usize, u64) {
     let records = gateway.records().await;
     let outcomes: Vec<&Value> = records
         .iter()

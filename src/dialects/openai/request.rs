@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::content::{Details, thought};
+use super::peek::OURS;
 use crate::dialects::DialectError;
 use crate::dialects::fields::{self, call_arguments, url_source};
 use crate::domain::chat::{
@@ -49,7 +50,8 @@ pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
             .and_then(Value::as_bool)
             .unwrap_or(false);
     }
-    fields.retain(|_, value| !value.is_null());
+    // What is for the gateway was read before.
+    fields.retain(|name, value| !value.is_null() && !OURS.contains(&name.as_str()));
     request.extra = fields;
     Ok(request)
 }

@@ -1,5 +1,6 @@
 //! Every table of the store: how it came to be, and what is let go of it.
 
+mod charges;
 pub(super) mod keys;
 mod meta;
 mod responses;
@@ -23,7 +24,13 @@ struct Table {
 }
 
 /// In the order in which they give room.
-const ALL: &[Table] = &[responses::TABLE, spend::TABLE, keys::TABLE, meta::TABLE];
+const ALL: &[Table] = &[
+    responses::TABLE,
+    spend::TABLE,
+    charges::TABLE,
+    keys::TABLE,
+    meta::TABLE,
+];
 
 /// Whoever has nothing to say here.
 fn nothing(_: &Connection) -> rusqlite::Result<u64> {

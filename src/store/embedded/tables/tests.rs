@@ -52,6 +52,12 @@ const HELD: &[(u32, &str, &str, &str)] = &[
         "SELECT provider || quarter || cost_nano FROM spend_providers WHERE provider = 'b'",
         "b90012",
     ),
+    (
+        6,
+        "INSERT INTO spend_margins VALUES ('acme', 900, 'search', 'app', '', 2)",
+        "SELECT tenant || team || client || tag || margin_nano FROM spend_margins",
+        "acmesearchapp2",
+    ),
 ];
 
 /// The first eight bytes of SHA-256 of each step: files of it exist, so it never changes.
@@ -61,6 +67,7 @@ const STEPS: &[(u32, &str)] = &[
     (3, "4d0f3ab4fdeae939"),
     (4, "24bf565cfbb6bd84"),
     (5, "a30a58196b715185"),
+    (6, "07dc04e8aa07d569"),
 ];
 
 fn fingerprint(sql: &str) -> String {
