@@ -435,7 +435,10 @@ async fn g_a_response_does_not_claim_settings_that_were_not_used() {
         .unwrap();
     assert_eq!(answer.status(), 200, "{}", answer.json());
     let told = answer.json();
-    assert_eq!(told["service_tier"], "default", "as the provider says: {told}");
+    assert_eq!(
+        told["service_tier"], "default",
+        "as the provider says: {told}"
+    );
     assert_eq!(
         (&told["top_logprobs"], &told["temperature"]),
         (&json!(0), &json!(0.5))
