@@ -24,11 +24,12 @@ use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 use switchyard::dialects::openai::{decode_request, encode_request};
 use switchyard::dialects::{
-    AnswerTerms, DialectError, Encoded, Encoder, MirrorRelay, Relay, TranslateRelay, decode_answer,
-    decode_request as decode_dialect, encode_answer, encode_request as encode_dialect,
+    AnswerTerms, DialectError, Encoded, Encoder, MirrorRelay, Recipient, Relay, TranslateRelay,
+    decode_answer, decode_request as decode_dialect, encode_answer,
+    encode_request as encode_dialect,
 };
 use switchyard::domain::chat::{ChatRequest, Part, Signature};
-use switchyard::domain::{ClientDialect, Dialect, Tokens};
+use switchyard::domain::{ClientDialect, Dialect, Quirks, Tokens};
 
 #[path = "golden/operations.rs"]
 mod operations;
@@ -186,10 +187,19 @@ fn requests_decode_and_cross_to_every_provider() {
                 &pretty(&serde_json::to_value(&domain).unwrap()),
             );
             for (provider, name) in other_providers(client) {
-                let crossed = encode_dialect(provider, &domain, "model-test", Tokens(4_096));
+                let crossed = encode_dialect(provider, &domain, recipient(&Quirks::default()));
                 same(&case, &format!("{name}.json"), &shown(crossed));
             }
         }
+    }
+}
+
+/// A model of no particular kind.
+fn recipient(quirks: &Quirks) -> Recipient<'_> {
+    Recipient {
+        model: "model-test",
+        default_max_output: Tokens(4_096),
+        quirks,
     }
 }
 
@@ -302,7 +312,7 @@ fn openai_requests_come_back_as_they_were_sent() {
     for case in cases("openai", "request.json") {
         let body = fs::read(case.join("request.json")).unwrap();
         let domain = decode_request(&body).unwrap();
-        let seen = match encode_request(&domain, &domain.model) {
+        let seen = match encode_request(&domain, &domain.model, &Quirks::default()) {
             Ok(encoded) => {
                 let sent: Value = serde_json::from_slice(&body).unwrap();
                 let back: Value = serde_json::from_slice(&encoded.body).unwrap();
@@ -328,11 +338,11 @@ fn canonical_requests_cross_to_openai() {
     for case in cases("canonical", "request.json") {
         let text = fs::read(case.join("request.json")).unwrap();
         let request: ChatRequest = serde_json::from_slice(&text).unwrap();
-        let crossed = encode_request(&request, "gpt-test");
+        let crossed = encode_request(&request, "gpt-test", &Quirks::default());
         if let Ok(encoded) = &crossed {
             // What was sent says all of itself: nothing is left out of it a second time.
             let read = decode_request(&encoded.body).unwrap();
-            let again = encode_request(&read, "gpt-test").unwrap();
+            let again = encode_request(&read, "gpt-test", &Quirks::default()).unwrap();
             assert!(again.dropped.is_empty(), "{}", case.display());
             let reread = decode_request(&again.body).unwrap();
             assert_eq!(reread, read, "{}", case.display());
@@ -598,7 +608,7 @@ fn g_an_unknown_field_at_any_place_is_kept_or_told_or_the_request_is_refused() {
                 continue;
             };
             for (provider, name) in other_providers(client) {
-                let Ok(encoded) = encode_dialect(provider, &domain, "model-test", Tokens(4_096))
+                let Ok(encoded) = encode_dialect(provider, &domain, recipient(&Quirks::default()))
                 else {
                     continue;
                 };

@@ -18,11 +18,11 @@ use crate::dialects::media::{self, Fetched};
 use crate::dialects::openai::{SpliceEdit, SpliceRelay, adapt, inspect_answer, splice_request};
 use crate::dialects::{
     AnswerFacts, AnswerFault, AnswerTerms, Cutter, DialectError, Encoder, Foreign, Home, Marker,
-    MirrorRelay, RawRelay, Relay, TranslateRelay, UpstreamError, answer_from_stream, cut_foreign,
-    decode_answer, decode_error, decode_request, encode_answer, encode_by, lost_of, own_place,
-    stream_from_answer, with_whole_calls,
+    MirrorRelay, RawRelay, Recipient, Relay, TranslateRelay, UpstreamError, answer_from_stream,
+    cut_foreign, decode_answer, decode_error, decode_request, encode_answer, encode_by, lost_of,
+    own_place, stream_from_answer, with_whole_calls,
 };
-use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
+use crate::domain::chat::{ChatAnswer, ChatRequest, FOREIGN_SIGNATURE, StopReason};
 use crate::domain::{
     AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, SignerName, Stamp, StreamFacts,
     StreamFault, Unsupported,
@@ -202,15 +202,22 @@ impl Translation<'_> {
         if let Some(fetched) = fetched {
             media::put(&mut canonical, fetched);
         }
-        let signers = &self.request.published.settings.signers;
-        signers.settle(&mut canonical, (self.dialect, self.signer));
-        let most = lease.target().provider.default_max_output;
-        let terms = (lease.model().as_str(), most);
+        self.settle(&mut canonical);
+        let provider = &lease.target().provider;
+        let recipient = Recipient {
+            model: lease.model().as_str(),
+            default_max_output: provider.default_max_output,
+            quirks: &provider.quirks,
+        };
         let speaks = self.request.speaks;
-        let encoded =
-            encode_by(self.unsupported, self.dialect, &mut canonical, terms).map_err(|error| {
-                let place =
-                    media::place_of_refused(speaks, &body, &canonical, (self.dialect, terms.0));
+        let encoded = encode_by(self.unsupported, self.dialect, &mut canonical, recipient)
+            .map_err(|error| {
+                let place = media::place_of_refused(
+                    speaks,
+                    &body,
+                    &canonical,
+                    (self.dialect, recipient.model),
+                );
                 let error = match place {
                     Some(place) => error.placed(place),
                     None => error,
@@ -335,6 +342,12 @@ impl Translation<'_> {
                 Box::new(relay)
             }
         }
+    }
+
+    /// Tells what the provider signed from what others did.
+    pub(super) fn settle(&self, asked: &mut ChatRequest) {
+        let signers = &self.request.published.settings.signers;
+        signers.settle(asked, (self.dialect, self.signer));
     }
 
     /// For what the provider signs.
