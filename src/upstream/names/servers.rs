@@ -190,9 +190,14 @@ mod tests {
     }
 
     async fn server(says: &'static [Says]) -> SocketAddr {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
-        let streams = TcpListener::bind(address).await.unwrap();
+        let (socket, streams, address) = loop {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let address = socket.local_addr().unwrap();
+            // A port that is free for datagrams may be taken by a stream.
+            if let Ok(streams) = TcpListener::bind(address).await {
+                break (socket, streams, address);
+            }
+        };
         tokio::spawn(async move {
             let mut inbox = [0; 512];
             loop {
