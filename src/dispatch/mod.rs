@@ -12,6 +12,7 @@ mod media;
 mod next;
 mod operations;
 mod request;
+mod signing;
 mod story;
 mod translation;
 

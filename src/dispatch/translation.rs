@@ -17,14 +17,14 @@ use crate::dialects::json::{edited, exact};
 use crate::dialects::media::{self, Fetched};
 use crate::dialects::openai::{SpliceEdit, SpliceRelay, adapt, inspect_answer, splice_request};
 use crate::dialects::{
-    AnswerFacts, AnswerFault, AnswerTerms, Cutter, DialectError, Encoder, Foreign, Home, Marker,
-    MirrorRelay, RawRelay, Recipient, Relay, TranslateRelay, UpstreamError, answer_from_stream,
-    cut_foreign, decode_answer, decode_error, decode_request, encode_answer, encode_by, lost_of,
-    own_place, stream_from_answer, with_whole_calls,
+    AnswerFacts, AnswerFault, AnswerTerms, Cutter, DialectError, Encoder, Marker, MirrorRelay,
+    RawRelay, Recipient, Relay, TranslateRelay, UpstreamError, answer_from_stream, decode_answer,
+    decode_error, decode_request, encode_answer, encode_by, lost_of, own_place, stream_from_answer,
+    with_whole_calls,
 };
-use crate::domain::chat::{ChatAnswer, ChatRequest, FOREIGN_SIGNATURE, StopReason};
+use crate::domain::chat::{ChatAnswer, StopReason};
 use crate::domain::{
-    AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, SignerName, Stamp, StreamFacts,
+    AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, SignerName, StreamFacts,
     StreamFault, Unsupported,
 };
 use crate::upstream::Rope;
@@ -70,7 +70,7 @@ pub(super) struct Translation<'a> {
     pub(super) request: &'a Request,
     pub(super) unsupported: Unsupported,
     /// Who signs at the provider.
-    signer: &'a SignerName,
+    pub(super) signer: &'a SignerName,
 }
 
 impl From<DialectError> for AttemptFailure {
@@ -133,12 +133,6 @@ impl Translation<'_> {
     /// A stream of this provider looks like a whole answer at first.
     pub(super) fn is_in_lines(&self) -> bool {
         self.dialect == Dialect::Ollama
-    }
-
-    /// Whether the conversation may have been elsewhere. A chat is not searched where its pools have nothing but
-    /// providers of its own dialect: that would cost every request for the sake of few.
-    fn may_be_foreign(&self) -> bool {
-        self.dialect != Dialect::Openai || self.request.route.crosses
     }
 
     /// The request as this target's provider wants it.
@@ -253,33 +247,6 @@ impl Translation<'_> {
         }
     }
 
-    /// What another provider signed would be refused here.
-    fn foreign(&self, body: &[u8], lease: &Lease) -> Foreign {
-        // What is counted is what would be asked.
-        let operation = self.request.operation;
-        let counted = operation == Operation::CountTokens;
-        let conversation = counted || operation == Operation::Chat && self.is_plain();
-        if !conversation || !self.may_be_foreign() {
-            return Foreign::default();
-        }
-        let settings = &self.request.published.settings;
-        let is_home = settings.signers.is_home(self.dialect, self.signer);
-        let holds = |mark: &&str| memmem::find(body, mark.as_bytes()).is_some();
-        if !signs_of_others(self.dialect, is_home).iter().any(holds) {
-            return Foreign::default();
-        }
-        let provider = &lease.target().provider;
-        let home = Home {
-            model: lease.model().as_str(),
-            google: provider.base_url.contains(".googleapis.com"),
-            // Where nobody is known to write them, whoever is asked may have.
-            details: provider.quirks.reasoning_details || !settings.tells_details(),
-            signer: self.signer,
-            signers: &settings.signers,
-        };
-        cut_foreign(self.request.speaks, body, home)
-    }
-
     pub(super) fn relay(&self) -> Box<dyn Relay> {
         if self.request.operation == Operation::Speech && !self.request.peek.stream {
             // Sound has no text to look at.
@@ -342,18 +309,6 @@ impl Translation<'_> {
                 Box::new(relay)
             }
         }
-    }
-
-    /// Tells what the provider signed from what others did.
-    pub(super) fn settle(&self, asked: &mut ChatRequest) {
-        let signers = &self.request.published.settings.signers;
-        signers.settle(asked, (self.dialect, self.signer));
-    }
-
-    /// For what the provider signs.
-    fn stamp(&self) -> Stamp {
-        let signers = &self.request.published.settings.signers;
-        signers.stamp(self.signer.clone())
     }
 
     /// For stops that the provider was not told.
@@ -504,29 +459,6 @@ impl Translation<'_> {
 
     pub(super) fn error(&self, status: u16, body: &[u8]) -> UpstreamError {
         decode_error(self.dialect, status, body)
-    }
-}
-
-/// What a request holds that was signed by another, or may have been where the provider is not the one at home.
-fn signs_of_others(dialect: Dialect, is_home: bool) -> &'static [&'static str] {
-    match (dialect, is_home) {
-        // Fields that other gateways and Google's own form taught clients; OpenAI itself refuses them.
-        (Dialect::Openai, _) => &[
-            "\"thinking_blocks\"",
-            "\"thought_signature\"",
-            "\"reasoning_details\"",
-        ],
-        (Dialect::Anthropic, false) => {
-            &[FOREIGN_SIGNATURE, "\"signature\"", "\"redacted_thinking\""]
-        }
-        (Dialect::Responses, false) => &[FOREIGN_SIGNATURE, "\"encrypted_content\""],
-        (Dialect::Gemini, false) => &[
-            FOREIGN_SIGNATURE,
-            "\"thoughtSignature\"",
-            "\"thought_signature\"",
-        ],
-        (Dialect::Anthropic | Dialect::Responses | Dialect::Gemini, true)
-        | (Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama, _) => &[FOREIGN_SIGNATURE],
     }
 }
 
