@@ -14,10 +14,11 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 use switchyard::dialects::{
-    AnswerTerms, Encoder, Home, Marker, MirrorRelay, Relay, TranslateRelay, answer_from_stream,
-    cut_foreign, decode_answer, decode_error, decode_request, encode_answer, encode_request,
+    AnswerTerms, Encoder, Home, Marker, MirrorRelay, Recipient, Relay, TranslateRelay,
+    answer_from_stream, cut_foreign, decode_answer, decode_error, decode_request, encode_answer,
+    encode_request,
 };
-use switchyard::domain::{ClientDialect, Dialect, Signers, Tokens};
+use switchyard::domain::{ClientDialect, Dialect, Quirks, Signers, Tokens};
 
 /// All documents of all cases: requests, answers, and the events of streams.
 fn documents() -> Vec<Value> {
@@ -143,10 +144,13 @@ fn as_request(body: &[u8]) {
         let Ok(request) = decode_request(client, body) else {
             continue;
         };
+        let recipient = Recipient {
+            model: "claude-haiku-4-5",
+            default_max_output: Tokens(4_096),
+            quirks: &Quirks::default(),
+        };
         for provider in PROVIDERS {
-            if let Ok(encoded) =
-                encode_request(provider, &request, "claude-haiku-4-5", Tokens(4_096))
-            {
+            if let Ok(encoded) = encode_request(provider, &request, recipient) {
                 assert!(
                     serde_json::from_slice::<Value>(&encoded.body).is_ok(),
                     "{provider:?}"

@@ -290,6 +290,8 @@ pub(super) struct RawQuirks {
     pub(super) tells_usage_unasked: bool,
     pub(super) no_developer: bool,
     pub(super) reasoning_details: bool,
+    pub(super) thinking: Option<crate::domain::ThinkingField>,
+    pub(super) thoughts_again: Option<bool>,
 }
 
 /// A way to say who calls that a dialect does not imply.

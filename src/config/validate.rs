@@ -469,6 +469,8 @@ fn quirks(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Quirks {
         tells_usage_unasked: quirks.tells_usage_unasked,
         no_developer: quirks.no_developer,
         reasoning_details: quirks.reasoning_details,
+        thinking: quirks.thinking,
+        thoughts_again: quirks.thoughts_again,
     }
 }
 

@@ -3,8 +3,11 @@
 use serde_json::{Value, json};
 
 use super::json::scan_object;
-use super::{AnswerFault, DialectError, Encoded, decode_request, encode_request, fields, openai};
-use crate::domain::{ClientDialect, Dialect, Tokens};
+use super::{
+    AnswerFault, DialectError, Encoded, Recipient, decode_request, encode_request, fields, openai,
+};
+use crate::domain::chat::ChatRequest;
+use crate::domain::{ClientDialect, Dialect, Quirks, Tokens};
 
 /// What Anthropic counts; it refuses to be told anything else.
 const COUNTED: [&str; 6] = [
@@ -22,15 +25,22 @@ pub fn count_request(
     provider: Dialect,
     body: &[u8],
     model: &str,
+    settle: impl FnOnce(&mut ChatRequest),
 ) -> Result<Encoded, DialectError> {
     let inner = if client == ClientDialect::Gemini {
         prompt_of(body)?
     } else {
         None
     };
-    let request = decode_request(client, inner.as_deref().unwrap_or(body))?;
+    let mut request = decode_request(client, inner.as_deref().unwrap_or(body))?;
+    settle(&mut request);
     // Nothing is written, so the limit is only said where one has to be, and taken out again.
-    let mut encoded = encode_request(provider, &request, model, Tokens(1_024))?;
+    let recipient = Recipient {
+        model,
+        default_max_output: Tokens(1_024),
+        quirks: &Quirks::default(),
+    };
+    let mut encoded = encode_request(provider, &request, recipient)?;
     let mut said = fields::object(&encoded.body)?;
     let question = if provider == Dialect::Gemini {
         said.insert("model".to_owned(), format!("models/{model}").into());
@@ -86,7 +96,7 @@ mod tests {
     use super::*;
 
     fn asked(client: ClientDialect, provider: Dialect, body: &Value) -> Value {
-        let encoded = count_request(client, provider, body.to_string().as_bytes(), "m-1");
+        let encoded = count_request(client, provider, body.to_string().as_bytes(), "m-1", |_| {});
         serde_json::from_slice(&encoded.unwrap().body).unwrap()
     }
 

@@ -45,7 +45,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::domain::{
-    AttemptOutcome, Failure, FailureKind, StreamEnd, StreamFacts, StreamFault, Usage,
+    AttemptOutcome, Failure, FailureKind, Quirks, StreamEnd, StreamFacts, StreamFault, Tokens,
+    Usage,
 };
 
 pub use citations::lost_of;
@@ -119,6 +120,16 @@ pub(crate) fn one_line(value: &serde_json::Value) -> Vec<u8> {
             .into_bytes();
     }
     text.into_bytes()
+}
+
+/// Whom a request is encoded for.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipient<'a> {
+    /// As the provider calls it.
+    pub model: &'a str,
+    /// Said where a limit has to be and the client named none.
+    pub default_max_output: Tokens,
+    pub quirks: &'a Quirks,
 }
 
 /// An encoded request, and the fields that could not come along and do not change its meaning.

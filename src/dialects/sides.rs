@@ -11,11 +11,11 @@ use serde_json::json;
 
 use super::sse::Event;
 use super::{
-    AnswerFault, AnswerTerms, DialectError, Encoded, UpstreamError, anthropic, bedrock, cohere,
-    gemini, media, ollama, openai, responses, shapes,
+    AnswerFault, AnswerTerms, DialectError, Encoded, Recipient, UpstreamError, anthropic, bedrock,
+    cohere, gemini, media, ollama, openai, responses, shapes,
 };
 use crate::domain::chat::{ChatAnswer, ChatEvent, ChatRequest, StopReason};
-use crate::domain::{ClientDialect, Dialect, Failure, StreamFault, Tokens};
+use crate::domain::{ClientDialect, Dialect, Failure, StreamFault};
 
 // --- requests ---
 
@@ -31,16 +31,20 @@ pub fn decode_request(dialect: ClientDialect, body: &[u8]) -> Result<ChatRequest
     Ok(request)
 }
 
-/// The request as a provider of this dialect wants it; `default_max_output` is said where a limit has to be.
+/// The request as a provider of this dialect wants it.
 pub fn encode_request(
     dialect: Dialect,
     request: &ChatRequest,
-    model: &str,
-    default_max_output: Tokens,
+    recipient: Recipient<'_>,
 ) -> Result<Encoded, DialectError> {
+    let Recipient {
+        model,
+        default_max_output,
+        quirks,
+    } = recipient;
     media::check(dialect, request, model)?;
     let mut encoded = match dialect {
-        Dialect::Openai => openai::encode_request(request, model),
+        Dialect::Openai => openai::encode_request(request, model, quirks),
         Dialect::Anthropic => anthropic::encode_request(request, model, default_max_output),
         Dialect::Responses => responses::encode_request(request, model),
         Dialect::Gemini => gemini::encode_request(request, model),

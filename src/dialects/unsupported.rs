@@ -7,9 +7,9 @@
 use std::borrow::Cow;
 
 use super::stops::provider_takes;
-use super::{DialectError, Encoded, encode_request};
+use super::{DialectError, Encoded, Recipient, encode_request};
 use crate::domain::chat::ChatRequest;
-use crate::domain::{Dialect, Tokens, Unsupported};
+use crate::domain::{Dialect, Unsupported};
 
 /// What follows the name of what was sent although the provider does not heed it.
 pub const SENT_UNHEEDED: &str = " (sent; not enforced)";
@@ -22,10 +22,9 @@ pub fn encode_by(
     policy: Unsupported,
     dialect: Dialect,
     request: &mut ChatRequest,
-    (model, default_max_output): (&str, Tokens),
+    recipient: Recipient<'_>,
 ) -> Result<Encoded, DialectError> {
-    let encode =
-        |request: &ChatRequest| encode_request(dialect, request, model, default_max_output);
+    let encode = |request: &ChatRequest| encode_request(dialect, request, recipient);
     match policy {
         Unsupported::Default => encode(request),
         Unsupported::Strict => strict(encode(request)?),
@@ -106,6 +105,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::{Quirks, Tokens};
 
     fn request(more: serde_json::Value) -> ChatRequest {
         let mut whole = json!({"model": "m", "messages": [
@@ -122,7 +122,12 @@ mod tests {
         dialect: Dialect,
         more: serde_json::Value,
     ) -> Result<Encoded, DialectError> {
-        encode_by(policy, dialect, &mut request(more), ("m", Tokens(16)))
+        let recipient = Recipient {
+            model: "m",
+            default_max_output: Tokens(16),
+            quirks: &Quirks::default(),
+        };
+        encode_by(policy, dialect, &mut request(more), recipient)
     }
 
     #[test]

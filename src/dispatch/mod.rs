@@ -14,6 +14,7 @@ mod next;
 mod operations;
 mod request;
 mod residency;
+mod signing;
 mod story;
 mod told;
 mod translation;

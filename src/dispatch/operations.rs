@@ -68,7 +68,11 @@ impl Translation<'_> {
                 let wanted = decode_embedding(request.speaks, request.operation, &body)?;
                 encode_embedding(self.dialect, &wanted, model)?
             }
-            Crossing::Count => count_request(request.speaks, self.dialect, &body, model)?,
+            Crossing::Count => {
+                count_request(request.speaks, self.dialect, &body, model, |asked| {
+                    self.settle(asked)
+                })?
+            }
             Crossing::Rerank => encode_rerank(&body, model)?,
         };
         Ok(Prepared {

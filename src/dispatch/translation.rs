@@ -17,14 +17,14 @@ use crate::dialects::json::{edited, exact};
 use crate::dialects::media::{self, Fetched};
 use crate::dialects::openai::{SpliceEdit, SpliceRelay, adapt, inspect_answer, splice_request};
 use crate::dialects::{
-    AnswerFacts, AnswerFault, AnswerTerms, Cutter, DialectError, Encoder, Foreign, Home, Marker,
-    MirrorRelay, RawRelay, Relay, TranslateRelay, UpstreamError, answer_from_stream, cut_foreign,
-    decode_answer, decode_error, decode_request, encode_answer, encode_by, lost_of, own_place,
-    stream_from_answer, with_whole_calls,
+    AnswerFacts, AnswerFault, AnswerTerms, Cutter, DialectError, Encoder, Marker, MirrorRelay,
+    RawRelay, Recipient, Relay, TranslateRelay, UpstreamError, answer_from_stream, decode_answer,
+    decode_error, decode_request, encode_answer, encode_by, lost_of, own_place, stream_from_answer,
+    with_whole_calls,
 };
-use crate::domain::chat::{ChatAnswer, FOREIGN_SIGNATURE, StopReason};
+use crate::domain::chat::{ChatAnswer, StopReason};
 use crate::domain::{
-    AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, SignerName, Stamp, StreamFacts,
+    AttemptOutcome, ClientDialect, Dialect, FailureKind, Operation, SignerName, StreamFacts,
     StreamFault, Unsupported,
 };
 use crate::upstream::Rope;
@@ -70,7 +70,7 @@ pub(super) struct Translation<'a> {
     pub(super) request: &'a Request,
     pub(super) unsupported: Unsupported,
     /// Who signs at the provider.
-    signer: &'a SignerName,
+    pub(super) signer: &'a SignerName,
 }
 
 impl From<DialectError> for AttemptFailure {
@@ -135,12 +135,6 @@ impl Translation<'_> {
         self.dialect == Dialect::Ollama
     }
 
-    /// Whether the conversation may have been elsewhere. A chat is not searched where its pools have nothing but
-    /// providers of its own dialect: that would cost every request for the sake of few.
-    fn may_be_foreign(&self) -> bool {
-        self.dialect != Dialect::Openai || self.request.route.crosses
-    }
-
     /// The request as this target's provider wants it.
     pub(super) fn prepare(
         &self,
@@ -202,15 +196,22 @@ impl Translation<'_> {
         if let Some(fetched) = fetched {
             media::put(&mut canonical, fetched);
         }
-        let signers = &self.request.published.settings.signers;
-        signers.settle(&mut canonical, (self.dialect, self.signer));
-        let most = lease.target().provider.default_max_output;
-        let terms = (lease.model().as_str(), most);
+        self.settle(&mut canonical);
+        let provider = &lease.target().provider;
+        let recipient = Recipient {
+            model: lease.model().as_str(),
+            default_max_output: provider.default_max_output,
+            quirks: &provider.quirks,
+        };
         let speaks = self.request.speaks;
-        let encoded =
-            encode_by(self.unsupported, self.dialect, &mut canonical, terms).map_err(|error| {
-                let place =
-                    media::place_of_refused(speaks, &body, &canonical, (self.dialect, terms.0));
+        let encoded = encode_by(self.unsupported, self.dialect, &mut canonical, recipient)
+            .map_err(|error| {
+                let place = media::place_of_refused(
+                    speaks,
+                    &body,
+                    &canonical,
+                    (self.dialect, recipient.model),
+                );
                 let error = match place {
                     Some(place) => error.placed(place),
                     None => error,
@@ -244,33 +245,6 @@ impl Translation<'_> {
             body: pieces.into_iter().collect(),
             dropped: foreign.dropped.into_iter().map(Cow::Borrowed).collect(),
         }
-    }
-
-    /// What another provider signed would be refused here.
-    fn foreign(&self, body: &[u8], lease: &Lease) -> Foreign {
-        // What is counted is what would be asked.
-        let operation = self.request.operation;
-        let counted = operation == Operation::CountTokens;
-        let conversation = counted || operation == Operation::Chat && self.is_plain();
-        if !conversation || !self.may_be_foreign() {
-            return Foreign::default();
-        }
-        let settings = &self.request.published.settings;
-        let is_home = settings.signers.is_home(self.dialect, self.signer);
-        let holds = |mark: &&str| memmem::find(body, mark.as_bytes()).is_some();
-        if !signs_of_others(self.dialect, is_home).iter().any(holds) {
-            return Foreign::default();
-        }
-        let provider = &lease.target().provider;
-        let home = Home {
-            model: lease.model().as_str(),
-            google: provider.base_url.contains(".googleapis.com"),
-            // Where nobody is known to write them, whoever is asked may have.
-            details: provider.quirks.reasoning_details || !settings.tells_details(),
-            signer: self.signer,
-            signers: &settings.signers,
-        };
-        cut_foreign(self.request.speaks, body, home)
     }
 
     pub(super) fn relay(&self) -> Box<dyn Relay> {
@@ -334,12 +308,6 @@ impl Translation<'_> {
                 Box::new(relay)
             }
         }
-    }
-
-    /// For what the provider signs.
-    fn stamp(&self) -> Stamp {
-        let signers = &self.request.published.settings.signers;
-        signers.stamp(self.signer.clone())
     }
 
     /// For stops that the provider was not told.
@@ -490,29 +458,6 @@ impl Translation<'_> {
 
     pub(super) fn error(&self, status: u16, body: &[u8]) -> UpstreamError {
         decode_error(self.dialect, status, body)
-    }
-}
-
-/// What a request holds that was signed by another, or may have been where the provider is not the one at home.
-fn signs_of_others(dialect: Dialect, is_home: bool) -> &'static [&'static str] {
-    match (dialect, is_home) {
-        // Fields that other gateways and Google's own form taught clients; OpenAI itself refuses them.
-        (Dialect::Openai, _) => &[
-            "\"thinking_blocks\"",
-            "\"thought_signature\"",
-            "\"reasoning_details\"",
-        ],
-        (Dialect::Anthropic, false) => {
-            &[FOREIGN_SIGNATURE, "\"signature\"", "\"redacted_thinking\""]
-        }
-        (Dialect::Responses, false) => &[FOREIGN_SIGNATURE, "\"encrypted_content\""],
-        (Dialect::Gemini, false) => &[
-            FOREIGN_SIGNATURE,
-            "\"thoughtSignature\"",
-            "\"thought_signature\"",
-        ],
-        (Dialect::Anthropic | Dialect::Responses | Dialect::Gemini, true)
-        | (Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama, _) => &[FOREIGN_SIGNATURE],
     }
 }
 

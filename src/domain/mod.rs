@@ -23,7 +23,7 @@ pub use ids::{
 };
 pub use money::NanoUsd;
 pub use outcome::{AttemptOutcome, Fault, RetryRule};
-pub use quirks::Quirks;
+pub use quirks::{Quirks, ThinkingField};
 pub use signature::{Signers, Stamp};
 pub use stream::{StreamEnd, StreamFacts, StreamFault};
 pub use units::{Moment, Score, ServiceTier, Tokens, Usage, Wall};

@@ -14,7 +14,7 @@ use switchyard::dialects::{
 };
 use switchyard::domain::{ClientDialect, Dialect, Operation, Tokens, VectorForm};
 
-use super::{cases, crossing, pretty, same};
+use super::cases::{cases, crossing, pretty, same};
 
 /// Each provider that embeds, by the name of its file, with a model of its kind.
 const PROVIDERS: [(Dialect, &str, &str); 6] = [

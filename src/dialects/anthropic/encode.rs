@@ -220,10 +220,8 @@ impl StreamEncoder {
             }
             ChatEvent::RedactedThinking { data } => {
                 self.close(out);
-                self.open_block(
-                    &json!({"type": "redacted_thinking", "data": shown(data)}),
-                    out,
-                );
+                let block = json!({"type": "redacted_thinking", "data": shown(data)});
+                self.open_block(&block, out);
                 self.open = Some(Open::Thinking);
                 self.signed = true;
                 self.close(out);
@@ -242,10 +240,8 @@ impl StreamEncoder {
             // order before.
             ChatEvent::ToolArguments { index, fragment } => {
                 if self.open == Some(Open::Tool(*index)) {
-                    self.delta(
-                        json!({"type": "input_json_delta", "partial_json": fragment}),
-                        out,
-                    );
+                    let delta = json!({"type": "input_json_delta", "partial_json": fragment});
+                    self.delta(delta, out);
                 }
             }
             ChatEvent::Citation { citation } => {

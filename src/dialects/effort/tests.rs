@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::dialects::{decode_request, encode_request};
+use crate::dialects::{Recipient, decode_request, encode_request};
 use crate::domain::chat::{Message, Signature};
-use crate::domain::{ClientDialect, Dialect, Tokens};
+use crate::domain::{ClientDialect, Dialect, Quirks, ThinkingField, Tokens};
 
 const WORDS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
@@ -38,8 +38,21 @@ const MODELS: [(Dialect, &str); 24] = [
     (Dialect::Ollama, "qwen3"),
 ];
 
-fn sent(request: &ChatRequest, (dialect, model): (Dialect, &str)) -> (Value, Vec<String>) {
-    let encoded = encode_request(dialect, request, model, Tokens(4_096)).unwrap();
+fn sent(request: &ChatRequest, to: (Dialect, &str)) -> (Value, Vec<String>) {
+    sent_with(&Quirks::default(), request, to)
+}
+
+fn sent_with(
+    quirks: &Quirks,
+    request: &ChatRequest,
+    (dialect, model): (Dialect, &str),
+) -> (Value, Vec<String>) {
+    let recipient = Recipient {
+        model,
+        default_max_output: Tokens(4_096),
+        quirks,
+    };
+    let encoded = encode_request(dialect, request, recipient).unwrap();
     let dropped = encoded.dropped.iter().map(ToString::to_string).collect();
     (serde_json::from_slice(&encoded.body).unwrap(), dropped)
 }
@@ -366,4 +379,54 @@ fn c_thinking_gives_way_to_what_cannot_stand_beside_it_aloud() {
         (&json!(2_000), &Value::Null)
     );
     assert_eq!(dropped, ["temperature"]);
+}
+
+#[test]
+fn d2_a_provider_s_own_field_counts_before_what_a_name_tells() {
+    let with = |thinking, thoughts_again| Quirks {
+        thinking,
+        thoughts_again,
+        ..Quirks::default()
+    };
+    let asked = asking(Some("high"), None);
+    let at = |thinking, model| sent_with(&with(thinking, None), &asked, (Dialect::Openai, model)).0;
+    let toggle = at(Some(ThinkingField::Toggle), "house-model");
+    assert_eq!(toggle["thinking"], json!({"type": "enabled"}));
+    let counted = at(Some(ThinkingField::Counted), "deepseek-v4-pro");
+    assert_eq!(counted["enable_thinking"], json!(true));
+    assert_eq!(counted.get("thinking"), None);
+    let effort = at(Some(ThinkingField::Effort), "qwen-plus");
+    assert_eq!(effort["reasoning_effort"], "high");
+    let named = at(None, "deepseek-v4-pro");
+    assert_eq!(named["thinking"], json!({"type": "enabled"}));
+
+    let parts = vec![
+        Part::Thinking {
+            text: "hm".to_owned(),
+            signature: None,
+        },
+        Part::ToolCall {
+            id: "c".to_owned(),
+            name: "f".to_owned(),
+            arguments: "{}".to_owned(),
+            signature: None,
+        },
+    ];
+    let call = ChatRequest {
+        messages: vec![Message {
+            role: Role::Assistant,
+            parts,
+        }],
+        ..asking(None, None)
+    };
+    for (again, model, told) in [
+        (None, "deepseek-v4-pro", true),
+        (None, "house-model", false),
+        (Some(true), "house-model", true),
+        (Some(false), "deepseek-v4-pro", false),
+    ] {
+        let (body, _) = sent_with(&with(None, again), &call, (Dialect::Openai, model));
+        let thought = body["messages"][0].get("reasoning_content");
+        assert_eq!(thought.is_some(), told, "{again:?} {model}: {body}");
+    }
 }

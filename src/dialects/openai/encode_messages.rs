@@ -12,6 +12,7 @@ use super::thinking::Thoughts;
 use crate::dialects::DialectError;
 use crate::dialects::effort::turn_under_way;
 use crate::dialects::refuse::leave_out;
+use crate::domain::Quirks;
 use crate::domain::chat::{ChatRequest, Message, Part, Role, Source};
 
 /// Where a message stands in the request.
@@ -28,7 +29,7 @@ impl Place {
 
 pub(super) fn messages(
     request: &ChatRequest,
-    model: &str,
+    recipient: (&str, &Quirks),
     dropped: &mut Vec<&'static str>,
 ) -> Result<Vec<Value>, DialectError> {
     let mut wire = Vec::with_capacity(request.messages.len());
@@ -41,7 +42,7 @@ pub(super) fn messages(
             Role::Assistant => {
                 let calls = |part: &Part| matches!(part, Part::ToolCall { .. });
                 let under_way = index >= turn && message.parts.iter().any(calls);
-                let thoughts = Thoughts::of(&message.parts, model, under_way);
+                let thoughts = Thoughts::of(&message.parts, recipient, under_way);
                 wire.extend(assistant(place, message, thoughts, dropped)?);
             }
         }

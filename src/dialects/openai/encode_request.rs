@@ -7,6 +7,7 @@ use super::thinking;
 use crate::dialects::json::exact;
 use crate::dialects::refuse::{self, leave_out};
 use crate::dialects::{DialectError, Encoded};
+use crate::domain::Quirks;
 use crate::domain::chat::{ChatRequest, OutputFormat, Tool, ToolChoice};
 
 /// What this form has a word for beside the canonical chat. Clients of other forms have words of their own, and
@@ -37,7 +38,11 @@ const LONGEST_USER: usize = 64;
 /// Encodes for `model`; what has no canonical form goes along as the client wrote it.
 ///
 /// Usage is asked for only where the request asks: who bills by a stream sets `include_usage` first.
-pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, DialectError> {
+pub fn encode_request(
+    request: &ChatRequest,
+    model: &str,
+    quirks: &Quirks,
+) -> Result<Encoded, DialectError> {
     let mut dropped = refuse::unspeakable(&request.extra, &OWN)?;
     let mut body: Map<String, Value> = request
         .extra
@@ -52,8 +57,8 @@ pub fn encode_request(request: &ChatRequest, model: &str) -> Result<Encoded, Dia
     } else {
         "max_completion_tokens"
     };
-    let wire = messages(request, model, &mut dropped)?;
-    thinking::ask(request, model, &mut body, &mut dropped);
+    let wire = messages(request, (model, quirks), &mut dropped)?;
+    thinking::ask(request, (model, quirks), &mut body, &mut dropped);
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             body.insert(name.to_owned(), value);
@@ -369,7 +374,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_decodes_to_the_same_request(request in speakable()) {
-            let encoded = encode_request(&request, &request.model).unwrap();
+            let encoded = encode_request(&request, &request.model, &Quirks::default()).unwrap();
             prop_assert_eq!(encoded.dropped, Vec::<&str>::new());
             prop_assert_eq!(decode_request(&encoded.body).unwrap(), request);
         }
@@ -381,7 +386,7 @@ mod tests {
             model: "fast".to_owned(),
             ..ChatRequest::default()
         };
-        let encoded = encode_request(&request, "gpt-test").unwrap();
+        let encoded = encode_request(&request, "gpt-test", &Quirks::default()).unwrap();
         assert_eq!(
             serde_json::from_slice::<Value>(&encoded.body).unwrap(),
             json!({"model": "gpt-test", "messages": []})
@@ -398,7 +403,7 @@ mod tests {
                 .collect(),
             ..ChatRequest::default()
         };
-        let encoded = encode_request(&request, "gpt-test").unwrap();
+        let encoded = encode_request(&request, "gpt-test", &Quirks::default()).unwrap();
         let body: Value = serde_json::from_slice(&encoded.body).unwrap();
         for name in names {
             assert_eq!(body.get(name), None, "{name}");

@@ -223,10 +223,9 @@ fn usage(cursor: &mut Cursor<'_>) -> Result<Option<Usage>, JsonError> {
         output,
         cached_input: at_most(parts.cached_input, input),
         cache_write: at_most(parts.cache_write, input),
-        cache_write_hour: Tokens::default(),
         reasoning: at_most(parts.reasoning, output),
         audio_input: at_most(parts.audio_input, input),
         audio_output: at_most(parts.audio_output, output),
-        tier: None,
+        ..Usage::default()
     }))
 }

@@ -1,13 +1,14 @@
 //! How models behind OpenAI's form are asked to think, and which of them want their thoughts back.
 //!
-//! The form has one word for it, and those who copy it have their own: what a model takes goes by its name.
+//! The form has one word for it, and those who copy it have their own. Which one a provider has is data of its own
+//! ([`Quirks`]); of one that says nothing, who may serve anybody's models, it goes by the model's name.
 
 use serde_json::{Map, Value, json};
 
 use crate::dialects::effort::{self, Effort, tokens_asked};
 use crate::dialects::refuse::leave_out;
-use crate::domain::Dialect;
 use crate::domain::chat::{ChatRequest, Part, Signature};
+use crate::domain::{Dialect, Quirks, ThinkingField};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -48,17 +49,34 @@ fn way(model: &str) -> Way {
     known.map_or(Way::Unknown, |(_, way)| *way)
 }
 
+/// As the provider says, and else as the name tells.
+fn way_at(model: &str, quirks: &Quirks) -> Way {
+    match (quirks.thinking, way(model)) {
+        (None, named) => named,
+        (Some(ThinkingField::Toggle), _) => Way::Toggle,
+        (Some(ThinkingField::Counted), _) => Way::Counted,
+        (Some(ThinkingField::Effort), named @ Way::Effort(_)) => named,
+        (Some(ThinkingField::Effort), Way::Toggle | Way::Counted | Way::Unknown) => {
+            Way::Effort(Effort::Low)
+        }
+    }
+}
+
 /// The word for this model; a count becomes one only where it is known to be taken.
 pub(crate) fn effort_word(
     request: &ChatRequest,
     model: &str,
     dropped: &mut Vec<&'static str>,
 ) -> Option<String> {
+    word(request, way(model), dropped)
+}
+
+fn word(request: &ChatRequest, way: Way, dropped: &mut Vec<&'static str>) -> Option<String> {
     if request.reasoning_effort.is_some() {
         return request.reasoning_effort.clone();
     }
     let tokens = request.reasoning_budget?;
-    match way(model) {
+    match way {
         Way::Effort(least) => Some(Effort::of_tokens(tokens).max(least).word().to_owned()),
         Way::Toggle | Way::Counted | Way::Unknown => {
             leave_out(dropped, "reasoning budget");
@@ -70,14 +88,15 @@ pub(crate) fn effort_word(
 /// Says how much to think as this model is told.
 pub(super) fn ask(
     request: &ChatRequest,
-    model: &str,
+    (model, quirks): (&str, &Quirks),
     body: &mut Map<String, Value>,
     dropped: &mut Vec<&'static str>,
 ) {
     let asked = effort::is_asked(request);
     let off = Effort::asked(request) == Some(Effort::None);
     let mut put = |name: &str, value: Value| _ = body.insert(name.to_owned(), value);
-    match way(model) {
+    let way = way_at(model, quirks);
+    match way {
         Way::Toggle if asked => {
             let on = if off { "disabled" } else { "enabled" };
             put("thinking", json!({"type": on}));
@@ -94,7 +113,7 @@ pub(super) fn ask(
             }
         }
         Way::Effort(_) | Way::Unknown | Way::Toggle | Way::Counted => {
-            if let Some(word) = effort_word(request, model, dropped) {
+            if let Some(word) = word(request, way, dropped) {
                 put("reasoning_effort", word.into());
             }
         }
@@ -115,13 +134,14 @@ pub(super) struct Thoughts {
 
 impl Thoughts {
     /// `under_way` where the message calls tools in the turn that is not over.
-    pub(super) fn of(parts: &[Part], model: &str, under_way: bool) -> Self {
+    pub(super) fn of(parts: &[Part], (model, quirks): (&str, &Quirks), under_way: bool) -> Self {
         let own = model
             .rsplit('/')
             .next()
             .unwrap_or(model)
             .to_ascii_lowercase();
-        let wanted = under_way && WANT_THEM.iter().any(|begin| own.starts_with(begin));
+        let named = || WANT_THEM.iter().any(|begin| own.starts_with(begin));
+        let wanted = under_way && quirks.thoughts_again.unwrap_or_else(named);
         let mut thoughts = Self::default();
         for part in parts {
             match part {

@@ -95,6 +95,19 @@ fn wish(ask: &StateAsk, policy: KeepResponses) -> Result<Wish, DialectError> {
     Ok(Wish::Leave)
 }
 
+/// The store, or why nothing can be done without it; `None` where it is not needed and cannot be had.
+async fn opened(edge: &Edge, is_needed: bool) -> Result<Option<Arc<dyn ResponseStore>>, Failure> {
+    match edge.news.store.responses().await {
+        Ok(store) => Ok(Some(store)),
+        Err(error) if is_needed => Err(unavailable(edge, &error)),
+        // Nobody asked for it by name: it is served all the same, and said not to be kept.
+        Err(error) => {
+            edge.news.metrics.store_refused(error.label());
+            Ok(None)
+        }
+    }
+}
+
 pub(super) async fn plan(
     edge: &Arc<Edge>,
     admission: &Admission,
@@ -107,17 +120,7 @@ pub(super) async fn plan(
     if wish == Wish::Leave && !needs {
         return Ok(Plan::passing(prompt));
     }
-    let store = match edge.news.store.responses().await {
-        Ok(store) => Some(store),
-        Err(error) if needs || wish == (Wish::Keep { asked: true }) => {
-            return Err(unavailable(edge, &error));
-        }
-        // Nobody asked for it by name: it is served all the same, and said not to be kept.
-        Err(error) => {
-            edge.news.metrics.store_refused(error.label());
-            None
-        }
-    };
+    let store = opened(edge, needs || wish == (Wish::Keep { asked: true })).await?;
     let most = admission.published.settings.listen.max_body_bytes;
     let owner = &admission.client.owner();
     let (before, referred) = match &store {

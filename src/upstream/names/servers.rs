@@ -190,10 +190,14 @@ mod tests {
     }
 
     async fn server(says: &'static [Says]) -> SocketAddr {
-        // In this order: of the two kinds of ports a busy machine has few datagrams' taken.
-        let streams = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = streams.local_addr().unwrap();
-        let socket = UdpSocket::bind(address).await.unwrap();
+        let (socket, streams, address) = loop {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let address = socket.local_addr().unwrap();
+            // A port that is free for datagrams may be taken by a stream.
+            if let Ok(streams) = TcpListener::bind(address).await {
+                break (socket, streams, address);
+            }
+        };
         tokio::spawn(async move {
             let mut inbox = [0; 512];
             loop {
