@@ -12,7 +12,9 @@
 //! **dialect** a wire format · **detour** a pool reached by a name that the request itself gave · **leg** one side of a race · **seat** an actor's place in the tree ·
 //! **signer** who knows its own signatures again, whichever provider carries them to it ·
 //! **slot** a reference that survives a restart · **cell** numbers that outlive the actor deciding them ·
-//! **grant** what a caller may use · **roster** every tenant and client key in force · **roll** those of the store
+//! **grant** what a caller may use · **roster** every tenant and client key in force · **roll** those of the store ·
+//! **bill** what providers ask for a request · **margin** what is added to it before it is **charged** ·
+//! **notice** something that needs somebody · **receiver** who is told of it outside
 
 pub mod actors;
 pub mod app;

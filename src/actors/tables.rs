@@ -111,6 +111,7 @@ impl Tables {
             | ActorKind::Provider
             | ActorKind::Key
             | ActorKind::Pools
+            | ActorKind::Alerts
             | ActorKind::Edge => TOLD_LIMIT,
         };
         let seat = Seat::new(kind, path, limit);

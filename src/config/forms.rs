@@ -30,6 +30,9 @@ pub struct TermsForm {
     pub limits: Vec<LimitForm>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<BudgetForm>,
+    /// Output tokens of a request that names no limit itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_max_output: Option<u64>,
 }
 
 impl TermsForm {
@@ -40,6 +43,7 @@ impl TermsForm {
             concurrency: self.concurrency,
             limits: &self.limits,
             budgets: &self.budgets,
+            default_max_output: self.default_max_output,
         }
     }
 }

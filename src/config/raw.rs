@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::alerts::RawAlert;
 use super::guard::{RawGuard, RawGuardRules};
 use super::pricing::RawPricing;
 use crate::domain::Unsupported;
@@ -29,6 +30,7 @@ pub(super) struct RawConfig {
     pub(super) logs: RawLogs,
     pub(super) registry: RawRegistry,
     pub(super) pricing: RawPricing,
+    pub(super) alerts: Vec<RawAlert>,
     pub(super) dialects: RawDialects,
 }
 
@@ -126,6 +128,8 @@ macro_rules! with_terms {
             pub(super) providers: Option<Vec<String>>,
             #[serde(default)]
             pub(super) not_providers: Vec<String>,
+            #[serde(default)]
+            pub(super) default_max_output: Option<u64>,
         }
 
         impl $name {
@@ -136,6 +140,7 @@ macro_rules! with_terms {
                     concurrency: self.concurrency,
                     limits: &self.limits,
                     budgets: &self.budgets,
+                    default_max_output: self.default_max_output,
                 }
             }
 
@@ -159,6 +164,7 @@ pub(super) struct RawTermsOf<'a> {
     pub(super) concurrency: Option<u32>,
     pub(super) limits: &'a [LimitForm],
     pub(super) budgets: &'a [BudgetForm],
+    pub(super) default_max_output: Option<u64>,
 }
 
 with_terms! {

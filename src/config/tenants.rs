@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::alerts;
 use super::raw::{BudgetForm, RawClient, RawConfig, RawTeam, RawTenant, RawTermsOf};
 use super::settings::TenantSettings;
 use super::validate::{Judge, Slash};
@@ -18,6 +19,8 @@ pub(super) const TELL_AT: [u8; 2] = [80, 100];
 pub(super) struct Reader<'j, 'e> {
     judge: &'j mut Judge<'e>,
     zone: Zone,
+    /// What receivers of alerts want to be told of every budget, in percent.
+    shares: Vec<u8>,
     accounts: BTreeMap<AccountName, AccountTerms>,
 }
 
@@ -182,7 +185,7 @@ fn one(judge: &mut Judge<'_>, raw: &RawConfig, name: &str, tenant: &RawTenant) -
     });
     let own = grant(judge, &path, &tenant.rights());
     let mut teams = BTreeMap::new();
-    let mut reader = Reader::new(judge, zone);
+    let mut reader = Reader::new(judge, zone).telling_at(alerts::shares(raw));
     reader.account(&path, name.to_owned(), &tenant.terms());
     for (team, raw) in &tenant.teams {
         let path = format!("{path}.teams.{team}");
@@ -225,8 +228,15 @@ impl<'j, 'e> Reader<'j, 'e> {
         Self {
             judge,
             zone,
+            shares: Vec::new(),
             accounts: BTreeMap::new(),
         }
+    }
+
+    /// Every budget tells at these shares, too.
+    pub(super) fn telling_at(mut self, shares: Vec<u8>) -> Self {
+        self.shares = shares;
+        self
     }
 
     fn account(&mut self, path: &str, name: String, raw: &RawTermsOf<'_>) {
@@ -237,6 +247,13 @@ impl<'j, 'e> Reader<'j, 'e> {
     }
 
     pub(super) fn terms(&mut self, path: &str, raw: &RawTermsOf<'_>) -> AccountTerms {
+        if raw.default_max_output == Some(0) {
+            self.judge.wrong(
+                format!("{path}.default_max_output"),
+                "0 would leave no room for an answer",
+                "leave it out for the model's own limit",
+            );
+        }
         AccountTerms {
             quota: self.quota(
                 path,
@@ -266,7 +283,8 @@ impl<'j, 'e> Reader<'j, 'e> {
                     (limit.pool.clone(), quota)
                 })
                 .collect(),
-            caps: caps(self.judge, path, &self.zone, raw.budgets),
+            caps: caps(self.judge, path, (&self.zone, &self.shares), raw.budgets),
+            default_max_output: raw.default_max_output,
         }
     }
 
@@ -297,11 +315,19 @@ impl<'j, 'e> Reader<'j, 'e> {
     }
 }
 
+/// The shares at which a budget tells: its own, and those that receivers of alerts want.
+pub(super) fn told_at(own: &[u8], shares: &[u8]) -> Vec<u8> {
+    let mut all = [own, shares].concat();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 /// What may be spent, as far as it can be read.
 pub(super) fn caps(
     judge: &mut Judge<'_>,
     path: &str,
-    zone: &Zone,
+    (zone, shares): (&Zone, &[u8]),
     budgets: &[BudgetForm],
 ) -> Vec<Cap> {
     let mut caps: Vec<Cap> = Vec::new();
@@ -321,9 +347,8 @@ pub(super) fn caps(
                 "",
             );
         });
-        let mut tell_at = budget.tell_at.clone().unwrap_or_else(|| TELL_AT.to_vec());
-        tell_at.sort_unstable();
-        tell_at.dedup();
+        let own = budget.tell_at.as_deref().unwrap_or(&TELL_AT);
+        let tell_at = told_at(own, shares);
         if tell_at.first() == Some(&0) {
             judge.wrong(
                 format!("{path}.tell_at"),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alerts;
 use super::auth;
 use super::egress;
 use super::guard;
@@ -159,10 +160,11 @@ pub(super) fn settings(
     let listen = listen(&mut judge, raw);
     let admin = admin(&mut judge, raw);
     let egress = way_out(&mut judge, raw);
+    let shares = alerts::shares(raw);
     let providers: Vec<_> = raw
         .providers
         .iter()
-        .filter_map(|(name, provider)| self::provider(&mut judge, name, provider))
+        .filter_map(|(name, provider)| self::provider(&mut judge, name, provider, &shares))
         .map(|provider| Arc::new(behind(&egress, provider)))
         .collect();
     let facts = registry::source(&mut judge, raw, &egress);
@@ -186,6 +188,7 @@ pub(super) fn settings(
         models,
         registry: facts,
         pricing: pricing::settings(&mut judge, raw),
+        alerts: alerts::settings(&mut judge, raw, &egress),
         listen,
         admin,
         tenants,
@@ -238,6 +241,9 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
         if let Some(webhook) = &guard.webhook {
             context.update(&webhook.secret.fingerprint());
         }
+    }
+    for alert in &settings.alerts {
+        context.update(&alert.secret.fingerprint());
     }
     if let Some(proxy) = &settings.egress.proxy {
         context.update(proxy.authority().as_bytes());
@@ -387,7 +393,12 @@ fn admin(judge: &mut Judge<'_>, raw: &RawConfig) -> AdminSettings {
     }
 }
 
-fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<ProviderSettings> {
+fn provider(
+    judge: &mut Judge<'_>,
+    name: &str,
+    raw: &RawProvider,
+    shares: &[u8],
+) -> Option<ProviderSettings> {
     let path = format!("providers.{name}");
     judge.name(&path, name, Slash::Refused);
     let dialect = raw.dialect.unwrap_or(crate::domain::Dialect::Openai);
@@ -418,7 +429,7 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
         dialect,
         free: raw.free.unwrap_or(false),
         auth: auth::settings(judge, &path, raw, (&keys, project)),
-        caps: caps(judge, &path, raw),
+        caps: caps(judge, &path, raw, shares),
         base_url: base_url.trim_end_matches('/').to_owned(),
         keys,
         models: raw
@@ -475,9 +486,9 @@ fn quirks(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Quirks {
 }
 
 /// What may be spent at a provider. Days and months begin in UTC.
-fn caps(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Vec<Cap> {
+fn caps(judge: &mut Judge<'_>, path: &str, raw: &RawProvider, shares: &[u8]) -> Vec<Cap> {
     let zone = Zone::default();
-    let mut caps = tenants::caps(judge, path, &zone, &raw.budgets);
+    let mut caps = tenants::caps(judge, path, (&zone, shares), &raw.budgets);
     if let Some(credit) = &raw.credit {
         match credit.parse() {
             Ok(limit) => caps.push(Cap {
@@ -485,7 +496,7 @@ fn caps(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Vec<Cap> {
                 period: Period::Total,
                 zone,
                 hard: true,
-                tell_at: tenants::TELL_AT.to_vec(),
+                tell_at: tenants::told_at(&tenants::TELL_AT, shares),
             }),
             Err(error) => {
                 let error: AmountError = error;

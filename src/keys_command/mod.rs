@@ -161,6 +161,9 @@ struct Limits {
     tokens_per_minute: Option<u64>,
     #[arg(long)]
     concurrency: Option<u32>,
+    /// How long an answer may be where the request does not say, in tokens.
+    #[arg(long)]
+    default_max_output: Option<u64>,
     /// Dollars and a period: 20/day, 100/month, 5/rolling:24h. May be given more than once.
     #[arg(long, value_parser = budget)]
     budget: Vec<BudgetForm>,
@@ -216,6 +219,7 @@ impl Limits {
             concurrency: self.concurrency,
             limits: Vec::new(),
             budgets: self.budget,
+            default_max_output: self.default_max_output,
         }
     }
 }

@@ -10,6 +10,7 @@
 )]
 
 mod admin_api;
+mod alerts;
 mod answers;
 mod attacks;
 mod audio;
@@ -29,6 +30,7 @@ mod guard_operations;
 mod h2_mock;
 mod journal;
 mod keys;
+mod limits;
 mod logprobs;
 mod margins;
 mod matrix;

@@ -20,11 +20,16 @@ pub struct AccountTerms {
     pub quota: QuotaTerms,
     /// Limits for some models only: a pattern of pool names, `*` at its end standing for anything.
     pub quotas: Vec<(String, QuotaTerms)>,
+    /// How long an answer may be where the request does not say, in tokens.
+    pub default_max_output: Option<u64>,
 }
 
 impl AccountTerms {
     pub fn is_empty(&self) -> bool {
-        self.caps.is_empty() && self.quota.is_empty() && self.quotas.is_empty()
+        self.caps.is_empty()
+            && self.quota.is_empty()
+            && self.quotas.is_empty()
+            && self.default_max_output.is_none()
     }
 }
 
@@ -102,6 +107,8 @@ pub struct Alert {
     pub spent: NanoUsd,
     pub limit: NanoUsd,
     pub period: super::Period,
+    /// When that period, or the newest step of a rolling one, began.
+    pub since: Wall,
     pub hard: bool,
 }
 
@@ -118,6 +125,7 @@ pub struct Settled {
 pub struct Expired {
     pub request: RequestId,
     pub cost: NanoUsd,
+    pub alerts: Vec<Alert>,
 }
 
 /// An account as people look at it.
@@ -339,8 +347,12 @@ impl Books {
         late.into_iter()
             .map(|(request, cost)| {
                 let settled = Settled { cost, tokens: None };
-                self.settle(request, settled, now);
-                Expired { request, cost }
+                let alerts = self.settle(request, settled, now);
+                Expired {
+                    request,
+                    cost,
+                    alerts,
+                }
             })
             .collect()
     }
@@ -584,6 +596,7 @@ impl Books {
                         spent: purse.spent(),
                         limit: purse.cap().limit,
                         period: purse.cap().period,
+                        since: purse.since(),
                         hard: purse.cap().hard,
                     });
                 }
