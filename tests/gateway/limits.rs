@@ -19,8 +19,10 @@ fn sent(mock: &MockProvider) -> Value {
 
 async fn reserved(gateway: &Gateway) -> u64 {
     let records = gateway.records().await;
-    let intents = records.iter().filter(|record| record["kind"] == "intent");
-    intents.last().unwrap()["reserved_nano"].as_u64().unwrap()
+    let mut intents = records.iter().filter(|record| record["kind"] == "intent");
+    intents.next_back().unwrap()["reserved_nano"]
+        .as_u64()
+        .unwrap()
 }
 
 const BUDGET: &str = "budgets = [{ usd = \"100\", period = \"day\" }]";

@@ -3,11 +3,13 @@
 //! # Why a table of its own
 //! Most installations add nothing, and then it is empty; and what was spent stays the providers' bill.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, ToSql};
 
 use super::{Table, nothing};
 use crate::store::embedded::schema::Migration;
-use crate::store::spending::{Batch, SpendBy, SpendQuestion};
+use crate::store::spending::{Batch, SpendBy, SpendLine, SpendQuestion};
 
 pub(super) const TABLE: Table = Table {
     migrations: &[Migration {
@@ -61,12 +63,25 @@ pub(super) fn delete(connection: &Connection, (from, to): (u64, u64)) -> rusqlit
     Ok(())
 }
 
-/// The margins of a report's lines, by their names; `None` where a margin is nobody's: a provider has none, and
-/// end users are not told apart here.
-pub(super) fn report(
+/// A report's lines with their margins; without where a margin is nobody's: a provider has none, and end users are
+/// not told apart here.
+pub(super) fn with_margins(
     connection: &Connection,
     question: &SpendQuestion,
-) -> rusqlite::Result<Option<Vec<(String, u64)>>> {
+    mut lines: Vec<SpendLine>,
+) -> rusqlite::Result<Vec<SpendLine>> {
+    if let Some(margins) = by_name(connection, question)? {
+        for line in &mut lines {
+            line.margin_nano = Some(margins.get(&line.name).copied().unwrap_or_default());
+        }
+    }
+    Ok(lines)
+}
+
+fn by_name(
+    connection: &Connection,
+    question: &SpendQuestion,
+) -> rusqlite::Result<Option<HashMap<String, u64>>> {
     let (name, tags) = match question.by {
         SpendBy::Tenant => ("tenant", false),
         SpendBy::Team => ("tenant || '/' || team", false),

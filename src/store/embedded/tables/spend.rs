@@ -1,7 +1,5 @@
 //! What was spent, by a quarter of an hour.
 
-use std::collections::HashMap;
-
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
 
 use super::{Table, charges, nothing};
@@ -333,14 +331,8 @@ pub(in crate::store::embedded) fn report(
         ),
         line,
     )?;
-    let mut lines = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-    if let Some(margins) = charges::report(connection, question)? {
-        let margins: HashMap<String, u64> = margins.into_iter().collect();
-        for line in &mut lines {
-            line.margin_nano = Some(margins.get(&line.name).copied().unwrap_or_default());
-        }
-    }
-    Ok(lines)
+    let lines = rows.collect::<rusqlite::Result<_>>()?;
+    charges::with_margins(connection, question, lines)
 }
 
 fn line(row: &Row<'_>) -> rusqlite::Result<SpendLine> {
