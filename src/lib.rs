@@ -10,7 +10,8 @@
 //! call a model · **endpoint** a provider's model · **target** endpoint and key · **client** who calls ·
 //! **attempt** one call to one target · **lease** the right to make it · **outcome** how it went ·
 //! **dialect** a wire format · **detour** a pool reached by a name that the request itself gave · **leg** one side of a race · **seat** an actor's place in the tree ·
-//! **slot** a reference that survives a restart · **cell** numbers that outlive the actor deciding them
+//! **slot** a reference that survives a restart · **cell** numbers that outlive the actor deciding them ·
+//! **tape** an answer that several read
 
 pub mod actors;
 pub mod app;

@@ -9,6 +9,7 @@ mod diff;
 mod egress;
 mod explain;
 mod guard;
+mod idempotency;
 mod load;
 mod login;
 mod media;

@@ -19,6 +19,7 @@ use crate::domain::{
     Score, TenantName, Tokens, Unsupported,
 };
 use crate::policy::ledger::{AccountName, AccountTerms};
+use crate::policy::once::Terms;
 use crate::pricing::Price;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +38,8 @@ pub struct Settings {
     pub pools: Vec<Arc<PoolSettings>>,
     pub timeouts: TimeoutSettings,
     pub failover: FailoverSettings,
+    /// What is kept for requests with a key of their own.
+    pub idempotency: Terms,
     /// `None` where nothing is looked for.
     pub guard: Option<Arc<GuardSettings>>,
     pub journal: JournalSettings,

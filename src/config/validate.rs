@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::auth;
 use super::egress;
 use super::guard;
+use super::idempotency;
 use super::login::{self, TokenRecipe};
 use super::media::{self, MediaSettings};
 use super::mistakes::{ConfigError, Mistake};
@@ -167,6 +168,7 @@ pub(super) fn settings(
         version: 0,
         timeouts: timeouts(&mut judge, raw),
         failover: failover(&mut judge, raw),
+        idempotency: idempotency::settings(&mut judge, &raw.idempotency),
         guard: guard::settings(&mut judge, raw, &egress),
         journal: journal(&mut judge, raw),
         store: store::settings(&mut judge, &raw.store),

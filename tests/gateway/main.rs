@@ -24,6 +24,7 @@ mod frame;
 mod guard;
 mod guard_operations;
 mod h2_mock;
+mod idempotency;
 mod journal;
 mod matrix;
 mod media;
