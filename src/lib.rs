@@ -14,7 +14,8 @@
 //! **slot** a reference that survives a restart · **cell** numbers that outlive the actor deciding them ·
 //! **grant** what a caller may use · **roster** every tenant and client key in force · **roll** those of the store ·
 //! **bill** what providers ask for a request · **margin** what is added to it before it is **charged** ·
-//! **notice** something that needs somebody · **receiver** who is told of it outside
+//! **notice** something that needs somebody · **receiver** who is told of it outside ·
+//! **tape** an answer that several read
 
 pub mod actors;
 pub mod app;

@@ -32,6 +32,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     section("timeouts", old.timeouts == new.timeouts);
     section("guard", old.guard == new.guard);
     section("failover", old.failover == new.failover);
+    section("idempotency", old.idempotency == new.idempotency);
     section("listen", old.listen == new.listen);
     section("admin", old.admin == new.admin);
     section("journal", old.journal == new.journal);

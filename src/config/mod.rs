@@ -11,6 +11,7 @@ mod egress;
 mod explain;
 mod forms;
 mod guard;
+mod idempotency;
 mod load;
 mod login;
 mod media;

@@ -24,6 +24,7 @@ pub(super) struct RawConfig {
     pub(super) media: RawMedia,
     pub(super) timeouts: RawTimeouts,
     pub(super) failover: RawFailover,
+    pub(super) idempotency: RawIdempotency,
     pub(super) guard: RawGuard,
     pub(super) journal: RawJournal,
     pub(super) store: RawStore,
@@ -488,6 +489,24 @@ impl Default for RawTimeouts {
             hold_head_ms: 10_000,
             keep_alive_ms: 10_000,
             count_tokens_ms: 2_000,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawIdempotency {
+    pub(super) keep_ms: u64,
+    pub(super) most_bytes: u64,
+    pub(super) answer_bytes: u64,
+}
+
+impl Default for RawIdempotency {
+    fn default() -> Self {
+        Self {
+            keep_ms: 600_000,
+            most_bytes: 64 << 20,
+            answer_bytes: 4 << 20,
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::domain::{
 };
 use crate::policy::grant::Grant;
 use crate::policy::ledger::{AccountName, AccountTerms, Cap, Zone};
+use crate::policy::once::Terms;
 use crate::policy::residency::{Demand, Handling, Server, Violation};
 use crate::pricing::Price;
 
@@ -46,6 +47,8 @@ pub struct Settings {
     pub pools: Vec<Arc<PoolSettings>>,
     pub timeouts: TimeoutSettings,
     pub failover: FailoverSettings,
+    /// What is kept for requests with a key of their own.
+    pub idempotency: Terms,
     /// `None` where nothing is looked for.
     pub guard: Option<Arc<GuardSettings>>,
     pub journal: JournalSettings,

@@ -259,6 +259,27 @@ fn mistakes_of_the_store_are_told_with_their_cure() {
 }
 
 #[test]
+fn l12_mistakes_about_idempotency_are_told_with_their_cure() {
+    let told = load("[idempotency]\nkeep_ms = 0\nmost_bytes = 5\nanswer_bytes = 0\n");
+    let told = told.unwrap_err().to_string();
+    for wanted in [
+        "idempotency.keep_ms: must not be 0",
+        "idempotency.most_bytes: is less than 1 MiB; leave it out for the default; 0 ignores",
+        "idempotency.answer_bytes: must not be 0",
+    ] {
+        assert!(told.contains(wanted), "{wanted} is not in\n{told}");
+    }
+    let most =
+        |answer: u64| format!("[idempotency]\nmost_bytes = 2097152\nanswer_bytes = {answer}");
+    let told = mistakes(&most(2_097_152));
+    assert!(told[0].contains("idempotency.answer_bytes"), "{told:?}");
+    assert!(load(&most(2_000_000)).is_ok());
+    // Off is off, whatever one answer might be.
+    let off = load("[idempotency]\nmost_bytes = 0\n").unwrap();
+    assert_eq!(off.idempotency.most_bytes, 0);
+}
+
+#[test]
 fn the_example_file_holds_every_option_with_its_default() {
     let text = include_str!("../../config/switchyard.toml");
     let example = load(text).unwrap();
@@ -271,6 +292,7 @@ fn the_example_file_holds_every_option_with_its_default() {
         (&example.timeouts, &example.failover),
         (&defaults.timeouts, &defaults.failover)
     );
+    assert_eq!(example.idempotency, defaults.idempotency);
     assert_eq!(
         (&example.journal, &example.logs),
         (&defaults.journal, &defaults.logs)

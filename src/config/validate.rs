@@ -10,6 +10,7 @@ use super::alerts;
 use super::auth;
 use super::egress;
 use super::guard;
+use super::idempotency;
 use super::login::{self, TokenRecipe};
 use super::media::{self, MediaSettings};
 use super::mistakes::{ConfigError, Mistake};
@@ -175,6 +176,7 @@ pub(super) fn settings(
         version: 0,
         timeouts: timeouts(&mut judge, raw),
         failover: failover(&mut judge, raw),
+        idempotency: idempotency::settings(&mut judge, &raw.idempotency),
         guard: guard::settings(&mut judge, raw, &egress),
         journal: journal(&mut judge, raw),
         store: store::settings(&mut judge, &raw.store),

@@ -11,6 +11,7 @@ mod leg;
 mod live;
 mod media;
 mod next;
+pub mod once;
 mod operations;
 mod request;
 mod residency;

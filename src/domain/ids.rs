@@ -145,7 +145,7 @@ impl Dialect {
 pub struct RequestId(u128);
 
 impl RequestId {
-    pub fn from_draw(draw: u128) -> Self {
+    pub const fn from_draw(draw: u128) -> Self {
         Self(draw)
     }
 

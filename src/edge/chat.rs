@@ -20,7 +20,7 @@ use super::connection::ConnectionControl;
 use super::demand::demand;
 use super::detours::{Way, way};
 use super::stored::{KeptStream, Outgoing};
-use super::{Edge, body, reply, stored};
+use super::{Edge, body, once, reply, stored};
 use crate::actors::{Estimate, Published, Route, wall};
 use crate::dialects::openai::ChatPeek;
 use crate::dispatch::{Bill, Prompt, RaceMark, Request, Served, Told};
@@ -137,7 +137,10 @@ async fn serve(edge: Arc<Edge>, request: HttpRequest<Body>, asked: Asked) -> Res
         Err(failure) => Err(failure),
     };
     match answered {
-        Ok((mut answer, guard)) => {
+        Ok((Answered::Shared(shared), guard)) => {
+            once::told(*shared, (speaks, operation), (control, guard))
+        }
+        Ok((Answered::Own(mut answer), guard)) => {
             let notice = answer.notice.take();
             let mut response = told(answer, (speaks, operation), id, (control, guard));
             if let Some(notice) = notice {
@@ -178,7 +181,8 @@ fn told(
                 mute: !operation.writes(),
                 control,
             };
-            reply::stream(Outgoing { stream, kept }, speaker, &told, Some(guard))
+            let said = reply::Said::Own(Outgoing { stream, kept });
+            reply::stream(said, speaker, &told, Some(guard))
         }
         Served::Failed { failure, told } => reply::failure(speaks, &failure, id, &told),
     }
@@ -199,6 +203,17 @@ pub(super) struct Answer {
     pub(super) notice: Notice,
     /// What keeps a stream while it passes.
     pub(super) kept: Option<Box<KeptStream>>,
+}
+
+/// Whose answer it is.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made and taken apart once a request, and most have no key"
+)]
+enum Answered {
+    Own(Answer),
+    /// It may be told to others as well.
+    Shared(Box<once::Shared>),
 }
 
 impl Answer {
@@ -314,7 +329,7 @@ async fn read_and_serve(
     admission: Admission,
     parts: &Parts,
     body: Body,
-) -> Result<Answer, Failure> {
+) -> Result<Answered, Failure> {
     let usual = most_bytes(&admission, &parts.headers);
     let most = if edge.overload() >= Overload::Scarce {
         Limit {
@@ -338,10 +353,27 @@ async fn read_and_serve(
             failure
         }
     })?;
-    if admission.asked.speaks == ClientDialect::Responses {
-        return stored::serve(edge, admission, &parts.headers, prompt).await;
+    let is_heeded = admission.published.settings.idempotency.most_bytes > 0;
+    if is_heeded && let Some(key) = once::key(&parts.headers)? {
+        // Apart, so that requests without a key carry nothing of it.
+        let shared = Box::pin(once::serve(edge, admission, parts, (key, prompt)));
+        return Ok(Answered::Shared(Box::new(shared.await?)));
     }
-    let (request, notice) = facts(admission, &parts.headers, prompt)?;
+    let answer = answer(edge, admission, &parts.headers, prompt).await?;
+    Ok(Answered::Own(answer))
+}
+
+/// The answer to a request whose body is there.
+pub(super) async fn answer(
+    edge: &Arc<Edge>,
+    admission: Admission,
+    headers: &HeaderMap,
+    prompt: Prompt,
+) -> Result<Answer, Failure> {
+    if admission.asked.speaks == ClientDialect::Responses {
+        return stored::serve(edge, admission, headers, prompt).await;
+    }
+    let (request, notice) = facts(admission, headers, prompt)?;
     let request = edge.dispatch.guard(request.bounded()).await?;
     if request.operation == Operation::CountTokens && !is_counted(&request) {
         let estimated = edge.dispatch.estimated_count(&request);

@@ -15,6 +15,7 @@ mod detours;
 mod framing;
 mod health;
 mod models;
+mod once;
 mod paths;
 mod reply;
 mod room;
@@ -36,6 +37,7 @@ use tokio::sync::Semaphore;
 use crate::actors::{Clock, JournalDesk, News, Published, System};
 use crate::config::Settings;
 use crate::dispatch::Dispatch;
+use crate::dispatch::once::Once;
 use crate::domain::Operation;
 use crate::policy::overload::Overload;
 use crate::telemetry::Telemetry;
@@ -60,6 +62,8 @@ pub struct Edge {
     pub in_flight: AtomicU32,
     /// Responses that are made while nobody waits.
     runs: stored::Runs,
+    /// Requests with a key of their own.
+    once: Once,
     /// Set when the process was told to end (fault X09).
     pub draining: AtomicBool,
 }
@@ -78,6 +82,7 @@ impl Edge {
             guesses: auth::GuessLimiter::default(),
             in_flight: AtomicU32::new(0),
             runs: stored::Runs::default(),
+            once: Once::new(system.clock),
             draining: AtomicBool::new(false),
             news: Arc::clone(&system.news),
             clock: system.clock,

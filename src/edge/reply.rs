@@ -23,6 +23,7 @@ use super::stored::Outgoing;
 use super::{Edge, paths};
 use crate::actors::at_most;
 use crate::dialects::{encode_error, keep_alive};
+use crate::dispatch::once::Reader;
 use crate::dispatch::{StreamPiece, Told};
 use crate::domain::{Advice, ClientDialect, Failure, FailureKind, RequestId};
 use crate::policy::ledger::Admitted;
@@ -153,6 +154,22 @@ pub(super) fn whole(speaks: ClientDialect, body: Bytes, id: RequestId, told: &To
     response
 }
 
+/// What a stream says.
+pub(super) enum Said {
+    Own(Outgoing),
+    /// What somebody else may be told as well.
+    Shared(Reader),
+}
+
+impl Said {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<StreamPiece> {
+        match self {
+            Self::Own(outgoing) => outgoing.poll_piece(cx),
+            Self::Shared(reader) => reader.poll_piece(cx),
+        }
+    }
+}
+
 /// Who is answered, how, and on which connection.
 pub(super) struct Speaker {
     pub(super) id: RequestId,
@@ -164,7 +181,7 @@ pub(super) struct Speaker {
 
 /// A stream's answer. When it breaks, the connection is closed behind it.
 pub(super) fn stream(
-    stream: Outgoing,
+    stream: Said,
     speaker: Speaker,
     told: &Told,
     guard: Option<InFlight>,
@@ -201,7 +218,7 @@ pub(super) fn stream(
 }
 
 struct StreamBody {
-    stream: Outgoing,
+    stream: Said,
     control: Option<ConnectionControl>,
     /// Written into a stream whose client may have left; a strict reader stands none.
     sign: Option<Bytes>,
@@ -241,7 +258,7 @@ impl http_body::Body for StreamBody {
 /// # Why
 /// A body is only polled while its client gives it window. One that gives none would stop every timer of its
 /// stream and hold the provider's connection for as long as its other streams keep the connection alive.
-fn piped(stream: Outgoing, control: ConnectionControl, guard: Option<InFlight>) -> Body {
+fn piped(stream: Said, control: ConnectionControl, guard: Option<InFlight>) -> Body {
     let (sender, pieces) = mpsc::channel(1);
     let stall = control.write_stall();
     tokio::spawn(async move {
@@ -251,7 +268,7 @@ fn piped(stream: Outgoing, control: ConnectionControl, guard: Option<InFlight>) 
     Body::new(PipedBody { pieces, control })
 }
 
-async fn pipe(mut stream: Outgoing, sender: mpsc::Sender<StreamPiece>, stall: Duration) {
+async fn pipe(mut stream: Said, sender: mpsc::Sender<StreamPiece>, stall: Duration) {
     /// A client that takes a KiB a second takes this within any sensible stall limit.
     const MOST: usize = 8 * 1024;
     loop {

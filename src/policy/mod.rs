@@ -14,6 +14,7 @@ pub mod health;
 pub mod hedge;
 pub mod latency;
 pub mod ledger;
+pub mod once;
 pub mod overload;
 pub mod panic;
 pub mod poison;

@@ -4,15 +4,27 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchyard_chaos::client::{Answer, request_bytes};
-use switchyard_chaos::mock::{Behaviour, Dialect};
+use switchyard_chaos::mock::{Behaviour, Dialect, MockProvider};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use crate::frame::{Gateway, PATH, alone, auth, mock, mock_of};
+use crate::frame::{Gateway, PATH, alone, mock, mock_of};
 
 const ANTHROPIC: &str = "/v1/messages/count_tokens";
 const GOOGLE: &str = "/v1beta/models/p:countTokens";
 const MIB: usize = 1 << 20;
+
+/// A client with a tenant to itself: what tenants are denied is counted, and other tests count it as well.
+async fn serving(a: &MockProvider, terms: &str) -> Gateway {
+    let client =
+        "[[clients]]\nname = \"counted\"\nkey = \"file:FOLDER/counted\"\ntenant = \"counted\"\n";
+    alone(a, &format!("{client}[tenants.counted]\n{terms}")).await
+}
+
+fn own() -> [(String, String); 1] {
+    let key = "Bearer sk-canary-counted".to_owned();
+    [("authorization".to_owned(), key)]
+}
 
 fn of_letters(path: &str, letters: usize) -> Value {
     let text = "a".repeat(letters);
@@ -50,7 +62,7 @@ async fn least(
     (body, status): (&Value, u16),
 ) -> (Duration, Duration) {
     let body = body.to_string();
-    let wire = request_bytes(gateway.address, "POST", path, &auth(), body.as_bytes());
+    let wire = request_bytes(gateway.address, "POST", path, &own(), body.as_bytes());
     let (mut took, mut held) = (Duration::MAX, Duration::MAX);
     for _ in 0..8 {
         let (stop, stopped) = oneshot::channel();
@@ -74,11 +86,7 @@ const LIMIT: Duration = Duration::from_millis(50);
 async fn o12_a_megabyte_of_one_letter_is_estimated_in_linear_time_and_holds_nobody_up() {
     let a = mock("a").await;
     // What a chat of a model without a price is refused for stands behind its estimate: nothing else is measured.
-    let gateway = alone(
-        &a,
-        "[tenants.default]\nbudgets = [{ usd = \"1\", period = \"day\" }]\n",
-    )
-    .await;
+    let gateway = serving(&a, "budgets = [{ usd = \"1\", period = \"day\" }]\n").await;
     for (path, status) in [(ANTHROPIC, 200), (GOOGLE, 200), (PATH, 402)] {
         let (one, held) = least(&gateway, path, (&of_letters(path, MIB), status)).await;
         let (eight, _) = least(&gateway, path, (&of_letters(path, 8 * MIB), status)).await;
@@ -95,7 +103,7 @@ async fn o12_a_megabyte_of_one_letter_is_estimated_in_linear_time_and_holds_nobo
 
 async fn post(gateway: &Gateway, path: &str, body: &Value) -> Answer {
     let mut client = gateway.client().await;
-    client.post_json(path, &auth(), body).await.unwrap()
+    client.post_json(path, &own(), body).await.unwrap()
 }
 
 fn marked(answer: &Answer) -> Option<&str> {
@@ -120,7 +128,7 @@ async fn last_outcome(gateway: &Gateway) -> Value {
 async fn o12_where_a_provider_that_counts_fails_or_is_late_the_count_is_estimated_and_said_to_be() {
     for dialect in [Dialect::Anthropic, Dialect::Gemini] {
         let a = mock_of(dialect, "a").await;
-        let gateway = alone(&a, "[timeouts]\ncount_tokens_ms = 300\n").await;
+        let gateway = serving(&a, "[timeouts]\ncount_tokens_ms = 300\n").await;
         for path in [ANTHROPIC, GOOGLE] {
             let asked = of_letters(path, 4_000);
             let answer = post(&gateway, path, &asked).await;
@@ -133,7 +141,7 @@ async fn o12_where_a_provider_that_counts_fails_or_is_late_the_count_is_estimate
                 (Behaviour::status(401), "failed"),
                 (counts.delayed(Duration::from_secs(3)), "late"),
             ] {
-                let gateway = alone(&a, "[timeouts]\ncount_tokens_ms = 300\n").await;
+                let gateway = serving(&a, "[timeouts]\ncount_tokens_ms = 300\n").await;
                 let before = estimated(&gateway, why).await;
                 a.set(behaviour);
                 let begun = Instant::now();
@@ -154,8 +162,7 @@ async fn o12_where_a_provider_that_counts_fails_or_is_late_the_count_is_estimate
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o12_what_the_client_has_to_know_is_not_covered_by_an_estimate() {
     let a = mock_of(Dialect::Anthropic, "a").await;
-    let more = "[tenants.default]\nrequests_per_minute = 2\n";
-    let gateway = alone(&a, more).await;
+    let gateway = serving(&a, "requests_per_minute = 2\n").await;
     let asked = of_letters(ANTHROPIC, 10);
     a.set(Behaviour::status(400).json(
         &json!({"type": "error", "error": {"type": "invalid_request_error", "message": "no"}}),

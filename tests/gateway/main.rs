@@ -28,6 +28,7 @@ mod frame;
 mod guard;
 mod guard_operations;
 mod h2_mock;
+mod idempotency;
 mod journal;
 mod keys;
 mod limits;

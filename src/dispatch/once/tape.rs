@@ -1,0 +1,300 @@
+//! One answer for several readers: written once, as it comes, and read by each at its own pace.
+//!
+//! # When it stops
+//! While anybody reads, it goes on, whoever was first. When the last reader leaves before the end, it is abandoned,
+//! and whoever writes it stops (fault L01).
+//!
+//! # Back-pressure
+//! An answer that is kept is written as fast as it comes; it is bounded by what is granted to it. One that is not
+//! waits for its slowest reader.
+
+use std::future::poll_fn;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::sync::Notify;
+
+use super::super::live::StreamPiece;
+use super::super::story::Told;
+use crate::domain::{Failure, RequestId};
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "held to add a piece or to copy one out; its readers are polled, not asked"
+)]
+type Lock<T> = std::sync::Mutex<T>;
+
+/// A reader is given so much at once.
+const PIECE: usize = 32 * 1024;
+/// What is not kept may be so far ahead of its slowest reader.
+const AHEAD: usize = 256 * 1024;
+
+/// What is known when the head goes out.
+#[derive(Clone, Debug)]
+pub enum Head {
+    Whole { body: Bytes, told: Told },
+    Stream { told: Told },
+    Failed { failure: Failure, told: Told },
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Whole,
+    /// It says so itself.
+    Broken,
+    Cut,
+}
+
+pub struct Tape {
+    /// Of the request that is executed.
+    id: RequestId,
+    state: Lock<State>,
+    abandoned: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    head: Option<Head>,
+    /// What has come, but for the first `gone` bytes.
+    text: BytesMut,
+    gone: u64,
+    /// What all have read is let go.
+    passes: bool,
+    end: Option<End>,
+    readers: Vec<Place>,
+    last_reader: u64,
+    writer: Option<Waker>,
+    is_abandoned: bool,
+}
+
+/// Where a reader is.
+struct Place {
+    number: u64,
+    at: u64,
+    waker: Option<Waker>,
+}
+
+impl Tape {
+    /// An empty one, and its first reader.
+    pub fn new(id: RequestId) -> (Arc<Self>, Reader) {
+        let tape = Arc::new(Self {
+            id,
+            state: Lock::default(),
+            abandoned: Notify::new(),
+        });
+        let reader = tape.with(|state| tape.reader(state));
+        (tape, reader)
+    }
+
+    /// Another reader, from the beginning; why not, where that cannot be.
+    pub fn join(self: &Arc<Self>) -> Result<Reader, NoReader> {
+        self.with(|state| match state {
+            State {
+                is_abandoned: true, ..
+            } => Err(NoReader::Abandoned),
+            State { passes: true, .. } => Err(NoReader::NotKept),
+            state => Ok(self.reader(state)),
+        })
+    }
+
+    fn reader(self: &Arc<Self>, state: &mut State) -> Reader {
+        state.last_reader += 1;
+        state.readers.push(Place {
+            number: state.last_reader,
+            at: 0,
+            waker: None,
+        });
+        Reader {
+            tape: Arc::clone(self),
+            number: state.last_reader,
+        }
+    }
+
+    // --- who writes ---
+
+    /// Resolves when nobody reads any more.
+    pub async fn abandoned(&self) {
+        self.abandoned.notified().await;
+    }
+
+    /// Tells the head; a later one changes nothing.
+    pub fn begin(&self, head: Head) {
+        self.wake_after(|state| {
+            state.head.get_or_insert(head);
+        });
+    }
+
+    pub fn write(&self, piece: &[u8]) {
+        self.wake_after(|state| state.text.extend_from_slice(piece));
+    }
+
+    /// From here on nothing is kept of it.
+    pub fn pass(&self) {
+        self.with(|state| {
+            state.passes = true;
+            state.let_go();
+        });
+    }
+
+    /// Ready when there is room for more.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.with(|state| {
+            if state.passes && state.text.len() > AHEAD {
+                state.writer = Some(cx.waker().clone());
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        })
+    }
+
+    /// Ends it; a later end changes nothing.
+    pub fn end(&self, end: End) {
+        self.wake_after(|state| {
+            state.end.get_or_insert(end);
+            // What grew piece by piece has room to grow on.
+            state.text = BytesMut::from(&state.text[..]);
+        });
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn wake_after(&self, act: impl FnOnce(&mut State)) {
+        let wakers: Vec<Waker> = self.with(|state| {
+            act(state);
+            let readers = state.readers.iter_mut();
+            readers.filter_map(|reader| reader.waker.take()).collect()
+        });
+        // Woken without the lock, which is the first thing they want.
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+}
+
+impl State {
+    fn let_go(&mut self) {
+        if !self.passes {
+            return;
+        }
+        let slowest = self.readers.iter().map(|reader| reader.at).min();
+        let read = slowest.map_or(0, |at| at.saturating_sub(self.gone));
+        let read = usize::try_from(read)
+            .unwrap_or(usize::MAX)
+            .min(self.text.len());
+        self.text.advance(read);
+        self.gone += read as u64;
+    }
+
+    fn place(&mut self, number: u64) -> Option<&mut Place> {
+        self.readers
+            .iter_mut()
+            .find(|reader| reader.number == number)
+    }
+
+    /// The next piece for a reader; `None`: it has all there is so far.
+    fn read(&mut self, number: u64) -> Option<Bytes> {
+        let from = self.place(number)?.at.saturating_sub(self.gone);
+        let left = self.text.get(usize::try_from(from).ok()?..)?;
+        let piece = Bytes::copy_from_slice(left.get(..PIECE).unwrap_or(left));
+        if piece.is_empty() {
+            return None;
+        }
+        self.place(number)?.at += piece.len() as u64;
+        self.let_go();
+        Some(piece)
+    }
+
+    fn is_over(&self) -> bool {
+        match self.head {
+            Some(Head::Whole { .. } | Head::Failed { .. }) => true,
+            Some(Head::Stream { .. }) | None => self.end.is_some(),
+        }
+    }
+}
+
+/// Why nobody can read it from its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoReader {
+    /// Whoever wrote it has stopped.
+    Abandoned,
+    /// Its beginning is gone.
+    NotKept,
+}
+
+/// One of those who read it.
+pub struct Reader {
+    tape: Arc<Tape>,
+    number: u64,
+}
+
+impl Reader {
+    /// Of the request that is executed.
+    pub fn id(&self) -> RequestId {
+        self.tape.id
+    }
+
+    pub async fn head(&self) -> Head {
+        poll_fn(|cx| {
+            self.tape.with(|state| match &state.head {
+                Some(head) => Poll::Ready(head.clone()),
+                None => {
+                    self.waits(state, cx);
+                    Poll::Pending
+                }
+            })
+        })
+        .await
+    }
+
+    pub fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<StreamPiece> {
+        let (polled, writer) = self.tape.with(|state| {
+            if let Some(piece) = state.read(self.number) {
+                return (Poll::Ready(StreamPiece::Data(piece)), state.writer.take());
+            }
+            let polled = match state.end {
+                Some(End::Whole) => Poll::Ready(StreamPiece::End),
+                Some(End::Broken) => Poll::Ready(StreamPiece::Broken),
+                Some(End::Cut) => Poll::Ready(StreamPiece::Cut),
+                None => {
+                    self.waits(state, cx);
+                    Poll::Pending
+                }
+            };
+            (polled, None)
+        });
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        polled
+    }
+
+    fn waits(&self, state: &mut State, cx: &Context<'_>) {
+        if let Some(place) = state.place(self.number) {
+            place.waker = Some(cx.waker().clone());
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let (writer, is_last) = self.tape.with(|state| {
+            state.readers.retain(|place| place.number != self.number);
+            state.let_go();
+            let is_last = state.readers.is_empty() && !state.is_over();
+            state.is_abandoned |= is_last;
+            (state.writer.take(), is_last)
+        });
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        if is_last {
+            // Kept for whoever writes, if it does not listen yet.
+            self.tape.abandoned.notify_one();
+        }
+    }
+}
