@@ -564,6 +564,13 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// The client's own patience; the configuration's limit stays the upper bound.
 fn wished_timeout(headers: &HeaderMap, peek: &ChatPeek) -> Option<Duration> {
+    told_timeout(headers)
+        .or(peek.timeout)
+        .filter(|wished| !wished.is_zero())
+}
+
+/// What its header says of that.
+pub(super) fn told_timeout(headers: &HeaderMap) -> Option<Duration> {
     let millis = text(headers, "x-switchyard-timeout-ms")
         .and_then(|value| value.parse().ok())
         .map(Duration::from_millis);
@@ -571,10 +578,7 @@ fn wished_timeout(headers: &HeaderMap, peek: &ChatPeek) -> Option<Duration> {
         .and_then(|value| value.parse::<f64>().ok())
         .filter(|seconds| *seconds > 0.0)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    millis
-        .or(seconds)
-        .or(peek.timeout)
-        .filter(|wished| !wished.is_zero())
+    millis.or(seconds)
 }
 
 /// A client may step back in line, never forward.

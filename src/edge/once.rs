@@ -13,10 +13,11 @@ use ring::digest;
 
 use super::Edge;
 use super::asked::form_type;
-use super::chat::{Admission, Answer, InFlight, answer};
+use super::chat::{Admission, Answer, InFlight, answer, told_timeout};
 use super::connection::ConnectionControl;
 use super::reply::{self, Said};
 use super::stored::Outgoing;
+use crate::actors::at_most;
 use crate::dialects::multipart::boundary_of;
 use crate::dispatch::once::{Execution, Head, Reader, Turn};
 use crate::dispatch::{Prompt, Served, Told};
@@ -90,7 +91,12 @@ pub(super) async fn serve(
         Turn::NotKept => return Err(not_kept(terms)),
         Turn::Full => return Err(full()),
     };
-    let head = reader.head().await;
+    // The first one's patience is its execution's; it may be longer than that of who joined.
+    let patience = told_timeout(&parts.headers).filter(|wait| is_replayed && !wait.is_zero());
+    let head = match patience {
+        Some(wait) => at_most(wait, reader.head()).await.ok_or_else(late)?,
+        None => reader.head().await,
+    };
     Ok(Shared {
         reader,
         head,
@@ -249,6 +255,13 @@ fn not_kept(terms: Terms) -> Failure {
         "the request of this idempotency key was executed, and its answer was not kept: it is larger than {most} bytes, or there was no room; to execute it again, send it with a new key"
     );
     Failure::new(FailureKind::Conflict, message).at(NAME)
+}
+
+fn late() -> Failure {
+    Failure::new(
+        FailureKind::DeadlineExceeded,
+        "the time allowed for this request was over before the one that came first with its key was answered",
+    )
 }
 
 fn full() -> Failure {

@@ -311,6 +311,25 @@ async fn l12_l01_it_goes_on_without_the_first_while_others_wait_and_ends_with_th
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l12_who_joins_waits_no_longer_than_it_said() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    a.weather(quick().first_content(Duration::from_secs(2)));
+    let mut first = begin(&gateway, "k", &chat("p")).await;
+    assert!(a.wait_for(1, Duration::from_secs(5)).await);
+    let mut fields = keyed("k");
+    fields.push(("x-switchyard-timeout-ms".to_owned(), "100".to_owned()));
+    let answer = post(&gateway, &fields, &chat("p")).await;
+    assert_eq!(
+        (answer.status(), code_of(&answer).as_str()),
+        (504, "deadline")
+    );
+    assert_eq!(a.in_flight(), 1, "the first still waits");
+    assert_eq!(first.read_answer().await.unwrap().status(), 200);
+    assert_eq!(a.requests(), 1);
+}
+
 /// A provider whose answers hold so much text, and begin after a while in which others may join.
 async fn wordy(text_bytes: usize, delay: Duration) -> MockProvider {
     let fast = Fast {

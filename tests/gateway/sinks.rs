@@ -71,6 +71,18 @@ async fn admin_post(gateway: &Process, path: &str) {
     assert_eq!(answer.status(), 200, "{path}");
 }
 
+const ACTOR: &str = "root/providers/a/k0";
+
+/// How often the actor that the test crashes was started again.
+async fn restarts(gateway: &Process) -> u64 {
+    let mut admin = Client::connect(gateway.admin).await.unwrap();
+    let tree = admin.get("/admin/tree", &admin_auth()).await.unwrap();
+    let tree = tree.json();
+    let actors = tree["actors"].as_array().unwrap();
+    let actor = actors.iter().find(|actor| actor["path"] == ACTOR);
+    actor.unwrap()["restarts"].as_u64().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o15_a_log_that_nobody_reads_loses_its_oldest_lines_and_costs_no_request_anything() {
     let a = mock("a").await;
@@ -95,10 +107,15 @@ async fn o15_a_log_that_nobody_reads_loses_its_oldest_lines_and_costs_no_request
         "{heard:?} became {unheard:?}"
     );
     // A crash is told in the log as well; one that wrote past it would hold its worker here for good.
-    for _ in 0..4 {
-        let kill = "/admin/kill?path=root/providers/a/k0&how=panic";
-        admin_post(&gateway, kill).await;
-        sleep(Duration::from_millis(200)).await;
+    for crashes in 1..=3 {
+        admin_post(&gateway, &format!("/admin/kill?path={ACTOR}&how=panic")).await;
+        let again = async {
+            while restarts(&gateway).await < crashes {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let again = timeout(Duration::from_secs(10), again).await;
+        again.expect("who crashed waits for the log");
         client.ask().await;
     }
     // What is newest is there for whoever reads again.
