@@ -57,6 +57,18 @@ impl Judge<'static> {
 }
 
 impl Judge<'_> {
+    /// The settings, if there were no mistakes.
+    fn done(self, raw: &RawConfig, mut settings: Settings) -> Result<Settings, ConfigError> {
+        if !self.mistakes.is_empty() {
+            return Err(ConfigError {
+                mistakes: self.mistakes,
+            });
+        }
+        settings.warnings = self.warnings;
+        settings.version = version_of(raw, &settings);
+        Ok(settings)
+    }
+
     pub(super) fn wrong(
         &mut self,
         path: impl Into<String>,
@@ -172,7 +184,7 @@ pub(super) fn settings(
     let models = registry::models(&mut judge, Some(&raw.registry.file), facts.as_ref());
     let mut pools = pools(&mut judge, &raw.pools, &providers);
     registry::fill_in(&mut pools, &models);
-    let mut settings = Settings {
+    let settings = Settings {
         version: 0,
         timeouts: timeouts(&mut judge, raw),
         failover: failover(&mut judge, raw),
@@ -205,14 +217,7 @@ pub(super) fn settings(
     };
     twin_secrets(&mut judge, &settings);
     judge_nowhere(&mut judge, &settings);
-    if !judge.mistakes.is_empty() {
-        return Err(ConfigError {
-            mistakes: judge.mistakes,
-        });
-    }
-    settings.warnings = judge.warnings;
-    settings.version = version_of(raw, &settings);
-    Ok(settings)
+    judge.done(raw, settings)
 }
 
 /// A hash over what was written and over the secrets' fingerprints: a rotated key is a new version.
@@ -342,16 +347,19 @@ fn listen(judge: &mut Judge<'_>, raw: &RawConfig) -> ListenSettings {
         );
     }
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let memory = judge
+        .positive("listen.body_memory_bytes", listen.body_memory_bytes)
+        .max(listen.max_body_bytes);
     ListenSettings {
         address,
         max_body_bytes: size(judge.positive("listen.max_body_bytes", listen.max_body_bytes)),
-        max_form_bytes: size(judge.positive("listen.max_form_bytes", listen.max_form_bytes)),
-        body_memory_bytes: size(
+        // One that is larger than all of them together could never be held.
+        max_form_bytes: size(
             judge
-                .positive("listen.body_memory_bytes", listen.body_memory_bytes)
-                .max(listen.max_body_bytes)
-                .max(listen.max_form_bytes),
+                .positive("listen.max_form_bytes", listen.max_form_bytes)
+                .min(memory),
         ),
+        body_memory_bytes: size(memory),
         memory_limit_bytes: listen.memory_limit_bytes,
         max_connections: listen.max_connections.max(1),
         max_in_flight: listen.max_in_flight.max(1),

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value};
 
 use super::content::{Details, thought};
-use super::peek::OURS;
 use crate::dialects::DialectError;
 use crate::dialects::fields::{self, call_arguments, url_source};
 use crate::domain::chat::{
@@ -50,8 +49,9 @@ pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
             .and_then(Value::as_bool)
             .unwrap_or(false);
     }
-    // What is for the gateway was read before.
-    fields.retain(|name, value| !value.is_null() && !OURS.contains(&name.as_str()));
+    // The wish to be told of the cost was read before, and is granted here whoever serves.
+    fields.remove("usage");
+    fields.retain(|_, value| !value.is_null());
     request.extra = fields;
     Ok(request)
 }
