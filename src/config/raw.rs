@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::guard::{RawGuard, RawGuardRules};
+use super::pricing::RawPricing;
 use crate::domain::Unsupported;
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -25,6 +26,7 @@ pub(super) struct RawConfig {
     pub(super) store: RawStore,
     pub(super) logs: RawLogs,
     pub(super) registry: RawRegistry,
+    pub(super) pricing: RawPricing,
     pub(super) dialects: RawDialects,
 }
 

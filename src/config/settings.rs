@@ -10,6 +10,7 @@ use super::guard::GuardSettings;
 use super::login::TokenRecipe;
 use super::media::MediaSettings;
 use super::mistakes::Mistake;
+use super::pricing::PricingSettings;
 use super::registry::Models;
 use super::registry_copy::RegistrySettings;
 use super::secret::Secret;
@@ -46,6 +47,7 @@ pub struct Settings {
     pub models: Models,
     /// `None`: nobody is asked for newer facts.
     pub registry: Option<RegistrySettings>,
+    pub pricing: PricingSettings,
     /// What to warn of when a client asks for a model that ends.
     pub notices: HashMap<PoolName, String>,
     /// The file they came from; `None` when there was none.

@@ -16,6 +16,7 @@ use super::raw::{
     RawAuth, RawClient, RawConfig, RawJournal, RawJournalMode, RawKey, RawKeyForm, RawLogFormat,
     RawOnFailure, RawPool, RawPromptClass, RawProvider, RawRace, RawTarget, RawTargetForm,
 };
+use super::pricing;
 use super::registry;
 use super::secret::{Environment, Secret, resolve, resolve_text};
 use super::settings::{
@@ -179,6 +180,7 @@ pub(super) fn settings(
         notices: registry::notices(&pools, &models),
         models,
         registry: facts,
+        pricing: pricing::settings(raw),
         listen,
         admin,
         tenants,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::bill::Charge;
 use super::request::Request;
 use crate::actors::{Lease, News};
+use crate::dialects::openai::ToldCost;
 use crate::domain::{AttemptOutcome, FailureKind, ModelName, NanoUsd, ProviderName, Usage};
 use crate::store::journal::{IntentRecord, OutcomeRecord, Record, Who};
 use crate::telemetry::metrics::RequestStory;
@@ -223,8 +224,17 @@ impl Account {
         self.cost_of(self.charge.as_ref())
     }
 
+    /// As [`Self::cost`], with how sure it is.
+    pub(super) fn told_cost(&self) -> Option<ToldCost> {
+        let bill = &self.request.bill;
+        Some(ToldCost {
+            cost: self.cost()?,
+            estimated: self.estimated || bill.is_estimated() || bill.total().is_none(),
+        })
+    }
+
     fn cost_of(&self, charge: Option<&Charge>) -> Option<NanoUsd> {
-        charge.map_or_else(|| self.request.bill.total(), |charge| Some(charge.cost()))
+        charge.map_or_else(|| self.request.bill.total(), Charge::cost)
     }
 
     /// Writes the outcome. Later calls change nothing.

@@ -11,6 +11,7 @@ use super::Dispatch;
 use super::request::Request;
 use crate::actors::{Clock, News, Published, Target, TenantEntry, TenantMessage};
 use crate::config::RaceMode;
+use crate::dialects::openai::ToldCost;
 use crate::domain::{
     AttemptOutcome, Failure, FailureKind, Mode, ModelName, Moment, NanoUsd, RequestId, Tokens,
     Usage,
@@ -93,6 +94,25 @@ impl Tab {
         }
     }
 
+    /// What usage that a provider reported costs, and whether that is an estimate.
+    fn reported(&self, usage: &Usage) -> (Option<NanoUsd>, bool) {
+        match self.price.paid(usage, &self.bounds) {
+            Some(cost) => (Some(cost), false),
+            // A class without a price was used: what was set aside for it is the least wrong (ground rule G7).
+            None => (self.price.most(&self.bounds), true),
+        }
+    }
+
+    /// What the whole request comes to if this attempt is its last and used so much; `None` when a part of it is
+    /// not known.
+    pub(super) fn told(&self, usage: &Usage) -> Option<ToldCost> {
+        let (cost, estimated) = self.reported(usage);
+        Some(ToldCost {
+            cost: self.bill.total()? + cost?,
+            estimated: estimated || self.bill.is_estimated(),
+        })
+    }
+
     /// Puts an attempt's cost on the bill: of what was reported or counted, or of what a provider may have begun
     /// to bill. Returns the cost, if anyone knows it.
     pub(super) fn close(
@@ -102,11 +122,7 @@ impl Tab {
         sent: Option<Duration>,
     ) -> Option<NanoUsd> {
         let (cost, estimated) = match (usage, sent) {
-            (Some(usage), _) => match self.price.paid(&usage, &self.bounds) {
-                Some(cost) => (Some(cost), false),
-                // A class without a price was used: what was set aside for it is the least wrong (ground rule G7).
-                None => (self.price.most(&self.bounds), true),
-            },
+            (Some(usage), _) => self.reported(&usage),
             (None, Some(took)) if may_be_billed(outcome) => (self.begun(took), true),
             (None, _) => return Some(NanoUsd::ZERO),
         };
@@ -199,8 +215,8 @@ pub(super) struct Charge {
     bill: Arc<Bill>,
     clock: Clock,
     news: Arc<News>,
-    /// What one copy can cost.
-    copy: NanoUsd,
+    /// What one copy can cost; `None` when nobody knows.
+    copy: Option<NanoUsd>,
     reserved: NanoUsd,
     pub(super) told: Admitted,
     /// What was used in tokens, once known.
@@ -212,10 +228,11 @@ impl Charge {
         self.reserved
     }
 
-    /// What it comes to: where a part is unknown, what was set aside (ground rule G7).
-    pub(super) fn cost(&self) -> NanoUsd {
-        let so_far = self.bill.so_far();
-        self.bill.total().unwrap_or(self.reserved.max(so_far))
+    /// What it comes to: where a part is unknown, what was set aside (ground rule G7); `None` where nobody knew
+    /// how much that should be.
+    pub(super) fn cost(&self) -> Option<NanoUsd> {
+        let set_aside = self.copy.map(|_| self.reserved.max(self.bill.so_far()));
+        self.bill.total().or(set_aside)
     }
 }
 
@@ -223,7 +240,7 @@ impl Drop for Charge {
     /// Settled where it ends, whoever drops it (ground rule G13).
     fn drop(&mut self) {
         let settled = Settled {
-            cost: self.cost(),
+            cost: self.cost().unwrap_or_else(|| self.bill.so_far()),
             tokens: self.used,
         };
         let cell = &self.entry.cell;
@@ -261,7 +278,7 @@ impl Dispatch {
             bill: Arc::clone(&request.bill),
             clock: self.clock,
             news: Arc::clone(&self.news),
-            copy: copy.unwrap_or_default(),
+            copy,
             reserved: most.unwrap_or_default(),
             told: Admitted::default(),
             used: None,
@@ -302,7 +319,7 @@ impl Dispatch {
         let Some(charge) = charge else {
             return Ok(());
         };
-        let needed = charge.bill.so_far() + NanoUsd(charge.copy.0.saturating_mul(copies));
+        let needed = charge.bill.so_far() + NanoUsd(charge.copy.unwrap_or_default().0.saturating_mul(copies));
         let more = needed - charge.reserved;
         if more == NanoUsd::ZERO {
             return Ok(());

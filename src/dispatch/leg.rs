@@ -44,7 +44,7 @@ pub(super) struct Leg {
     /// Its content goes to the client.
     pub(super) won: bool,
     reported: bool,
-    tab: Tab,
+    pub(super) tab: Arc<Tab>,
 }
 
 /// Where a leg stands among the attempts of its request.
@@ -238,7 +238,7 @@ impl Dispatch {
         lease: Lease,
         place: LegPlace,
     ) -> Result<Won, Lost> {
-        let tab = Tab::open(request, lease.target(), lease.model());
+        let tab = Arc::new(Tab::open(request, lease.target(), lease.model()));
         let mut leg = Leg {
             lease,
             news: Arc::clone(&self.news),

@@ -13,6 +13,7 @@ mod next;
 mod operations;
 mod request;
 mod story;
+mod told;
 mod translation;
 
 use std::collections::HashMap;

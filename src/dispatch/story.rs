@@ -18,14 +18,16 @@ use super::next::{
     AfterFailure, AttemptFailure, Circumstances, after_failure, again, gave_up, refused,
 };
 use super::request::{RaceMark, Request};
+use super::told::{in_answer, in_stream, in_whole_stream};
 use crate::actors::{
     Again, AskError, Lease, Patience, PoolEntry, Purpose, RaceMessage, Refusal, RefusalKind,
     RouterMessage, Target, Tried, Wish,
 };
 use crate::config::RaceMode;
 use crate::dialects::keep_alive;
+use crate::dialects::openai::ToldCost;
 use crate::domain::{
-    AttemptOutcome, Failure, FailureKind, Mode, NanoUsd, RetryRule, Tokens, Usage,
+    AttemptOutcome, Failure, FailureKind, Mode, RetryRule, Tokens, Usage,
 };
 use crate::policy::ledger::Admitted;
 use crate::policy::retry::{RetryTerms, backoff};
@@ -41,7 +43,7 @@ pub struct Told {
     pub race: Option<RaceResult>,
     pub dropped: Vec<std::borrow::Cow<'static, str>>,
     /// What it cost, where that is known when the head goes out.
-    pub cost: Option<NanoUsd>,
+    pub cost: Option<ToldCost>,
     /// What is left of the client's own limits.
     pub limits: Admitted,
     /// What the guard found in the prompt.
@@ -466,7 +468,8 @@ impl Dispatch {
                 let told = told(&account, dropped, headers);
                 account.answered(whole.record.as_ref().unwrap_or(&whole.body));
                 account.close(Ending::Answered);
-                Ok((Finished::Whole(whole.body), told))
+                let cost = told.cost.filter(|_| account.request.is_told_its_cost());
+                Ok((Finished::Whole(in_answer(whole.body, cost)), told))
             }
             WonAnswer::Refused { failure, facts } => {
                 // Paid for, and not shown.
@@ -482,6 +485,10 @@ impl Dispatch {
             WonAnswer::Stream { body, relay, held } => {
                 account.served_model.clone_from(&relay.facts().served_model);
                 let told = told_early(&account, dropped, headers);
+                let (relay, held) = match account.request.is_told_its_cost() {
+                    true => in_stream(relay, held, &leg.tab),
+                    false => (relay, held),
+                };
                 let live = Live::new(self, account, leg, held).with_upstream(body, relay);
                 Ok((Finished::Live(Box::new(live)), told))
             }
@@ -492,6 +499,10 @@ impl Dispatch {
             } => {
                 account.served_model.clone_from(&facts.served_model);
                 let told = told_early(&account, dropped, headers);
+                let held = match account.request.is_told_its_cost() {
+                    true => in_whole_stream(held, facts.usage, &leg.tab),
+                    false => held,
+                };
                 let live = Live::new(self, account, leg, held).already_complete(facts, record);
                 Ok((Finished::Live(Box::new(live)), told))
             }
@@ -551,7 +562,7 @@ fn told(
             .map(|served| served.model.to_string()),
         served_model: account.served_model.clone(),
         race: account.race,
-        cost: account.cost(),
+        cost: account.told_cost(),
         limits: account
             .charge
             .as_ref()

@@ -312,7 +312,7 @@ impl Translation<'_> {
         match (self.is_plain(), self.request.speaks) {
             (true, ClientDialect::Openai) => Box::new(SpliceRelay::new(
                 peek.choices,
-                peek.include_usage != Some(true),
+                !peek.wants_usage(),
             )),
             (true, speaks) => Box::new(MirrorRelay::new(speaks, self.encoder(), id.as_str())),
             (false, _) => {
@@ -351,7 +351,7 @@ impl Translation<'_> {
             request_id: request.id.text().as_str().to_owned(),
             asked: request.asked.to_string(),
             created: unix_now(),
-            include_usage: request.peek.include_usage == Some(true),
+            include_usage: request.peek.wants_usage(),
             request: if echoed {
                 exact::read(&request.body()).unwrap_or_default()
             } else {

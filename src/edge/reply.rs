@@ -93,7 +93,10 @@ fn common(headers: &mut HeaderMap, speaks: ClientDialect, id: RequestId, told: &
     }
     if let Some(cost) = told.cost.filter(|_| told.attempts > 0) {
         // In dollars.
-        put_text(headers, "x-switchyard-cost", &cost.to_string());
+        put_text(headers, "x-switchyard-cost", &cost.cost.to_string());
+        if cost.estimated {
+            put_text(headers, "x-switchyard-estimated", "cost");
+        }
     }
     limits(headers, &told.limits);
     for (name, value) in &told.headers {

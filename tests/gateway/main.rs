@@ -15,6 +15,7 @@ mod audio;
 mod audit;
 mod clients;
 mod config;
+mod costs;
 mod dialects;
 mod egress;
 mod embeddings;

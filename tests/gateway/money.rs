@@ -10,12 +10,12 @@ use switchyard_chaos::mock::{Behaviour, MockProvider};
 use crate::frame::{Gateway, PATH, auth, chat, code_of, mock, provider};
 
 /// A thousand dollars for a million tokens: a thousandth of a dollar each.
-const MILLI: u64 = 1_000_000;
+pub const MILLI: u64 = 1_000_000;
 /// What every answer of these mocks is said to have used.
-const USED: u64 = 11;
+pub const USED: u64 = 11;
 
 /// A gateway whose client has these terms (of a `[[clients]]` table) and these further tables.
-async fn gateway(mocks: &[&MockProvider], terms: &str, more: &str) -> Gateway {
+pub async fn gateway(mocks: &[&MockProvider], terms: &str, more: &str) -> Gateway {
     let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
     let mut prices = String::new();
     for name in ["a", "b"] {
@@ -48,7 +48,7 @@ async fn gateway(mocks: &[&MockProvider], terms: &str, more: &str) -> Gateway {
     Gateway::start(&config).await
 }
 
-fn answer() -> Behaviour {
+pub fn answer() -> Behaviour {
     Behaviour::status(200).json(&json!({
         "id": "c-1", "object": "chat.completion", "created": 1, "model": "m-a",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
@@ -56,18 +56,18 @@ fn answer() -> Behaviour {
     }))
 }
 
-fn asked() -> Value {
+pub fn asked() -> Value {
     let mut body = chat("p");
     body["max_tokens"] = 10.into();
     body
 }
 
 /// What is set aside for it: every byte might be a token.
-fn reserve(body: &Value) -> u64 {
+pub fn reserve(body: &Value) -> u64 {
     (body.to_string().len() as u64 + 10) * MILLI
 }
 
-fn usd(nanos: u64) -> String {
+pub fn usd(nanos: u64) -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
@@ -83,7 +83,7 @@ async fn post_with(gateway: &Gateway, headers: &[(&str, &str)]) -> Answer {
 }
 
 /// The outcomes of the journal, and what they cost together.
-async fn booked(gateway: &Gateway) -> (usize, u64) {
+pub async fn booked(gateway: &Gateway) -> (usize, u64) {
     let records = gateway.records().await;
     let outcomes: Vec<&Value> = records
         .iter()

@@ -4,6 +4,7 @@ mod answer;
 mod arguments;
 mod chunk;
 mod content;
+mod cost;
 mod embedding;
 mod encode;
 mod encode_messages;
@@ -23,6 +24,7 @@ mod wishes;
 
 pub use answer::{decode_answer, inspect_answer};
 pub use chunk::SpliceRelay;
+pub use cost::{CostRelay, Costing, ToldCost, tell_whole, with_cost};
 pub use embedding::{decode_embedded, decode_embedding, encode_embedded, encode_embedding};
 pub use encode::{StreamEncoder, encode_answer, encode_error};
 pub use encode_request::encode_request;

@@ -72,6 +72,11 @@ pub struct ChatPeek {
 }
 
 impl ChatPeek {
+    /// Whether a stream is to end with what was used.
+    pub fn wants_usage(&self) -> bool {
+        self.include_usage == Some(true) || self.wishes.cost
+    }
+
     /// The same request for the model that its address names; what the body names does not count.
     pub fn addressed(mut self, model: String) -> Self {
         self.spans.model_differs |= self.model != model;
@@ -136,7 +141,7 @@ pub(super) struct Spans {
 }
 
 /// Fields other gateways taught clients to send. They are for us, and no provider knows them.
-pub(crate) const OURS: [&str; 19] = [
+pub(crate) const OURS: [&str; 20] = [
     "fallbacks",
     "disable_fallbacks",
     "num_retries",
@@ -156,6 +161,7 @@ pub(crate) const OURS: [&str; 19] = [
     "plugins",
     "tags",
     "custom_llm_provider",
+    "usage",
 ];
 
 /// Where a request goes is decided by the configuration alone (attack A09).

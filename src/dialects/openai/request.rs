@@ -49,6 +49,8 @@ pub fn decode_request(body: &[u8]) -> Result<ChatRequest, DialectError> {
             .and_then(Value::as_bool)
             .unwrap_or(false);
     }
+    // The wish to be told of the cost was read before, and is granted here whoever serves.
+    fields.remove("usage");
     fields.retain(|_, value| !value.is_null());
     request.extra = fields;
     Ok(request)

@@ -20,6 +20,8 @@ pub struct Wishes {
     /// Most that may be tried again; `None` leaves it to the configuration, which is the upper bound.
     pub retries: Option<u32>,
     pub preference: Preference,
+    /// What it used, and what that cost, is to be told with the answer.
+    pub cost: bool,
 }
 
 impl Wishes {
@@ -31,6 +33,7 @@ impl Wishes {
             "disable_fallbacks",
             "num_retries",
             "provider",
+            "usage",
         ];
         if !wanted.contains(&key) {
             return Ok(());
@@ -48,7 +51,10 @@ impl Wishes {
                 })?);
             }
             ("provider", Value::Object(fields)) => self.provider(fields)?,
-            ("provider" | "disable_fallbacks" | "num_retries", _) | (_, Value::Null) => {}
+            ("usage", Value::Object(fields)) => {
+                self.cost = fields.get("include").and_then(Value::as_bool) == Some(true);
+            }
+            ("provider" | "disable_fallbacks" | "num_retries" | "usage", _) | (_, Value::Null) => {}
             _ => {
                 return Err(RequestError::at(
                     if key == "models" {
@@ -169,6 +175,7 @@ mod tests {
             ("fallbacks", json!(["c", {"model": "d", "temperature": 1}])),
             ("num_retries", json!(0)),
             ("disable_fallbacks", json!(true)),
+            ("usage", json!({"include": true})),
             (
                 "provider",
                 json!({"order": ["x"], "only": ["x", "y"], "ignore": ["z"], "allow_fallbacks": false, "sort": "price", "zdr": false, "new": 1}),
@@ -177,6 +184,7 @@ mod tests {
         .unwrap();
         assert_eq!(wishes.fallbacks, ["a", "b", "c", "d"]);
         assert_eq!((wishes.retries, wishes.no_fallbacks), (Some(0), true));
+        assert!(wishes.cost);
         let wanted = wishes.preference;
         assert_eq!(
             (wanted.order, wanted.order_only),
@@ -193,6 +201,8 @@ mod tests {
             ("models", json!(null)),
             ("num_retries", json!("many")),
             ("cache", json!({"ttl": 1})),
+            ("usage", json!(true)),
+            ("usage", json!({"include": "yes"})),
         ]);
         assert_eq!(nothing.unwrap(), Wishes::default());
         for (field, at) in [
