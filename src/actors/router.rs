@@ -17,7 +17,7 @@ use super::slot::{AskError, Slot};
 use super::wish::{Refusal, RefusalKind, Wish};
 use crate::config::{PoolSettings, ProviderSettings, Settings};
 use crate::domain::{NanoUsd, PoolName};
-use crate::pricing::{Bounds, Price};
+use crate::pricing::Price;
 
 pub enum RouterMessage {
     /// Where may this request go now?
@@ -57,11 +57,16 @@ pub struct Route {
 
 impl Route {
     /// The most one request can cost on this chain, whoever serves it; `None` when that is not known of someone.
-    /// `asked` is the model of targets that serve any.
-    pub fn most(&self, settings: &Settings, asked: &str, bounds: &Bounds) -> Option<NanoUsd> {
-        let known = self.prices.iter().map(|price| price.most(bounds));
+    /// `asked` is the model of targets that serve any; `charged` turns a price's bound into what is charged for it.
+    pub fn most(
+        &self,
+        settings: &Settings,
+        asked: &str,
+        charged: impl Fn(&Price) -> Option<NanoUsd>,
+    ) -> Option<NanoUsd> {
+        let known = self.prices.iter().map(&charged);
         let of_any = self.of_any_model.iter();
-        let of_any = of_any.map(|provider| settings.price(provider, asked).most(bounds));
+        let of_any = of_any.map(|provider| charged(&settings.price(provider, asked)));
         known
             .chain(of_any)
             .try_fold(NanoUsd::ZERO, |most, one| Some(most.max(one?)))

@@ -122,7 +122,7 @@ impl ClientSettings {
     }
 }
 
-fn allows(patterns: &[String], name: &str) -> bool {
+pub(super) fn allows(patterns: &[String], name: &str) -> bool {
     patterns
         .iter()
         .any(|pattern| match pattern.strip_suffix('*') {

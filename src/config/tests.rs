@@ -331,6 +331,32 @@ fn the_example_file_holds_every_option_with_its_default() {
 }
 
 #[test]
+fn m1_a_margin_that_adds_nothing_or_is_no_amount_is_a_mistake() {
+    let told = mistakes(
+        "[[pricing.margins]]\ntenant = \"nobody\"\n[[pricing.margins]]\npercent = \"-5\"\n[[pricing.margins]]\nusd_per_million_tokens = \"a\"\n",
+    );
+    for (place, wanted) in [
+        ("pricing.margins[0].tenant", "no tenant \"nobody\""),
+        ("pricing.margins[0]:", "adds nothing"),
+        ("pricing.margins[1].percent", "no amount"),
+        ("pricing.margins[2].usd_per_million_tokens", "no amount"),
+    ] {
+        assert!(
+            told.iter()
+                .any(|one| one.starts_with(place) && one.contains(wanted)),
+            "{place} {wanted}: {told:?}"
+        );
+    }
+    let fine = load(
+        "[tenants.acme]\n[[pricing.margins]]\ntenant = \"acme\"\npool = \"fast*\"\npercent = \"20\"\n",
+    );
+    let pricing = fine.unwrap().pricing;
+    assert!(pricing.margin("acme", "fast-1").is_some());
+    assert!(pricing.margin("acme", "slow").is_none());
+    assert!(pricing.margin("default", "fast-1").is_none());
+}
+
+#[test]
 fn a_reload_tells_what_changed_and_what_waits_for_a_restart() {
     let old = load(GOOD).unwrap();
     let text =

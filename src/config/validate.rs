@@ -12,11 +12,11 @@ use super::guard;
 use super::login::{self, TokenRecipe};
 use super::media::{self, MediaSettings};
 use super::mistakes::{ConfigError, Mistake};
+use super::pricing;
 use super::raw::{
     RawAuth, RawClient, RawConfig, RawJournal, RawJournalMode, RawKey, RawKeyForm, RawLogFormat,
     RawOnFailure, RawPool, RawPromptClass, RawProvider, RawRace, RawTarget, RawTargetForm,
 };
-use super::pricing;
 use super::registry;
 use super::secret::{Environment, Secret, resolve, resolve_text};
 use super::settings::{
@@ -180,7 +180,7 @@ pub(super) fn settings(
         notices: registry::notices(&pools, &models),
         models,
         registry: facts,
-        pricing: pricing::settings(raw),
+        pricing: pricing::settings(&mut judge, raw),
         listen,
         admin,
         tenants,

@@ -81,6 +81,14 @@ impl Kept {
     }
 }
 
+/// What a request comes to; `None` where nobody knows.
+struct Costs {
+    /// By its providers.
+    billed: Option<NanoUsd>,
+    /// To who asked.
+    charged: Option<NanoUsd>,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct ServedBy {
     pub(super) provider: ProviderName,
@@ -219,22 +227,23 @@ impl Account {
         }
     }
 
-    /// What it has cost so far; `None` when nobody knows.
-    pub(super) fn cost(&self) -> Option<NanoUsd> {
-        self.cost_of(self.charge.as_ref())
-    }
-
-    /// As [`Self::cost`], with how sure it is.
+    /// What is charged for it so far, as clients are told; `None` when nobody knows.
     pub(super) fn told_cost(&self) -> Option<ToldCost> {
         let bill = &self.request.bill;
         Some(ToldCost {
-            cost: self.cost()?,
+            cost: self.costs(self.charge.as_ref()).charged?,
             estimated: self.estimated || bill.is_estimated() || bill.total().is_none(),
         })
     }
 
-    fn cost_of(&self, charge: Option<&Charge>) -> Option<NanoUsd> {
-        charge.map_or_else(|| self.request.bill.total(), Charge::cost)
+    fn costs(&self, charge: Option<&Charge>) -> Costs {
+        let bill = &self.request.bill;
+        let charged = charge.map_or_else(|| bill.charged(), Charge::cost);
+        Costs {
+            // Where a provider's part is unknown, what was set aside is all there is.
+            billed: bill.total().or(charged),
+            charged,
+        }
     }
 
     /// Writes the outcome. Later calls change nothing.
@@ -246,7 +255,7 @@ impl Account {
         if let Some(charge) = &mut charge {
             charge.used = self.usage.map(|usage| usage.total());
         }
-        let cost = self.cost_of(charge.as_ref());
+        let costs = self.costs(charge.as_ref());
         let took = self.request.arrived.elapsed();
         let (how, status, kind) = match ending {
             Ending::Answered => ("ok", 200, "ok"),
@@ -276,7 +285,8 @@ impl Account {
                 first_content: self.first_content,
                 took,
                 race: self.race.map(RaceResult::label),
-                cost_nano: cost.map(|cost| cost.0),
+                cost_nano: costs.billed.map(|cost| cost.0),
+                charged_nano: costs.charged.map(|cost| cost.0),
                 cost_estimated: self.estimated || request.bill.is_estimated(),
             }));
         }

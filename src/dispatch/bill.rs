@@ -17,7 +17,7 @@ use crate::domain::{
     Usage,
 };
 use crate::policy::ledger::{AccountName, Admitted, Ask, Denied, Settled, Short};
-use crate::pricing::{Bounds, Price};
+use crate::pricing::{Bounds, Margin, Price};
 
 /// A tenant has its answer within this, or something is very wrong.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
@@ -39,7 +39,12 @@ pub struct Payer {
 /// at hand.
 #[derive(Debug, Default)]
 pub struct Bill {
+    /// What is added to what providers bill; `None`: nothing.
+    margin: Option<Margin>,
+    /// What providers bill.
     nanos: AtomicU64,
+    /// What is charged for it.
+    charged: AtomicU64,
     /// Something in it rests on an estimate.
     estimated: AtomicBool,
     /// Somebody was asked whose price nobody knows.
@@ -47,29 +52,54 @@ pub struct Bill {
 }
 
 impl Bill {
-    fn add(&self, cost: NanoUsd, estimated: bool) {
-        let _ = self
-            .nanos
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| {
-                Some(sum.saturating_add(cost.0))
+    pub fn with(margin: Option<Margin>) -> Self {
+        Self {
+            margin,
+            ..Self::default()
+        }
+    }
+
+    /// What is charged for what a provider bills so much for.
+    fn charge(&self, cost: NanoUsd, tokens: u64) -> NanoUsd {
+        self.margin.map_or(cost, |margin| margin.on(cost, tokens))
+    }
+
+    fn add(&self, cost: NanoUsd, tokens: u64, estimated: bool) {
+        for (sum, more) in [
+            (&self.nanos, cost),
+            (&self.charged, self.charge(cost, tokens)),
+        ] {
+            let _ = sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| {
+                Some(sum.saturating_add(more.0))
             });
+        }
         if estimated {
             self.estimated.store(true, Ordering::Relaxed);
         }
     }
 
-    /// All of it so far, whatever is unknown left out.
-    pub(super) fn so_far(&self) -> NanoUsd {
-        NanoUsd(self.nanos.load(Ordering::Relaxed))
+    /// All that is charged so far, whatever is unknown left out.
+    fn charged_so_far(&self) -> NanoUsd {
+        NanoUsd(self.charged.load(Ordering::Relaxed))
     }
 
     pub(super) fn is_estimated(&self) -> bool {
         self.estimated.load(Ordering::Relaxed)
     }
 
-    /// All of it; `None` when a part is not known.
+    /// All that providers bill; `None` when a part is not known.
     pub(super) fn total(&self) -> Option<NanoUsd> {
-        (!self.unknown.load(Ordering::Relaxed)).then(|| self.so_far())
+        self.is_known()
+            .then(|| NanoUsd(self.nanos.load(Ordering::Relaxed)))
+    }
+
+    /// All that is charged; `None` when a part is not known.
+    pub(super) fn charged(&self) -> Option<NanoUsd> {
+        self.is_known().then(|| self.charged_so_far())
+    }
+
+    fn is_known(&self) -> bool {
+        !self.unknown.load(Ordering::Relaxed)
     }
 }
 
@@ -108,7 +138,7 @@ impl Tab {
     pub(super) fn told(&self, usage: &Usage) -> Option<ToldCost> {
         let (cost, estimated) = self.reported(usage);
         Some(ToldCost {
-            cost: self.bill.total()? + cost?,
+            cost: self.bill.charged()? + self.bill.charge(cost?, usage.total().0),
             estimated: estimated || self.bill.is_estimated(),
         })
     }
@@ -121,29 +151,34 @@ impl Tab {
         usage: Option<Usage>,
         sent: Option<Duration>,
     ) -> Option<NanoUsd> {
-        let (cost, estimated) = match (usage, sent) {
-            (Some(usage), _) => self.reported(&usage),
-            (None, Some(took)) if may_be_billed(outcome) => (self.begun(took), true),
+        let ((cost, estimated), tokens) = match (usage, sent) {
+            (Some(usage), _) => (self.reported(&usage), usage.total().0),
+            (None, Some(took)) if may_be_billed(outcome) => {
+                let (cost, tokens) = self.begun(took);
+                ((cost, true), tokens)
+            }
             (None, _) => return Some(NanoUsd::ZERO),
         };
         match cost {
-            Some(cost) => self.bill.add(cost, estimated),
+            Some(cost) => self.bill.add(cost, tokens, estimated),
             None => self.bill.unknown.store(true, Ordering::Relaxed),
         }
         cost
     }
 
-    /// What a provider may have written until we hung up, as dear as it may be (ground rule G7).
+    /// What a provider may have written until we hung up, as dear as it may be (ground rule G7), and in how many
+    /// tokens.
     ///
     /// # Why so much
     /// Nobody tells. An answer that was to come whole goes on being written when its reader leaves; a stream ends
     /// with its connection, and until then no provider writes faster than this.
-    fn begun(&self, took: Duration) -> Option<NanoUsd> {
+    fn begun(&self, took: Duration) -> (Option<NanoUsd>, u64) {
         const TOKENS_PER_MS: u64 = 2;
-        let most = self.price.most(&self.bounds)?;
-        if self.mode == Mode::Whole {
-            return Some(most);
-        }
+        let most_tokens = self.price.most_tokens(&self.bounds);
+        let most = match self.price.most(&self.bounds) {
+            Some(most) if self.mode == Mode::Stream => most,
+            whole @ (Some(_) | None) => return (whole, most_tokens),
+        };
         let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let choices = u64::from(self.bounds.choices.max(1));
         let written = millis.saturating_mul(TOKENS_PER_MS).saturating_mul(choices);
@@ -152,11 +187,10 @@ impl Tab {
             output: Tokens(written.max(1)),
             ..Usage::default()
         };
-        Some(
-            self.price
-                .paid(&begun, &self.bounds)
-                .map_or(most, |cost| cost.min(most)),
-        )
+        match self.price.paid(&begun, &self.bounds) {
+            Some(cost) if cost <= most => (Some(cost), begun.total().0.min(most_tokens)),
+            Some(_) | None => (Some(most), most_tokens),
+        }
     }
 }
 
@@ -196,15 +230,19 @@ fn price_of(published: &Published, target: &Target, model: &ModelName) -> Price 
     }
 }
 
-/// The most one copy of a request can cost, wherever along its chain it is served; `None` when that is not known
+/// The most that may be charged for one copy of a request, wherever along its chain it is served; `None` when that is not known
 /// of someone on it.
 fn most_of_a_copy(request: &Request) -> Option<NanoUsd> {
     let bounds = request.bounds();
     let asked = request.asked.split_once('/');
     let asked = asked.map_or(&*request.asked, |(_provider, model)| model);
+    let charged = |price: &Price| {
+        let most = price.most(&bounds)?;
+        Some(request.bill.charge(most, price.most_tokens(&bounds)))
+    };
     request
         .route
-        .most(&request.published.settings, asked, &bounds)
+        .most(&request.published.settings, asked, charged)
 }
 
 /// What is held for a request in its tenant's books, until it is settled.
@@ -215,7 +253,7 @@ pub(super) struct Charge {
     bill: Arc<Bill>,
     clock: Clock,
     news: Arc<News>,
-    /// What one copy can cost; `None` when nobody knows.
+    /// What may be charged for one copy; `None` when nobody knows.
     copy: Option<NanoUsd>,
     reserved: NanoUsd,
     pub(super) told: Admitted,
@@ -228,11 +266,13 @@ impl Charge {
         self.reserved
     }
 
-    /// What it comes to: where a part is unknown, what was set aside (ground rule G7); `None` where nobody knew
+    /// What is charged: where a part is unknown, what was set aside (ground rule G7); `None` where nobody knew
     /// how much that should be.
     pub(super) fn cost(&self) -> Option<NanoUsd> {
-        let set_aside = self.copy.map(|_| self.reserved.max(self.bill.so_far()));
-        self.bill.total().or(set_aside)
+        let set_aside = self
+            .copy
+            .map(|_| self.reserved.max(self.bill.charged_so_far()));
+        self.bill.charged().or(set_aside)
     }
 }
 
@@ -240,7 +280,7 @@ impl Drop for Charge {
     /// Settled where it ends, whoever drops it (ground rule G13).
     fn drop(&mut self) {
         let settled = Settled {
-            cost: self.cost().unwrap_or_else(|| self.bill.so_far()),
+            cost: self.cost().unwrap_or_else(|| self.bill.charged_so_far()),
             tokens: self.used,
         };
         let cell = &self.entry.cell;
@@ -319,7 +359,8 @@ impl Dispatch {
         let Some(charge) = charge else {
             return Ok(());
         };
-        let needed = charge.bill.so_far() + NanoUsd(charge.copy.unwrap_or_default().0.saturating_mul(copies));
+        let needed = charge.bill.charged_so_far()
+            + NanoUsd(charge.copy.unwrap_or_default().0.saturating_mul(copies));
         let more = needed - charge.reserved;
         if more == NanoUsd::ZERO {
             return Ok(());

@@ -26,9 +26,7 @@ use crate::actors::{
 use crate::config::RaceMode;
 use crate::dialects::keep_alive;
 use crate::dialects::openai::ToldCost;
-use crate::domain::{
-    AttemptOutcome, Failure, FailureKind, Mode, RetryRule, Tokens, Usage,
-};
+use crate::domain::{AttemptOutcome, Failure, FailureKind, Mode, RetryRule, Tokens, Usage};
 use crate::policy::ledger::Admitted;
 use crate::policy::retry::{RetryTerms, backoff};
 

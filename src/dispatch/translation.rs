@@ -310,10 +310,9 @@ impl Translation<'_> {
             return Box::new(MirrorRelay::typed(self.encoder()));
         }
         match (self.is_plain(), self.request.speaks) {
-            (true, ClientDialect::Openai) => Box::new(SpliceRelay::new(
-                peek.choices,
-                !peek.wants_usage(),
-            )),
+            (true, ClientDialect::Openai) => {
+                Box::new(SpliceRelay::new(peek.choices, !peek.wants_usage()))
+            }
             (true, speaks) => Box::new(MirrorRelay::new(speaks, self.encoder(), id.as_str())),
             (false, _) => {
                 let encoder = self.encoder();

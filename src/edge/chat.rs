@@ -22,7 +22,7 @@ use super::{Edge, body, reply, stored};
 use crate::actors::{Estimate, Published, Route};
 use crate::dialects::count_answer;
 use crate::dialects::openai::ChatPeek;
-use crate::dispatch::{Prompt, RaceMark, Request, Served, Told};
+use crate::dispatch::{Bill, Prompt, RaceMark, Request, Served, Told};
 use crate::domain::{
     ClientDialect, Failure, FailureKind, Lane, Mode, Operation, PromptClass, RequestId, Shape,
     Tokens, Unsupported,
@@ -384,13 +384,14 @@ pub(super) fn facts(
     let wished = wished_timeout(headers, &peek);
     let unsupported = wished_unsupported(headers, settings)?;
     let preference = &peek.wishes.preference;
+    let margin = settings.pricing.margin(&caller.payer.tenant, &asked);
     let request = Request {
         id: admission.id,
         arrived: admission.arrived,
         deadline: admission.arrived + wished.map_or(longest, |wished| wished.min(longest)),
         lane: wished_lane(headers, admission.client.lane),
         caller,
-        bill: Arc::default(),
+        bill: Arc::new(Bill::with(margin)),
         length: prompt.bytes().len() as u64,
         operation,
         speaks,

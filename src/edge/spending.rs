@@ -133,6 +133,10 @@ fn line(line: &SpendLine, names: &HashMap<String, String>) -> Value {
     {
         value["name"] = format!("{tenant}@{name}").into();
     }
-    value["cost_usd"] = NanoUsd(line.sum.cost_nano).to_string().into();
+    let cost = NanoUsd(line.sum.cost_nano);
+    value["cost_usd"] = cost.to_string().into();
+    if let Some(margin) = line.margin_nano {
+        value["charged_usd"] = (cost + NanoUsd(margin)).to_string().into();
+    }
     value
 }

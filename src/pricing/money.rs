@@ -51,6 +51,12 @@ impl Factor {
         NanoUsd::saturated(scaled.div_ceil(u128::from(MILLIONTHS)))
     }
 
+    /// So many hundredths of one: `"12.5"` is an eighth.
+    pub fn of_percent(text: &str) -> Result<Self, AmountError> {
+        let (unit, most) = (MILLIONTHS / 100, MOST_FACTOR * MILLIONTHS);
+        parse_decimal(text, unit, most).map(Self)
+    }
+
     pub(super) fn millionths(self) -> u64 {
         self.0
     }
@@ -128,6 +134,19 @@ mod tests {
         );
         assert_eq!("101".parse::<Factor>(), Err(AmountError::TooLarge(100)));
         assert!("99999999999999999999999".parse::<NanoUsd>().is_err());
+    }
+
+    #[test]
+    fn m1_a_percent_is_a_hundredth() {
+        assert_eq!(Factor::of_percent("12.5"), Ok("0.125".parse().unwrap()));
+        assert_eq!(Factor::of_percent("100"), Ok(Factor::ONE));
+        assert_eq!(Factor::of_percent("0.0001"), Ok(Factor(1)));
+        assert_eq!(Factor::of_percent("-5"), Err(AmountError::NotDecimal));
+        assert_eq!(Factor::of_percent("1.00001"), Err(AmountError::TooFine(4)));
+        assert_eq!(
+            Factor::of_percent("10001"),
+            Err(AmountError::TooLarge(10_000))
+        );
     }
 
     #[test]

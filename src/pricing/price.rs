@@ -74,15 +74,13 @@ impl Price {
         };
         // A model that is sold by the piece has no price for what it reads.
         let input = match model.prices.get(Class::Input) {
-            Some(_) => bounds.bytes.min(model.context.unwrap_or(u64::MAX)),
+            Some(_) => read(bounds, model.context),
             None => 0,
         };
         let choices = u64::from(bounds.choices.max(1));
         let most = match bounds.operation {
             Operation::Chat | Operation::Completions | Operation::Responses => {
-                let longest = model.output_limit.unwrap_or(LONGEST_ANSWER);
-                let answer = bounds.max_output.unwrap_or(longest).min(longest);
-                model.most(input, answer.saturating_mul(choices), Terms::default())
+                model.most(input, written(bounds, model.output_limit), Terms::default())
             }
             Operation::Embeddings | Operation::EmbedOne | Operation::Rerank => {
                 model.most(input, 0, Terms::default())
@@ -111,6 +109,29 @@ impl Price {
             Cost::Unpriced(_) => None,
         }
     }
+
+    /// The most tokens that one request can use.
+    pub fn most_tokens(&self, bounds: &Bounds) -> u64 {
+        let (context, output_limit) = match self {
+            Self::Listed(model) => (model.context, model.output_limit),
+            Self::Free | Self::Unknown => (None, None),
+        };
+        let answer = match bounds.operation.writes() {
+            true => written(bounds, output_limit),
+            false => 0,
+        };
+        read(bounds, context).saturating_add(answer)
+    }
+}
+
+fn read(bounds: &Bounds, context: Option<u64>) -> u64 {
+    bounds.bytes.min(context.unwrap_or(u64::MAX))
+}
+
+fn written(bounds: &Bounds, output_limit: Option<u64>) -> u64 {
+    let longest = output_limit.unwrap_or(LONGEST_ANSWER);
+    let answer = bounds.max_output.unwrap_or(longest).min(longest);
+    answer.saturating_mul(u64::from(bounds.choices.max(1)))
 }
 
 #[cfg(test)]

@@ -168,22 +168,27 @@ fn table(by: SpendBy, lines: &[SpendLine]) -> String {
         "output",
         "USD",
         "of it estimated",
+        "charged",
         "unpriced",
     ];
     let mut rows = vec![head.map(str::to_owned)];
     let mut all = SpendLine {
         name: "all".to_owned(),
         sum: Default::default(),
+        margin_nano: None,
     };
     for line in lines {
         all.sum = all.sum.plus(&line.sum);
+        all.margin_nano = line
+            .margin_nano
+            .map(|margin| margin.saturating_add(all.margin_nano.unwrap_or_default()));
         rows.push(cells(line));
     }
     // Tags and users cut across requests: their sum is nothing.
     if !matches!(by, SpendBy::Tag | SpendBy::User) {
         rows.push(cells(&all));
     }
-    let mut widths = [0; 8];
+    let mut widths = [0; 9];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
@@ -204,7 +209,13 @@ fn table(by: SpendBy, lines: &[SpendLine]) -> String {
     text
 }
 
-fn cells(line: &SpendLine) -> [String; 8] {
+/// What who asked was charged, where that can be told.
+fn charged(line: &SpendLine) -> Option<u64> {
+    let margin = line.margin_nano?;
+    Some(line.sum.cost_nano.saturating_add(margin))
+}
+
+fn cells(line: &SpendLine) -> [String; 9] {
     let sum = &line.sum;
     [
         shown(&line.name),
@@ -214,13 +225,14 @@ fn cells(line: &SpendLine) -> [String; 8] {
         sum.output.to_string(),
         dollars(sum.cost_nano),
         dollars(sum.estimated_nano),
+        charged(line).map_or_else(|| "-".to_owned(), dollars),
         sum.unpriced.to_string(),
     ]
 }
 
 fn csv(lines: &[SpendLine]) -> String {
     let mut text =
-        "name,requests,failed,unpriced,input,output,cached_input,cache_write,cache_write_hour,reasoning,audio_input,audio_output,cost_nano,estimated_nano\n".to_owned();
+        "name,requests,failed,unpriced,input,output,cached_input,cache_write,cache_write_hour,reasoning,audio_input,audio_output,cost_nano,estimated_nano,charged_nano\n".to_owned();
     for line in lines {
         // Nothing in a cell is a formula, whatever a client called itself.
         let name = line.name.replace('"', "\"\"");
@@ -230,7 +242,12 @@ fn csv(lines: &[SpendLine]) -> String {
             ""
         };
         let counts: Vec<String> = line.sum.columns().iter().map(u64::to_string).collect();
-        text.push_str(&format!("\"{guard}{name}\",{}\n", counts.join(",")));
+        let charged = charged(line).map(|nano| nano.to_string());
+        text.push_str(&format!(
+            "\"{guard}{name}\",{},{}\n",
+            counts.join(","),
+            charged.unwrap_or_default()
+        ));
     }
     text
 }

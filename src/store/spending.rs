@@ -28,6 +28,16 @@ pub struct Position {
     pub at_ms: u64,
 }
 
+/// Whose margin it is: a client's, or with neither team nor client, a tag's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MarginPlace {
+    pub quarter: u64,
+    pub tenant: String,
+    pub team: String,
+    pub client: String,
+    pub tag: String,
+}
+
 /// Who spent it on what.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slice {
@@ -84,6 +94,8 @@ pub struct Batch {
     pub anew_from: Option<u64>,
     pub slices: HashMap<Slice, Sum>,
     pub labels: HashMap<Label, Sum>,
+    /// Nano-dollars that were charged beyond what providers billed.
+    pub margins: HashMap<MarginPlace, u64>,
 }
 
 /// What a report is broken down by.
@@ -148,6 +160,9 @@ pub struct SpendLine {
     pub name: String,
     #[serde(flatten)]
     pub sum: Sum,
+    /// Charged beyond the cost; `None` where that is nobody's, such as a provider's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub margin_nano: Option<u64>,
 }
 
 /// What one client spent in a quarter of an hour, for the books of its tenant.
@@ -309,6 +324,7 @@ impl Batch {
         if self.anew_from.is_some_and(|from| quarter < from) {
             return;
         }
+        self.add_margin(outcome, &slice);
         self.slices
             .entry(slice)
             .or_default()
@@ -330,6 +346,34 @@ impl Batch {
                 .entry(label)
                 .or_default()
                 .add(outcome, cost_nano);
+        }
+    }
+
+    /// Counts what was charged beyond the cost, for the client and for each tag.
+    fn add_margin(&mut self, outcome: &ReadOutcome, slice: &Slice) {
+        let charged = outcome.charged_nano.unwrap_or_default();
+        let margin = charged.saturating_sub(outcome.cost_nano.unwrap_or_default());
+        if margin == 0 {
+            return;
+        }
+        let place = |team: &str, client: &str, tag: &str| MarginPlace {
+            quarter: slice.quarter,
+            tenant: slice.tenant.clone(),
+            team: team.to_owned(),
+            client: client.to_owned(),
+            tag: tag.to_owned(),
+        };
+        let tags = outcome.tags.iter().filter(|tag| !tag.is_empty());
+        let places = std::iter::once(place(&slice.team, &slice.client, ""))
+            .chain(tags.map(|tag| place("", "", tag)));
+        for mut place in places {
+            // As with the labels.
+            let is_new_tag = !place.tag.is_empty() && !self.margins.contains_key(&place);
+            if is_new_tag && self.margins.len() >= MOST_LABELS {
+                place.tag = "other".to_owned();
+            }
+            let sum = self.margins.entry(place).or_default();
+            *sum = sum.saturating_add(margin);
         }
     }
 

@@ -25,6 +25,7 @@ mod guard;
 mod guard_operations;
 mod h2_mock;
 mod journal;
+mod margins;
 mod matrix;
 mod media;
 mod money;

@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn m4_the_cost_stands_in_the_usage_and_nothing_else_changes() {
-        let answer = br#"{ "a":1.50, "usage" : { "prompt_tokens": 5 , "x":[{"cost":1}] } ,"cost":9}"#;
+        let answer =
+            br#"{ "a":1.50, "usage" : { "prompt_tokens": 5 , "x":[{"cost":1}] } ,"cost":9}"#;
         assert_eq!(
             text(with_cost(answer, TOLD)).unwrap(),
             r#"{ "a":1.50, "usage" : {"prompt_tokens": 5,"x":[{"cost":1}],"cost":0.00000123} ,"cost":9}"#
@@ -268,7 +269,8 @@ mod tests {
                 json!({"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": choices, "usage": usage})
             )
         };
-        let said = json!([{"index": 0, "delta": {"content": "say \"usage\""}, "finish_reason": null}]);
+        let said =
+            json!([{"index": 0, "delta": {"content": "say \"usage\""}, "finish_reason": null}]);
         let end = json!([{"index": 0, "delta": {}, "finish_reason": "stop"}]);
         let used = json!({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11});
         [

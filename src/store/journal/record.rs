@@ -51,7 +51,7 @@ pub struct IntentRecord<'a> {
     pub config_version: u64,
     /// Keyed with a secret of this installation: a short prompt cannot be found by trying.
     pub prompt_hash: Option<[u8; 16]>,
-    /// Nano-dollars held back for the request, all its copies together; `None` when nothing is.
+    /// Nano-dollars, as they would be charged, held back for the request, all its copies together; `None` when nothing is.
     pub reserved_nano: Option<u64>,
     /// Version of the price list that the reservation was made with.
     pub price: Option<u64>,
@@ -103,8 +103,10 @@ pub struct OutcomeRecord<'a> {
     pub first_content: Option<Duration>,
     pub took: Duration,
     pub race: Option<&'a str>,
-    /// Nano-dollars, all attempts together; `None` when nobody reckoned.
+    /// Nano-dollars that providers bill, all attempts together; `None` when nobody reckoned.
     pub cost_nano: Option<u64>,
+    /// Nano-dollars that are charged to who asked; written where that is something else.
+    pub charged_nano: Option<u64>,
     /// The cost rests on an estimate or a reservation, not on what a provider reported.
     pub cost_estimated: bool,
 }
@@ -250,6 +252,12 @@ fn encode_outcome(outcome: &OutcomeRecord<'_>, alias: Option<&str>, out: &mut Ve
     millis(out, "first_content_ms", outcome.first_content);
     millis(out, "took_ms", Some(outcome.took));
     if_number(out, "cost_nano", outcome.cost_nano);
+    let charged = outcome.charged_nano;
+    if_number(
+        out,
+        "charged_nano",
+        charged.filter(|_| charged != outcome.cost_nano),
+    );
     if outcome.cost_estimated {
         flag(out, "cost_estimated", true);
     }

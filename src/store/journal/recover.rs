@@ -131,6 +131,7 @@ impl Interrupted {
             took: since(self.intent.at),
             race: None,
             cost_nano,
+            charged_nano: cost_nano,
             cost_estimated: cost_nano.is_some(),
         }
     }

@@ -138,6 +138,9 @@ pub struct ReadOutcome {
     pub race: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_nano: Option<u64>,
+    /// `None`: what it cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub charged_nano: Option<u64>,
     #[serde(default)]
     pub cost_estimated: bool,
 }

@@ -1,5 +1,6 @@
 //! Every table of the store: how it came to be, and what is let go of it.
 
+mod charges;
 mod meta;
 mod responses;
 pub(super) mod spend;
@@ -22,7 +23,7 @@ struct Table {
 }
 
 /// In the order in which they give room.
-const ALL: &[Table] = &[responses::TABLE, spend::TABLE, meta::TABLE];
+const ALL: &[Table] = &[responses::TABLE, spend::TABLE, charges::TABLE, meta::TABLE];
 
 /// Whoever has nothing to say here.
 fn nothing(_: &Connection) -> rusqlite::Result<u64> {

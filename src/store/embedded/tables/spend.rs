@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
 
-use super::{Table, nothing};
+use super::{Table, charges, nothing};
 use crate::domain::NanoUsd;
 use crate::store::Pending;
 use crate::store::embedded::Embedded;
@@ -187,7 +187,7 @@ fn insert(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
             .collect();
         insert.execute(&*row)?;
     }
-    Ok(())
+    charges::insert(connection, batch)
 }
 
 /// Puts a batch in the place of everything in these quarters, the end excluded.
@@ -202,6 +202,7 @@ pub(in crate::store::embedded) fn replace(
             (from, to),
         )?;
     }
+    charges::delete(connection, (from, to))?;
     insert(connection, batch)
 }
 
@@ -212,7 +213,10 @@ fn spent(connection: &Connection, tenant: &str, since: u64) -> rusqlite::Result<
          WHERE tenant = ?1 AND quarter > ?2 - 900 GROUP BY quarter, team, client
          UNION ALL
          SELECT quarter, '', '', value, cost_nano FROM spend_labels
-         WHERE tenant = ?1 AND kind = 0 AND quarter > ?2 - 900",
+         WHERE tenant = ?1 AND kind = 0 AND quarter > ?2 - 900
+         UNION ALL
+         SELECT quarter, team, client, tag, margin_nano FROM spend_margins
+         WHERE tenant = ?1 AND quarter > ?2 - 900",
     )?;
     let rows = by_client.query_map((tenant, since), |row| {
         Ok(Spent {
@@ -286,7 +290,8 @@ pub(in crate::store::embedded) fn report(
         ),
         line,
     )?;
-    rows.collect()
+    let lines = rows.collect::<rusqlite::Result<_>>()?;
+    charges::with_margins(connection, question, lines)
 }
 
 fn line(row: &Row<'_>) -> rusqlite::Result<SpendLine> {
@@ -297,6 +302,7 @@ fn line(row: &Row<'_>) -> rusqlite::Result<SpendLine> {
     Ok(SpendLine {
         name: row.get(0)?,
         sum: Sum::of_columns(columns),
+        margin_nano: None,
     })
 }
 

@@ -37,6 +37,12 @@ const HELD: &[(u32, &str, &str, &str)] = &[
              FROM spend JOIN spend_labels USING (tenant) JOIN spend_position",
         "acmesearchappam-a11nightly78",
     ),
+    (
+        4,
+        "INSERT INTO spend_margins VALUES ('acme', 900, 'search', 'app', '', 2)",
+        "SELECT tenant || team || client || tag || margin_nano FROM spend_margins",
+        "acmesearchapp2",
+    ),
 ];
 
 /// The first eight bytes of SHA-256 of each step: files of it exist, so it never changes.
@@ -44,6 +50,7 @@ const STEPS: &[(u32, &str)] = &[
     (1, "774d1057682480f1"),
     (2, "40419e8f7803c6df"),
     (3, "4d0f3ab4fdeae939"),
+    (4, "07dc04e8aa07d569"),
 ];
 
 fn fingerprint(sql: &str) -> String {

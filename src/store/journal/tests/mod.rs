@@ -75,6 +75,7 @@ fn outcome(number: u128) -> Record<'static> {
         took: Duration::from_millis(2),
         race: None,
         cost_nano: None,
+        charged_nano: None,
         cost_estimated: false,
     })
 }

@@ -115,6 +115,7 @@ fn write_rich(folder: &Path) {
         let booked = Record::Outcome(OutcomeRecord {
             who: rich_who(&tags),
             cost_nano: Some(18),
+            charged_nano: Some(21),
             cost_estimated: true,
             ..plain
         });
@@ -164,8 +165,12 @@ fn t4_everything_recorded_is_read_back() {
     assert_eq!((usage.cache_write.0, usage.cache_write_hour.0), (2, 1));
     let outcome = only(folder.path(), the_outcome);
     assert_eq!(
-        (outcome.cost_nano, outcome.cost_estimated),
-        (Some(18), true)
+        (
+            outcome.cost_nano,
+            outcome.charged_nano,
+            outcome.cost_estimated
+        ),
+        (Some(18), Some(21), true)
     );
     assert_eq!(
         (outcome.tenant.as_deref(), outcome.tags.len()),
