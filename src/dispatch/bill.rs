@@ -138,7 +138,8 @@ impl Tab {
     pub(super) fn told(&self, usage: &Usage) -> Option<ToldCost> {
         let (cost, estimated) = self.reported(usage);
         Some(ToldCost {
-            cost: self.bill.charged()? + self.bill.charge(cost?, usage.total().0),
+            cost: self.bill.charged()?
+                + self.bill.charge(cost?, Price::tokens(usage, &self.bounds)),
             estimated: estimated || self.bill.is_estimated(),
         })
     }
@@ -152,7 +153,7 @@ impl Tab {
         sent: Option<Duration>,
     ) -> Option<NanoUsd> {
         let ((cost, estimated), tokens) = match (usage, sent) {
-            (Some(usage), _) => (self.reported(&usage), usage.total().0),
+            (Some(usage), _) => (self.reported(&usage), Price::tokens(&usage, &self.bounds)),
             (None, Some(took)) if may_be_billed(outcome) => {
                 let (cost, tokens) = self.begun(took);
                 ((cost, true), tokens)
@@ -188,7 +189,10 @@ impl Tab {
             ..Usage::default()
         };
         match self.price.paid(&begun, &self.bounds) {
-            Some(cost) if cost <= most => (Some(cost), begun.total().0.min(most_tokens)),
+            Some(cost) if cost <= most => (
+                Some(cost),
+                Price::tokens(&begun, &self.bounds).min(most_tokens),
+            ),
             Some(_) | None => (Some(most), most_tokens),
         }
     }

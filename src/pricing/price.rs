@@ -110,8 +110,19 @@ impl Price {
         }
     }
 
-    /// The most tokens that one request can use.
+    /// The tokens of a usage that somebody may be charged for.
+    pub fn tokens(usage: &Usage, bounds: &Bounds) -> u64 {
+        match is_never_billed(bounds.operation) {
+            true => 0,
+            false => usage.total().0,
+        }
+    }
+
+    /// The most tokens that one request can be charged for.
     pub fn most_tokens(&self, bounds: &Bounds) -> u64 {
+        if is_never_billed(bounds.operation) {
+            return 0;
+        }
         let (context, output_limit) = match self {
             Self::Listed(model) => (model.context, model.output_limit),
             Self::Free | Self::Unknown => (None, None),
@@ -122,6 +133,11 @@ impl Price {
         };
         read(bounds, context).saturating_add(answer)
     }
+}
+
+/// No provider bills for these.
+fn is_never_billed(operation: Operation) -> bool {
+    matches!(operation, Operation::Moderations | Operation::CountTokens)
 }
 
 fn read(bounds: &Bounds, context: Option<u64>) -> u64 {
@@ -187,6 +203,32 @@ mod tests {
             ..Usage::default()
         };
         assert!(price.cost(&worst).unwrap() <= most);
+    }
+
+    #[test]
+    fn m1_the_tokens_that_are_charged_are_within_those_set_aside_for() {
+        let usage = Usage {
+            input: Tokens(400),
+            output: Tokens(50),
+            ..Usage::default()
+        };
+        let most = chat(400, Some(50));
+        for price in [listed("openai", "gpt-4o-mini"), Price::Free] {
+            assert_eq!(Price::tokens(&usage, &most), price.most_tokens(&most));
+            assert!(price.most_tokens(&chat(400, None)) > 450);
+        }
+        // What no provider bills for is not sold by the token either.
+        let counted = Bounds {
+            operation: Operation::CountTokens,
+            ..most
+        };
+        assert_eq!(Price::tokens(&usage, &counted), 0);
+        assert_eq!(Price::Free.most_tokens(&counted), 0);
+        let embedded = Bounds {
+            operation: Operation::Embeddings,
+            ..most
+        };
+        assert_eq!(Price::Free.most_tokens(&embedded), 400);
     }
 
     #[test]
