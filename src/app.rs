@@ -1,32 +1,37 @@
 //! Everything built once, in order; drained and stopped in reverse.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::actors::{
-    Clock, JournalDesk, KeyProbe, KeyVerdict, Listener, News, Refreshed, ReloadReason, RootHandle,
-    SettingsDoor, SettingsMessage, System, SystemParts, TokenNews,
+    AlertSender, AlertsDesk, Clock, JournalDesk, KeyProbe, KeyVerdict, Listener, News, Refreshed,
+    ReloadReason, RootHandle, SettingsDoor, SettingsMessage, System, SystemParts, TokenNews, wall,
 };
 use crate::config::{
-    ConfigError, Fingerprint, ListenSettings, Mistake, NotKept, RegistryCopy, Settings, Source,
-    changes,
+    AlertSettings, ConfigError, Fingerprint, ListenSettings, Mistake, NotKept, RegistryCopy,
+    Settings, Source, changes,
 };
 use crate::dispatch::{Dispatch, GuardDrill, Upstreams};
 use crate::domain::{KeyName, ProviderName};
 use crate::edge::{Aside, Edge, Room, Server, ServerOptions, admin_router, router};
+use crate::policy::alerts::{Delivery, Parcel};
 use crate::policy::overload::Pressure;
 use crate::policy::poison::PoisonList;
 use crate::store::StoreDesk;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::{GatewayMetrics, registry_refreshed};
 use crate::telemetry::process::{descriptor_limit, memory_limit};
-use crate::upstream::{ProbeResult, Prober, Renewal, fetch_registry, install_crypto};
+use crate::upstream::{
+    AlertPost, BuildError, ProbeResult, Prober, Renewal, fetch_registry, install_crypto,
+};
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -234,6 +239,48 @@ impl KeyProbe for Probe {
     }
 }
 
+/// The clients of those who are told of alerts, made when there is something to tell.
+#[derive(Default)]
+struct AlertPosts {
+    clients: Arc<ArcSwap<HashMap<String, Arc<AlertPost>>>>,
+}
+
+impl AlertPosts {
+    /// The client for these settings; an older one of this name is let go.
+    fn client(
+        clients: &ArcSwap<HashMap<String, Arc<AlertPost>>>,
+        to: &AlertSettings,
+    ) -> Result<Arc<AlertPost>, BuildError> {
+        let have = clients.load().get(&to.name).cloned();
+        if let Some(have) = have.filter(|have| have.settings() == to) {
+            return Ok(have);
+        }
+        let made = Arc::new(AlertPost::new(to)?);
+        clients.rcu(|clients| {
+            let mut clients = HashMap::clone(clients);
+            clients.insert(to.name.clone(), Arc::clone(&made));
+            clients
+        });
+        Ok(made)
+    }
+}
+
+impl AlertSender for AlertPosts {
+    fn send(&self, to: &Arc<AlertSettings>, parcel: &Parcel) -> BoxFuture<'static, Delivery> {
+        let (clients, to) = (Arc::clone(&self.clients), Arc::clone(to));
+        let parcel = parcel.clone();
+        Box::pin(async move {
+            match Self::client(&clients, &to) {
+                Ok(client) => client.post(&parcel, Duration::from_millis(wall().0)).await,
+                Err(error) => {
+                    warn!(receiver = %to.name, %error, "an alert cannot be sent");
+                    Delivery::Refused
+                }
+            }
+        })
+    }
+}
+
 impl App {
     /// Builds the gateway for settings that were loaded from `source`.
     #[expect(
@@ -250,6 +297,7 @@ impl App {
             metrics: GatewayMetrics::new(),
             journal: JournalDesk::new(settings.journal.clone()),
             store: StoreDesk::new(settings.store.clone()),
+            alerts: AlertsDesk::new(Arc::new(AlertPosts::default())),
             pressure: Arc::new(Pressure::new(memory_limit())),
             give_up: Box::new(move || on_give_up.notify_one()),
         });

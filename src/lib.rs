@@ -10,7 +10,9 @@
 //! call a model · **endpoint** a provider's model · **target** endpoint and key · **client** who calls ·
 //! **attempt** one call to one target · **lease** the right to make it · **outcome** how it went ·
 //! **dialect** a wire format · **detour** a pool reached by a name that the request itself gave · **leg** one side of a race · **seat** an actor's place in the tree ·
-//! **slot** a reference that survives a restart · **cell** numbers that outlive the actor deciding them
+//! **slot** a reference that survives a restart · **cell** numbers that outlive the actor deciding them ·
+//! **bill** what providers ask for a request · **margin** what is added to it before it is **charged** ·
+//! **notice** something that needs somebody · **receiver** who is told of it outside
 
 pub mod actors;
 pub mod app;

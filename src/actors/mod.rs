@@ -10,12 +10,14 @@
 //! ├─ providers   (one_for_one)  a provider: breakers; parent of its keys
 //! ├─ pools       (one_for_one)  a pool: who takes a request; a race strategy beside it
 //! ├─ router      names to pools
-//! └─ edge        listeners
+//! ├─ edge        listeners
+//! └─ alerts      tells receivers outside what happened
 //! ```
 //!
 //! An actor is a [`Member`]: plain state and a synchronous `handle`. What must outlive it lies in the
 //! [`Tables`]. References are [`Slot`]s, which stay good over a restart.
 
+mod alerts;
 mod books;
 mod cells;
 mod clock;
@@ -40,6 +42,7 @@ mod tenant;
 mod tests;
 mod wish;
 
+pub use alerts::{AlertSender, AlertsDesk, AlertsMessage};
 pub use books::BooksMessage;
 pub use cells::{EndpointCell, KeyCell, PoolCell, WindowCell};
 pub use clock::{Clock, at_most, until};

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::alerts::AlertsDesk;
 use super::cells::{EndpointCell, KeyCell};
 use super::journal::JournalDesk;
 use super::slot::Seat;
 use super::supervisor::FamilyNews;
-use super::tenant::TenantCell;
+use super::tenant::{TenantCell, wall};
 use crate::domain::{AttemptOutcome, Lane, PoolName};
+use crate::policy::alerts::{AlertKind, Facts, Notice};
 use crate::policy::breaker::Change;
 use crate::policy::ledger::Alert;
 use crate::policy::overload::Pressure;
@@ -23,6 +25,8 @@ pub struct News {
     pub metrics: GatewayMetrics,
     pub journal: JournalDesk,
     pub store: StoreDesk,
+    /// Where what needs somebody is handed in.
+    pub alerts: AlertsDesk,
     /// How full memory is (fault O08).
     pub pressure: Arc<Pressure>,
     /// Called when the root gave up.
@@ -36,14 +40,37 @@ impl std::fmt::Debug for News {
 }
 
 impl News {
+    /// Tells those outside who want to know. `words` are the gateway's own.
+    fn alert(&self, kind: AlertKind, subject: &str, words: &str) {
+        self.alerts.tell(Notice {
+            kind,
+            subject: subject.to_owned(),
+            at: wall(),
+            facts: Facts::Words(words.to_owned()),
+        });
+    }
+
+    /// The journal takes nothing any more, and so no request is let in.
+    pub(super) fn journal_refuses(&self) {
+        self.alert(
+            AlertKind::JournalRefused,
+            "journal",
+            "it cannot be written, and new requests are refused",
+        );
+    }
+
     pub(super) fn breaker_changed(&self, endpoint: &EndpointCell, change: Change) {
         let (provider, model) = (
             &endpoint.provider,
             endpoint.model.as_ref().map_or("*", |m| m.as_str()),
         );
         info!(%provider, model, from = change.from, to = change.to, "breaker changed");
-        self.journal
-            .event("breaker.change", &format!("{provider}/{model}"), change.to);
+        let subject = format!("{provider}/{model}");
+        self.journal.event("breaker.change", &subject, change.to);
+        // One that was probed and is blocked again was told of.
+        if change.from == "passing" && change.to == "blocked" {
+            self.alert(AlertKind::BreakerBlocked, &subject, "nothing is sent there");
+        }
     }
 
     /// A budget's threshold was reached.
@@ -54,25 +81,51 @@ impl News {
             spent,
             limit,
             period,
+            since,
             hard,
         } = alert;
         warn!(%account, percent, %spent, %limit, %period, hard, "a budget's threshold was reached");
         tenant.metrics.alerted();
         let detail = format!("{percent} % of {limit} USD ({period}), {spent} spent");
         self.journal.event("budget.alert", account, &detail);
+        self.alerts.tell(Notice {
+            kind: if *percent < 100 {
+                AlertKind::BudgetReached
+            } else {
+                AlertKind::BudgetExhausted
+            },
+            subject: account.to_string(),
+            at: wall(),
+            facts: Facts::Budget {
+                percent: *percent,
+                spent: *spent,
+                limit: *limit,
+                period: period.to_string(),
+                since: *since,
+                hard: *hard,
+            },
+        });
     }
 
     pub(super) fn model_disabled(&self, endpoint: &EndpointCell, wait: Duration) {
         let model = endpoint.model.as_ref().map_or("*", |m| m.as_str());
         let subject = format!("{}/{model}", endpoint.provider);
-        self.journal
-            .event("model.disabled", &subject, &format!("{} s", wait.as_secs()));
+        let detail = format!("{} s", wait.as_secs());
+        self.journal.event("model.disabled", &subject, &detail);
+        let words = format!("the provider does not know it; for {detail}");
+        self.alert(AlertKind::ModelDisabled, &subject, &words);
     }
 
     pub(super) fn key_quarantined(&self, key: &KeyCell, why: AttemptOutcome, wait: Duration) {
         let subject = format!("{}/{}", key.provider, key.name);
         let detail = format!("{} for {} s", why.label(), wait.as_secs());
         self.journal.event("key.quarantined", &subject, &detail);
+        let kind = if why == AttemptOutcome::Quota {
+            AlertKind::CreditExhausted
+        } else {
+            AlertKind::KeyQuarantined
+        };
+        self.alert(kind, &subject, &detail);
     }
 
     pub(super) fn key_returned(&self, key: &KeyCell) {
@@ -101,6 +154,15 @@ impl News {
         };
         let detail = if panicking { "on" } else { "off" };
         self.journal.event(event, pool.as_str(), detail);
+        if panicking {
+            let kind = if usable == 0 {
+                AlertKind::PoolNoHealthy
+            } else {
+                AlertKind::PoolPanic
+            };
+            let words = format!("{usable} of {all} endpoints are healthy");
+            self.alert(kind, pool.as_str(), &words);
+        }
     }
 
     /// A look at the memory in use.
@@ -116,6 +178,8 @@ impl News {
                 level = number,
                 used, limit, "memory runs short, some work is refused"
             );
+            let words = format!("level {number}, {used} of {limit} bytes");
+            self.alert(AlertKind::MemoryShort, "memory", &words);
         } else {
             info!(level = number, used, limit, "there is more memory again");
         }
@@ -141,6 +205,8 @@ impl FamilyNews for News {
 
     fn disabled(&self, seat: &Seat) {
         self.journal.event("subtree.disabled", seat.path(), "");
+        let words = "it crashed too often and stays down";
+        self.alert(AlertKind::SubtreeDisabled, seat.path(), words);
     }
 
     fn gave_up(&self, seat: &Seat) {

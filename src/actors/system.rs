@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ractor::{Actor, ActorRef};
 
+use super::alerts::{AlertsMessage, Messenger};
 use super::books::{Bookkeeper, BooksMessage};
 use super::cells::{EndpointCell, KeyCell, PoolCell, WindowCell};
 use super::clock::Clock;
@@ -60,6 +61,7 @@ pub struct System {
     pub telemetry: Arc<Slot<TelemetryMessage>>,
     pub journal: Arc<Slot<JournalMessage>>,
     pub books: Arc<Slot<BooksMessage>>,
+    alerts: Arc<Slot<AlertsMessage>>,
     edge: Arc<Slot<EdgeMessage>>,
     tenants: Arc<Slot<NoMessage>>,
     providers: Arc<Slot<NoMessage>>,
@@ -140,6 +142,7 @@ impl System {
             telemetry: Slot::new(tables.seat(ActorKind::Telemetry, "root/telemetry")),
             journal: Slot::new(tables.seat(ActorKind::Journal, "root/journal")),
             books: Slot::new(tables.seat(ActorKind::Books, "root/books")),
+            alerts: Slot::new(tables.seat(ActorKind::Alerts, "root/alerts")),
             edge: Slot::new(tables.seat(ActorKind::Edge, "root/edge")),
             tenants: Slot::new(tables.seat(ActorKind::Tenants, "root/tenants")),
             providers: Slot::new(tables.seat(ActorKind::Providers, "root/providers")),
@@ -158,6 +161,7 @@ impl System {
             news: parts.news,
             seed: parts.seed,
         });
+        system.news.alerts.open(&system.alerts);
         system.put_in_force(Arc::new(settings));
         system
     }
@@ -169,6 +173,8 @@ impl System {
     ) -> Result<RootHandle, ractor::SpawnErr> {
         let mut children = self.core();
         children.push(self.edge_spec(listeners));
+        // Behind everything else: nobody rests on it, and its crash restarts nobody.
+        children.push(self.alerts_spec());
         let root_slot = Slot::new(self.tables.seat(ActorKind::Root, "root"));
         let shell = Shell::<Root> {
             slot: root_slot,
@@ -207,6 +213,7 @@ impl System {
             inject_into(&self.journal, path, fault),
             inject_into(&self.edge, path, fault),
             inject_into(&self.books, path, fault),
+            inject_into(&self.alerts, path, fault),
             inject_into(&self.tenants, path, fault),
             inject_into(&self.providers, path, fault),
             inject_into(&self.pools, path, fault),
@@ -301,6 +308,7 @@ impl System {
             news: Arc::clone(&news),
             pulses: std::collections::HashMap::new(),
             watched_at: None,
+            admitted: false,
         })
     }
 
@@ -328,6 +336,17 @@ impl System {
             ticking: false,
             trouble: None,
             mark: None,
+        })
+    }
+
+    fn alerts_spec(self: &Arc<Self>) -> ChildSpec {
+        let system = Arc::downgrade(self);
+        let (news, seat) = (Arc::clone(&self.news), Arc::clone(self.alerts.seat()));
+        self.spec("alerts", &self.alerts, move || Messenger {
+            system: std::sync::Weak::clone(&system),
+            news: Arc::clone(&news),
+            seat: Arc::clone(&seat),
+            boxes: std::collections::HashMap::new(),
         })
     }
 
@@ -812,6 +831,7 @@ impl System {
             | ActorKind::Providers
             | ActorKind::Pools
             | ActorKind::Router
+            | ActorKind::Alerts
             | ActorKind::Edge => true,
         });
     }

@@ -108,6 +108,7 @@ impl Tables {
             | ActorKind::Provider
             | ActorKind::Key
             | ActorKind::Pools
+            | ActorKind::Alerts
             | ActorKind::Edge => TOLD_LIMIT,
         };
         let seat = Seat::new(kind, path, limit);

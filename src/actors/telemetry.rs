@@ -41,6 +41,8 @@ pub(crate) struct TelemetryActor {
     pub(super) news: Arc<News>,
     pub(super) pulses: HashMap<Arc<str>, (Pulse, Moment)>,
     pub(super) watched_at: Option<Moment>,
+    /// The journal let requests in when it was last looked at.
+    pub(super) admitted: bool,
 }
 
 impl Member for TelemetryActor {
@@ -68,6 +70,7 @@ impl Member for TelemetryActor {
                 self.notice_stall(now);
                 self.watch(now);
                 self.publish_gauges(now);
+                self.notice_journal();
                 stage.after(WATCH_EVERY, TelemetryMessage::Watch);
             }
             TelemetryMessage::Weigh => {
@@ -90,6 +93,13 @@ impl TelemetryActor {
         let before = self.watched_at.replace(now);
         if before.is_some_and(|before| now.since(before) > WATCH_EVERY + STALLED_AFTER) {
             self.news.metrics.stall_detected();
+        }
+    }
+
+    fn notice_journal(&mut self) {
+        let admits = self.news.journal.admits();
+        if std::mem::replace(&mut self.admitted, admits) && !admits {
+            self.news.journal_refuses();
         }
     }
 

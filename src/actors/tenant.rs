@@ -174,6 +174,9 @@ impl Member for Tenant {
                         &request.to_string(),
                         &format!("{} USD", expired.cost),
                     );
+                    for alert in &expired.alerts {
+                        self.news.budget_alert(&self.cell, alert);
+                    }
                 }
                 stage.after(EXPIRY, TenantMessage::ExpiryDue);
             }

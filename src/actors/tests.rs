@@ -136,6 +136,7 @@ async fn system_of(settings: Settings) -> (Arc<System>, RootHandle, Arc<GoodKeys
         metrics: crate::telemetry::metrics::GatewayMetrics::new(),
         journal: JournalDesk::new(settings.journal.clone()),
         store: crate::store::StoreDesk::new(crate::config::StoreSettings::default()),
+        alerts: super::AlertsDesk::default(),
         pressure: Arc::new(crate::policy::overload::Pressure::new(None)),
         give_up: Box::new(|| {}),
     });

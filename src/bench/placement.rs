@@ -122,6 +122,7 @@ async fn run(placements: u64, targets: u32) -> Result<f64, Fault> {
             metrics: GatewayMetrics::new(),
             journal: JournalDesk::new(settings.journal.clone()),
             store: switchyard::store::StoreDesk::new(switchyard::config::StoreSettings::default()),
+            alerts: switchyard::actors::AlertsDesk::default(),
             pressure: Arc::new(Pressure::new(None)),
             give_up: Box::new(|| {}),
         }),

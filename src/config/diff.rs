@@ -37,6 +37,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     section("journal", old.journal == new.journal);
     section("store", old.store == new.store);
     section("logs", old.logs == new.logs);
+    section("alerts", old.alerts == new.alerts);
     section("pricing", old.pricing == new.pricing);
     section(
         "registry",

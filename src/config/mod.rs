@@ -4,6 +4,7 @@
 //! never text. Every mistake is reported at once, each with its key path and a cure. This is the only
 //! folder that reads files or the environment.
 
+mod alerts;
 mod auth;
 mod diff;
 mod egress;
@@ -26,6 +27,7 @@ mod tenants;
 mod tests;
 mod validate;
 
+pub use alerts::AlertSettings;
 pub use diff::{changes, restart_needed};
 pub use explain::{explain, explain_json};
 pub use guard::{GuardRules, GuardSettings, WebhookSettings};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::alerts::RawAlert;
 use super::guard::{RawGuard, RawGuardRules};
 use super::pricing::RawPricing;
 use crate::domain::Unsupported;
@@ -27,6 +28,7 @@ pub(super) struct RawConfig {
     pub(super) logs: RawLogs,
     pub(super) registry: RawRegistry,
     pub(super) pricing: RawPricing,
+    pub(super) alerts: Vec<RawAlert>,
     pub(super) dialects: RawDialects,
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alerts::AlertSettings;
 use super::guard::GuardSettings;
 use super::login::TokenRecipe;
 use super::media::MediaSettings;
@@ -48,6 +49,7 @@ pub struct Settings {
     /// `None`: nobody is asked for newer facts.
     pub registry: Option<RegistrySettings>,
     pub pricing: PricingSettings,
+    pub alerts: Vec<Arc<AlertSettings>>,
     /// What to warn of when a client asks for a model that ends.
     pub notices: HashMap<PoolName, String>,
     /// The file they came from; `None` when there was none.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::alerts;
 use super::raw::{RawConfig, RawTenant, RawTermsOf};
 use super::settings::TenantSettings;
 use super::validate::{Judge, Slash};
@@ -16,6 +17,8 @@ const TELL_AT: [u8; 2] = [80, 100];
 struct Reader<'j, 'e> {
     judge: &'j mut Judge<'e>,
     zone: Zone,
+    /// What receivers of alerts want to be told of every budget, in percent.
+    shares: Vec<u8>,
     accounts: BTreeMap<AccountName, AccountTerms>,
 }
 
@@ -77,6 +80,7 @@ fn one(judge: &mut Judge<'_>, raw: &RawConfig, name: &str, tenant: &RawTenant) -
     let mut reader = Reader {
         judge,
         zone,
+        shares: alerts::shares(raw),
         accounts: BTreeMap::new(),
     };
     reader.account(&path, name.to_owned(), tenant.terms());
@@ -190,6 +194,7 @@ impl Reader<'_, '_> {
                 );
             });
             let mut tell_at = budget.tell_at.clone().unwrap_or_else(|| TELL_AT.to_vec());
+            tell_at.extend_from_slice(&self.shares);
             tell_at.sort_unstable();
             tell_at.dedup();
             if tell_at.first() == Some(&0) {

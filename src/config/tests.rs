@@ -331,6 +331,43 @@ fn the_example_file_holds_every_option_with_its_default() {
 }
 
 #[test]
+fn m2_a_receiver_of_alerts_that_could_not_be_told_is_a_mistake() {
+    let told = mistakes(
+        "[[alerts]]\nname = \"a b\"\nurl = \"http://alerts.example/\"\n[[alerts]]\nname = \"c\"\nurl = \"https://169.254.169.254/x\"\nsecret = \"env:APP_KEY\"\nevents = [\"budget\"]\nshares = [0]\ntries = 0\n[[alerts]]\nname = \"c\"\nurl = \"https://[fe80::1]/\"\nsecret = \"plain\"\n",
+    );
+    for (place, wanted) in [
+        ("alerts[0].name", "no name"),
+        ("alerts[0].url", "unencrypted"),
+        ("alerts[0].secret", "there is none"),
+        ("alerts[1].url", "link-local"),
+        ("alerts[1].events[0]", "budget.reached"),
+        ("alerts[1].shares", "0 %"),
+        ("alerts[1].tries", "nobody"),
+        ("alerts[2].name", "twice"),
+        ("alerts[2].url", "link-local"),
+        ("alerts[2].secret", "not written"),
+    ] {
+        assert!(
+            told.iter()
+                .any(|one| one.starts_with(place) && one.contains(wanted)),
+            "{place} {wanted}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn m2_the_shares_of_receivers_are_told_of_every_budget() {
+    let text = "[[alerts]]\nname = \"a\"\nurl = \"https://alerts.example/x\"\nsecret = \"env:APP_KEY\"\nshares = [50, 100]\n[tenants.acme]\nbudgets = [{ usd = \"5\", period = \"day\", tell_at = [90] }]\n";
+    let settings = load(text).unwrap();
+    let tenant = settings
+        .tenants
+        .iter()
+        .find(|one| one.name.as_str() == "acme");
+    let caps = &tenant.unwrap().accounts["acme"].caps;
+    assert_eq!(caps[0].tell_at, [50, 90, 100]);
+}
+
+#[test]
 fn m1_a_margin_that_adds_nothing_or_is_no_amount_is_a_mistake() {
     let told = mistakes(
         "[[pricing.margins]]\ntenant = \"nobody\"\n[[pricing.margins]]\npercent = \"-5\"\n[[pricing.margins]]\nusd_per_million_tokens = \"a\"\n",

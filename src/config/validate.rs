@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alerts;
 use super::auth;
 use super::egress;
 use super::guard;
@@ -181,6 +182,7 @@ pub(super) fn settings(
         models,
         registry: facts,
         pricing: pricing::settings(&mut judge, raw),
+        alerts: alerts::settings(&mut judge, raw, &egress),
         listen,
         admin,
         tenants,
@@ -229,6 +231,9 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
         if let Some(webhook) = &guard.webhook {
             context.update(&webhook.secret.fingerprint());
         }
+    }
+    for alert in &settings.alerts {
+        context.update(&alert.secret.fingerprint());
     }
     if let Some(proxy) = &settings.egress.proxy {
         context.update(proxy.authority().as_bytes());

@@ -3,6 +3,7 @@
 //! What one actor owns is plain state behind `&mut`; what tasks share is made of atomics behind `&`.
 //! Nothing here knows a clock, a socket or an actor, so each rule is proven without any.
 
+pub mod alerts;
 pub mod breaker;
 pub mod chain;
 pub mod concurrency;

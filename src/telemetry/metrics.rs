@@ -92,6 +92,7 @@ rows! {
     SPEND = Counter "switchyard_spend_nanousd_total" ["tenant"] "Spent by tenants that have limits or budgets, in billionths of a dollar";
     DENIED = Counter "switchyard_tenant_denied_total" ["tenant", "why"] "Requests refused by a tenant's limit or budget";
     ALERTS = Counter "switchyard_budget_alert_total" ["tenant"] "Thresholds of budgets that were reached";
+    ALERTS_TOLD = Counter "switchyard_alerts_total" ["result"] "Alerts for receivers outside, by how telling them went: delivered, failed (and sent again), given_up, refused, quiet, dropped";
     TOKEN_REFRESH = Counter "switchyard_token_refresh_total" ["provider", "result"] "Tokens fetched for keys that are traded for one, by how that went";
     REGISTRY_REFRESH = Counter "switchyard_registry_refresh_total" ["result"] "Times that newer facts about models were asked for, by how that went";
     REGISTRY_CONFIRMED = Gauge "switchyard_registry_confirmed_timestamp_seconds" [] "When the facts about models in use were last fetched or found unchanged";
@@ -494,6 +495,11 @@ pub fn registry_refreshed(result: &'static str, confirmed: Option<u64>) {
         #[expect(clippy::cast_precision_loss, reason = "a date")]
         gauge!(REGISTRY_CONFIRMED).set(secs as f64);
     }
+}
+
+/// Counts what became of an alert for a receiver outside.
+pub fn alert_told(result: &'static str) {
+    counter!(ALERTS_TOLD, "result" => result).increment(1);
 }
 
 /// Counts a label value that was folded into `other`.

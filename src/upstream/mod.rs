@@ -2,10 +2,11 @@
 //!
 //! # Why not reqwest, nor hyper for HTTP/1.1
 //! reqwest parses the URL again for every request; here the address is parsed once per provider, and the
-//! request's head is a template. reqwest serves the control plane: probes. What is gained by reading
+//! request's head is a template. reqwest serves the control plane: probes, alerts. What is gained by reading
 //! HTTP/1.1 here is told in `wire`; HTTP/2 is hyper's.
 
 mod address;
+mod alerts;
 mod at;
 mod body;
 mod client;
@@ -29,6 +30,7 @@ mod webhook;
 mod wire;
 
 pub use address::is_public;
+pub use alerts::AlertPost;
 pub use body::{ReplyBody, Rope};
 pub use client::{Again, Call, ProviderClient, ProviderOptions, Reply};
 pub use error::{AttemptError, BuildError};

@@ -9,6 +9,7 @@
     reason = "a test crate: a broken step is a failed test"
 )]
 
+mod alerts;
 mod answers;
 mod attacks;
 mod audio;

@@ -49,7 +49,13 @@ fn run(arguments: &[&str], folder: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
     command.args(arguments).current_dir(folder).env_clear();
     // Every secret the examples name.
-    for name in ["APP_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ACME_KEY"] {
+    for name in [
+        "APP_KEY",
+        "OPENAI_API_KEY",
+        "ANTHROPIC_API_KEY",
+        "ACME_KEY",
+        "ALERT_SECRET",
+    ] {
         command.env(name, "sk-readme-test-key-000001");
     }
     command.output().unwrap()

@@ -100,6 +100,8 @@ pub struct Alert {
     pub spent: NanoUsd,
     pub limit: NanoUsd,
     pub period: super::Period,
+    /// When that period, or the newest step of a rolling one, began.
+    pub since: Wall,
     pub hard: bool,
 }
 
@@ -116,6 +118,7 @@ pub struct Settled {
 pub struct Expired {
     pub request: RequestId,
     pub cost: NanoUsd,
+    pub alerts: Vec<Alert>,
 }
 
 /// An account as people look at it.
@@ -337,8 +340,12 @@ impl Books {
         late.into_iter()
             .map(|(request, cost)| {
                 let settled = Settled { cost, tokens: None };
-                self.settle(request, settled, now);
-                Expired { request, cost }
+                let alerts = self.settle(request, settled, now);
+                Expired {
+                    request,
+                    cost,
+                    alerts,
+                }
             })
             .collect()
     }
@@ -571,6 +578,7 @@ impl Books {
                         spent: purse.spent(),
                         limit: purse.cap().limit,
                         period: purse.cap().period,
+                        since: purse.since(),
                         hard: purse.cap().hard,
                     });
                 }

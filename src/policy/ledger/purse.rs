@@ -176,6 +176,13 @@ impl Purse {
         news
     }
 
+    /// When what is counted newest began.
+    pub(super) fn since(&self) -> Wall {
+        self.steps
+            .back()
+            .map_or(Wall(0), |newest| newest.span.start)
+    }
+
     fn reached(&self) -> usize {
         let spent = u128::from(self.spent().0) * 100;
         let limit = u128::from(self.cap.limit.0);

@@ -359,6 +359,12 @@ fn what_nobody_settles_is_paid_at_what_was_set_aside() {
     let expired = books.expire(Moment::from_secs(600));
     assert_eq!(expired.len(), 1);
     assert_eq!(expired[0].cost, NanoUsd(80));
+    let told: Vec<u8> = expired[0]
+        .alerts
+        .iter()
+        .map(|alert| alert.percent)
+        .collect();
+    assert_eq!(told, [80]);
     assert_eq!(spent(&mut books, "org", Wall(0)), (80, 0));
 }
 
