@@ -106,6 +106,8 @@ macro_rules! with_terms {
             pub(super) limits: Vec<RawLimit>,
             #[serde(default)]
             pub(super) budgets: Vec<RawBudget>,
+            #[serde(default)]
+            pub(super) default_max_output: Option<u64>,
         }
 
         impl $name {
@@ -116,6 +118,7 @@ macro_rules! with_terms {
                     concurrency: self.concurrency,
                     limits: &self.limits,
                     budgets: &self.budgets,
+                    default_max_output: self.default_max_output,
                 }
             }
         }
@@ -129,6 +132,7 @@ pub(super) struct RawTermsOf<'a> {
     pub(super) concurrency: Option<u32>,
     pub(super) limits: &'a [RawLimit],
     pub(super) budgets: &'a [RawBudget],
+    pub(super) default_max_output: Option<u64>,
 }
 
 with_terms! {

@@ -113,6 +113,13 @@ fn account_name(judge: &mut Judge<'_>, path: &str, name: &str) {
 
 impl Reader<'_, '_> {
     fn account(&mut self, path: &str, name: String, raw: RawTermsOf<'_>) {
+        if raw.default_max_output == Some(0) {
+            self.judge.wrong(
+                format!("{path}.default_max_output"),
+                "0 would leave no room for an answer",
+                "leave it out for the model's own limit",
+            );
+        }
         let terms = AccountTerms {
             quota: self.quota(
                 path,
@@ -143,6 +150,7 @@ impl Reader<'_, '_> {
                 })
                 .collect(),
             caps: self.caps(path, &raw),
+            default_max_output: raw.default_max_output,
         };
         if !terms.is_empty() {
             self.accounts.insert(name.into(), terms);

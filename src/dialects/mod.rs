@@ -17,6 +17,7 @@ mod framing;
 pub mod gemini;
 mod in_order;
 pub mod json;
+mod limit;
 mod lines;
 pub mod media;
 pub mod multipart;
@@ -52,6 +53,7 @@ pub use embedding::{
     EmbeddingTerms, decode_embedded, decode_embedding, encode_embedded, encode_embedding,
 };
 pub use foreign::{Foreign, Home, cut_foreign};
+pub use limit::{Moved, with_limit};
 pub use raw::RawRelay;
 pub use rerank::{decode_reranked, encode_rerank};
 pub use sides::{Decoder, Encoder};

@@ -13,8 +13,9 @@ use super::guard::Guarded;
 use crate::actors::{Estimate, Published, Route, Target};
 use crate::dialects::media::Fetched;
 use crate::dialects::openai::ChatPeek;
+use crate::dialects::with_limit;
 use crate::domain::{
-    ClientDialect, ClientName, Lane, Operation, Preference, RequestId, Shape, Unsupported,
+    ClientDialect, ClientName, Lane, Operation, Preference, RequestId, Shape, Tokens, Unsupported,
 };
 use crate::pricing::Bounds;
 use crate::upstream::MediaFault;
@@ -148,6 +149,37 @@ impl Request {
             // Behind the last pool there is none, by whichever name.
             Some(None) => (Arc::clone(&self.asked), usize::MAX),
         }
+    }
+
+    /// Gives a request that names no limit on its answer that of the narrowest account it counts in.
+    ///
+    /// # Why the provider is told
+    /// What is set aside for an answer is bounded by what the provider may write; a bound that only we know of would
+    /// be kept by nobody.
+    pub fn bounded(mut self) -> Self {
+        let Some(limit) = self.default_limit() else {
+            return self;
+        };
+        let body = self.body();
+        if let Some((body, moved)) = with_limit(&body, self.speaks, self.operation, limit) {
+            self.rewrite(body, &[moved]);
+            self.peek.max_output = Some(limit);
+            let choices = u64::from(self.peek.choices.max(1));
+            self.estimate.output = Tokens(limit.saturating_mul(choices));
+        }
+        self
+    }
+
+    fn default_limit(&self) -> Option<u64> {
+        let payer = &self.caller.payer;
+        let accounts = &payer.entry.as_ref()?.settings.accounts;
+        if self.peek.max_output.is_some() {
+            return None;
+        }
+        let narrowest_first = payer.path.iter().rev();
+        narrowest_first
+            .filter_map(|name| accounts.get(name))
+            .find_map(|terms| terms.default_max_output)
     }
 
     /// Puts another body in the place of the client's; `edits` tells what became longer or shorter. Its cost is

@@ -324,7 +324,7 @@ async fn read_and_serve(
         return stored::serve(edge, admission, &parts.headers, prompt).await;
     }
     let (request, notice) = facts(admission, &parts.headers, prompt)?;
-    let request = edge.dispatch.guard(request).await?;
+    let request = edge.dispatch.guard(request.bounded()).await?;
     if request.operation == Operation::CountTokens && !is_counted(&request) {
         return Ok(Answer::plain(estimated(&request), notice));
     }

@@ -26,6 +26,7 @@ mod guard;
 mod guard_operations;
 mod h2_mock;
 mod journal;
+mod limits;
 mod margins;
 mod matrix;
 mod media;

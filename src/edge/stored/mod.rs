@@ -70,7 +70,7 @@ pub(super) async fn serve(
     let (request, notice) = facts(admission, headers, prompt)?;
     // What the client said stays its own: it is kept, and told again; what goes out may be less.
     let said = request.body();
-    let request = Arc::new(edge.dispatch.guard(request).await?);
+    let request = Arc::new(edge.dispatch.guard(request.bounded()).await?);
     if let Some(keep) = background {
         let served = background::start(edge, (request, &said), keep).await?;
         return Ok(Answer {

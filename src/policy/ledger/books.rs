@@ -20,11 +20,16 @@ pub struct AccountTerms {
     pub quota: QuotaTerms,
     /// Limits for some models only: a pattern of pool names, `*` at its end standing for anything.
     pub quotas: Vec<(String, QuotaTerms)>,
+    /// How long an answer may be where the request does not say, in tokens.
+    pub default_max_output: Option<u64>,
 }
 
 impl AccountTerms {
     pub fn is_empty(&self) -> bool {
-        self.caps.is_empty() && self.quota.is_empty() && self.quotas.is_empty()
+        self.caps.is_empty()
+            && self.quota.is_empty()
+            && self.quotas.is_empty()
+            && self.default_max_output.is_none()
     }
 }
 

@@ -194,6 +194,7 @@ proptest! {
             caps: vec![cap(1_000, Period::Total)],
             quota: QuotaTerms { requests_per_minute: Some(1), tokens_per_minute: Some(10), concurrency: Some(1) },
             quotas: vec![("fa*".to_owned(), QuotaTerms { requests_per_minute: Some(1), ..QuotaTerms::default() })],
+            default_max_output: None,
         };
         let mut books = Books::default();
         books.open_accounts([
