@@ -161,6 +161,7 @@ impl Request {
                 .files
                 .saturating_add(self.peek.media.sources),
             aloud: self.peek.aloud,
+            tier: self.peek.tier,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cost::{Cost, Extent, Terms};
 use super::meter::Meter;
 use super::model::{Class, Model};
-use crate::domain::{NanoUsd, Operation, Tokens, Usage};
+use crate::domain::{NanoUsd, Operation, ServiceTier, Tokens, Usage};
 
 /// What is known of what a model costs.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +33,8 @@ pub struct Bounds {
     pub files: u32,
     /// The answer may be spoken.
     pub aloud: bool,
+    /// The lane of the provider's that is asked for.
+    pub tier: Option<ServiceTier>,
 }
 
 /// Where neither client nor registry says how long an answer may be: more than any model writes.
@@ -41,6 +43,15 @@ const LONGEST_ANSWER: u64 = 131_072;
 const LONGEST_CONTEXT: u64 = 2_000_000;
 /// The dearest picture known: gpt-4o-mini takes 2,833 tokens and 5,667 for each of at most eight tiles.
 const DEAREST_PICTURE: u64 = 50_000;
+
+/// A tier that the registry knows no price of costs what all others do: providers sell it by contract.
+fn terms(model: &Model, tier: Option<ServiceTier>) -> Terms<'static> {
+    let word = tier.map(ServiceTier::word);
+    Terms {
+        batch: tier == Some(ServiceTier::Batch),
+        tier: word.filter(|word| model.tiers.contains_key(*word)),
+    }
+}
 
 impl Bounds {
     /// The most tokens that may be read. A file's pages, or its minutes, do not show in its bytes: it may fill what
@@ -71,7 +82,9 @@ impl Price {
     pub fn cost(&self, usage: &Usage) -> Option<NanoUsd> {
         match self {
             Self::Free => Some(NanoUsd::ZERO),
-            Self::Listed(model) => model.cost(&Meter::of(usage), Terms::default()).amount(),
+            Self::Listed(model) => model
+                .cost(&Meter::of(usage), terms(model, usage.tier))
+                .amount(),
             Self::Unknown => None,
         }
     }
@@ -121,7 +134,7 @@ impl Price {
         let most = match bounds.operation {
             Operation::Chat | Operation::Completions | Operation::Responses => {
                 let written = bounds.written(model.output_limit);
-                model.most(extent(input, written), Terms::default())
+                model.most(extent(input, written), terms(model, bounds.tier))
             }
             Operation::Embeddings | Operation::EmbedOne | Operation::Rerank => {
                 model.most(extent(input, 0), Terms::default())
@@ -239,6 +252,37 @@ mod tests {
             ..chat(0, Some(100))
         };
         assert_eq!(price.most(&many).unwrap(), NanoUsd(one.0 * 50));
+    }
+
+    #[test]
+    fn a18_a_dearer_lane_is_set_aside_and_paid_as_such() {
+        let price = listed("openai", "gpt-6-luna");
+        let asked = |tier| {
+            let bounds = Bounds {
+                tier,
+                ..chat(1_000, Some(100))
+            };
+            price.most(&bounds).unwrap().0
+        };
+        let served = |tier| {
+            let usage = Usage {
+                input: Tokens(1_000),
+                output: Tokens(100),
+                tier,
+                ..Usage::default()
+            };
+            price.cost(&usage).unwrap().0
+        };
+        let (usual, dearer) = (Some(ServiceTier::Default), Some(ServiceTier::Priority));
+        assert_eq!(served(usual), served(None));
+        assert_eq!(served(dearer), served(None) * 2);
+        assert_eq!(served(Some(ServiceTier::Flex)) * 2, served(None));
+        assert_eq!(asked(dearer), asked(None) * 2);
+        assert_eq!(
+            served(Some(ServiceTier::Scale)),
+            served(None),
+            "by contract"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::wishes::Wishes;
 use crate::dialects::gemini;
 use crate::dialects::json::{JsonError, Media, MemberSpan, members_of, scan_request};
-use crate::domain::{ClientDialect, Failure, FailureKind, Operation};
+use crate::domain::{ClientDialect, Failure, FailureKind, Operation, ServiceTier};
 
 /// A request refused before any provider is asked: what, where, and the cure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub struct ChatPeek {
     pub choices: u32,
     /// The answer may be spoken.
     pub aloud: bool,
+    /// The lane of the provider's that is asked for.
+    pub tier: Option<ServiceTier>,
     /// The client's own limit on the time it will wait.
     pub timeout: Option<Duration>,
     /// Where else it may go, and where not.
@@ -378,6 +380,7 @@ fn peek_with(
             // One prompt's answers are made from the best of so many.
             "n" => peek.choices = peek.choices.max(choices("n", value)?),
             "best_of" => peek.choices = peek.choices.max(choices("best_of", value)?),
+            "service_tier" => peek.tier = text(value).and_then(|word| ServiceTier::of(&word)),
             "modalities" => peek.aloud = memmem::find(value, b"audio").is_some(),
             "temperature" => within("temperature", value, 0.0, 2.0)?,
             "top_p" => within("top_p", value, 0.0, 1.0)?,
@@ -448,6 +451,7 @@ impl ChatPeek {
             max_output: None,
             choices: 1,
             aloud: false,
+            tier: None,
             timeout: None,
             wishes: Wishes::default(),
             attached: 0,
@@ -757,6 +761,9 @@ mod tests {
             15
         );
         assert_eq!(completions(r#""prompt":[1,2,3]"#), 1);
+        let dearer = br#"{"model":"m","service_tier":"priority","messages":[{}]}"#;
+        let tier = peek_as(dearer, ClientDialect::Openai).unwrap().tier;
+        assert_eq!(tier, Some(ServiceTier::Priority));
         assert_eq!(completions(r#""prompt": [ [1,2],[3]],"n":2"#), 4);
         let google = r#"{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"candidateCount":3,"maxOutputTokens":"7"}}"#;
         assert_eq!(extent(google, ClientDialect::Gemini, None).0, 3);

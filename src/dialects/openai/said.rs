@@ -7,12 +7,13 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::dialects::json::{Cursor, JsonError};
-use crate::domain::{Tokens, Usage};
+use crate::domain::{ServiceTier, Tokens, Usage};
 
 #[derive(Debug, Default)]
 pub(crate) struct Said<'a> {
     pub(crate) model: Option<Cow<'a, str>>,
     pub(crate) choices: SmallVec<[ChoiceSaid<'a>; 1]>,
+    /// With the lane it was served in, where that is told beside it.
     pub(crate) usage: Option<Usage>,
     /// An error where an answer was due.
     pub(super) error: Option<Value>,
@@ -46,6 +47,7 @@ pub(super) fn read(data: &[u8], form: Form) -> Result<Said<'_>, JsonError> {
     };
     let mut said = Said::default();
     let mut failed = None;
+    let mut tier = None;
     let mut cursor = Cursor::new(data)?;
     cursor.object(|cursor, key| {
         match key {
@@ -54,6 +56,9 @@ pub(super) fn read(data: &[u8], form: Form) -> Result<Said<'_>, JsonError> {
                 said.choices.push(choice(cursor, holder, &mut failed)?);
                 Ok(())
             })?,
+            b"service_tier" if cursor.next() == Some(b'"') => {
+                tier = ServiceTier::of(&cursor.text()?)
+            }
             b"usage" if cursor.next() == Some(b'{') => said.usage = usage(cursor)?,
             b"error" if !cursor.null()? => {
                 let error = cursor.skip()?;
@@ -65,6 +70,9 @@ pub(super) fn read(data: &[u8], form: Form) -> Result<Said<'_>, JsonError> {
         Ok(())
     })?;
     cursor.end()?;
+    if let Some(usage) = &mut said.usage {
+        usage.tier = tier;
+    }
     said.error = said.error.or(failed);
     Ok(said)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::domain::{AttemptOutcome, Lane, RequestId, Tokens, Usage};
+use crate::domain::{AttemptOutcome, Lane, RequestId, ServiceTier, Tokens, Usage};
 
 #[derive(Debug)]
 pub enum Record<'a> {
@@ -354,6 +354,7 @@ fn usage(out: &mut Vec<u8>, usage: Option<Usage>) {
             number(out, named, tokens.0);
         }
     }
+    if_text(out, "tier", usage.tier.map(ServiceTier::word));
     out.push(b'}');
 }
 

@@ -215,8 +215,9 @@ fn usage<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Usage>, D::Error> 
         reasoning: u64,
         audio_input: u64,
         audio_output: u64,
+        tier: Option<String>,
     }
-    use crate::domain::Tokens;
+    use crate::domain::{ServiceTier, Tokens};
     let written = Written::deserialize(from)?;
     Ok(Some(Usage {
         input: Tokens(written.input),
@@ -227,6 +228,6 @@ fn usage<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Usage>, D::Error> 
         reasoning: Tokens(written.reasoning),
         audio_input: Tokens(written.audio_input),
         audio_output: Tokens(written.audio_output),
-        tier: None,
+        tier: written.tier.as_deref().and_then(ServiceTier::of),
     }))
 }
