@@ -58,7 +58,9 @@ type Turn = std::sync::Mutex<()>;
 /// A store that another release wrote in may be full of them.
 const MOST_MISTAKES_TOLD: usize = 20;
 
-/// What was read of the store's keys is good for so long when the store cannot be read (ground rule G11).
+/// What was read of the store's keys is all there is for so long; it is looked at every quarter of a second.
+const KEYS_ARE_CURRENT: Duration = Duration::from_secs(2);
+/// It is good for so long when the store cannot be read (ground rule G11).
 const KEYS_STAY_GOOD: Duration = Duration::from_secs(600);
 
 /// What the tree is built from.
@@ -261,6 +263,12 @@ impl System {
     /// Whether the store's keys are known well enough to let anyone in by them (ground rule G11).
     pub fn knows_keys(&self, now: Moment) -> bool {
         still_good(self.keys_seen.load(Ordering::Relaxed), now)
+    }
+
+    /// Whether a key that is not known was not made either, and not just a moment ago (fault X12).
+    pub fn knows_every_key(&self, now: Moment) -> bool {
+        let seen = Moment(self.keys_seen.load(Ordering::Relaxed));
+        now.since(seen) <= KEYS_ARE_CURRENT
     }
 
     /// The keys of a provider that are in force.

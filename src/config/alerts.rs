@@ -74,11 +74,6 @@ impl AlertSettings {
         };
         share_fits && (self.events.is_empty() || self.events.contains(&notice.kind))
     }
-
-    /// Where it is asked, if its URL has an address in the place of a name.
-    pub fn host_address(&self) -> Option<IpAddr> {
-        host_address(&self.url)
-    }
 }
 
 fn host_address(url: &str) -> Option<IpAddr> {

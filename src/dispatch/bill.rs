@@ -188,7 +188,6 @@ impl Tab {
         let begun = Usage {
             input: self.input,
             output: Tokens(written.max(1)),
-            tier: self.bounds.tier,
             ..Usage::default()
         };
         match self.price.paid(&begun, &self.bounds) {

@@ -144,6 +144,8 @@ pub enum ServiceTier {
     Flex,
     Scale,
     Batch,
+    /// Anthropic's, which is asked for by `speed`.
+    Fast,
 }
 
 impl ServiceTier {
@@ -155,6 +157,7 @@ impl ServiceTier {
             "flex" => Some(Self::Flex),
             "scale" => Some(Self::Scale),
             "batch" => Some(Self::Batch),
+            "fast" => Some(Self::Fast),
             _ => None,
         }
     }
@@ -167,6 +170,7 @@ impl ServiceTier {
             Self::Flex => "flex",
             Self::Scale => "scale",
             Self::Batch => "batch",
+            Self::Fast => "fast",
         }
     }
 }

@@ -63,6 +63,8 @@ pub(super) struct Known<'a> {
     pub(super) roster: &'a Roster,
     /// They were confirmed lately.
     pub(super) fresh: bool,
+    /// They are those of this moment: one that is not among them was not made.
+    pub(super) current: bool,
     /// Unix seconds.
     pub(super) now: u64,
 }
@@ -133,7 +135,13 @@ impl ClientKeys {
                 return Err(AuthFault::NotKnown);
             }
             let found = known.roster.client(parts, credential, known.now);
-            return found.cloned().map_err(AuthFault::Issued);
+            return found.cloned().map_err(|fault| {
+                if fault == KeyFault::Unknown && !known.current {
+                    AuthFault::NotKnown
+                } else {
+                    AuthFault::Issued(fault)
+                }
+            });
         }
         self.by_digest
             .get(&peppered(&self.pepper, credential))
@@ -297,6 +305,7 @@ mod tests {
         let known = Known {
             roster: &Roster::default(),
             fresh: true,
+            current: true,
             now: 0,
         };
         let asked = keys.identify(known, &HeaderMap::new(), Some("a=1&key=sk-1"));

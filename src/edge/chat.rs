@@ -194,7 +194,7 @@ pub(super) struct Admission {
     arrived: Instant,
     pub(super) client: Client,
     pub(super) published: Arc<Published>,
-    asked: Asked,
+    pub(super) asked: Asked,
 }
 
 /// How a request was served, and what else there is to say.
@@ -284,6 +284,7 @@ pub(super) fn identify(
     let known = Known {
         roster: &published.roster,
         fresh: published.roster.can_tell() && edge.system.knows_keys(now),
+        current: edge.system.knows_every_key(now),
         now: wall().0 / 1_000,
     };
     let keys = edge.keys.load();

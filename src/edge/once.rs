@@ -15,6 +15,8 @@ use super::Edge;
 use super::asked::form_type;
 use super::chat::{Admission, Answer, InFlight, answer, told_timeout};
 use super::connection::ConnectionControl;
+use super::demand::demand;
+use super::detours::way;
 use super::reply::{self, Said};
 use super::stored::Outgoing;
 use crate::actors::at_most;
@@ -30,6 +32,12 @@ const KEY: HeaderName = HeaderName::from_static(NAME);
 const OTHER_KEY: HeaderName = HeaderName::from_static("x-idempotency-key");
 const MARK: HeaderName = HeaderName::from_static("x-switchyard-idempotent");
 const LONGEST_KEY: usize = 255;
+/// What they say is part of what is asked.
+const MEANT: [&str; 3] = [
+    "x-switchyard-unsupported",
+    "anthropic-beta",
+    "anthropic-version",
+];
 /// Nobody else is held up while so much is digested.
 const DIGESTED_AT_ONCE: usize = 64 * 1024;
 
@@ -70,7 +78,8 @@ pub(super) async fn serve(
     (key, prompt): (&str, Prompt),
 ) -> Result<Shared, Failure> {
     let terms = admission.published.settings.idempotency;
-    let asked = digest(parts, prompt.bytes()).await;
+    let demanded = may_have(&admission, parts, &prompt)?;
+    let asked = digest(parts, &demanded, prompt.bytes()).await;
     let client = &admission.client;
     let name = Name::new(Arc::clone(&client.tenant), client.name.clone(), key);
     let name = (&Arc::new(name), &asked);
@@ -104,9 +113,21 @@ pub(super) async fn serve(
     })
 }
 
-/// All that has to be the same: where it was sent, and what; of a form, whatever boundary its parts have, because
+/// Whether the client may have what it asks for, now and not only when it was asked first; what is demanded of
+/// whoever serves it. What cannot be read is refused where it is executed.
+fn may_have(admission: &Admission, parts: &Parts, prompt: &Prompt) -> Result<String, Failure> {
+    let Ok(peek) = admission.asked.peek(&parts.headers, prompt.bytes()) else {
+        return Ok(String::new());
+    };
+    let (client, published) = (&admission.client, &admission.published);
+    way(&peek, admission.asked.operation, client, published)?;
+    let demand = demand(client, &parts.headers, &peek.wishes)?;
+    Ok(demand.map_or_else(String::new, |demand| format!("{demand:?}")))
+}
+
+/// All that has to be the same: where it was sent, and what, and what else changes the answer; of a form, whatever boundary its parts have, because
 /// SDKs make up another one each time they send.
-async fn digest(parts: &Parts, body: &[u8]) -> Asked {
+async fn digest(parts: &Parts, demanded: &str, body: &[u8]) -> Asked {
     /// What a part takes beside its bytes.
     const PART: usize = 64;
     let mut context = digest::Context::new(&digest::SHA256);
@@ -114,7 +135,14 @@ async fn digest(parts: &Parts, body: &[u8]) -> Asked {
     let query = parts.uri.query().unwrap_or_default().as_bytes();
     let boundary = form_type(&parts.headers).and_then(|kind| boundary_of(kind).ok());
     let mut since_pause = 0;
-    for part in [path, query].into_iter().chain(around(body, boundary)) {
+    let headers = MEANT
+        .into_iter()
+        .flat_map(|name| parts.headers.get_all(name))
+        .map(HeaderValue::as_bytes);
+    let about = [path, query, demanded.as_bytes()]
+        .into_iter()
+        .chain(headers);
+    for part in about.chain(around(body, boundary)) {
         for piece in part.chunks(DIGESTED_AT_ONCE) {
             if since_pause >= DIGESTED_AT_ONCE {
                 tokio::task::yield_now().await;
@@ -308,7 +336,7 @@ mod tests {
     async fn asked(uri: &str, kind: &str, body: &[u8]) -> Asked {
         let request = http::Request::post(uri).header("content-type", kind);
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        digest(&parts, body).await
+        digest(&parts, "", body).await
     }
 
     #[tokio::test]

@@ -53,6 +53,18 @@ fn terms(model: &Model, tier: Option<ServiceTier>) -> Terms<'static> {
     }
 }
 
+/// Nobody sends one request as a batch.
+fn single(tier: Option<ServiceTier>) -> Option<ServiceTier> {
+    tier.filter(|tier| *tier != ServiceTier::Batch)
+}
+
+fn dearer(one: Cost, other: Cost) -> Cost {
+    match (one, other) {
+        (Cost::Priced(one), Cost::Priced(other)) => Cost::Priced(one.max(other)),
+        (unpriced @ Cost::Unpriced(_), _) | (_, unpriced) => unpriced,
+    }
+}
+
 impl Bounds {
     /// The most tokens that may be read. A file's pages, or its minutes, do not show in its bytes: it may fill what
     /// the model takes.
@@ -89,6 +101,23 @@ impl Price {
         }
     }
 
+    /// What usage costs of a request that asked for a tier. Who does not tell the tier it served in may have served
+    /// in that one; and what is fast is not told by the tier.
+    fn served(&self, usage: &Usage, asked: Option<ServiceTier>) -> Option<NanoUsd> {
+        let told = self.cost(usage)?;
+        let unsure = usage.tier.is_none() || asked == Some(ServiceTier::Fast);
+        match single(asked).filter(|_| unsure) {
+            None => Some(told),
+            asked => {
+                let usage = Usage {
+                    tier: asked,
+                    ..*usage
+                };
+                Some(told.max(self.cost(&usage)?))
+            }
+        }
+    }
+
     /// As [`Self::cost`], with what no usage tells: pictures made, and calls that nobody bills for.
     pub fn paid(&self, usage: &Usage, bounds: &Bounds) -> Option<NanoUsd> {
         match (self, bounds.operation) {
@@ -107,7 +136,7 @@ impl Price {
                 }
                 model.cost(&meter, Terms::default()).amount()
             }
-            (Self::Listed(_), _) => self.cost(usage),
+            (Self::Listed(_), _) => self.served(usage, bounds.tier),
         }
     }
 
@@ -134,7 +163,10 @@ impl Price {
         let most = match bounds.operation {
             Operation::Chat | Operation::Completions | Operation::Responses => {
                 let written = bounds.written(model.output_limit);
-                model.most(extent(input, written), terms(model, bounds.tier))
+                let extent = extent(input, written);
+                let usual = model.most(extent, Terms::default());
+                // A word of the client's may be left out on the way: it raises what is set aside, and never lowers it.
+                dearer(usual, model.most(extent, terms(model, single(bounds.tier))))
             }
             Operation::Embeddings | Operation::EmbedOne | Operation::Rerank => {
                 model.most(extent(input, 0), Terms::default())
@@ -278,6 +310,24 @@ mod tests {
         assert_eq!(served(dearer), served(None) * 2);
         assert_eq!(served(Some(ServiceTier::Flex)) * 2, served(None));
         assert_eq!(asked(dearer), asked(None) * 2);
+        // What is cheaper may be left out on the way, and then costs what everything does.
+        assert_eq!(asked(Some(ServiceTier::Flex)), asked(None));
+        assert_eq!(asked(Some(ServiceTier::Batch)), asked(None));
+        let untold = |tier| {
+            let bounds = Bounds {
+                tier,
+                ..chat(1_000, Some(100))
+            };
+            let usage = Usage {
+                input: Tokens(1_000),
+                output: Tokens(100),
+                ..Usage::default()
+            };
+            price.paid(&usage, &bounds).unwrap().0
+        };
+        assert_eq!(untold(dearer), served(dearer));
+        assert_eq!(untold(Some(ServiceTier::Flex)), served(None));
+        assert_eq!(untold(Some(ServiceTier::Batch)), served(None));
         assert_eq!(
             served(Some(ServiceTier::Scale)),
             served(None),

@@ -63,10 +63,17 @@ fn may_be_told(address: IpAddr, allow_private: bool) -> bool {
     !is_metadata && (allow_private || is_public(address))
 }
 
+/// The address in a URL, as whoever connects reads it: 2852039166 and 0xa9.254.169.254 are addresses, too.
+fn host_address(url: &str) -> Option<IpAddr> {
+    let url = reqwest::Url::parse(url).ok()?;
+    let host = url.host_str()?;
+    host.trim_matches(['[', ']']).parse().ok()
+}
+
 impl AlertPost {
     pub fn new(settings: &AlertSettings) -> Result<Self, BuildError> {
         // A host that is an address is looked up by nobody.
-        if let Some(address) = settings.host_address()
+        if let Some(address) = host_address(&settings.url)
             && !may_be_told(address, settings.allow_private_address)
         {
             return Err(BuildError::Address(NoPlace.to_string()));

@@ -405,19 +405,25 @@ async fn a06_a_key_is_never_wider_than_its_tenant_and_team() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn g11_known_keys_are_good_while_the_store_is_away_and_new_ones_when_it_is_back() {
+async fn x12_known_keys_are_good_while_the_store_is_away_and_new_ones_when_it_is_back() {
     let a = mock("a").await;
     let gateway = alone(&a, "").await;
+    // Of the form, and of another house.
+    let stranger = create(&alone(&a, "").await, &["--name", "app"]).secret;
     let key = create(&gateway, &["--name", "app"]);
     until(&gateway, &key.secret, 200).await;
     let (there, away) = (gateway.store_path(), gateway.folder.path().join("away"));
     std::fs::rename(&there, &away).unwrap();
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    // Whether it was made meanwhile nobody can tell.
+    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    until(&gateway, &stranger, 503).await;
     assert_eq!(ask(&gateway, &key.secret, "p").await.status(), 200);
+    assert_eq!(ask(&gateway, "anything", "p").await.status(), 401);
     assert_eq!(gateway.actor("root/keys").await["health"], "behind");
     std::fs::rename(&away, &there).unwrap();
     let other = create(&gateway, &["--name", "other"]);
     assert!(until(&gateway, &other.secret, 200).await <= SOON);
+    until(&gateway, &stranger, 401).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

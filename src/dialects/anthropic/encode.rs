@@ -40,7 +40,7 @@ fn usage_value(usage: &Usage) -> Value {
         ServiceTier::Default => Some("standard"),
         ServiceTier::Priority => Some("priority"),
         ServiceTier::Batch => Some("batch"),
-        ServiceTier::Flex | ServiceTier::Scale => None,
+        ServiceTier::Flex | ServiceTier::Scale | ServiceTier::Fast => None,
     });
     if let Some(tier) = tier {
         value["service_tier"] = tier.into();

@@ -10,7 +10,7 @@ use super::error::outcome_of;
 use super::said::{Form, Said, read};
 use crate::dialects::Relay;
 use crate::dialects::sse::{Event, Framer};
-use crate::domain::{Failure, StreamEnd, StreamFacts, StreamFault};
+use crate::domain::{Failure, ServiceTier, StreamEnd, StreamFacts, StreamFault, Usage};
 
 /// Reads one chunk, or says what is wrong with it.
 pub(crate) fn read_chunk(data: &[u8]) -> Result<Said<'_>, StreamFault> {
@@ -32,6 +32,8 @@ pub struct SpliceRelay {
     expected_choices: u32,
     strip_usage: bool,
     arguments: Arguments,
+    /// Some name it in their first chunk alone.
+    tier: Option<ServiceTier>,
 }
 
 impl SpliceRelay {
@@ -44,6 +46,7 @@ impl SpliceRelay {
             expected_choices,
             strip_usage,
             arguments: Arguments::default(),
+            tier: None,
         }
     }
 
@@ -75,6 +78,7 @@ impl SpliceRelay {
     }
 
     fn note(&mut self, chunk: &Said<'_>) -> Result<(), StreamFault> {
+        self.tier = chunk.tier.or(self.tier);
         let facts = &mut self.facts;
         for choice in &chunk.choices {
             let place = match self
@@ -117,7 +121,8 @@ impl SpliceRelay {
             && self.choices.iter().all(|(_, finished)| *finished);
         if chunk.usage.is_some() {
             // The last one counts; they are never added up (fault P29).
-            facts.usage = chunk.usage;
+            let tier = self.tier;
+            facts.usage = chunk.usage.map(|usage| Usage { tier, ..usage });
         }
         if facts.served_model.is_none() {
             facts.served_model = chunk

@@ -380,7 +380,10 @@ fn peek_with(
             // One prompt's answers are made from the best of so many.
             "n" => peek.choices = peek.choices.max(choices("n", value)?),
             "best_of" => peek.choices = peek.choices.max(choices("best_of", value)?),
-            "service_tier" => peek.tier = text(value).and_then(|word| ServiceTier::of(&word)),
+            "speed" if value == b"\"fast\"" => peek.tier = Some(ServiceTier::Fast),
+            "service_tier" if peek.tier != Some(ServiceTier::Fast) => {
+                peek.tier = text(value).and_then(|word| ServiceTier::of(&word))
+            }
             "modalities" => peek.aloud = memmem::find(value, b"audio").is_some(),
             "temperature" => within("temperature", value, 0.0, 2.0)?,
             "top_p" => within("top_p", value, 0.0, 1.0)?,
@@ -764,6 +767,10 @@ mod tests {
         let dearer = br#"{"model":"m","service_tier":"priority","messages":[{}]}"#;
         let tier = peek_as(dearer, ClientDialect::Openai).unwrap().tier;
         assert_eq!(tier, Some(ServiceTier::Priority));
+        let fast =
+            br#"{"model":"m","speed":"fast","service_tier":"auto","max_tokens":5,"messages":[{}]}"#;
+        let tier = peek_as(fast, ClientDialect::Anthropic).unwrap().tier;
+        assert_eq!(tier, Some(ServiceTier::Fast));
         assert_eq!(completions(r#""prompt": [ [1,2],[3]],"n":2"#), 4);
         let google = r#"{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"candidateCount":3,"maxOutputTokens":"7"}}"#;
         assert_eq!(extent(google, ClientDialect::Gemini, None).0, 3);

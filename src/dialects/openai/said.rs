@@ -15,6 +15,7 @@ pub(crate) struct Said<'a> {
     pub(crate) choices: SmallVec<[ChoiceSaid<'a>; 1]>,
     /// With the lane it was served in, where that is told beside it.
     pub(crate) usage: Option<Usage>,
+    pub(super) tier: Option<ServiceTier>,
     /// An error where an answer was due.
     pub(super) error: Option<Value>,
 }
@@ -47,7 +48,6 @@ pub(super) fn read(data: &[u8], form: Form) -> Result<Said<'_>, JsonError> {
     };
     let mut said = Said::default();
     let mut failed = None;
-    let mut tier = None;
     let mut cursor = Cursor::new(data)?;
     cursor.object(|cursor, key| {
         match key {
@@ -57,7 +57,7 @@ pub(super) fn read(data: &[u8], form: Form) -> Result<Said<'_>, JsonError> {
                 Ok(())
             })?,
             b"service_tier" if cursor.next() == Some(b'"') => {
-                tier = ServiceTier::of(&cursor.text()?)
+                said.tier = ServiceTier::of(&cursor.text()?)
             }
             b"usage" if cursor.next() == Some(b'{') => said.usage = usage(cursor)?,
             b"error" if !cursor.null()? => {
@@ -71,7 +71,7 @@ pub(super) fn read(data: &[u8], form: Form) -> Result<Said<'_>, JsonError> {
     })?;
     cursor.end()?;
     if let Some(usage) = &mut said.usage {
-        usage.tier = tier;
+        usage.tier = said.tier;
     }
     said.error = said.error.or(failed);
     Ok(said)

@@ -154,6 +154,8 @@ impl Tape {
     pub fn end(&self, end: End) {
         self.wake_after(|state| {
             state.end.get_or_insert(end);
+            // The last reader left while it was being ended: it is there for the next one all the same.
+            state.is_abandoned = false;
             // What grew piece by piece has room to grow on.
             state.text = BytesMut::from(&state.text[..]);
         });

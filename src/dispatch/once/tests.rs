@@ -76,6 +76,9 @@ async fn l12_a_record_is_abandoned_with_its_last_reader_and_never_after_its_end(
     drop(other);
     assert!(tape.abandoned().now_or_never().is_some());
     assert_eq!(tape.join().err(), Some(NoReader::Abandoned));
+    // Kept in the meantime, and ended: what was executed is not executed again.
+    tape.end(End::Whole);
+    assert!(tape.join().is_ok());
 
     let (tape, reader) = Tape::new(ID);
     let told = Told::default();

@@ -58,6 +58,9 @@ pub struct Terms {
     pub answer_bytes: usize,
 }
 
+/// Tickets without an entry that are not worth a look at all of them.
+const MOST_LOOSE: usize = 64;
+
 /// One execution under a name. A name that was forgotten and taken again has another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
@@ -344,7 +347,24 @@ impl<R: Clone> Table<R> {
             self.remove(&name);
             self.forgotten += 1;
         }
+        self.tidy();
         true
+    }
+
+    /// Lets go of the tickets of those that were forgotten before their time: they hold names, which nobody counts.
+    fn tidy(&mut self) {
+        if self.ended.len() <= self.entries.len() * 2 + MOST_LOOSE {
+            return;
+        }
+        let entries = &self.entries;
+        let is_there = |ticket: &Ticket| {
+            let entry = entries.get(&ticket.name);
+            entry.is_some_and(|entry| entry.serial == ticket.serial)
+        };
+        self.ended.retain(is_there);
+        for share in self.shares.values_mut() {
+            share.ended.retain(is_there);
+        }
     }
 
     fn end(&mut self, ticket: &Ticket, to: impl FnOnce(&Standing<R>) -> Standing<R>) {

@@ -161,6 +161,7 @@ pub(super) fn look_back(folder: &Path, least: u64) -> io::Result<Found> {
     }
     let mut look = Look {
         unknown_before: first > 0,
+        older_unread: first > 0,
         chain: FIRST_CHAIN,
         ..Look::default()
     };
@@ -190,6 +191,8 @@ pub(super) struct Older {
     files: Vec<PathBuf>,
     /// Requests of theirs that ended later.
     ended: HashSet<Box<str>>,
+    /// What was recorded later of those that did not.
+    strays: HashMap<Box<str>, Open>,
 }
 
 impl Older {
@@ -207,6 +210,7 @@ impl Older {
         Ok((!older.is_empty()).then(|| Self {
             files: older.to_vec(),
             ended: std::mem::take(&mut look.ended),
+            strays: std::mem::take(&mut look.strays),
         }))
     }
 
@@ -223,6 +227,12 @@ impl Older {
             }
         }
         look.open.retain(|request, _| !self.ended.contains(request));
+        for (request, stray) in &self.strays {
+            if let Some(open) = look.open.get_mut(request) {
+                open.attempts.extend(stray.attempts.iter().cloned());
+                open.extended_nano = open.extended_nano.saturating_add(stray.extended_nano);
+            }
+        }
         Ok(interrupted(&look.open))
     }
 }
@@ -243,6 +253,10 @@ struct Look {
     open: HashMap<Box<str>, Open>,
     /// Requests that ended and did not begin in what was read.
     ended: HashSet<Box<str>>,
+    /// Records of requests that began before what was read, and did not end in it.
+    strays: HashMap<Box<str>, Open>,
+    /// There are segments before what is read.
+    older_unread: bool,
     /// The next record continues a chain that was not read.
     unknown_before: bool,
 }
@@ -292,6 +306,14 @@ impl Look {
         true
     }
 
+    /// What is known of a request, which may have begun before what is read.
+    fn of(&mut self, request: &str) -> Option<&mut Open> {
+        if !self.older_unread || self.open.contains_key(request) {
+            return self.open.get_mut(request);
+        }
+        Some(self.strays.entry(Box::from(request)).or_default())
+    }
+
     /// Who is under way.
     fn keep_account(&mut self, head: &Head<'_>, line: &[u8]) {
         match head.kind {
@@ -304,19 +326,20 @@ impl Look {
                 self.open.insert(Box::from(head.request), open);
             }
             "reserve" => {
-                if let Some(open) = self.open.get_mut(head.request)
-                    && let Some(read) = parse::<ReadReserve>(line)
+                if let Some(read) = parse::<ReadReserve>(line)
+                    && let Some(open) = self.of(head.request)
                 {
                     open.extended_nano = open.extended_nano.saturating_add(read.more_nano);
                 }
             }
             "attempt" => {
-                if let Some(open) = self.open.get_mut(head.request) {
+                if let Some(open) = self.of(head.request) {
                     open.attempts.push(line.to_vec());
                 }
             }
             "outcome" => {
                 let began_here = self.open.remove(head.request).is_some();
+                self.strays.remove(head.request);
                 if !began_here {
                     self.ended.insert(Box::from(head.request));
                 }

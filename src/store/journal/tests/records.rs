@@ -418,6 +418,12 @@ fn x07_a_request_that_began_long_before_the_crash_gets_its_outcome_too() {
             handle.append(&outcome(number)).unwrap();
         }
         handle.append(&outcome(1_001)).unwrap();
+        // What came of it lately stands in the end that is read, and its intent before.
+        let request = RequestId::from_draw(1_000);
+        for more_nano in [70, 7] {
+            let record = Record::Reserve { request, more_nano };
+            handle.append_and_wait(&record).await.unwrap();
+        }
     });
     let (opened, _) = with(short(), async |_| {
         let found = async {
@@ -441,6 +447,13 @@ fn x07_a_request_that_began_long_before_the_crash_gets_its_outcome_too() {
     let report = verify(folder.path()).unwrap();
     assert!(report.intact() && report.open == 0, "{report}");
     assert_eq!(report.outcomes, 61, "one each, also after two more starts");
+    let booked = read_all(folder.path()).into_iter().find_map(|line| {
+        let ReadRecord::Outcome(outcome) = line.record else {
+            return None;
+        };
+        (outcome.how == "interrupted").then_some(outcome.cost_nano)
+    });
+    assert_eq!(booked, Some(Some(77)));
 }
 
 fn record_request(record: &Record<'_>) -> RequestId {
