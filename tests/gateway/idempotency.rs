@@ -179,6 +179,24 @@ async fn l12_another_body_or_path_under_the_same_key_is_a_409_in_the_client_s_fo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l12_a20_what_else_is_demanded_is_another_request_and_what_cannot_be_read_is_refused() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    assert_eq!(ask(&gateway, "k").await.status(), 200);
+    for (name, value, status) in [
+        ("x-switchyard-region", "eu", 409),
+        ("x-switchyard-region", "E U", 400),
+        ("x-switchyard-unsupported", "strict", 409),
+    ] {
+        let mut fields = keyed("k");
+        fields.push((name.to_owned(), value.to_owned()));
+        let answer = post(&gateway, &fields, &chat("p")).await;
+        assert_eq!(answer.status(), status, "{name}: {}", answer.json());
+    }
+    assert!(marked(&ask(&gateway, "k").await) && a.requests() == 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l12_a15_a_key_means_nothing_to_other_clients_and_tenants() {
     let a = mock("a").await;
     let more = "[[clients]]\nname = \"beside\"\nkey = \"file:FOLDER/beside\"\n[[clients]]\nname = \"foreign\"\nkey = \"file:FOLDER/foreign\"\ntenant = \"other\"\n[tenants.other]\n";
