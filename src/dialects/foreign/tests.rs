@@ -204,8 +204,7 @@ fn each_of_two_accounts_of_one_form_gets_its_own_signatures_and_not_the_other_s(
     let (left, _) = cut(ClientDialect::Gemini, *HOME, &asked);
     assert_eq!(left, asked.replace(&format!(",{marked}"), ""));
     let (left, _) = cut(ClientDialect::Gemini, there, &asked);
-    let without = asked.replace(&format!("{own},"), "");
-    assert_eq!(left, without.replace(&marked, &part("Y29weQ==")));
+    assert_eq!(left, asked.replace(&marked, &part("Y29weQ==")));
 }
 
 #[test]
@@ -276,9 +275,7 @@ mod marks {
         assert_eq!(marked, body.replace("gAAA", &format!("{name}gAAA")));
 
         let body = r#"{"candidates":[{"content":{"parts":[{"text":"hm","thoughtSignature":"c2ln"}]}},{}]}"#;
-        let marked = whole(ClientDialect::Gemini, body);
-        let name = "switchyard-signed~gemini:copy~";
-        assert_eq!(marked, body.replace("c2ln", &format!("{name}c2ln")));
+        assert!(marker(ClientDialect::Gemini, "copy").is_none(), "{body}");
     }
 
     #[test]
