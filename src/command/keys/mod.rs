@@ -13,8 +13,7 @@ use switchyard::domain::Lane;
 use switchyard::keys::{KeyCommand, KeyPatch, NewKey, Page};
 use switchyard::store::keys::AdminScope;
 
-use crate::time;
-use crate::{complain, say};
+use crate::command::{complain, say, time};
 use way::Way;
 
 #[derive(Args)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use switchyard::store::embedded::{backup, check};
 
-use crate::{complain, say, source};
+use crate::command::{complain, say, source};
 
 #[derive(Subcommand)]
 pub(crate) enum StoreCommand {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::time::rfc3339;
+use crate::command::time::rfc3339;
 
 pub(super) fn text(told: &Value) -> String {
     let mut out = String::new();

@@ -12,7 +12,7 @@ use switchyard::store::keys::KeyChanged;
 
 use super::Place;
 use super::remote::Remote;
-use crate::source;
+use crate::command::source;
 
 pub(super) enum Way {
     Store(Box<Settings>),

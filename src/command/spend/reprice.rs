@@ -11,8 +11,8 @@ use switchyard::store::journal::{ReadAttempt, Row, Selection, rows};
 use switchyard::store::spending::{Batch, QUARTER};
 
 use super::{Place, Stretch, shown};
-use crate::audit::dollars;
-use crate::{complain, say, time};
+use crate::command::audit::dollars;
+use crate::command::{complain, say, time};
 
 #[derive(clap::Args)]
 pub(crate) struct Reprice {

@@ -13,7 +13,7 @@ use switchyard::store::journal::{
     Anchor, Selection, TextKeys, VerifyReport, anchor, verify_against,
 };
 
-use crate::{complain, say, source, time};
+use crate::command::{complain, say, source, time};
 
 #[derive(Subcommand)]
 pub(crate) enum Audit {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use switchyard::store::journal::{ReadRecord, ReadText, Selection, TextReader, read, rows};
 
 use super::{Place, search};
-use crate::{complain, say};
+use crate::command::{complain, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Show {

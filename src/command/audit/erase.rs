@@ -11,7 +11,7 @@ use switchyard::store::journal::{
 };
 
 use super::Place;
-use crate::{complain, say};
+use crate::command::{complain, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Erase {

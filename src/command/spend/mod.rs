@@ -11,8 +11,8 @@ use switchyard::store::embedded::{booked_to, spend_report};
 use switchyard::store::journal::alias_names;
 use switchyard::store::spending::{SpendBy, SpendLine, SpendQuestion};
 
-use crate::audit::dollars;
-use crate::{complain, say, source, time};
+use crate::command::audit::dollars;
+use crate::command::{complain, say, source, time};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum By {

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use switchyard::store::journal::{Row, rows};
 
 use super::{Place, Wanted, dollars, time};
-use crate::complain;
+use crate::command::complain;
 
 #[derive(clap::Args)]
 pub(crate) struct Export {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use switchyard::store::journal::{Row, rows};
 
 use super::{Place, Wanted, dollars, time};
-use crate::{complain, say};
+use crate::command::{complain, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Search {
