@@ -5,7 +5,7 @@ use memchr::memmem;
 use super::translation::Translation;
 use crate::actors::Lease;
 use crate::dialects::{Foreign, Home, cut_foreign};
-use crate::domain::chat::{ChatRequest, FOREIGN_SIGNATURE};
+use crate::domain::chat::{ChatRequest, FOREIGN_IN_BASE64, FOREIGN_SIGNATURE};
 use crate::domain::{Dialect, Operation, Stamp};
 
 impl Translation<'_> {
@@ -69,11 +69,13 @@ fn signs_of_others(dialect: Dialect, is_home: bool) -> &'static [&'static str] {
         }
         (Dialect::Responses, false) => &[FOREIGN_SIGNATURE, "\"encrypted_content\""],
         (Dialect::Gemini, false) => &[
+            FOREIGN_IN_BASE64,
             FOREIGN_SIGNATURE,
             "\"thoughtSignature\"",
             "\"thought_signature\"",
         ],
-        (Dialect::Anthropic | Dialect::Responses | Dialect::Gemini, true)
+        (Dialect::Gemini, true) => &[FOREIGN_IN_BASE64, FOREIGN_SIGNATURE],
+        (Dialect::Anthropic | Dialect::Responses, true)
         | (Dialect::Bedrock | Dialect::Cohere | Dialect::Ollama, _) => &[FOREIGN_SIGNATURE],
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Usage;
-pub use super::signature::{FOREIGN_SIGNATURE, Signature};
+pub use super::signature::{FOREIGN_IN_BASE64, FOREIGN_SIGNATURE, Signature};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChatRequest {

@@ -10,6 +10,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use super::chat::{ChatAnswer, ChatEvent, ChatRequest, Part};
@@ -17,6 +19,9 @@ use super::{Dialect, SignerName};
 
 /// What a marked signature begins with; no provider's own does, and hardly a prompt.
 pub const FOREIGN_SIGNATURE: &str = "switchyard-signed~";
+
+/// The same in base64, without the last letter, which is another one in each of its two alphabets.
+pub const FOREIGN_IN_BASE64: &str = "c3dpdGNoeWFyZC1zaWduZWR";
 
 /// What stands before a redacted thought's data where it shares its place with signatures: no letter of base64, which
 /// every signature is written in, is a colon.
@@ -69,18 +74,36 @@ impl Signature {
 
     /// Reads what a client of this dialect sent back.
     pub fn read(text: &str, native: Dialect) -> Self {
-        let marked = text.strip_prefix(FOREIGN_SIGNATURE);
+        let plain = from_base64(text);
+        let marked = plain
+            .as_deref()
+            .unwrap_or(text)
+            .strip_prefix(FOREIGN_SIGNATURE);
         marked
             .and_then(Self::named)
             .unwrap_or_else(|| Self::new(native, text))
     }
 
+    /// Whether a text is a signature behind a marker.
+    pub fn is_marked(text: &str) -> bool {
+        text.starts_with(FOREIGN_SIGNATURE) || text.starts_with(FOREIGN_IN_BASE64)
+    }
+
     /// As a client of this dialect gets it.
     pub fn shown(&self, native: Dialect) -> String {
         if self.by == native && self.signer.is_none() {
-            self.data.clone()
-        } else {
-            format!("{FOREIGN_SIGNATURE}{}", self.with_name())
+            return self.data.clone();
+        }
+        let marked = format!("{FOREIGN_SIGNATURE}{}", self.with_name());
+        match native {
+            // Google's own SDKs read a signature as base64, and refuse the whole answer when it is not.
+            Dialect::Gemini => STANDARD.encode(marked),
+            Dialect::Openai
+            | Dialect::Responses
+            | Dialect::Anthropic
+            | Dialect::Bedrock
+            | Dialect::Cohere
+            | Dialect::Ollama => marked,
         }
     }
 
@@ -118,6 +141,14 @@ impl Signature {
     }
 }
 
+/// A marker in base64, of whichever alphabet and padding: who reads bytes writes them again in its own way.
+fn from_base64(text: &str) -> Option<String> {
+    text.starts_with(FOREIGN_IN_BASE64).then_some(())?;
+    let letters = text.trim_end_matches('=');
+    let letters = letters.replace('-', "+").replace('_', "/");
+    String::from_utf8(STANDARD_NO_PAD.decode(letters).ok()?).ok()
+}
+
 /// Who is at home in which dialect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Signers {
@@ -143,10 +174,6 @@ impl Signers {
     /// Whether this signer wrote it.
     fn is_of(&self, signature: &Signature, signer: &SignerName) -> bool {
         let named = signature.signer.as_ref();
-        if named.is_none() && signature.by == Dialect::Gemini {
-            // They go without a name to their clients, so each may be anybody's who speaks it.
-            return true;
-        }
         match named.or_else(|| self.home(signature.by)) {
             Some(writer) => writer == signer,
             // Nobody is at home in the form that dozens copied; elsewhere there is nobody to take it for.
@@ -230,9 +257,7 @@ pub struct Stamp {
 impl Stamp {
     /// The signer's name where it has to be said to clients of this dialect.
     pub fn name_for(&self, form: Dialect) -> Option<&SignerName> {
-        // Google's own SDKs take a signature for base64, and refuse the whole answer when it is not.
-        let can_be_named = form != Dialect::Gemini;
-        (can_be_named && !self.signers.is_home(form, &self.signer)).then_some(&self.signer)
+        (!self.signers.is_home(form, &self.signer)).then_some(&self.signer)
     }
 
     fn put(&self, signature: &mut Signature, redacted: bool) {
@@ -345,9 +370,7 @@ mod tests {
                 let own = settled(back.clone(), (by, signer));
                 assert_eq!(own.written_by(by), Some("c2ln"), "{client:?}: {shown}");
                 let foreign = settled(back, (by, other));
-                // Of Google's nobody can tell who signed.
-                let untold = (by == Dialect::Gemini).then_some("c2ln");
-                assert_eq!(foreign.written_by(by), untold, "{client:?}: {shown}");
+                assert_eq!(foreign.written_by(by), None, "{client:?}: {shown}");
             }
         }
     }
@@ -361,9 +384,24 @@ mod tests {
             "switchyard-signed~anthropic:copy~c2ln"
         );
         assert_eq!(
-            from("anthropic", Dialect::Anthropic).shown(Dialect::Gemini),
+            from("anthropic", Dialect::Anthropic).shown(Dialect::Responses),
             "switchyard-signed~anthropic~c2ln"
         );
+    }
+
+    #[test]
+    fn google_s_clients_get_and_send_base64_of_either_alphabet() {
+        let signature = Signature::new(Dialect::Anthropic, "s?>~\u{fc}");
+        let shown = signature.shown(Dialect::Gemini);
+        let marked = STANDARD.decode(&shown).unwrap();
+        let text = "switchyard-signed~anthropic~s?>~\u{fc}";
+        assert_eq!(String::from_utf8(marked).unwrap(), text);
+        let url_safe = shown.replace('+', "-").replace('/', "_");
+        assert_ne!(url_safe, shown);
+        for sent in [&*shown, &*url_safe, url_safe.trim_end_matches('='), text] {
+            assert!(Signature::is_marked(sent), "{sent}");
+            assert_eq!(Signature::read(sent, Dialect::Gemini), signature, "{sent}");
+        }
     }
 
     #[test]
@@ -395,7 +433,14 @@ mod tests {
 
     #[test]
     fn what_is_no_marker_is_a_signature() {
-        for text in ["switchyard-signed~", "switchyard-signed~nobody~x", "c2ln"] {
+        let broken = format!("{FOREIGN_IN_BASE64}*");
+        for text in [
+            "switchyard-signed~",
+            "switchyard-signed~nobody~x",
+            "c2ln",
+            FOREIGN_IN_BASE64,
+            &broken,
+        ] {
             let read = Signature::read(text, Dialect::Gemini);
             assert_eq!(read, Signature::new(Dialect::Gemini, text));
         }

@@ -65,6 +65,20 @@ def tools(model):
     check(f"{model}: streamed calls", len(streamed) == 2 and all(isinstance(c.args, dict) for c in streamed))
 
 
+def thoughts(model):
+    """What another provider signed has to pass the SDK's own reading, there and back."""
+    question = types.Content(role="user", parts=[types.Part(text="[[think]] hello")])
+    thought = client.models.generate_content(model=model, contents=[question]).candidates[0].content
+    signed = [part.thought_signature for part in thought.parts if part.thought_signature]
+    more = types.Content(role="user", parts=[types.Part(text="hello again")])
+    told = client.models.generate_content(model=model, contents=[question, thought, more])
+    check(f"{model}: thoughts go back, {len(signed)} signed", bool(told.text))
+    for chunk in client.models.generate_content_stream(model=model, contents=[question]):
+        signed += [part.thought_signature for part in chunk.parts or [] if part.thought_signature]
+    check(f"{model}: signatures are bytes", all(isinstance(one, bytes) for one in signed))
+    return len(signed)
+
+
 def refused(what, code, status, call):
     try:
         call()
@@ -89,6 +103,7 @@ for model in os.environ["SDK_TEST_MODELS"].split():
     unary(model)
     stream(model)
     tools(model)
+check("somebody signs", sum(thoughts(model) for model in os.environ["SDK_TEST_MODELS"].split()) > 0)
 
 refused("unknown model", 404, "NOT_FOUND", lambda: client.models.generate_content(
     model="no-such-model", contents="hello"))

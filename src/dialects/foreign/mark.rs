@@ -7,14 +7,13 @@ use super::items;
 use crate::dialects::json::{Edits, Node, Object, edited};
 use crate::dialects::sse::Event;
 use crate::domain::chat::Signature;
-use crate::domain::{ClientDialect, Stamp};
+use crate::domain::{ClientDialect, SignerName, Stamp};
 
 /// Marks what one signer wrote, for clients of the dialect it is spoken to in.
 #[derive(Debug)]
 pub struct Marker {
     dialect: ClientDialect,
-    /// What stands before every signature.
-    mark: String,
+    signer: SignerName,
     /// A signature has begun that may come in several pieces.
     begun: bool,
 }
@@ -22,14 +21,9 @@ pub struct Marker {
 impl Marker {
     /// `None` for who is at home in the dialect.
     pub fn of(dialect: ClientDialect, stamp: &Stamp) -> Option<Self> {
-        let form = dialect.dialect();
-        let signature = Signature {
-            signer: Some(stamp.name_for(form)?.clone()),
-            ..Signature::new(form, "")
-        };
         Some(Self {
             dialect,
-            mark: signature.shown(form),
+            signer: stamp.name_for(dialect.dialect())?.clone(),
             begun: false,
         })
     }
@@ -96,7 +90,12 @@ impl Marker {
         };
         match node.as_text() {
             Some(text) if !text.is_empty() => {
-                let marked = serde_json::Value::from(format!("{}{before}{text}", self.mark));
+                let form = self.dialect.dialect();
+                let signature = Signature {
+                    signer: Some(self.signer.clone()),
+                    ..Signature::new(form, format!("{before}{text}"))
+                };
+                let marked = serde_json::Value::from(signature.shown(form));
                 edits.push((node.span, Bytes::from(marked.to_string())));
                 true
             }

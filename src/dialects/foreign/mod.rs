@@ -13,7 +13,7 @@ use super::fields::IN_ID;
 use super::gemini;
 use super::json::{Edits, Node, Object, cut_items};
 use super::refuse::leave_out;
-use crate::domain::chat::{FOREIGN_SIGNATURE, Signature};
+use crate::domain::chat::Signature;
 use crate::domain::{ClientDialect, Dialect, SignerName, Signers};
 
 mod mark;
@@ -45,7 +45,7 @@ impl Home<'_> {
         let signature = Signature::read(text, native);
         match self.signers.known(&signature, (native, self.signer)) {
             None => Known::Foreign,
-            Some(data) if data.len() == text.len() => Known::Own,
+            Some(data) if data == text => Known::Own,
             Some(data) => Known::Marked(data.to_owned()),
         }
     }
@@ -78,7 +78,7 @@ pub fn cut_foreign(dialect: ClientDialect, body: &[u8], home: Home<'_>) -> Forei
 fn is_marked(object: &Object<'_>, names: &[&str]) -> bool {
     object
         .text(names)
-        .is_some_and(|text| text.starts_with(FOREIGN_SIGNATURE))
+        .is_some_and(|text| Signature::is_marked(&text))
 }
 
 impl Foreign {

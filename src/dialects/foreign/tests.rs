@@ -199,12 +199,15 @@ fn each_of_two_accounts_of_one_form_gets_its_own_signatures_and_not_the_other_s(
     let part = |signature: &str| {
         format!(r#"{{"text":"hm","thought":true,"thoughtSignature":"{signature}"}}"#)
     };
-    let (own, marked) = (part("b3du"), part("switchyard-signed~gemini:copy~Y29weQ=="));
+    // As its SDKs send it: base64 once more, in the letters of addresses.
+    let marked = "c3dpdGNoeWFyZC1zaWduZWR-Z2VtaW5pOmNvcHl-WTI5d2VRPT0";
+    let (own, marked) = (part("b3du"), part(marked));
     let asked = format!(r#"{{"contents":[{{"role":"model","parts":[{own},{marked}]}}]}}"#);
     let (left, _) = cut(ClientDialect::Gemini, *HOME, &asked);
     assert_eq!(left, asked.replace(&format!(",{marked}"), ""));
     let (left, _) = cut(ClientDialect::Gemini, there, &asked);
-    assert_eq!(left, asked.replace(&marked, &part("Y29weQ==")));
+    let expected = asked.replace(&format!("{own},"), "");
+    assert_eq!(left, expected.replace(&marked, &part("Y29weQ==")));
 }
 
 #[test]
@@ -275,7 +278,9 @@ mod marks {
         assert_eq!(marked, body.replace("gAAA", &format!("{name}gAAA")));
 
         let body = r#"{"candidates":[{"content":{"parts":[{"text":"hm","thoughtSignature":"c2ln"}]}},{}]}"#;
-        assert!(marker(ClientDialect::Gemini, "copy").is_none(), "{body}");
+        let marked = whole(ClientDialect::Gemini, body);
+        let in_base64 = "c3dpdGNoeWFyZC1zaWduZWR+Z2VtaW5pOmNvcHl+YzJsbg==";
+        assert_eq!(marked, body.replace("c2ln", in_base64));
     }
 
     #[test]

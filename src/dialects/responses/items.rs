@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::domain::Dialect;
-use crate::domain::chat::{FOREIGN_SIGNATURE, Part, Signature};
+use crate::domain::chat::{Part, Signature};
 
 /// The texts of a result in one.
 pub(super) fn text_of(parts: &[Part]) -> String {
@@ -72,7 +72,7 @@ pub(super) fn shown_reasoning(id: &str, text: &str, signature: Option<&Signature
 /// The signature a client sent back with a reasoning item.
 pub(super) fn read_signature(item: &Value) -> Option<Signature> {
     let encrypted = item.get("encrypted_content")?.as_str()?;
-    if encrypted.starts_with(FOREIGN_SIGNATURE) {
+    if Signature::is_marked(encrypted) {
         Some(Signature::read(encrypted, Dialect::Responses))
     } else {
         signature(item)
