@@ -13,7 +13,7 @@ use crate::client::{Client, ConnectOptions};
 use crate::lab::config::{ADMIN_KEY, ConfigError, Facts};
 use crate::lab::{CANARY_MARK, CLIENT_MARK, Epoch, GatewayProcess, SmallDisk};
 use crate::records::{
-    Books, Journal, Scrape, audit, books, parse, scrape_text, secrets_in, secrets_of,
+    Books, Journal, Machine, Scrape, audit, books, parse, scrape_text, secrets_in, secrets_of,
 };
 use crate::workload::PROMPT_MARK;
 
@@ -62,6 +62,7 @@ pub(super) async fn look(gateway: &Mutex<GatewayProcess>, epoch: Epoch) -> Optio
         leaks: secrets_of(text.as_bytes(), &SECRETS),
         memory,
         descriptors,
+        machine: pid.and_then(Machine::now),
     })
 }
 

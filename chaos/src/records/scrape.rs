@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::Machine;
 use crate::client::{Answer, Client, ConnectOptions};
 
 /// One line of a scrape.
@@ -28,6 +29,7 @@ pub struct Scrape {
     /// Bytes resident.
     pub memory: Option<u64>,
     pub descriptors: Option<u32>,
+    pub machine: Option<Machine>,
 }
 
 impl Scrape {

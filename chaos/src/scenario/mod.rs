@@ -464,6 +464,16 @@ impl Measure {
         matches!(self, Self::Detected | Self::Recovered | Self::FirstSuccess)
     }
 
+    /// Whether a machine that is busy with something else can make it look worse.
+    #[must_use]
+    pub fn is_time(self) -> bool {
+        let counts = matches!(
+            self,
+            Self::Errors | Self::ErrorCount | Self::Admitted | Self::Attempts | Self::Share
+        );
+        !counts && !matches!(self, Self::Load | Self::Growth)
+    }
+
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {

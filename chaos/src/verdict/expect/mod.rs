@@ -117,6 +117,11 @@ fn judged(
             "only {control} samples in the control phase, {} wanted",
             wanted.samples
         );
+    } else if let Some(others) = crowded(wanted, window).filter(|_| !holds) {
+        found.why = format!(
+            "something else took {:.0}% of this machine, and nothing was left of it: run it again where it is quiet",
+            others * 100.0
+        );
     } else if !holds {
         found.verdict = Verdict::Fail;
         blame(wanted, &mut found, window);
@@ -129,6 +134,11 @@ fn judged(
         found.verdict = Verdict::Pass;
     }
     found
+}
+
+/// A time that was missed on a machine that others kept busy proves nothing; one that was kept there does.
+fn crowded(wanted: &Expectation, window: &Window<'_>) -> Option<f64> {
+    window.crowded().filter(|_| wanted.what.is_time())
 }
 
 /// Says why and when, and tells the first cases.

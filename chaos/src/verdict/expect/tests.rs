@@ -11,7 +11,7 @@ use crate::conduct::{Act, Done, Evidence};
 use crate::history::{Ended, Told};
 use crate::lab::Fleet;
 use crate::mock::{Asked, Dialect, Exchange, Reported};
-use crate::records::Scrape;
+use crate::records::{Machine, Scrape};
 use crate::report::{Finding, Verdict};
 use crate::scenario::{Expectation, Mock, PhaseName, Scenario, Shape, parse};
 
@@ -328,6 +328,41 @@ async fn a_recovery_is_measured_from_the_end_of_the_fault_that_is_meant() {
     world.is(Pass, Some(0.0), whole);
     world.fail(14_000, 15_000);
     world.is(Pass, Some(1_000.0), whole);
+}
+
+#[tokio::test]
+async fn a_time_that_is_missed_while_others_have_the_machine_is_unknown() {
+    let mut world = World::healthy().await;
+    let (kept, missed) = (
+        "what = \"p99_first_content\"\nat_most = 50",
+        "what = \"p99_first_content\"\nat_most = 49",
+    );
+    let with_others = |others: u64| -> Vec<Scrape> {
+        let scrape = |second: u64| Scrape {
+            at_ms: second * 1_000,
+            machine: Some(Machine {
+                all: second * 100,
+                idle: 0,
+                others: second * others,
+            }),
+            ..Scrape::default()
+        };
+        (0..20).map(scrape).collect()
+    };
+    world.evidence.scrapes = with_others(10);
+    world.is(Fail, Some(50.0), missed);
+    world.evidence.scrapes = with_others(40);
+    world.is(Unknown, Some(50.0), missed);
+    let found = world.judge(missed);
+    assert!(
+        found.why.contains("took 40% of this machine"),
+        "{}",
+        found.why
+    );
+    world.is(Pass, Some(50.0), kept);
+    // Errors are no matter of time.
+    world.fail(4_000, 14_000);
+    world.is(Fail, Some(200.0), "what = \"error_count\"\nat_most = 0");
 }
 
 #[tokio::test]

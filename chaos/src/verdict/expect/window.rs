@@ -53,6 +53,16 @@ impl<'a> Window<'a> {
         }
     }
 
+    /// What others took of the machine meanwhile, where they took the gateway's time.
+    pub(super) fn crowded(&self) -> Option<f64> {
+        let machines = self.index.evidence.scrapes.iter();
+        let mut machines = machines
+            .filter(|one| (self.from..self.to).contains(&one.at_ms))
+            .filter_map(|one| one.machine);
+        let first = machines.next()?;
+        machines.next_back()?.crowded_since(first)
+    }
+
     /// The fault it is about, when it is about one.
     fn fault(&self) -> Option<&'a Done> {
         let place = self.during?.checked_sub(1)?;
