@@ -17,6 +17,7 @@ use super::live::{Live, LiveStream, Voice};
 use super::next::{
     AfterFailure, AttemptFailure, Circumstances, after_failure, again, gave_up, refused,
 };
+use super::once::Reader;
 use super::request::{RaceMark, Request};
 use super::residency::kept_inside;
 use super::told::{in_answer, in_stream, in_whole_stream};
@@ -60,6 +61,11 @@ pub enum Served {
     /// With what was known when the head had to go out.
     Stream {
         stream: Box<LiveStream>,
+        told: Told,
+    },
+    /// Made by somebody else: read as it comes.
+    Followed {
+        reader: Reader,
         told: Told,
     },
     Failed {

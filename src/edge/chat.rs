@@ -184,6 +184,15 @@ fn told(
             let said = reply::Said::Own(Outgoing { stream, kept });
             reply::stream(said, speaker, &told, Some(guard))
         }
+        Served::Followed { reader, told } => {
+            let speaker = reply::Speaker {
+                id,
+                speaks,
+                mute: false,
+                control,
+            };
+            reply::stream(reply::Said::Shared(reader), speaker, &told, Some(guard))
+        }
         Served::Failed { failure, told } => reply::failure(speaks, &failure, id, &told),
     }
 }

@@ -217,6 +217,12 @@ async fn execute(
             failure,
             told: noted(told),
         }),
+        Served::Followed { reader, told } => {
+            let head = Head::Stream { told: noted(told) };
+            execution
+                .tell_stream(head, move |cx| reader.poll_piece(cx))
+                .await;
+        }
         Served::Stream { stream, told } => {
             let mut outgoing = Outgoing { stream, kept };
             let head = Head::Stream { told: noted(told) };

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::chat::InFlight;
 use super::connection::ConnectionControl;
-use super::stored::Outgoing;
+use super::stored::{Follow, Outgoing};
 use super::{Edge, paths};
 use crate::actors::at_most;
 use crate::dialects::{encode_error, keep_alive};
@@ -159,6 +159,7 @@ pub(super) enum Said {
     Own(Outgoing),
     /// What somebody else may be told as well.
     Shared(Reader),
+    Followed(Follow),
 }
 
 impl Said {
@@ -166,6 +167,7 @@ impl Said {
         match self {
             Self::Own(outgoing) => outgoing.poll_piece(cx),
             Self::Shared(reader) => reader.poll_piece(cx),
+            Self::Followed(follow) => follow.poll_piece(cx),
         }
     }
 }

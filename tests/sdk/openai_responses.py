@@ -88,6 +88,16 @@ def background(model):
         made = client.responses.retrieve(made.id)
     check(f"{model}: made in the background", made.status == "completed" and bool(made.output_text))
     check(f"{model}: too late to cancel", client.responses.cancel(made.id).status == "completed")
+    stream, seen = client.responses.create(model=model, input="hello", background=True, stream=True), []
+    for event in stream:
+        seen.append(event)
+        if event.type == "response.output_text.delta":
+            break
+    stream.close()
+    rest = client.responses.retrieve(seen[0].response.id, stream=True, starting_after=seen[-1].sequence_number)
+    seen += list(rest)
+    check(f"{model}: read on from where it was left", [e.sequence_number for e in seen] == list(range(len(seen)))
+          and seen[-1].type == "response.completed")
 
 
 def across(models):

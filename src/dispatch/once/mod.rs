@@ -25,9 +25,7 @@ use crate::domain::{Failure, FailureKind, RequestId};
 use crate::policy::once::{Asked, Entered, Name, Table, Terms, Ticket};
 use crate::telemetry::metrics;
 
-pub use tape::{Head, NoReader, Reader, Tape};
-
-use tape::End;
+pub use tape::{End, Head, NoReader, Reader, Tape};
 
 #[expect(
     clippy::disallowed_types,

@@ -2,29 +2,43 @@
 //!
 //! Each is a task of its own; how it ends stands in the store, where exactly one of its end and its cancellation
 //! comes first. A process that ends takes them with it, and the next one says so of them.
+//!
+//! One that is streamed is written on a tape: who asked for it reads that, and who comes back reads it from where it
+//! left. It is made whether or not anybody reads.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tracing::warn;
 
 use super::keep::Keep;
+use super::stream::{KeptStream, Outgoing};
 use super::unavailable;
 use crate::dialects::AnswerTerms;
 use crate::dialects::responses::state::{Stamp, stamp_response};
 use crate::dialects::responses::without_output;
-use crate::dispatch::{Request, Served, Told};
-use crate::domain::{Failure, FailureKind};
+use crate::dispatch::once::{End, Head, Reader, Tape};
+use crate::dispatch::{Request, Served, StreamPiece, Told};
+use crate::domain::{Failure, FailureKind, RequestId};
 use crate::edge::Edge;
 use crate::store::{ResponseKey, Standing};
 
 /// More at once are refused (ground rule G14).
 const MOST: usize = 1_000;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// What is longer is still made, but nobody can read on.
+const LONGEST_TAPE: usize = 8 << 20;
+
+/// A response to be made in the background.
+pub(super) struct Background {
+    pub(super) keep: Keep,
+    pub(super) streams: bool,
+}
 
 #[expect(
     clippy::disallowed_types,
@@ -34,17 +48,28 @@ type Lock<T> = std::sync::Mutex<T>;
 
 /// What runs now, so that it can be cancelled.
 #[derive(Default)]
-pub(in crate::edge) struct Runs(Arc<Lock<HashMap<ResponseKey, Arc<Notify>>>>);
+pub(in crate::edge) struct Runs(Arc<Lock<Table>>);
+
+type Table = HashMap<ResponseKey, Run>;
+
+struct Run {
+    cancelled: Arc<Notify>,
+    tape: Option<Arc<Tape>>,
+}
 
 impl Runs {
     /// `None`: as many run as may.
-    fn enter(&self, key: &ResponseKey) -> Option<Running> {
+    fn enter(&self, key: &ResponseKey, tape: Option<Arc<Tape>>) -> Option<Running> {
         let cancelled = Arc::new(Notify::new());
         let mut runs = self.0.lock().ok()?;
         if runs.len() >= MOST {
             return None;
         }
-        runs.insert(key.clone(), Arc::clone(&cancelled));
+        let run = Run {
+            cancelled: Arc::clone(&cancelled),
+            tape,
+        };
+        runs.insert(key.clone(), run);
         Some(Running {
             runs: Arc::clone(&self.0),
             key: key.clone(),
@@ -68,16 +93,22 @@ impl Runs {
     /// Stops it, if it runs here.
     pub(super) fn cancel(&self, key: &ResponseKey) {
         if let Ok(runs) = self.0.lock()
-            && let Some(cancelled) = runs.get(key)
+            && let Some(run) = runs.get(key)
         {
-            cancelled.notify_one();
+            run.cancelled.notify_one();
         }
+    }
+
+    /// Reads it from its beginning, if it is being made here as a stream.
+    pub(super) fn follow(&self, key: &ResponseKey) -> Option<Reader> {
+        let runs = self.0.lock().ok()?;
+        runs.get(key)?.tape.as_ref()?.join().ok()
     }
 }
 
 /// An entry in the table, for as long as it runs.
 struct Running {
-    runs: Arc<Lock<HashMap<ResponseKey, Arc<Notify>>>>,
+    runs: Arc<Lock<Table>>,
     key: ResponseKey,
     cancelled: Arc<Notify>,
 }
@@ -95,9 +126,11 @@ impl Drop for Running {
 pub(super) async fn start(
     edge: &Arc<Edge>,
     (request, said): (Arc<Request>, &[u8]),
-    keep: Keep,
+    Background { keep, streams }: Background,
 ) -> Result<Served, Failure> {
-    let running = edge.runs.enter(&keep.key).ok_or_else(|| {
+    let telling = streams.then(|| Telling::new(request.id));
+    let tape = telling.as_ref().map(|telling| Arc::clone(&telling.tape));
+    let running = edge.runs.enter(&keep.key, tape).ok_or_else(|| {
         Failure::new(
             FailureKind::Overloaded,
             "as many responses are being made in the background as may be; come back shortly",
@@ -108,20 +141,114 @@ pub(super) async fn start(
     let queued = stamped(&keep, without_output(&terms, "queued", None));
     let begun = keep.begin(&queued, Standing::UnderWay, Bytes::new()).await;
     begun.map_err(|error| unavailable(edge, &error))?;
+    let reader = telling
+        .as_ref()
+        .and_then(|telling| telling.tape.join().ok());
     let edge = Arc::clone(edge);
     tokio::spawn(async move {
         let cancelled = Arc::clone(&running.cancelled);
+        let made = async {
+            let served = edge.dispatch.serve(request).await;
+            match &telling {
+                Some(telling) => telling.tell(keep, &terms, served).await,
+                None => end(&keep, &terms, served).await,
+            }
+        };
         tokio::select! {
             // Dropped half way it is accounted for as any request whose client left; the store knows already.
-            () = cancelled.notified() => {}
-            served = edge.dispatch.serve(request) => end(&keep, &terms, served).await,
+            () = cancelled.notified() => telling.iter().for_each(Telling::cancel),
+            () = made => {}
         }
         drop(running);
     });
-    Ok(Served::Whole {
-        body: serde_json::to_vec(&queued).unwrap_or_default().into(),
-        told: Told::default(),
+    let Some(reader) = reader else {
+        return Ok(Served::Whole {
+            body: serde_json::to_vec(&queued).unwrap_or_default().into(),
+            told: Told::default(),
+        });
+    };
+    Ok(match reader.head().await {
+        Head::Whole { body, told } => Served::Whole { body, told },
+        Head::Failed { failure, told } => Served::Failed { failure, told },
+        Head::Stream { told } => Served::Followed { reader, told },
     })
+}
+
+/// Writes a tape to its end, whatever happens: whoever reads it is never left waiting.
+struct Telling {
+    tape: Arc<Tape>,
+    /// It is made for nobody, too.
+    _made_anyway: Reader,
+}
+
+impl Telling {
+    fn new(id: RequestId) -> Self {
+        let (tape, reader) = Tape::new(id);
+        Self {
+            tape,
+            _made_anyway: reader,
+        }
+    }
+
+    async fn tell(&self, keep: Keep, terms: &AnswerTerms, served: Served) {
+        let (stream, told) = match served {
+            Served::Stream { stream, told } => (stream, told),
+            Served::Failed { failure, told } => {
+                let (kept, shown) = (failure.clone(), told.clone());
+                let failed = Served::Failed { failure, told };
+                end(&keep, terms, failed).await;
+                return self.fail(kept, shown);
+            }
+            other @ (Served::Whole { .. } | Served::Followed { .. }) => {
+                return end(&keep, terms, other).await;
+            }
+        };
+        self.tape.begin(Head::Stream { told });
+        let kept = Some(Box::new(KeptStream::begun(stamp(&keep), keep)));
+        let mut outgoing = Outgoing { stream, kept };
+        let mut written = 0;
+        let end = loop {
+            match poll_fn(|cx| outgoing.poll_piece(cx)).await {
+                StreamPiece::Data(piece) => {
+                    written += piece.len();
+                    if written <= LONGEST_TAPE {
+                        self.tape.write(&piece);
+                    } else {
+                        self.tape.end(End::Cut);
+                    }
+                }
+                StreamPiece::End => break End::Whole,
+                StreamPiece::Broken => break End::Broken,
+                StreamPiece::Cut => break End::Cut,
+            }
+        };
+        self.tape.end(end);
+    }
+
+    fn cancel(&self) {
+        const SAID: &str = "the response was cancelled";
+        self.fail(Failure::new(FailureKind::Conflict, SAID), Told::default());
+        let event = json!({"type": "error", "code": "cancelled", "message": SAID, "param": null});
+        self.tape
+            .write(format!("event: error\ndata: {event}\n\n").as_bytes());
+        self.tape.end(End::Broken);
+    }
+
+    /// Where nothing has been told yet.
+    fn fail(&self, failure: Failure, told: Told) {
+        self.tape.begin(Head::Failed { failure, told });
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        let failure = Failure::new(
+            FailureKind::Internal,
+            "the gateway failed while it made this response; make it again",
+        );
+        self.fail(failure, Told::default());
+        self.tape.end(End::Cut);
+    }
 }
 
 fn terms(request: &Request, said: &[u8], keep: &Keep) -> AnswerTerms {
@@ -136,13 +263,16 @@ fn terms(request: &Request, said: &[u8], keep: &Keep) -> AnswerTerms {
 }
 
 fn stamped(keep: &Keep, mut response: Value) -> Value {
-    let stamp = Stamp {
+    stamp_response(&mut response, &stamp(keep));
+    response
+}
+
+fn stamp(keep: &Keep) -> Stamp {
+    Stamp {
         id: Some(keep.key.id.clone()),
         previous: keep.previous.clone(),
         background: true,
-    };
-    stamp_response(&mut response, &stamp);
-    response
+    }
 }
 
 async fn end(keep: &Keep, terms: &AnswerTerms, served: Served) {
@@ -156,7 +286,7 @@ async fn end(keep: &Keep, terms: &AnswerTerms, served: Served) {
         }
         Served::Failed { failure, .. } => without_output(terms, "failed", Some(&failure)),
         // It was not asked for.
-        Served::Stream { .. } => unreadable(),
+        Served::Stream { .. } | Served::Followed { .. } => unreadable(),
     };
     let kept = keep.finish(&stamped(keep, response), Bytes::new()).await;
     if let Err(error) = kept {

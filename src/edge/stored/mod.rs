@@ -6,6 +6,7 @@
 //! the client who had it, and any provider is told the whole of it; none of them is asked to keep anything.
 
 mod background;
+mod follow;
 mod keep;
 mod plan;
 mod routes;
@@ -27,6 +28,7 @@ use crate::domain::{Failure, FailureKind};
 use crate::store::StoreError;
 
 pub(super) use background::Runs;
+pub(super) use follow::Follow;
 pub(super) use stream::{KeptStream, Outgoing};
 
 use plan::Plan;
@@ -71,8 +73,9 @@ pub(super) async fn serve(
     // What the client said stays its own: it is kept, and told again; what goes out may be less.
     let said = request.body();
     let request = Arc::new(edge.dispatch.guard(request.bounded()).await?);
-    if let Some(keep) = background {
-        let mut served = background::start(edge, (request, &said), keep).await?;
+    if let Some(made) = background {
+        let mut served = background::start(edge, (request, &said), made).await?;
+        place(&mut served, &shift);
         lost(&mut served, unkept, forgets);
         return Ok(Answer {
             served,
@@ -103,7 +106,7 @@ pub(super) async fn serve(
             kept = Some(Box::new(KeptStream::new(stamp, keep)));
             Served::Stream { stream, told }
         }
-        failed @ Served::Failed { .. } => failed,
+        other @ (Served::Followed { .. } | Served::Failed { .. }) => other,
     };
     Ok(Answer {
         served,
@@ -114,7 +117,9 @@ pub(super) async fn serve(
 
 /// Tells what the store could not do for this request.
 fn lost(served: &mut Served, unkept: bool, forgets: bool) {
-    let (Served::Whole { told, .. } | Served::Stream { told, .. }) = served else {
+    let (Served::Whole { told, .. } | Served::Stream { told, .. } | Served::Followed { told, .. }) =
+        served
+    else {
         return;
     };
     if unkept {
@@ -128,7 +133,9 @@ fn lost(served: &mut Served, unkept: bool, forgets: bool) {
 /// Names places as the client knows them, who sent only the end of what went out.
 fn place(served: &mut Served, shift: &Shift) {
     let (told, failure) = match served {
-        Served::Whole { told, .. } | Served::Stream { told, .. } => (told, None),
+        Served::Whole { told, .. }
+        | Served::Stream { told, .. }
+        | Served::Followed { told, .. } => (told, None),
         Served::Failed { told, failure } => (told, Some(failure)),
     };
     for name in &mut told.dropped {

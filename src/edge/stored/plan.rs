@@ -6,6 +6,7 @@ use bytes::Bytes;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::Value;
 
+use super::background::Background;
 use super::keep::Keep;
 use super::{unavailable, wrong};
 use crate::actors::Published;
@@ -29,7 +30,7 @@ pub(super) struct Plan {
     /// `None`: the answer is not kept.
     pub(super) keep: Option<Keep>,
     /// The answer is made while nobody waits.
-    pub(super) background: Option<Keep>,
+    pub(super) background: Option<Background>,
     /// It would have been kept, but cannot be.
     pub(super) unkept: bool,
     /// Something that was thought before could not be told again.
@@ -65,12 +66,6 @@ fn wish(ask: &StateAsk, policy: KeepResponses) -> Result<Wish, DialectError> {
         return refused(
             "background",
             "a response that is made in the background has to be kept; leave \"store\" out",
-        );
-    }
-    if ask.background && ask.stream {
-        return refused(
-            "stream",
-            "a response that is made in the background is not streamed while it is made; leave \"stream\" out and retrieve it",
         );
     }
     if policy != KeepResponses::Never {
@@ -151,7 +146,13 @@ pub(super) async fn plan(
         background: ask.background,
     };
     let (keep, background) = match ask.background {
-        true => (None, kept),
+        true => (
+            None,
+            kept.map(|keep| Background {
+                keep,
+                streams: ask.stream,
+            }),
+        ),
         false => (kept, None),
     };
     Ok(Plan {

@@ -12,12 +12,14 @@ use http::{HeaderValue, Request as HttpRequest};
 use serde_json::{Value, json};
 
 use super::plan::read;
-use super::{unavailable, wrong};
+use super::{Follow, unavailable, wrong};
 use crate::dialects::one_line;
 use crate::dialects::responses::state::{PageQuery, after, page, replay, used_items};
 use crate::dispatch::Told;
+use crate::dispatch::once::Head;
 use crate::domain::{ClientDialect, Failure, FailureKind};
 use crate::edge::connection::ConnectionControl;
+use crate::edge::reply::Said;
 use crate::edge::{Edge, chat, reply};
 use crate::store::{Conversation, ResponseKey, ResponseStore, Standing, StoredResponse};
 
@@ -36,12 +38,25 @@ pub(super) async fn retrieve(
     let told = async {
         let visit = Visit::of(&edge, &id, &parts).await?;
         let found = visit.get().await?;
-        if value(query, "stream") == Some("true") {
-            return streamed(&found, value(query, "starting_after")).map(Told200::Stream);
+        if value(query, "stream") != Some("true") {
+            return Ok(Told200::Object(shown(&found)));
         }
-        Ok(Told200::Object(shown(&found)))
+        let known = known(value(query, "starting_after"))?;
+        if found.standing != Standing::UnderWay {
+            return Ok(Told200::Stream(streamed(&found, known)));
+        }
+        let Some(reader) = edge.runs.follow(&visit.key) else {
+            return visit.ended_now(known).await.map(Told200::Stream);
+        };
+        match reader.head().await {
+            Head::Stream { told } => Ok(Told200::Live(Follow::new(reader, known), Box::new(told))),
+            Head::Whole { .. } | Head::Failed { .. } => {
+                visit.ended_now(known).await.map(Told200::Stream)
+            }
+        }
     };
-    answered(&edge, told.await)
+    let control = parts.extensions.get::<ConnectionControl>();
+    answered(&edge, told.await, control)
 }
 
 /// `DELETE …/responses/{id}`.
@@ -62,7 +77,7 @@ pub(super) async fn delete(
             json!({"id": visit.key.id, "object": "response", "deleted": true}),
         ))
     };
-    answered(&edge, told.await)
+    answered(&edge, told.await, None)
 }
 
 /// `POST …/responses/{id}/cancel`.
@@ -96,7 +111,7 @@ pub(super) async fn cancel(
         // It ended in this moment; that stands.
         Ok(Told200::Object(shown(&visit.get().await?)))
     };
-    answered(&edge, told.await)
+    answered(&edge, told.await, None)
 }
 
 /// `GET …/responses/{id}/input_items`: all that the response was made from, in pages.
@@ -128,7 +143,7 @@ pub(super) async fn input_items(
         let items = used_items(turns.collect());
         page(items, &query).map(Told200::Object).map_err(wrong)
     };
-    answered(&edge, told.await)
+    answered(&edge, told.await, None)
 }
 
 /// A client at one of its responses.
@@ -165,6 +180,18 @@ impl<'a> Visit<'a> {
         found.ok_or_else(absent)
     }
 
+    /// Its events, if it ended in this moment.
+    async fn ended_now(&self, known: Option<u64>) -> Result<Vec<u8>, Failure> {
+        let found = self.get().await?;
+        if found.standing != Standing::UnderWay {
+            return Ok(streamed(&found, known));
+        }
+        Err(Failure::new(
+            FailureKind::Conflict,
+            "this response is still being made, and was not made to be followed; retrieve it without \"stream\" until it has ended, or make it with \"background\" and \"stream\"",
+        ))
+    }
+
     async fn own_items(&self, query: &PageQuery) -> Result<Value, Failure> {
         let found = self.get().await?;
         let items: Vec<Value> = serde_json::from_slice(&found.input).unwrap_or_default();
@@ -192,13 +219,8 @@ fn shown(found: &StoredResponse) -> Value {
     response
 }
 
-fn streamed(found: &StoredResponse, starting_after: Option<&str>) -> Result<Vec<u8>, Failure> {
-    if found.standing == Standing::UnderWay {
-        return Err(Failure::new(
-            FailureKind::Conflict,
-            "this response is still being made; retrieve it without \"stream\" until it has ended",
-        ));
-    }
+/// The last event that the client knows.
+fn known(starting_after: Option<&str>) -> Result<Option<u64>, Failure> {
     let wrong_number = |_| {
         Failure::new(
             FailureKind::InvalidRequest,
@@ -207,25 +229,33 @@ fn streamed(found: &StoredResponse, starting_after: Option<&str>) -> Result<Vec<
         .at("starting_after")
     };
     let number = starting_after.map(str::parse::<u64>);
-    let number = number.transpose().map_err(wrong_number)?;
+    number.transpose().map_err(wrong_number)
+}
+
+fn streamed(found: &StoredResponse, known: Option<u64>) -> Vec<u8> {
     let response = shown(found);
     let is_told = found.standing == Standing::Ended && !found.events.is_empty();
     let all = match is_told {
         true => found.events.to_vec(),
         false => replay(&response),
     };
-    Ok(match number {
+    match known {
         Some(number) => after(&all, number),
         None => all,
-    })
+    }
 }
 
 enum Told200 {
     Object(Value),
     Stream(Vec<u8>),
+    Live(Follow, Box<Told>),
 }
 
-fn answered(edge: &Edge, told: Result<Told200, Failure>) -> Response {
+fn answered(
+    edge: &Edge,
+    told: Result<Told200, Failure>,
+    control: Option<&ConnectionControl>,
+) -> Response {
     let id = reply::new_id();
     match told {
         Ok(Told200::Object(object)) => {
@@ -238,6 +268,15 @@ fn answered(edge: &Edge, told: Result<Told200, Failure>) -> Response {
             headers.insert(CONTENT_TYPE, kind);
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             response
+        }
+        Ok(Told200::Live(follow, told)) => {
+            let speaker = reply::Speaker {
+                id,
+                speaks: SPEAKS,
+                mute: false,
+                control: control.cloned(),
+            };
+            reply::stream(Said::Followed(follow), speaker, &told, None)
         }
         Err(failure) => {
             edge.news.metrics.rejected(failure.kind.code());

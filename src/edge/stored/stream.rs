@@ -61,6 +61,8 @@ pub(in crate::edge) struct KeptStream {
     last: Option<Value>,
     ending: Option<Ending>,
     log: EventLog,
+    /// What becomes of it if it ends before its end.
+    cut: &'static str,
 }
 
 impl KeptStream {
@@ -74,7 +76,15 @@ impl KeptStream {
             last: None,
             ending: None,
             log: EventLog::default(),
+            cut: "cancelled",
         }
+    }
+
+    /// One whose place is taken, and that goes on without its client: only its provider can end it early.
+    pub(super) fn begun(stamp: Stamp, keep: Keep) -> Self {
+        let mut stream = Self::new(stamp, Some(keep));
+        (stream.begun, stream.cut) = (true, "failed");
+        stream
     }
 
     /// What may go out; `None` where there is nothing more without the provider.
@@ -162,7 +172,7 @@ impl Drop for KeptStream {
             return;
         }
         if let Some(keep) = self.keep.take()
-            && let Some(response) = cut_short(self.log.so_far())
+            && let Some(response) = cut_short(self.log.so_far(), self.cut)
         {
             drop(keep.finish(&response, self.log.whole()));
         }

@@ -106,8 +106,8 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The response of a stream that nobody read to its end: what had come, and that it was cancelled.
-pub fn cut_short(log: &[u8]) -> Option<Value> {
+/// The response of a stream that did not come to its end: what had come, and what became of it.
+pub fn cut_short(log: &[u8], status: &str) -> Option<Value> {
     let (mut response, mut output, mut open) = (None, Vec::new(), String::new());
     let mut item_id = Value::Null;
     for mut event in events(log) {
@@ -139,7 +139,7 @@ pub fn cut_short(log: &[u8]) -> Option<Value> {
     }
     let mut response = response?;
     let fields = response.as_object_mut()?;
-    fields.insert("status".to_owned(), "cancelled".into());
+    fields.insert("status".to_owned(), status.into());
     fields.insert("output".to_owned(), output.into());
     Some(response)
 }

@@ -149,12 +149,12 @@ fn a_stream_cut_short_holds_what_had_come() {
         .iter()
         .map(|event| format!("event: x\ndata: {event}\n\n"))
         .collect();
-    let cut = cut_short(log.as_bytes()).unwrap();
+    let cut = cut_short(log.as_bytes(), "cancelled").unwrap();
     assert_eq!(cut["status"], "cancelled");
     assert_eq!(cut["output"][0]["id"], "rs_1");
     assert_eq!(cut["output"][1]["id"], "msg_1");
     assert_eq!(cut["output"][1]["content"][0]["text"], "half a word");
-    assert_eq!(cut_short(b""), None);
+    assert_eq!(cut_short(b"", "failed"), None);
 }
 
 #[test]

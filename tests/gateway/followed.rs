@@ -1,0 +1,165 @@
+//! Responses that are made in the background as a stream (row E2): made whether or not anybody reads, and read on by
+//! who comes back.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use switchyard_chaos::client::{BodyEnd, SseReader};
+use switchyard_chaos::mock::{Behaviour, Dialect, Ending, MockProvider, edit};
+use tokio::time::{sleep, timeout};
+
+use crate::frame::{Gateway, alone, mock_of, quick};
+use crate::stored::{self, PATH, bearer, ended, get, id, made, said, send};
+
+fn asked() -> Value {
+    json!({"model": "p", "input": "hello", "background": true, "stream": true})
+}
+
+fn events(text: &str) -> Vec<Value> {
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.map(|data| serde_json::from_str(data).unwrap())
+        .collect()
+}
+
+fn number(event: &Value) -> u64 {
+    event["sequence_number"].as_u64().unwrap()
+}
+
+/// One that is under way, its id, and the first of its events.
+async fn begun<'a>(reader: &mut SseReader<'a>) -> (String, Vec<Value>) {
+    let events = reader.take(9).await.unwrap();
+    let first: Vec<Value> = events
+        .iter()
+        .map(|event| serde_json::from_str(&event.data).unwrap())
+        .collect();
+    let response = &first[0]["response"];
+    assert_eq!(response["background"], true);
+    (id(response), first)
+}
+
+async fn slow(dialect: Dialect, gap: u64) -> (MockProvider, Gateway) {
+    let mock = mock_of(dialect, "a").await;
+    mock.weather(quick().tokens(60).gap(Duration::from_millis(gap)));
+    let gateway = alone(&mock, "").await;
+    (mock, gateway)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2_a_stream_in_the_background_goes_on_without_its_client_and_is_read_on_from_where_it_left()
+ {
+    for dialect in [Dialect::Anthropic, Dialect::Responses] {
+        let (mock, mut gateway) = slow(dialect, 15).await;
+        let at = gateway.address;
+        let mut client = gateway.client().await;
+        let fields = bearer(crate::frame::KEY);
+        let mut reader = client.stream(PATH, &fields, &asked()).await.unwrap();
+        let (id, mut all) = begun(&mut reader).await;
+        drop(reader);
+        drop(client);
+        let known = number(all.last().unwrap());
+        let path = format!("{id}?stream=true&starting_after={known}");
+        // While it is being made, by two at once.
+        let (rest, again) = tokio::join!(get(at, &path), get(at, &path));
+        assert_eq!(
+            rest.header("content-type"),
+            Some("text/event-stream; charset=utf-8")
+        );
+        assert!(rest.body == again.body, "two who read it read the same");
+        all.extend(events(std::str::from_utf8(&rest.body).unwrap()));
+        let numbers: Vec<u64> = all.iter().map(number).collect();
+        assert_eq!(numbers, (0..all.len() as u64).collect::<Vec<_>>());
+        let last = all.last().unwrap();
+        assert_eq!(last["type"], "response.completed");
+        assert_eq!(get(at, &id).await.json(), last["response"]);
+        assert!(said(&last["response"]).split_whitespace().count() >= 60);
+        // And afterwards, as it was sent.
+        let later = get(at, &format!("{id}?stream=true")).await;
+        assert_eq!(events(std::str::from_utf8(&later.body).unwrap()), all);
+        assert_eq!(mock.requests(), 1);
+        let records = gateway.records().await;
+        let outcomes: Vec<&Value> = records
+            .iter()
+            .filter(|one| one["kind"] == "outcome")
+            .collect();
+        assert_eq!(outcomes.len(), 1);
+        assert_eq!(
+            outcomes[0]["how"], "ok",
+            "nobody had left, as far as it knows"
+        );
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2_who_reads_a_stream_in_the_background_is_told_that_it_was_cancelled() {
+    let (mock, gateway) = slow(Dialect::OpenAi, 50).await;
+    let at = gateway.address;
+    let mut client = gateway.client().await;
+    let fields = bearer(crate::frame::KEY);
+    let mut reader = client.stream(PATH, &fields, &asked()).await.unwrap();
+    let (id, _) = begun(&mut reader).await;
+    let cancelled = send(
+        at,
+        crate::frame::KEY,
+        "POST",
+        &format!("{PATH}/{id}/cancel"),
+    )
+    .await;
+    assert_eq!(cancelled.json()["status"], "cancelled");
+    let end = timeout(Duration::from_secs(5), reader.read_rest())
+        .await
+        .unwrap();
+    assert_eq!(end.unwrap(), BodyEnd::Whole);
+    let text = String::from_utf8(reader.raw().to_vec()).unwrap();
+    let last = events(&text).pop().unwrap();
+    assert_eq!(
+        (&last["type"], &last["code"]),
+        (&json!("error"), &json!("cancelled"))
+    );
+    assert!(!text.contains("response.completed"));
+    let stopped = async {
+        while mock.in_flight() > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(2), stopped)
+        .await
+        .expect("the provider still works");
+    assert_eq!(get(at, &id).await.json()["status"], "cancelled");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s01_a_stream_in_the_background_that_breaks_is_failed_to_all_who_read_it() {
+    let (mock, gateway) = slow(Dialect::OpenAi, 5).await;
+    mock.set(Behaviour::healthy().edit(edit::cut_after(20, Ending::Reset)));
+    let at = gateway.address;
+    let mut client = gateway.client().await;
+    let fields = bearer(crate::frame::KEY);
+    let reader = client.stream(PATH, &fields, &asked()).await.unwrap();
+    let all = reader.collect().await.unwrap().documents();
+    let last = all.last().unwrap();
+    assert_eq!(last["type"], "response.failed");
+    let id = id(&last["response"]);
+    let failed = ended(at, &id).await;
+    assert_eq!(failed, last["response"]);
+    assert_eq!(failed["status"], "failed");
+    let again = get(at, &format!("{id}?stream=true")).await;
+    assert_eq!(events(std::str::from_utf8(&again.body).unwrap()), all);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a04_a_stream_in_the_background_is_followed_by_its_owner_alone_and_only_if_it_is_one() {
+    let mock = mock_of(Dialect::OpenAi, "a").await;
+    mock.weather(quick().first_content(Duration::from_secs(20)));
+    let gateway = alone(&mock, stored::OTHER).await;
+    let at = gateway.address;
+    let mut plain = asked();
+    plain["stream"] = false.into();
+    let queued = id(&made(at, &plain).await);
+    let path = format!("{queued}?stream=true");
+    assert_eq!(get(at, &path).await.status(), 409);
+    let foreign = send(at, stored::OTHER_KEY, "GET", &format!("{PATH}/{path}")).await;
+    assert_eq!(foreign.status(), 404);
+    let wrong = get(at, &format!("{path}&starting_after=x")).await;
+    assert_eq!(wrong.json()["error"]["param"], "starting_after");
+}
