@@ -22,6 +22,7 @@ usage: switchyard-mock [options]
                                has a text, or an [[answer.call]] with tool and arguments
   --fast                       prebuilt answers for load, no log
   --list                       print every fault and end
+  --help                       print this and end
 ";
 
 /// What the command line asks for.
@@ -31,6 +32,7 @@ struct Wanted {
     fault: Option<String>,
     script: Option<PathBuf>,
     list: bool,
+    help: bool,
 }
 
 fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Wanted, String> {
@@ -65,6 +67,7 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Wanted, String> 
             "--script" => wanted.script = Some(value()?.into()),
             "--fast" => wanted.options.fast = Some(Fast::default()),
             "--list" => wanted.list = true,
+            "--help" | "-h" => wanted.help = true,
             other => return Err(format!("unknown option `{other}`")),
         }
     }
@@ -107,8 +110,12 @@ async fn run(wanted: Wanted) -> Result<(), String> {
         fault,
         script,
         list: only_list,
+        help,
     } = wanted;
     let dialect = options.dialect;
+    if help {
+        return say(USAGE);
+    }
     if only_list {
         return say(&list(dialect));
     }
@@ -173,6 +180,7 @@ mod tests {
             (wanted.options.weather.tokens, wanted.fault.as_deref()),
             (3, Some("P01"))
         );
+        assert!(parse(words("--help")).unwrap().help);
         assert!(
             parse(words("--port x"))
                 .unwrap_err()

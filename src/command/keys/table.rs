@@ -95,14 +95,60 @@ fn table<const N: usize>(
 
 fn fields(out: &mut String, record: &Value) {
     for (name, value) in record.as_object().into_iter().flatten() {
-        let said = match (name.as_str(), value) {
-            (_, Value::Null) => continue,
-            ("expires" | "created" | "old_secret_until", _) => day(value),
-            (_, Value::String(text)) => shown(text),
-            (_, other) => shown(&other.to_string()),
-        };
-        let _ = writeln!(out, "{name:<18}{said}");
+        field(out, name, value);
     }
+}
+
+fn field(out: &mut String, name: &str, value: &Value) {
+    let said = match (name, value) {
+        (_, Value::Null) => return,
+        ("expires" | "created" | "old_secret_until", _) => day(value),
+        // What only gathers others is no word of its own.
+        ("grant" | "terms" | "stored", Value::Object(_)) => return fields(out, value),
+        (_, Value::Object(inner)) => {
+            for (inner, value) in inner {
+                field(out, &format!("{name}.{inner}"), value);
+            }
+            return;
+        }
+        (_, Value::Array(all)) => {
+            let between = if all.iter().any(Value::is_object) {
+                "; "
+            } else {
+                ", "
+            };
+            all.iter().map(item).collect::<Vec<_>>().join(between)
+        }
+        (_, other) => item(other),
+    };
+    let _ = writeln!(out, "{:<22}  {said}", shown(name));
+}
+
+fn item(value: &Value) -> String {
+    budget(value).unwrap_or_else(|| match value {
+        Value::String(text) => shown(text),
+        other => shown(&other.to_string()),
+    })
+}
+
+/// `500 USD per month`, if it is a budget.
+fn budget(value: &Value) -> Option<String> {
+    let (usd, period) = (value["usd"].as_str()?, value["period"].as_str()?);
+    let period = match (period, period.strip_prefix("rolling:")) {
+        ("total", _) => "in total".to_owned(),
+        (_, Some(span)) => format!("in any {span}"),
+        (calendar, None) => format!("per {calendar}"),
+    };
+    let mut said = format!("{usd} USD {period}");
+    if value["hard"] == Value::Bool(false) {
+        said.push_str(", soft");
+    }
+    let told = value["tell_at"].as_array().filter(|told| !told.is_empty());
+    if let Some(told) = told {
+        let shares: Vec<String> = told.iter().map(|share| format!("{share} %")).collect();
+        let _ = write!(said, ", told at {}", shares.join(" and "));
+    }
+    Some(shown(&said))
 }
 
 /// A name from outside, harmless to a terminal (attack A12).
@@ -126,5 +172,37 @@ fn day(value: &Value) -> String {
     match value.as_u64() {
         Some(at) => rfc3339(at.saturating_mul(1_000)).replace(".000Z", "Z"),
         None => "never".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_tenant_is_told_in_words() {
+        let told = json!({"tenant": {
+            "name": "acme", "time_zone": null,
+            "stored": {
+                "grant": {"pools": ["fast", "careful"], "lane": "batch"},
+                "terms": {"requests_per_minute": 60, "budgets": [
+                    {"usd": "500", "period": "month", "hard": true, "tell_at": [80, 100]},
+                    {"usd": "5", "period": "rolling:1h", "hard": false},
+                    {"usd": "9", "period": "total"},
+                ]},
+                "teams": {"a\u{1b}b": {"grant": {"pools": ["fast"]}}},
+            },
+        }});
+        assert_eq!(
+            text(&told),
+            "name                    acme\n\
+             pools                   fast, careful\n\
+             lane                    batch\n\
+             requests_per_minute     60\n\
+             budgets                 500 USD per month, told at 80 % and 100 %; 5 USD in any 1h, soft; 9 USD in total\n\
+             teams.a\u{fffd}b.grant.pools   fast\n"
+        );
     }
 }
