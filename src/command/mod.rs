@@ -105,7 +105,9 @@ fn say(text: &str) {
 }
 
 fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "switchyard: {text}");
+    for line in text.lines() {
+        let _ = writeln!(std::io::stderr(), "switchyard: {line}");
+    }
 }
 
 fn source(named: Option<PathBuf>) -> Source {

@@ -26,9 +26,7 @@ pub(super) fn run(serve: Serve) -> ExitCode {
         match self::serve(serve).await {
             Ok(code) => code,
             Err(error) => {
-                for line in error.to_string().lines() {
-                    complain(line);
-                }
+                complain(&error.to_string());
                 ExitCode::FAILURE
             }
         }

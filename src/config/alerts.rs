@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::address::host_address;
 use super::egress;
 use super::raw::RawConfig;
 use super::secret::Secret;
@@ -74,16 +75,6 @@ impl AlertSettings {
         };
         share_fits && (self.events.is_empty() || self.events.contains(&notice.kind))
     }
-}
-
-fn host_address(url: &str) -> Option<IpAddr> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split('/').next()?;
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next()?,
-        None => authority.split(':').next()?,
-    };
-    host.parse().ok()
 }
 
 /// The shares that receivers want to be told of, whatever the budgets say themselves.
@@ -186,7 +177,7 @@ fn address_mistakes(judge: &mut Judge<'_>, path: &str, raw: &RawAlert) {
             "use https, or set allow_private_address = true for one inside your network",
         );
     }
-    let is_local = host_address(&raw.url).is_some_and(|address| match address.to_canonical() {
+    let is_local = host_address(&raw.url).is_some_and(|address| match address {
         IpAddr::V4(address) => address.is_link_local(),
         IpAddr::V6(address) => address.is_unicast_link_local(),
     });

@@ -4,6 +4,7 @@
 //! never text. Every mistake is reported at once, each with its key path and a cure. This is the only
 //! folder that reads files or the environment.
 
+mod address;
 mod alerts;
 mod auth;
 mod diff;
@@ -30,6 +31,7 @@ mod tenants;
 mod tests;
 mod validate;
 
+pub use address::host_address;
 pub use alerts::AlertSettings;
 pub use diff::{changes, restart_needed};
 pub use explain::{explain, explain_json};

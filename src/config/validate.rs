@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::address::is_inside;
 use super::alerts;
 use super::auth;
 use super::egress;
@@ -450,7 +451,9 @@ fn provider(
             .collect(),
         reasoning_models: raw.reasoning_models.clone().unwrap_or_default(),
         responses: raw.responses.unwrap_or(false),
-        allow_private_address: raw.allow_private_address.unwrap_or(false),
+        allow_private_address: raw
+            .allow_private_address
+            .unwrap_or_else(|| is_inside(&base_url)),
         ca_pem,
         // Decided by `behind`.
         egress: None,

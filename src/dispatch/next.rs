@@ -258,7 +258,7 @@ fn plain_words(outcome: AttemptOutcome) -> &'static str {
         }
         AttemptOutcome::Connect => "the provider could not be reached",
         AttemptOutcome::Tls => "no secure connection to the provider was possible",
-        AttemptOutcome::Dns => "the provider's name could not be resolved",
+        AttemptOutcome::Dns => "the provider's name leads to no address that the gateway may use",
         AttemptOutcome::Token => {
             "the gateway has no token for the provider now; your own key is fine"
         }

@@ -1,7 +1,9 @@
 //! Section 7 of the fault catalogue: reloads are atomic, and a mistake changes nothing.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use switchyard_chaos::front::{NameServer, Says};
 use switchyard_chaos::mock::Behaviour;
 
 use crate::frame::{Gateway, alone, mock, pair, provider, write_config};
@@ -116,4 +118,27 @@ async fn c04_a_storm_of_reloads_harms_nobody() {
         }
     };
     tokio::join!(storm, asking);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n02_an_inside_address_that_is_written_down_is_meant_and_a_name_that_leads_there_is_not() {
+    let a = mock("a").await;
+    let plain = provider("a", &a).replace("allow_private_address = true\n", "");
+    let pool = "[pools.p]\ntargets = [\"a/m-a\"]\n";
+    let gateway = Gateway::start(&format!("{plain}{pool}")).await;
+    assert_eq!(gateway.ask("p").await.status(), 200);
+
+    let server = NameServer::start().await.unwrap();
+    server.say("inside.example", Says::Addresses(vec![Ipv4Addr::LOCALHOST]));
+    let named = plain.replace("127.0.0.1", "inside.example");
+    let resolvers = format!("[egress]\nresolvers = [\"{}\"]\n", server.address());
+    let gateway = Gateway::start(&format!("{named}{pool}{resolvers}")).await;
+    let refused = gateway.ask("p").await;
+    assert_eq!(refused.status(), 502);
+    let told = refused.json()["error"]["message"].to_string();
+    assert!(
+        told.contains("no address that the gateway may use"),
+        "{told}"
+    );
+    assert_eq!(a.requests(), 1, "and nobody was called");
 }

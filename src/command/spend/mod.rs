@@ -218,7 +218,11 @@ fn charged(line: &SpendLine) -> Option<u64> {
 fn cells(line: &SpendLine) -> [String; 9] {
     let sum = &line.sum;
     [
-        shown(&line.name),
+        shown(if line.name.is_empty() {
+            "-"
+        } else {
+            &line.name
+        }),
         sum.requests.to_string(),
         sum.failed.to_string(),
         sum.input.to_string(),

@@ -276,10 +276,10 @@ pub(in crate::store::embedded) fn report(
 ) -> rusqlite::Result<Vec<SpendLine>> {
     let (table, name, kind) = match question.by {
         SpendBy::Tenant => ("spend", "tenant", None),
-        SpendBy::Team => ("spend", "tenant || '/' || team", None),
+        SpendBy::Team => ("spend", "rtrim(tenant || '/' || team, '/')", None),
         SpendBy::Client => ("spend", "tenant || '#' || client", None),
         SpendBy::Provider => ("spend", "provider", None),
-        SpendBy::Model => ("spend", "provider || '/' || model", None),
+        SpendBy::Model => ("spend", "trim(provider || '/' || model, '/')", None),
         SpendBy::Tag => (
             "spend_labels",
             "tenant || '+' || value",
