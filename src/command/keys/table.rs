@@ -125,10 +125,12 @@ fn field(out: &mut String, name: &str, value: &Value) {
 }
 
 fn item(value: &Value) -> String {
-    budget(value).unwrap_or_else(|| match value {
-        Value::String(text) => shown(text),
-        other => shown(&other.to_string()),
-    })
+    let plain = || {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    budget(value).unwrap_or_else(|| shown(&plain()))
 }
 
 /// `500 USD per month`, if it is a budget.
