@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::alerts::AlertSettings;
 use super::guard::GuardSettings;
+use super::identity::IdentitySettings;
 use super::login::TokenRecipe;
 use super::media::MediaSettings;
 use super::mistakes::Mistake;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub tenants: Vec<Arc<TenantSettings>>,
     pub clients: Vec<ClientSettings>,
     pub issued: IssuedKeySettings,
+    /// Others who say who calls, by name.
+    pub identities: Vec<Arc<IdentitySettings>>,
     pub egress: EgressSettings,
     pub media: MediaSettings,
     pub unsupported: UnsupportedSettings,
@@ -193,6 +196,14 @@ pub struct EgressSettings {
     pub no_proxy: Vec<String>,
     /// Name servers, in the order they are asked; the operating system's own way without one.
     pub resolvers: Arc<[SocketAddr]>,
+}
+
+impl EgressSettings {
+    /// The proxy on the way to this address; `None` where there is none.
+    pub fn proxy_to(&self, url: &str) -> Option<&Arc<ProxySettings>> {
+        let proxy = self.proxy.as_ref();
+        proxy.filter(|_| !super::egress::is_direct(url, &self.no_proxy))
+    }
 }
 
 /// An HTTP proxy of the operator's.

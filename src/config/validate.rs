@@ -11,6 +11,7 @@ use super::auth;
 use super::egress;
 use super::guard;
 use super::idempotency;
+use super::identity;
 use super::login::{self, TokenRecipe};
 use super::media::{self, MediaSettings};
 use super::mistakes::{ConfigError, Mistake};
@@ -208,6 +209,7 @@ pub(super) fn settings(
         tenants,
         clients,
         issued: issued(&mut judge, raw),
+        identities: identity::settings(&mut judge, raw, &egress),
         egress,
         signers: Arc::new(signers(&providers)),
         providers,
@@ -239,6 +241,9 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
     let secrets = [&settings.store.key, &settings.issued.pepper];
     for key in secrets.into_iter().flatten() {
         context.update(&key.fingerprint());
+    }
+    for identity in &settings.identities {
+        context.update(&identity.fingerprint);
     }
     if let Some(guard) = &settings.guard {
         for name in guard.names() {
@@ -339,7 +344,8 @@ fn issued(judge: &mut Judge<'_>, raw: &RawConfig) -> IssuedKeySettings {
 fn listen(judge: &mut Judge<'_>, raw: &RawConfig) -> ListenSettings {
     let listen = &raw.listen;
     let address = judge.address("listen.address", &listen.address);
-    if raw.clients.is_empty() && !raw.keys.required && !address.ip().is_loopback() {
+    let keyless = raw.clients.is_empty() && raw.identities.is_empty() && !raw.keys.required;
+    if keyless && !address.ip().is_loopback() {
         judge.wrong(
             "listen.address",
             format!("{address} is open to others, but there are no client keys"),

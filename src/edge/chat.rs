@@ -21,7 +21,7 @@ use super::demand::demand;
 use super::detours::{Way, way};
 use super::stored::{KeptStream, Outgoing};
 use super::{Edge, body, once, reply, stored};
-use crate::actors::{Estimate, Published, Route, wall};
+use crate::actors::{Estimate, IssuersMessage, Published, Route, wall};
 use crate::dialects::openai::ChatPeek;
 use crate::dispatch::{Bill, Prompt, RaceMark, Request, Served, Told};
 use crate::domain::{
@@ -281,8 +281,15 @@ pub(super) fn identify(
     let now = edge.clock.now();
     let address = control.map(|control| control.peer().ip());
     let published = edge.published();
+    let identities = edge.system.identities();
     let known = Known {
         roster: &published.roster,
+        identities: &identities,
+        // An issuer that cannot be told now is asked anyway, later.
+        wanted: &|name| {
+            let _ = edge.system.issuers.cast(IssuersMessage::Wanted { name });
+        },
+        here: now,
         fresh: published.roster.can_tell() && edge.system.knows_keys(now),
         current: edge.system.knows_every_key(now),
         now: wall().0 / 1_000,
@@ -311,7 +318,7 @@ pub(super) fn identify(
         )
         .retry_after(Duration::from_secs(1)));
     }
-    if let Some(address) = address {
+    if let Some(address) = address.filter(|_| fault.is_guess()) {
         edge.guesses.failed(address, now);
     }
     Err(Failure::new(
@@ -319,6 +326,8 @@ pub(super) fn identify(
         // Where the key was looked for says nothing about keys; the rest is one text for all (attack A01).
         if fault == AuthFault::InQuery {
             "a key in the address is refused, because addresses end up in logs; send it in the header x-goog-api-key, or as authorization: \"Bearer <key>\""
+        } else if !identities.is_empty() {
+            "this gateway needs one of its own client keys, or a good token of an issuer it trusts, in the authorization header: \"Bearer <key>\""
         } else {
             "this gateway needs one of its own client keys in the authorization header: \"Bearer <key>\""
         },

@@ -29,6 +29,7 @@ mod guard;
 mod guard_operations;
 mod h2_mock;
 mod idempotency;
+mod identity;
 mod journal;
 mod keys;
 mod limits;
