@@ -94,6 +94,7 @@ pub(super) fn settings(requests_per_minute: Option<u64>) -> Settings {
     };
     let pool = PoolSettings {
         unsupported: None,
+        unoffered_tools: Default::default(),
         name: "p".into(),
         origin: PoolOrigin::Explicit,
         targets: vec![target("a"), target("b")],

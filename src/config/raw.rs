@@ -469,6 +469,7 @@ pub(super) struct RawPool {
     pub(super) unsupported: Option<Unsupported>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) guard: Option<RawGuardRules>,
+    pub(super) unoffered_tools: Unoffered,
 }
 
 impl Default for RawPool {
@@ -485,6 +486,7 @@ impl Default for RawPool {
             unsupported: None,
             guard: None,
         }
+            unoffered_tools: Unoffered::Flag,
     }
 }
 

@@ -21,7 +21,7 @@ use super::secret::Secret;
 use super::store::StoreSettings;
 use crate::domain::{
     ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Quirks,
-    Score, SignerName, Signers, TenantName, Tokens, Unsupported,
+    Score, SignerName, Signers, TenantName, Tokens, Unoffered, Unsupported,
 };
 use crate::policy::grant::Grant;
 use crate::policy::ledger::{AccountName, AccountTerms, Cap, Zone};
@@ -410,6 +410,7 @@ pub struct PoolSettings {
     pub unsupported: Option<Unsupported>,
 }
 
+    pub unoffered_tools: Unoffered,
 #[derive(Clone, Debug, PartialEq)]
 pub struct TargetSettings {
     pub provider: ProviderName,

@@ -34,7 +34,7 @@ use super::tenants;
 use crate::domain::money::AmountError;
 use crate::domain::{
     KeyName, ModelName, PoolName, PromptClass, ProviderName, Quirks, Score, SignerName, Signers,
-    Tokens,
+    Tokens, Unoffered,
 };
 use crate::policy::chain::cycle;
 use crate::policy::ledger::{Cap, Period, Zone};
@@ -817,6 +817,7 @@ fn pool_settings(
         unsupported: pool.unsupported,
         hedge: HedgeSettings {
             enabled: pool.hedge,
+        unoffered_tools: pool.unoffered_tools,
             budget_share: Score::new(share),
             largest_prompt: match pool.hedge_largest_prompt {
                 RawPromptClass::Small => PromptClass::Small,
@@ -931,6 +932,7 @@ fn implicit(name: PoolName, origin: PoolOrigin, target: TargetSettings) -> PoolS
         unsupported: None,
         hedge: HedgeSettings {
             enabled: false,
+        unoffered_tools: Unoffered::Flag,
             budget_share: Score::new(defaults.hedge_budget_share),
             largest_prompt: PromptClass::Medium,
         },

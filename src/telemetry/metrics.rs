@@ -68,7 +68,7 @@ rows! {
     ACCEPT_PAUSED = Counter "switchyard_accept_paused_total" [] "Pauses of accepting for want of descriptors";
     OVERLOAD = Gauge "switchyard_overload_level" [] "How short memory is: 0 calm, 1 no keep-alive, 2 large bodies refused, 3 new requests refused";
     PANIC = Gauge "switchyard_panic_mode" ["pool"] "1 while too few endpoints are healthy to trust the breakers";
-    QUIRK = Counter "switchyard_quirk_total" ["provider"] "Odd but survivable things in answers";
+    QUIRK = Counter "switchyard_quirk_total" ["provider", "kind"] "Odd but survivable things in answers: of form, and answers that call tools which were not offered (unoffered_tool)";
     ESTIMATED = Counter "switchyard_usage_estimated_total" [] "Requests whose usage the provider did not report";
     COUNT_FALLBACK = Counter "switchyard_tokencount_fallback" ["why"] "Prompts whose tokens were estimated because no provider counts them (nobody), it failed, or it was late";
     RACE = Counter "switchyard_race_total" ["win"] "Requests with two legs, by which one won";
@@ -211,7 +211,7 @@ impl EndpointMetrics {
             attempts: AttemptOutcome::ALL.map(|outcome| {
                 counter!(ATTEMPTS, "provider" => provider.clone(), "model" => model.clone(), "outcome" => outcome.label())
             }),
-            quirks: counter!(QUIRK, "provider" => provider.clone()),
+            quirks: counter!(QUIRK, "provider" => provider.clone(), "kind" => "form"),
         }
     }
 
@@ -490,6 +490,11 @@ pub(super) fn log_line_dropped() {
 /// Counts a connection that failed at the egress proxy.
 pub fn egress_failed(why: &'static str) {
     counter!(EGRESS_FAIL, "why" => why).increment(1);
+}
+
+/// Counts an odd thing in an answer that has a name of its own.
+pub fn quirk(provider: &str, kind: &'static str) {
+    counter!(QUIRK, "provider" => provider.to_owned(), "kind" => kind).increment(1);
 }
 
 /// Counts what became of requests with a key of their own.

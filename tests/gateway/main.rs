@@ -58,4 +58,5 @@ mod supervision;
 mod tls_mock;
 mod tokens;
 mod unsupported;
+mod unoffered;
 mod wishes;
