@@ -36,6 +36,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     section("timeouts", old.timeouts == new.timeouts);
     section("guard", old.guard == new.guard);
     section("failover", old.failover == new.failover);
+    section("streams", old.streams == new.streams);
     section("idempotency", old.idempotency == new.idempotency);
     section("listen", old.listen == new.listen);
     section("admin", old.admin == new.admin);

@@ -26,6 +26,7 @@ mod residency;
 mod secret;
 mod settings;
 mod store;
+mod streams;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -54,3 +55,4 @@ pub use settings::{
     UnsupportedSettings, account_path,
 };
 pub use store::{KeepResponses, StoreMode, StoreSettings};
+pub use streams::StreamShape;

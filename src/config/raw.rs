@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::alerts::RawAlert;
 use super::guard::{RawGuard, RawGuardRules};
 use super::pricing::RawPricing;
-use crate::domain::Unsupported;
+use super::streams::RawStreams;
+use crate::domain::{Unoffered, Unsupported};
 use crate::policy::residency::Demands;
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -34,6 +35,7 @@ pub(super) struct RawConfig {
     pub(super) pricing: RawPricing,
     pub(super) alerts: Vec<RawAlert>,
     pub(super) dialects: RawDialects,
+    pub(super) streams: RawStreams,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -467,9 +469,9 @@ pub(super) struct RawPool {
     pub(super) hedge_budget_share: f32,
     pub(super) hedge_largest_prompt: RawPromptClass,
     pub(super) unsupported: Option<Unsupported>,
+    pub(super) unoffered_tools: Unoffered,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) guard: Option<RawGuardRules>,
-    pub(super) unoffered_tools: Unoffered,
 }
 
 impl Default for RawPool {
@@ -484,9 +486,9 @@ impl Default for RawPool {
             hedge_budget_share: 0.05,
             hedge_largest_prompt: RawPromptClass::Medium,
             unsupported: None,
+            unoffered_tools: Unoffered::Flag,
             guard: None,
         }
-            unoffered_tools: Unoffered::Flag,
     }
 }
 

@@ -19,6 +19,7 @@ use super::registry::Models;
 use super::registry_copy::RegistrySettings;
 use super::secret::Secret;
 use super::store::StoreSettings;
+use super::streams::StreamShape;
 use crate::domain::{
     ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Quirks,
     Score, SignerName, Signers, TenantName, Tokens, Unoffered, Unsupported,
@@ -49,6 +50,7 @@ pub struct Settings {
     pub providers: Vec<Arc<ProviderSettings>>,
     pub pools: Vec<Arc<PoolSettings>>,
     pub timeouts: TimeoutSettings,
+    pub streams: StreamShape,
     pub failover: FailoverSettings,
     /// What is kept for requests with a key of their own.
     pub idempotency: Terms,
@@ -408,9 +410,9 @@ pub struct PoolSettings {
     pub hedge: HedgeSettings,
     /// `None`: as everywhere.
     pub unsupported: Option<Unsupported>,
+    pub unoffered_tools: Unoffered,
 }
 
-    pub unoffered_tools: Unoffered,
 #[derive(Clone, Debug, PartialEq)]
 pub struct TargetSettings {
     pub provider: ProviderName,

@@ -30,6 +30,7 @@ use super::settings::{
     RaceMode, Settings, TargetSettings, TenantSettings, TimeoutSettings, UnsupportedSettings,
 };
 use super::store;
+use super::streams;
 use super::tenants;
 use crate::domain::money::AmountError;
 use crate::domain::{
@@ -188,6 +189,7 @@ pub(super) fn settings(
     let settings = Settings {
         version: 0,
         timeouts: timeouts(&mut judge, raw),
+        streams: streams::settings(&mut judge, &raw.streams),
         failover: failover(&mut judge, raw),
         idempotency: idempotency::settings(&mut judge, &raw.idempotency),
         guard: guard::settings(&mut judge, raw, &egress),
@@ -815,9 +817,9 @@ fn pool_settings(
             RawRace::Always => RaceMode::Always,
         },
         unsupported: pool.unsupported,
+        unoffered_tools: pool.unoffered_tools,
         hedge: HedgeSettings {
             enabled: pool.hedge,
-        unoffered_tools: pool.unoffered_tools,
             budget_share: Score::new(share),
             largest_prompt: match pool.hedge_largest_prompt {
                 RawPromptClass::Small => PromptClass::Small,
@@ -930,9 +932,9 @@ fn implicit(name: PoolName, origin: PoolOrigin, target: TargetSettings) -> PoolS
         max_wait: Duration::from_millis(defaults.max_wait_ms),
         race: RaceMode::Marked,
         unsupported: None,
+        unoffered_tools: Unoffered::Flag,
         hedge: HedgeSettings {
             enabled: false,
-        unoffered_tools: Unoffered::Flag,
             budget_share: Score::new(defaults.hedge_budget_share),
             largest_prompt: PromptClass::Medium,
         },

@@ -22,6 +22,7 @@ use super::detours::{Way, way};
 use super::stored::{KeptStream, Outgoing};
 use super::{Edge, body, once, reply, stored};
 use crate::actors::{Estimate, IssuersMessage, Published, Route, wall};
+use crate::config::StreamShape;
 use crate::dialects::openai::ChatPeek;
 use crate::dispatch::{Bill, Prompt, RaceMark, Request, Served, Told};
 use crate::domain::{
@@ -39,6 +40,11 @@ impl InFlight {
         let inside = edge.in_flight.fetch_add(1, Ordering::Relaxed);
         let entered = Self(Arc::clone(edge));
         (inside < most).then_some(entered)
+    }
+
+    /// How streams leave now.
+    pub(super) fn shape(&self) -> StreamShape {
+        self.0.published().settings.streams
     }
 }
 
