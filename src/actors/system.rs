@@ -55,7 +55,7 @@ pub struct Published {
 
 #[expect(
     clippy::disallowed_types,
-    reason = "held while one of two publishes: the settings' actor and the keeper of keys; requests never ask for it"
+    reason = "held while one of three publishes: the settings' actor, the keeper of keys and who asks issuers; requests never ask for it"
 )]
 type Turn = std::sync::Mutex<()>;
 

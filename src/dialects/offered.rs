@@ -20,7 +20,7 @@ pub struct Offered {
     names: HashSet<Box<str>>,
     /// Tools of the provider's making that the client carries out, by their type.
     kinds: HashSet<Box<str>>,
-    /// One of them brings names along that nobody wrote down.
+    /// It brings names along that are not written in it.
     anything: bool,
 }
 
@@ -46,11 +46,20 @@ impl Offered {
     pub fn of(speaks: ClientDialect, body: &[u8]) -> Self {
         let mut offered = Self::default();
         let mentions = |name: &str| memmem::find(body, name.as_bytes()).is_some();
-        if !mentions("tools") && !mentions("functions") {
+        // What the provider keeps may hold tools, which nobody here knows.
+        let kept_there: &[&str] = match speaks {
+            ClientDialect::Gemini => &["cachedContent", "cached_content"],
+            ClientDialect::Responses => &["prompt"],
+            ClientDialect::Openai | ClientDialect::Anthropic => &[],
+        };
+        let mut places = ["tools", "functions"].iter().chain(kept_there);
+        if !places.any(|name| mentions(name)) {
             return offered;
         }
         // What cannot be read is judged by its provider; here it offers nothing.
         let request = super::json::Node::whole(body).object();
+        let kept = request.get(kept_there);
+        offered.anything = kept.is_some_and(|kept| kept.bytes() != b"null");
         for name in ["tools", "functions"] {
             let listed = request.get(&[name]).map(|listed| listed.bytes());
             let listed = listed.and_then(|listed| serde_json::from_slice(listed).ok());
@@ -101,6 +110,9 @@ impl Offered {
 
     /// Whether an answer, or an event of one, calls what was not offered.
     pub fn is_exceeded_by(&self, speaks: ClientDialect, answer: &Value) -> bool {
+        if self.anything {
+            return false;
+        }
         match speaks {
             ClientDialect::Openai => list(&answer["choices"]).any(|choice| {
                 let said = [&choice["delta"], &choice["message"]];
@@ -122,7 +134,7 @@ impl Offered {
                     let names = ["functionCall", "function_call"];
                     let calls = names.map(|name| &part[name]);
                     let mut calls = calls.into_iter().filter(|call| !call.is_null());
-                    !self.anything && calls.any(|call| self.lacks(&call["name"]))
+                    calls.any(|call| self.lacks(&call["name"]))
                 })
             }),
         }
@@ -237,6 +249,24 @@ mod tests {
                 &json!({"tools": {"function_declarations": [{"name": "g"}]}}),
                 part("g"),
                 false,
+            ),
+            (
+                Gemini,
+                &json!({"cachedContent": "cachedContents/1"}),
+                part("g"),
+                false,
+            ),
+            (
+                Responses,
+                &json!({"prompt": {"id": "pmpt_1"}}),
+                item("function_call", "g"),
+                false,
+            ),
+            (
+                Responses,
+                &json!({"prompt": null}),
+                item("function_call", "g"),
+                true,
             ),
             (
                 Gemini,
