@@ -13,13 +13,16 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
-use switchyard_chaos::client::Answer;
+use switchyard_chaos::client::{Answer, Client};
 use switchyard_chaos::mock::MockProvider;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
 use crate::frame::{Gateway, KEY, PATH, chat, code_of, mock, provider};
+use crate::process::Process;
+use crate::tls_mock::{Authority, Certificate, Speaks};
 
 fn b64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
@@ -597,4 +600,109 @@ async fn a24_nothing_of_a_token_is_in_metrics_journal_tree_or_errors() {
     // What it is asked for goes to the provider; who asked does not.
     let sent = format!("{:?}", a.last().unwrap());
     assert!(!sent.contains("eyJ"), "{sent}");
+}
+
+/// Tells two documents over TLS: what leads to its keys, and its keys.
+async fn secure_issuer(authority: &Authority, keys: &str, jwk: &Value) -> String {
+    let acceptor = authority.acceptor(Certificate::Good, Speaks::Http1);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!(
+        "https://localhost:{}",
+        listener.local_addr().unwrap().port()
+    );
+    let keys = keys.replace("ISSUER", &url);
+    let document = json!({"issuer": url, "jwks_uri": keys}).to_string();
+    let set = json!({"keys": [jwk]}).to_string();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut asked = vec![0; 4_096];
+            let read = stream.read(&mut asked).await.unwrap_or_default();
+            let is_document = String::from_utf8_lossy(&asked[..read]).contains("/.well-known/");
+            let body = if is_document { &document } else { &set };
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a26_an_issuer_is_known_by_its_certificate_and_leads_to_nobody_without_one() {
+    let (a, signer, authority) = (mock("a").await, Signer::new("k1"), Authority::new());
+    // In the clear, on this machine: fit for an issuer that is here itself, and for no other.
+    let here = Issuer::new(&[&signer]).await;
+    let in_clear = format!("{}/keys", here.url);
+    for (keys, trusted, result) in [
+        ("ISSUER/keys", true, "ok"),
+        ("ISSUER/keys", false, "unavailable"),
+        (&*in_clear, true, "address"),
+    ] {
+        let url = secure_issuer(&authority, keys, &signer.jwk()).await;
+        let ca = format!("ca_file = \"{}\"\n", authority.file().display());
+        let ca = if trusted { &*ca } else { "" };
+        let name = format!("secure-{result}");
+        let section =
+            format!("[identities.{name}]\nissuer = \"{url}\"\naudiences = [\"gw\"]\n{ca}");
+        let gateway = gateway(&a, &section).await;
+        let line = format!("identity=\"{name}\",result=\"{result}\"");
+        let told = async {
+            while !gateway.metrics().await.contains(&line) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(15), told).await.unwrap();
+        let claims = json!({"iss": url, "aud": "gw", "sub": "ada", "exp": now() + 600});
+        let answer = ask(&gateway, &signer.token(&claims), "p").await;
+        let expected = if result == "ok" { 200 } else { 503 };
+        assert_eq!(answer.status(), expected, "{result}: {}", answer.json());
+    }
+    assert_eq!(here.told.asked.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a26_the_log_tells_which_check_it_was_and_a24_nothing_of_the_token() {
+    let (a, signer) = (mock("a").await, Signer::new("canary-kid"));
+    let issuer = Issuer::new(&[&signer]).await;
+    let pools = "[pools.p]\ntargets = [\"a/m-a\"]\n";
+    let config = format!("{}{pools}{}", provider("a", &a), issuer.section(""));
+    let process = Process::start("ulimit -c 0", &config).await;
+    let mut claims = issuer.claims("canary-person");
+    claims["aud"] = "canary-audience".into();
+    let token = signer.token(&claims);
+    let told = async {
+        while !process.log().contains("audience") {
+            let mut client = Client::connect(process.address).await.unwrap();
+            client
+                .post_json(PATH, &bearer(&token), &chat("p"))
+                .await
+                .unwrap();
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(15), told).await.unwrap();
+    let log = process.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("a token was refused"));
+    assert!(line.unwrap().contains("corp"), "{log}");
+    for part in token.split('.').chain(["canary"]) {
+        assert!(!log.contains(part), "{part}: {log}");
+    }
+    // Many of a kind are one line a second.
+    for _ in 0..25 {
+        let mut client = Client::connect(process.address).await.unwrap();
+        client
+            .post_json(PATH, &bearer(&token), &chat("p"))
+            .await
+            .unwrap();
+    }
+    let lines = process.log().matches("a token was refused").count();
+    assert!(lines < 20, "{lines}");
 }
