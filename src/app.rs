@@ -12,17 +12,19 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::actors::{
-    AlertSender, AlertsDesk, Clock, JournalDesk, KeyProbe, KeyVerdict, Listener, News, Refreshed,
-    ReloadReason, RootHandle, SettingsDoor, SettingsMessage, System, SystemParts, TokenNews, wall,
+    AlertSender, AlertsDesk, Clock, IssuerDoor, JournalDesk, KeyProbe, KeyVerdict, Listener, News,
+    Refreshed, ReloadReason, RootHandle, SettingsDoor, SettingsMessage, System, SystemParts,
+    TokenNews, wall,
 };
 use crate::config::{
-    AlertSettings, ConfigError, Fingerprint, ListenSettings, Mistake, NotKept, RegistryCopy,
-    Settings, Source, changes,
+    AlertSettings, ConfigError, Fingerprint, IdentitySettings, ListenSettings, Mistake, NotKept,
+    RegistryCopy, Settings, Source, changes,
 };
 use crate::dispatch::{Dispatch, GuardDrill, Upstreams};
 use crate::domain::{KeyName, ProviderName};
 use crate::edge::{Aside, Edge, Room, Server, ServerOptions, admin_router, router};
 use crate::policy::alerts::{Delivery, Parcel};
+use crate::policy::jwt::KeySet;
 use crate::policy::overload::Pressure;
 use crate::policy::poison::PoisonList;
 use crate::store::StoreDesk;
@@ -30,7 +32,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::{GatewayMetrics, registry_refreshed};
 use crate::telemetry::process::{descriptor_limit, memory_limit};
 use crate::upstream::{
-    AlertPost, BuildError, ProbeResult, Prober, Renewal, fetch_registry, install_crypto,
+    AlertPost, BuildError, ProbeResult, Prober, Renewal, fetch_keys, fetch_registry, install_crypto,
 };
 
 /// Why the gateway did not start.
@@ -239,6 +241,18 @@ impl KeyProbe for Probe {
     }
 }
 
+/// Asks issuers of tokens over HTTP.
+struct IssuersAsked;
+
+impl IssuerDoor for IssuersAsked {
+    fn keys(
+        &self,
+        settings: Arc<IdentitySettings>,
+    ) -> BoxFuture<'static, Result<KeySet, &'static str>> {
+        Box::pin(async move { fetch_keys(&settings).await.map_err(|why| why.label()) })
+    }
+}
+
 /// The clients of those who are told of alerts, made when there is something to tell.
 #[derive(Default)]
 struct AlertPosts {
@@ -323,6 +337,7 @@ impl App {
                 news: Arc::clone(&news),
                 door: Arc::clone(&door) as Arc<dyn SettingsDoor>,
                 probe: Arc::clone(&probe) as Arc<dyn KeyProbe>,
+                issuers: Arc::new(IssuersAsked),
                 seed: fastrand::u64(..),
             },
         );

@@ -12,7 +12,8 @@
 //! ├─ pools       (one_for_one)  a pool: who takes a request; a race strategy beside it
 //! ├─ router      names to pools
 //! ├─ edge        listeners
-//! └─ alerts      tells receivers outside what happened
+//! ├─ alerts      tells receivers outside what happened
+//! └─ issuers     asks those whose tokens let people in for their keys
 //! ```
 //!
 //! An actor is a [`Member`]: plain state and a synchronous `handle`. What must outlive it lies in the
@@ -23,6 +24,7 @@ mod books;
 mod cells;
 mod clock;
 mod edge;
+mod issuers;
 mod journal;
 mod keeper;
 mod key;
@@ -50,6 +52,7 @@ pub use books::BooksMessage;
 pub use cells::{EndpointCell, KeyCell, PoolCell, WindowCell};
 pub use clock::{Clock, at_most, until};
 pub use edge::Listener;
+pub use issuers::{IssuerDoor, IssuersMessage};
 pub use journal::JournalDesk;
 pub use keeper::KeeperMessage;
 pub use key::{KeyMessage, KeyProbe, KeyVerdict, TokenNews};

@@ -13,6 +13,7 @@ use super::books::{Bookkeeper, BooksMessage};
 use super::cells::{EndpointCell, KeyCell, PoolCell, WindowCell};
 use super::clock::Clock;
 use super::edge::{EdgeActor, EdgeMessage, Listener};
+use super::issuers::{IssuerDoor, Issuers, IssuersMessage};
 use super::journal::{JournalActor, JournalDesk, JournalMessage};
 use super::keeper::{KeeperMessage, KeyKeeper, looked, tell_changes};
 use super::key::{Key, KeyProbe};
@@ -30,10 +31,13 @@ use super::tables::Tables;
 use super::telemetry::{TelemetryActor, TelemetryMessage};
 use super::tenant::{Tenant, TenantCell, TenantEntry, Tenants};
 use super::till::{Till, TillDoor};
-use crate::config::{KeySettings, PoolSettings, ProviderSettings, Settings, TenantSettings};
+use crate::config::{
+    IdentitySettings, KeySettings, PoolSettings, ProviderSettings, Settings, TenantSettings,
+};
 use crate::domain::{Dialect, Moment, PoolName, ProviderName};
-use crate::keys::{Pepper, Roster};
+use crate::keys::{Identities, Pepper, Roster};
 use crate::policy::chain::walk;
+use crate::policy::jwt::KeySet;
 use crate::pricing::Price;
 use crate::store::StoreError;
 use crate::store::keys::Roll;
@@ -51,7 +55,7 @@ pub struct Published {
 
 #[expect(
     clippy::disallowed_types,
-    reason = "held while one of two publishes: the settings' actor and the keeper of keys; requests never ask for it"
+    reason = "held while one of three publishes: the settings' actor, the keeper of keys and who asks issuers; requests never ask for it"
 )]
 type Turn = std::sync::Mutex<()>;
 
@@ -70,6 +74,7 @@ pub struct SystemParts {
     pub news: Arc<News>,
     pub door: Arc<dyn SettingsDoor>,
     pub probe: Arc<dyn KeyProbe>,
+    pub issuers: Arc<dyn IssuerDoor>,
     pub seed: u64,
 }
 
@@ -84,6 +89,7 @@ pub struct System {
     pub journal: Arc<Slot<JournalMessage>>,
     pub books: Arc<Slot<BooksMessage>>,
     pub keys: Arc<Slot<KeeperMessage>>,
+    pub issuers: Arc<Slot<IssuersMessage>>,
     alerts: Arc<Slot<AlertsMessage>>,
     edge: Arc<Slot<EdgeMessage>>,
     tenants: Arc<Slot<NoMessage>>,
@@ -92,6 +98,8 @@ pub struct System {
     parts: CoreParts,
     probe: Arc<dyn KeyProbe>,
     published: ArcSwap<Published>,
+    /// Issuers of tokens and what is known of their keys. Apart: they come and go without the settings.
+    identities: ArcSwap<Identities>,
     publishing: Turn,
     /// When the store's keys were last seen to be those in force; 0: never yet.
     keys_seen: AtomicU64,
@@ -102,6 +110,7 @@ pub struct System {
 struct CoreParts {
     telemetry: Arc<Telemetry>,
     door: Arc<dyn SettingsDoor>,
+    issuers: Arc<dyn IssuerDoor>,
 }
 
 /// Pure supervisors take no messages of their own.
@@ -169,6 +178,7 @@ impl System {
             journal: Slot::new(tables.seat(ActorKind::Journal, "root/journal")),
             books: Slot::new(tables.seat(ActorKind::Books, "root/books")),
             keys: Slot::new(tables.seat(ActorKind::Keys, "root/keys")),
+            issuers: Slot::new(tables.seat(ActorKind::Issuers, "root/issuers")),
             alerts: Slot::new(tables.seat(ActorKind::Alerts, "root/alerts")),
             edge: Slot::new(tables.seat(ActorKind::Edge, "root/edge")),
             tenants: Slot::new(tables.seat(ActorKind::Tenants, "root/tenants")),
@@ -177,6 +187,7 @@ impl System {
             parts: CoreParts {
                 telemetry: parts.telemetry,
                 door: parts.door,
+                issuers: parts.issuers,
             },
             probe: parts.probe,
             published: ArcSwap::from_pointee(Published {
@@ -185,6 +196,7 @@ impl System {
                 tenants: Arc::default(),
                 roster: Arc::default(),
             }),
+            identities: ArcSwap::default(),
             publishing: Turn::default(),
             keys_seen: AtomicU64::new(0),
             tables,
@@ -203,8 +215,9 @@ impl System {
     ) -> Result<RootHandle, ractor::SpawnErr> {
         let mut children = self.core();
         children.push(self.edge_spec(listeners));
-        // Behind everything else: nobody rests on it, and its crash restarts nobody.
+        // Behind everything else: nobody rests on them, and their crashes restart nobody.
         children.push(self.alerts_spec());
+        children.push(self.issuers_spec());
         let root_slot = Slot::new(self.tables.seat(ActorKind::Root, "root"));
         let shell = Shell::<Root> {
             slot: root_slot,
@@ -219,6 +232,25 @@ impl System {
 
     pub fn published(&self) -> Arc<Published> {
         self.published.load_full()
+    }
+
+    /// Issuers of tokens, and their keys as far as they are known.
+    pub fn identities(&self) -> Arc<Identities> {
+        self.identities.load_full()
+    }
+
+    /// An issuer has told its keys.
+    pub(super) fn adopt_issuer_keys(&self, of: &IdentitySettings, keys: KeySet) {
+        let _turn = self.publishing.lock();
+        let identities = self.identities();
+        let Some(identity) = identities.all().iter().find(|one| *one.settings == *of) else {
+            return;
+        };
+        identity.confirm(self.clock.now());
+        if identity.keys.as_deref() != Some(&keys) {
+            let with_keys = identities.with_keys(of, &Arc::new(keys));
+            self.identities.store(Arc::new(with_keys));
+        }
     }
 
     /// Puts new settings in force: tables first, then names, then the actors that changed.
@@ -238,6 +270,7 @@ impl System {
         self.change_tenants(&old.tenants);
         // New budgets want to know what was spent.
         let _ = self.books.cast(BooksMessage::Due);
+        let _ = self.issuers.cast(IssuersMessage::Changed);
         self.change_family(&old.settings, &new);
         self.forget_unused(&new);
     }
@@ -298,6 +331,7 @@ impl System {
             inject_into(&self.edge, path, fault),
             inject_into(&self.books, path, fault),
             inject_into(&self.keys, path, fault),
+            inject_into(&self.issuers, path, fault),
             inject_into(&self.alerts, path, fault),
             inject_into(&self.tenants, path, fault),
             inject_into(&self.providers, path, fault),
@@ -342,6 +376,9 @@ impl System {
         let routes = if Arc::ptr_eq(&settings, &old.settings) {
             Arc::clone(&old.routes)
         } else {
+            let now = self.clock.now();
+            let identities = Identities::merge(&settings.identities, &self.identities(), now);
+            self.identities.store(Arc::new(identities));
             Arc::new(self.routes(&settings))
         };
         let tenants = Arc::new(self.tenants_of(&roster.tenants, &old.tenants));
@@ -455,6 +492,18 @@ impl System {
             answered_by_this: Vec::new(),
             waiting: Vec::new(),
             trouble: None,
+        })
+    }
+
+    fn issuers_spec(self: &Arc<Self>) -> ChildSpec {
+        let system = Arc::downgrade(self);
+        let seat = Arc::clone(self.issuers.seat());
+        let door = Arc::clone(&self.parts.issuers);
+        self.spec("issuers", &self.issuers, move || Issuers {
+            system: std::sync::Weak::clone(&system),
+            door: Arc::clone(&door),
+            seat: Arc::clone(&seat),
+            asking: std::collections::HashMap::new(),
         })
     }
 
@@ -969,6 +1018,7 @@ impl System {
             | ActorKind::Journal
             | ActorKind::Books
             | ActorKind::Keys
+            | ActorKind::Issuers
             | ActorKind::Tenants
             | ActorKind::Providers
             | ActorKind::Pools

@@ -106,6 +106,7 @@ impl Tables {
             | ActorKind::Journal
             | ActorKind::Books
             | ActorKind::Keys
+            | ActorKind::Issuers
             | ActorKind::Tenants
             | ActorKind::Providers
             | ActorKind::Provider

@@ -18,6 +18,8 @@ use crate::domain::{
 
 struct NoDoor;
 
+impl IssuerDoor for NoDoor {}
+
 impl SettingsDoor for NoDoor {
     fn load(&self) -> BoxFuture<'static, Result<Settings, ConfigError>> {
         Box::pin(std::future::pending())
@@ -34,7 +36,7 @@ impl SettingsDoor for NoDoor {
 
 /// Counts the probes of keys and finds every key good.
 #[derive(Default)]
-struct GoodKeys(AtomicU32);
+pub(super) struct GoodKeys(AtomicU32);
 
 impl KeyProbe for GoodKeys {
     fn probe(&self, _: &ProviderName, _: &KeyName) -> BoxFuture<'static, KeyVerdict> {
@@ -44,7 +46,7 @@ impl KeyProbe for GoodKeys {
 }
 
 #[expect(clippy::too_many_lines, reason = "a table of settings")]
-fn settings(requests_per_minute: Option<u64>) -> Settings {
+pub(super) fn settings(requests_per_minute: Option<u64>) -> Settings {
     use crate::config::{
         AuthSettings, KeyLimits, KeySettings, PoolOrigin, PoolSettings, ProviderSettings, RaceMode,
         Secret, TargetSettings,
@@ -92,6 +94,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
     };
     let pool = PoolSettings {
         unsupported: None,
+        unoffered_tools: Default::default(),
         name: "p".into(),
         origin: PoolOrigin::Explicit,
         targets: vec![target("a"), target("b")],
@@ -135,6 +138,13 @@ async fn three() -> (Arc<System>, RootHandle, Arc<GoodKeys>) {
 }
 
 async fn system_of(settings: Settings) -> (Arc<System>, RootHandle, Arc<GoodKeys>) {
+    system_with(settings, Arc::new(NoDoor)).await
+}
+
+pub(super) async fn system_with(
+    settings: Settings,
+    issuers: Arc<dyn IssuerDoor>,
+) -> (Arc<System>, RootHandle, Arc<GoodKeys>) {
     let news = Arc::new(News {
         metrics: crate::telemetry::metrics::GatewayMetrics::new(),
         journal: JournalDesk::new(settings.journal.clone()),
@@ -150,6 +160,7 @@ async fn system_of(settings: Settings) -> (Arc<System>, RootHandle, Arc<GoodKeys
         news,
         door: Arc::new(NoDoor),
         probe: Arc::clone(&probe) as Arc<dyn KeyProbe>,
+        issuers,
         seed: 7,
     };
     let system = System::build(settings, parts);

@@ -21,6 +21,10 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     named(&mut said, "tenant", &old.tenants, &new.tenants, |tenant| {
         tenant.name.to_string()
     });
+    let (before, now) = (&old.identities, &new.identities);
+    named(&mut said, "identity", before, now, |identity| {
+        identity.name.to_string()
+    });
     let mut section = |name: &str, same: bool| {
         if !same {
             said.push(format!("{name} changed"));
@@ -32,6 +36,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     section("timeouts", old.timeouts == new.timeouts);
     section("guard", old.guard == new.guard);
     section("failover", old.failover == new.failover);
+    section("streams", old.streams == new.streams);
     section("idempotency", old.idempotency == new.idempotency);
     section("listen", old.listen == new.listen);
     section("admin", old.admin == new.admin);

@@ -28,7 +28,7 @@ fn explain_all(out: &mut String, settings: &Settings) {
         });
     line(out, "source", &source);
     line(out, "version", &format!("{:016x}", settings.version));
-    let who = if settings.clients.is_empty() {
+    let who = if settings.clients.is_empty() && settings.identities.is_empty() {
         "no client keys: loopback only"
     } else {
         "client keys required"
@@ -90,6 +90,10 @@ fn explain_all(out: &mut String, settings: &Settings) {
                 demanded(client.demand.as_deref())
             ),
         );
+    }
+    for identity in &settings.identities {
+        let told = format!("{}  tokens of {}", identity.name, identity.rules.issuer);
+        line(out, "identity", &told);
     }
     let _ = writeln!(out, "\nproviders");
     for provider in &settings.providers {

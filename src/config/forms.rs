@@ -88,7 +88,7 @@ impl GrantForm {
     }
 
     /// What it allows.
-    fn read(&self, judge: &mut Judge<'_>, path: &str) -> Grant {
+    pub(super) fn read(&self, judge: &mut Judge<'_>, path: &str) -> Grant {
         let regions = self.regions.iter().flatten();
         let stems = regions.map(|region| region.strip_suffix('*').unwrap_or(region));
         for odd in stems

@@ -13,6 +13,7 @@ mod explain;
 mod forms;
 mod guard;
 mod idempotency;
+mod identity;
 mod load;
 mod login;
 mod media;
@@ -26,6 +27,7 @@ mod residency;
 mod secret;
 mod settings;
 mod store;
+mod streams;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -37,13 +39,14 @@ pub use diff::{changes, restart_needed};
 pub use explain::{explain, explain_json};
 pub use forms::{GrantForm, TeamForm, TenantForm, TermsForm, read_grant, read_name};
 pub use guard::{GuardRules, GuardSettings, WebhookSettings};
+pub use identity::{IdentitySettings, KeysFrom, TeamOf, TenantOf};
 pub use load::{Fingerprint, Source};
 pub use login::{ContainerWord, ServiceAccount, TokenRecipe, Trade, token_file};
 pub use media::MediaSettings;
 pub use mistakes::{ConfigError, Mistake};
 pub use pricing::{PricingSettings, TellCost};
 pub use raw::{BudgetForm, LimitForm};
-pub use registry::Models;
+pub use registry::{Models, is_fetchable};
 pub use registry_copy::{LARGEST_REGISTRY, NotKept, RegistryCopy, RegistrySettings};
 pub use secret::{Secret, read_reference};
 pub use settings::{
@@ -54,3 +57,4 @@ pub use settings::{
     UnsupportedSettings, account_path,
 };
 pub use store::{KeepResponses, StoreMode, StoreSettings};
+pub use streams::StreamShape;

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::alerts::RawAlert;
 use super::guard::{RawGuard, RawGuardRules};
 use super::pricing::RawPricing;
-use crate::domain::Unsupported;
+use super::streams::RawStreams;
+use crate::domain::{Unoffered, Unsupported};
 use crate::policy::residency::Demands;
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -18,6 +19,7 @@ pub(super) struct RawConfig {
     pub(super) tenants: BTreeMap<String, RawTenant>,
     pub(super) clients: Vec<RawClient>,
     pub(super) keys: RawKeys,
+    pub(super) identities: BTreeMap<String, RawIdentity>,
     pub(super) providers: BTreeMap<String, RawProvider>,
     pub(super) pools: BTreeMap<String, RawPool>,
     pub(super) egress: RawEgress,
@@ -33,6 +35,7 @@ pub(super) struct RawConfig {
     pub(super) pricing: RawPricing,
     pub(super) alerts: Vec<RawAlert>,
     pub(super) dialects: RawDialects,
+    pub(super) streams: RawStreams,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -221,6 +224,78 @@ with_terms! {
     struct RawAccount {}
 }
 
+with_terms! {
+    /// Somebody else who says who calls, by tokens.
+    #[derive(Debug, Deserialize, Serialize)]
+    #[serde(deny_unknown_fields)]
+    struct RawIdentity {
+        issuer: String,
+        audiences: Vec<String>,
+        #[serde(default)]
+        jwks: Option<String>,
+        #[serde(default = "usual_algorithms")]
+        algorithms: Vec<String>,
+        #[serde(default)]
+        ca_file: Option<String>,
+        #[serde(default = "half_a_minute")]
+        leeway_s: u64,
+        #[serde(default = "ten_minutes")]
+        refresh_s: u64,
+        #[serde(default = "a_day")]
+        keep_s: u64,
+        #[serde(default = "longest_token")]
+        max_token_bytes: u32,
+        #[serde(default = "subject")]
+        user_claim: String,
+        #[serde(default)]
+        tenant: Option<String>,
+        #[serde(default)]
+        tenant_claim: Option<String>,
+        #[serde(default)]
+        tenants: BTreeMap<String, String>,
+        #[serde(default)]
+        team: Option<String>,
+        #[serde(default)]
+        team_claim: Option<String>,
+        #[serde(default)]
+        require: BTreeMap<String, serde_json::Value>,
+        #[serde(default)]
+        pools: Option<Vec<String>>,
+        #[serde(default)]
+        pools_claim: Option<String>,
+        #[serde(default)]
+        pools_prefix: String,
+        #[serde(default)]
+        operations: Option<Vec<String>>,
+        #[serde(default)]
+        lane: crate::domain::Lane,
+    }
+}
+
+fn usual_algorithms() -> Vec<String> {
+    vec!["RS256".to_owned(), "ES256".to_owned()]
+}
+
+fn half_a_minute() -> u64 {
+    30
+}
+
+fn ten_minutes() -> u64 {
+    600
+}
+
+fn a_day() -> u64 {
+    86_400
+}
+
+fn longest_token() -> u32 {
+    16_384
+}
+
+fn subject() -> String {
+    "sub".to_owned()
+}
+
 /// Limits of an account for some models.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -394,6 +469,7 @@ pub(super) struct RawPool {
     pub(super) hedge_budget_share: f32,
     pub(super) hedge_largest_prompt: RawPromptClass,
     pub(super) unsupported: Option<Unsupported>,
+    pub(super) unoffered_tools: Unoffered,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) guard: Option<RawGuardRules>,
 }
@@ -410,6 +486,7 @@ impl Default for RawPool {
             hedge_budget_share: 0.05,
             hedge_largest_prompt: RawPromptClass::Medium,
             unsupported: None,
+            unoffered_tools: Unoffered::Flag,
             guard: None,
         }
     }

@@ -119,6 +119,16 @@ pub(super) fn source(
     })
 }
 
+/// Whether the gateway asks at this address for what it believes: over https, or on this machine.
+pub fn is_fetchable(url: &str) -> bool {
+    Place::of(url).is_some()
+}
+
+/// Whether an address is on this machine, where no proxy stands before it.
+pub(super) fn is_here(url: &str) -> bool {
+    Place::of(url) == Some(Place::Here)
+}
+
 /// Where a registry may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {

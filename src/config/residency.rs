@@ -113,6 +113,11 @@ pub(super) fn demands(
         settings.team_demands = teams.map(|(team, own)| (team.to_owned(), own)).collect();
         settings.demand = demand;
     }
+    for (name, identity) in &raw.identities {
+        // Who is let in by it belongs to a tenant that a token names; only what is written here is judged here.
+        let path = format!("identities.{name}");
+        let _ = reader.demand(&path, &nothing, &identity.demands());
+    }
     for (index, client) in raw.clients.iter().enumerate() {
         let tenant = client.tenant.as_deref().unwrap_or(TenantSettings::DEFAULT);
         let of_team = known.get(&(tenant, client.team.as_deref()));

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::alerts::AlertSettings;
 use super::guard::GuardSettings;
+use super::identity::IdentitySettings;
 use super::login::TokenRecipe;
 use super::media::MediaSettings;
 use super::mistakes::Mistake;
@@ -18,9 +19,10 @@ use super::registry::Models;
 use super::registry_copy::RegistrySettings;
 use super::secret::Secret;
 use super::store::StoreSettings;
+use super::streams::StreamShape;
 use crate::domain::{
     ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Quirks,
-    Score, SignerName, Signers, TenantName, Tokens, Unsupported,
+    Score, SignerName, Signers, TenantName, Tokens, Unoffered, Unsupported,
 };
 use crate::policy::grant::Grant;
 use crate::policy::ledger::{AccountName, AccountTerms, Cap, Zone};
@@ -38,6 +40,8 @@ pub struct Settings {
     pub tenants: Vec<Arc<TenantSettings>>,
     pub clients: Vec<ClientSettings>,
     pub issued: IssuedKeySettings,
+    /// Others who say who calls, by name.
+    pub identities: Vec<Arc<IdentitySettings>>,
     pub egress: EgressSettings,
     pub media: MediaSettings,
     pub unsupported: UnsupportedSettings,
@@ -46,6 +50,7 @@ pub struct Settings {
     pub providers: Vec<Arc<ProviderSettings>>,
     pub pools: Vec<Arc<PoolSettings>>,
     pub timeouts: TimeoutSettings,
+    pub streams: StreamShape,
     pub failover: FailoverSettings,
     /// What is kept for requests with a key of their own.
     pub idempotency: Terms,
@@ -193,6 +198,14 @@ pub struct EgressSettings {
     pub no_proxy: Vec<String>,
     /// Name servers, in the order they are asked; the operating system's own way without one.
     pub resolvers: Arc<[SocketAddr]>,
+}
+
+impl EgressSettings {
+    /// The proxy on the way to this address; `None` where there is none.
+    pub fn proxy_to(&self, url: &str) -> Option<&Arc<ProxySettings>> {
+        let proxy = self.proxy.as_ref();
+        proxy.filter(|_| !super::egress::is_direct(url, &self.no_proxy))
+    }
 }
 
 /// An HTTP proxy of the operator's.
@@ -397,6 +410,7 @@ pub struct PoolSettings {
     pub hedge: HedgeSettings,
     /// `None`: as everywhere.
     pub unsupported: Option<Unsupported>,
+    pub unoffered_tools: Unoffered,
 }
 
 #[derive(Clone, Debug, PartialEq)]

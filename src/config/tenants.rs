@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::alerts;
+use super::identity;
 use super::raw::{BudgetForm, RawClient, RawConfig, RawTeam, RawTenant, RawTermsOf};
 use super::settings::TenantSettings;
 use super::validate::{Judge, Slash};
@@ -203,6 +204,13 @@ fn one(judge: &mut Judge<'_>, raw: &RawConfig, name: &str, tenant: &RawTenant) -
         if client.tenant.as_deref().unwrap_or(TenantSettings::DEFAULT) == name {
             let path = format!("clients[{index}]");
             reader.account(&path, format!("{name}#{}", client.name), &client.terms());
+        }
+    }
+    for (identity, written) in &raw.identities {
+        if identity::tenants(written).any(|tenant| tenant == name) {
+            let account = format!("{name}#{}", identity::client_name(identity));
+            let path = format!("identities.{identity}");
+            reader.account(&path, account, &written.terms());
         }
     }
     TenantSettings {

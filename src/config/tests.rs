@@ -1168,3 +1168,84 @@ signs_as = "no name"
     let told: Vec<String> = told.iter().map(ToString::to_string).collect();
     assert!(told[0].contains("providers.acopy.signs_as"), "{told:?}");
 }
+
+#[test]
+fn a26_an_issuer_whose_tokens_anyone_could_make_or_nobody_could_check_is_a_mistake() {
+    let told = mistakes(
+        r#"
+        [identities.corp]
+        issuer = "http://login.example"
+        audiences = []
+        algorithms = ["none", "HS256", "RS255"]
+        leeway_s = 301
+        refresh_s = 5
+        keep_s = 4
+        tenants = { a = "b" }
+        team = "x"
+        team_claim = "y"
+        pools_prefix = "z"
+        user_claim = ""
+        require = { groups = [], deep = { a = 1 } }
+        regions = ["Mars Base"]
+        budgets = [{ usd = "x", period = "day" }]
+        [identities.inside]
+        issuer = "https://login.example"
+        audiences = ["gw"]
+        jwks = "https://169.254.169.254/keys"
+        tenant = "acme"
+        tenant_claim = "org"
+        [identities.limited]
+        issuer = "https://login.example"
+        audiences = ["gw"]
+        tenant = "elsewhere"
+        requests_per_minute = 1
+        [identities.file]
+        issuer = "x"
+        audiences = ["gw"]
+        jwks = "file:Cargo.toml"
+        "#,
+    );
+    for (place, wanted) in [
+        ("identities.corp.issuer", "https"),
+        ("identities.corp.audiences", "any other service"),
+        ("identities.corp.algorithms", "anyone could write"),
+        ("identities.corp.algorithms", "whoever can check"),
+        ("identities.corp.algorithms", "\"RS255\""),
+        ("identities.corp.leeway_s", "five minutes"),
+        ("identities.corp.refresh_s", "a minute and a day"),
+        ("identities.corp.keep_s", "refresh_s"),
+        ("identities.corp.require.groups", "list of them"),
+        ("identities.corp.require.deep", "list of them"),
+        ("identities.corp.user_claim", "/realm_access/roles"),
+        ("identities.corp.regions", "region"),
+        ("identities.corp.tenants", "tenant_claim"),
+        ("identities.corp.team_claim", "leave one"),
+        ("identities.corp.pools_prefix", "pools_claim"),
+        ("identities.inside.jwks", "https"),
+        ("identities.inside.tenant_claim", "not with tenant"),
+        ("identities.limited", "[tenants.elsewhere]"),
+        ("identities.file.jwks", "JWK set"),
+    ] {
+        let found = |line: &&String| line.starts_with(place) && line.contains(wanted);
+        assert!(told.iter().any(|line| found(&line)), "{place}: {told:#?}");
+    }
+}
+
+#[test]
+fn a26_people_with_tokens_are_let_in_from_elsewhere_and_without_keys_nobody_else() {
+    let open = "[listen]\naddress = \"0.0.0.0:8080\"\n";
+    let issuer = "[identities.corp]\nissuer = \"https://login.example/\"\naudiences = [\"gw\"]\nconcurrency = 3\n";
+    assert!(load(open).is_err());
+    let settings = load(&format!("{open}{issuer}")).unwrap();
+    let [identity] = &settings.identities[..] else {
+        panic!("one identity")
+    };
+    let address = "https://login.example/.well-known/openid-configuration";
+    assert_eq!(identity.keys, KeysFrom::Discovery(address.to_owned()));
+    assert_eq!(identity.rules.longest, 16_384);
+    let account = settings.tenants[0].accounts.get("default#jwt~corp");
+    assert_eq!(account.unwrap().quota.concurrency, Some(3));
+    // Nobody who has a key can be called so.
+    let client = "[[clients]]\nname = \"jwt~corp\"\nkey = \"env:APP_KEY\"\n";
+    assert!(mistakes(client)[0].contains("no name"));
+}

@@ -12,6 +12,7 @@ use super::auth;
 use super::egress;
 use super::guard;
 use super::idempotency;
+use super::identity;
 use super::login::{self, TokenRecipe};
 use super::media::{self, MediaSettings};
 use super::mistakes::{ConfigError, Mistake};
@@ -30,11 +31,12 @@ use super::settings::{
     RaceMode, Settings, TargetSettings, TenantSettings, TimeoutSettings, UnsupportedSettings,
 };
 use super::store;
+use super::streams;
 use super::tenants;
 use crate::domain::money::AmountError;
 use crate::domain::{
     KeyName, ModelName, PoolName, PromptClass, ProviderName, Quirks, Score, SignerName, Signers,
-    Tokens,
+    Tokens, Unoffered,
 };
 use crate::policy::chain::cycle;
 use crate::policy::ledger::{Cap, Period, Zone};
@@ -188,6 +190,7 @@ pub(super) fn settings(
     let settings = Settings {
         version: 0,
         timeouts: timeouts(&mut judge, raw),
+        streams: streams::settings(&mut judge, &raw.streams),
         failover: failover(&mut judge, raw),
         idempotency: idempotency::settings(&mut judge, &raw.idempotency),
         guard: guard::settings(&mut judge, raw, &egress),
@@ -209,6 +212,7 @@ pub(super) fn settings(
         tenants,
         clients,
         issued: issued(&mut judge, raw),
+        identities: identity::settings(&mut judge, raw, &egress),
         egress,
         signers: Arc::new(signers(&providers)),
         providers,
@@ -240,6 +244,9 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
     let secrets = [&settings.store.key, &settings.issued.pepper];
     for key in secrets.into_iter().flatten() {
         context.update(&key.fingerprint());
+    }
+    for identity in &settings.identities {
+        context.update(&identity.fingerprint);
     }
     if let Some(guard) = &settings.guard {
         for name in guard.names() {
@@ -340,7 +347,8 @@ fn issued(judge: &mut Judge<'_>, raw: &RawConfig) -> IssuedKeySettings {
 fn listen(judge: &mut Judge<'_>, raw: &RawConfig) -> ListenSettings {
     let listen = &raw.listen;
     let address = judge.address("listen.address", &listen.address);
-    if raw.clients.is_empty() && !raw.keys.required && !address.ip().is_loopback() {
+    let keyless = raw.clients.is_empty() && raw.identities.is_empty() && !raw.keys.required;
+    if keyless && !address.ip().is_loopback() {
         judge.wrong(
             "listen.address",
             format!("{address} is open to others, but there are no client keys"),
@@ -812,6 +820,7 @@ fn pool_settings(
             RawRace::Always => RaceMode::Always,
         },
         unsupported: pool.unsupported,
+        unoffered_tools: pool.unoffered_tools,
         hedge: HedgeSettings {
             enabled: pool.hedge,
             budget_share: Score::new(share),
@@ -926,6 +935,7 @@ fn implicit(name: PoolName, origin: PoolOrigin, target: TargetSettings) -> PoolS
         max_wait: Duration::from_millis(defaults.max_wait_ms),
         race: RaceMode::Marked,
         unsupported: None,
+        unoffered_tools: Unoffered::Flag,
         hedge: HedgeSettings {
             enabled: false,
             budget_share: Score::new(defaults.hedge_budget_share),

@@ -22,6 +22,7 @@ mod lines;
 mod logprobs;
 pub mod media;
 pub mod multipart;
+pub mod offered;
 pub mod ollama;
 pub mod openai;
 mod places;

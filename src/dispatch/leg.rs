@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::Dispatch;
@@ -285,7 +285,8 @@ impl Dispatch {
     ) -> Result<(Vec<(http::HeaderName, http::HeaderValue)>, WonAnswer), Failed> {
         let provider = &leg.lease.target().provider;
         let signer = provider.signer(leg.lease.model().as_str());
-        let translation = Translation::between(request, leg.lease.target(), &signer);
+        let target = Arc::clone(leg.lease.target());
+        let translation = Translation::between(request, &target, &signer);
         let failed = |failure: AttemptFailure| Failed {
             told: FailedAttempt::plain(failure.outcome),
             failure,
@@ -344,8 +345,11 @@ impl Dispatch {
             .inspect_err(|error| self.note_blocked(error, leg))?;
         self.note_reply(leg, &reply);
         let kept = kept_type(translation, &reply.fields).map(|kind| (CONTENT_TYPE, kind));
-        let headers = passed(&reply.fields).chain(kept).collect();
+        let mut headers: Vec<_> = passed(&reply.fields).chain(kept).collect();
         let answer = first_content(translation, reply).await?;
+        if matches!(&answer, WonAnswer::Whole(whole) if whole.unoffered) {
+            headers.push((QUIRK, HeaderValue::from_static("unoffered_tool")));
+        }
         Ok((headers, answer))
     }
 
@@ -419,6 +423,9 @@ impl Dispatch {
         }
     }
 }
+
+/// Tells a client what is odd about an answer that goes on all the same.
+const QUIRK: HeaderName = HeaderName::from_static("x-switchyard-quirk");
 
 /// What the body claims to be.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -19,6 +19,7 @@ mod signing;
 mod story;
 mod told;
 mod translation;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;

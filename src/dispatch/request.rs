@@ -15,7 +15,8 @@ use crate::dialects::media::Fetched;
 use crate::dialects::openai::ChatPeek;
 use crate::dialects::with_limit;
 use crate::domain::{
-    ClientDialect, ClientName, Lane, Operation, Preference, RequestId, Shape, Tokens, Unsupported,
+    ClientDialect, ClientName, Lane, Operation, Preference, RequestId, Shape, Tokens, Unoffered,
+    Unsupported,
 };
 use crate::policy::residency::Demand;
 use crate::pricing::Bounds;
@@ -235,6 +236,13 @@ impl Request {
         };
         let usual = self.published.settings.unsupported.usual;
         self.unsupported.or_else(own).unwrap_or(usual)
+    }
+
+    /// What becomes of an answer of this target's that calls what was not offered.
+    pub(super) fn unoffered(&self, target: &Target) -> Unoffered {
+        let mut pools = self.route.chain.iter();
+        let pool = pools.find(|pool| Arc::ptr_eq(&pool.cell, &target.pool));
+        pool.map_or(Unoffered::Flag, |pool| pool.settings.unoffered_tools)
     }
 
     /// No further attempt can follow: a stream may go on for minutes, and its prompt need not stay.

@@ -10,6 +10,7 @@ use super::guard::{GuardRelay, Sifted};
 use super::next::AttemptFailure;
 use super::request::Request;
 use super::unix_now;
+use super::watch::{Watch, WatchedRelay};
 use crate::actors::{Lease, Target};
 use crate::config::{AuthSettings, ProviderSettings};
 use crate::dialects::anthropic::{ends_in_results, for_vertex};
@@ -48,6 +49,8 @@ pub(crate) struct Whole {
     pub dropped: Vec<&'static str>,
     /// The body as the journal keeps it; `None` where that is the same.
     pub record: Option<Bytes>,
+    /// It calls a tool that was not offered.
+    pub unoffered: bool,
 }
 
 impl Whole {
@@ -58,6 +61,7 @@ impl Whole {
             facts,
             dropped: Vec::new(),
             record: None,
+            unoffered: false,
         }
     }
 }
@@ -71,6 +75,8 @@ pub(super) struct Translation<'a> {
     pub(super) unsupported: Unsupported,
     /// Who signs at the provider.
     pub(super) signer: &'a SignerName,
+    /// Who is asked.
+    target: &'a Target,
 }
 
 impl From<DialectError> for AttemptFailure {
@@ -99,7 +105,11 @@ fn in_own_words(speaks: ClientDialect, error: DialectError) -> DialectError {
 
 impl<'a> Translation<'a> {
     /// A provider that speaks two of OpenAI's forms is spoken to in the client's.
-    pub(super) fn between(request: &'a Request, target: &Target, signer: &'a SignerName) -> Self {
+    pub(super) fn between(
+        request: &'a Request,
+        target: &'a Target,
+        signer: &'a SignerName,
+    ) -> Self {
         let provider = &target.provider;
         let dialect = if request.speaks == ClientDialect::Responses && provider.responses {
             Dialect::Responses
@@ -111,6 +121,7 @@ impl<'a> Translation<'a> {
             request,
             unsupported: request.unsupported(target),
             signer,
+            target,
         }
     }
 
@@ -252,7 +263,10 @@ impl Translation<'_> {
             // Sound has no text to look at.
             return Box::new(RawRelay::default());
         }
-        let relay = self.unguarded_relay();
+        let mut relay = self.unguarded_relay();
+        if let Some(watch) = self.watch() {
+            relay = Box::new(WatchedRelay::new(relay, watch));
+        }
         match &self.request.guarded {
             Some(guarded) if guarded.looks_at_answers() => Box::new(GuardRelay::new(
                 relay,
@@ -280,6 +294,23 @@ impl Translation<'_> {
                 record: None,
             }),
         }
+    }
+
+    /// What looks at calls; only conversations have tools.
+    fn watch(&self) -> Option<Watch> {
+        let request = self.request;
+        let action = request.unoffered(self.target);
+        let name = &self.target.provider.name;
+        (request.operation == Operation::Chat)
+            .then(|| Watch::new((request.speaks, &request.body()), action, name))
+    }
+
+    fn watched(&self, whole: Whole) -> Result<Whole, AnswerFault> {
+        let Some(mut watch) = self.watch() else {
+            return Ok(whole);
+        };
+        let unoffered = watch.whole(&whole.body)?;
+        Ok(Whole { unoffered, ..whole })
     }
 
     fn unguarded_relay(&self) -> Box<dyn Relay> {
@@ -402,6 +433,7 @@ impl Translation<'_> {
             body: encode_answer(self.request.speaks, answer, &self.terms()).into(),
             facts: facts(answer),
             record: None,
+            unoffered: false,
         })
     }
 
@@ -410,7 +442,7 @@ impl Translation<'_> {
         if self.request.operation != Operation::Chat {
             return self.whole_operation(body);
         }
-        match (self.is_plain(), self.dialect) {
+        let whole = match (self.is_plain(), self.dialect) {
             // The provider's own bytes, untouched.
             (true, Dialect::Openai) => {
                 inspect_answer(&body).map(|facts| Whole::as_it_came(facts, body))
@@ -422,7 +454,8 @@ impl Translation<'_> {
                 Ok(Whole::as_it_came(facts, body))
             }
             (false, _) => self.encoded(&self.finished(self.decode(&body)?)),
-        }
+        };
+        self.watched(whole?)
     }
 
     /// A whole answer that came as a stream (fault P17).
@@ -434,7 +467,7 @@ impl Translation<'_> {
         }
         let id = self.request.id.text();
         let answer = answer_from_stream(self.dialect, body, id.as_str())?;
-        self.encoded(&self.finished(answer))
+        self.watched(self.encoded(&self.finished(answer))?)
     }
 
     /// A stream that came whole (fault P17).
@@ -453,6 +486,12 @@ impl Translation<'_> {
         }
         let mut out = BytesMut::new();
         let facts = stream_from_answer(&answer, &mut self.encoder(), &mut out);
+        if let Some(mut watch) = self.watch() {
+            let watched = watch.events(0, &mut out);
+            watched.map_err(|_| {
+                AnswerFault::Malformed("the answer calls a tool that was not offered")
+            })?;
+        }
         Ok((out, facts))
     }
 

@@ -27,5 +27,5 @@ pub use quirks::{Quirks, ThinkingField};
 pub use signature::{Signers, Stamp};
 pub use stream::{StreamEnd, StreamFacts, StreamFault};
 pub use units::{Moment, Score, ServiceTier, Tokens, Usage, Wall};
-pub use unsupported::Unsupported;
+pub use unsupported::{Unoffered, Unsupported};
 pub use wish::{Lane, MaxPrice, Mode, Operation, Preference, PromptClass, Shape};

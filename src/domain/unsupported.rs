@@ -37,3 +37,14 @@ impl Unsupported {
         }
     }
 }
+
+/// What becomes of an answer that calls a tool which its request did not offer (attack A29).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unoffered {
+    /// It goes on, and is counted.
+    #[default]
+    Flag,
+    /// It is no answer.
+    Strict,
+}

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderMap;
@@ -16,7 +17,8 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use crate::config::Settings;
 use crate::domain::Moment;
 use crate::keys::form::{self, KeyKind};
-use crate::keys::{Client, KeyFault, Roster};
+use crate::keys::{Client, Identities, KeyFault, Now, Roster, TokenFault};
+use crate::policy::jwt::{Fault, looks_like_one, may_become_one};
 
 /// Why a request has no good key; a label for the metric. The client always reads the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +31,28 @@ pub(super) enum AuthFault {
     TooManyGuesses,
     /// Of the store's.
     Issued(KeyFault),
-    /// The store's keys have not been confirmed for too long (ground rule G11).
+    /// A token of somebody else's.
+    Token(Fault),
+    /// The store's keys, or those of an issuer of tokens, have not been confirmed for too long (ground rule G11).
     NotKnown,
 }
 
 impl AuthFault {
+    /// Whether it may be somebody who tries keys until one is right.
+    pub(super) fn is_guess(self) -> bool {
+        match self {
+            Self::Token(fault) => fault.is_guess(),
+            Self::NotKnown => false,
+            Self::Missing
+            | Self::Malformed
+            | Self::Several
+            | Self::InQuery
+            | Self::Unknown
+            | Self::TooManyGuesses
+            | Self::Issued(_) => true,
+        }
+    }
+
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -43,6 +62,8 @@ impl AuthFault {
             Self::Unknown => "unknown",
             Self::TooManyGuesses => "too_many_guesses",
             Self::Issued(fault) => fault.label(),
+            // Which check it was is for the log: one label for all that anyone may send.
+            Self::Token(_) => "jwt",
             Self::NotKnown => "not_known",
         }
     }
@@ -61,6 +82,12 @@ pub struct ClientKeys {
 #[derive(Clone, Copy)]
 pub(super) struct Known<'a> {
     pub(super) roster: &'a Roster,
+    /// Others whose tokens are good here.
+    pub(super) identities: &'a Identities,
+    /// What wants to hear that a token names a key of theirs that nobody knows.
+    pub(super) wanted: &'a dyn Fn(Arc<str>),
+    /// As this process counts.
+    pub(super) here: Moment,
     /// They were confirmed lately.
     pub(super) fresh: bool,
     /// They are those of this moment: one that is not among them was not made.
@@ -94,7 +121,8 @@ impl ClientKeys {
                 (digest, Client::of_file(client, &settings.tenants))
             })
             .collect();
-        let open = settings.clients.is_empty() && !settings.issued.required;
+        let keyless = settings.clients.is_empty() && settings.identities.is_empty();
+        let open = keyless && !settings.issued.required;
         Self {
             pepper,
             by_digest,
@@ -127,7 +155,8 @@ impl ClientKeys {
                 .then(|| local.clone())
                 .ok_or(AuthFault::NotKnown);
         }
-        let credential = credential(headers)?;
+        let tokens = known.identities.longest();
+        let credential = credential_or_token(headers, tokens)?;
         if let Some(parts) = form::read(credential)
             && parts.kind == KeyKind::Client
         {
@@ -143,10 +172,29 @@ impl ClientKeys {
                 }
             });
         }
-        self.by_digest
-            .get(&peppered(&self.pepper, credential))
-            .cloned()
-            .ok_or(AuthFault::Unknown)
+        let digest = peppered(&self.pepper, credential);
+        if let Some(client) = self.by_digest.get(&digest) {
+            return Ok(client.clone());
+        }
+        if known.identities.is_empty() || !looks_like_one(credential) {
+            return Err(AuthFault::Unknown);
+        }
+        let now = Now {
+            unix: known.now,
+            here: known.here,
+        };
+        let found = known
+            .identities
+            .client((credential, &digest), known.roster, now);
+        found.map_err(|fault| match fault {
+            TokenFault::Refused(fault) => AuthFault::Token(fault),
+            TokenFault::NotKnown(wanted) => {
+                if let Some(name) = wanted {
+                    (known.wanted)(name);
+                }
+                AuthFault::NotKnown
+            }
+        })
     }
 }
 
@@ -160,8 +208,13 @@ fn peppered(pepper: &digest::Context, credential: &[u8]) -> [u8; 32] {
     short
 }
 
-/// The one credential of a request. Two that differ are refused: which one counts would be a guess.
+/// As [`credential_or_token`], of those who have keys.
 pub(super) fn credential(headers: &HeaderMap) -> Result<&[u8], AuthFault> {
+    credential_or_token(headers, 0)
+}
+
+/// The one credential of a request; `longest` of a token, 0 where none is taken. Two that differ are refused: which one counts would be a guess.
+fn credential_or_token(headers: &HeaderMap, longest: usize) -> Result<&[u8], AuthFault> {
     let mut found: Option<&[u8]> = None;
     for (name, value) in headers {
         let candidate = if *name == AUTHORIZATION {
@@ -180,8 +233,11 @@ pub(super) fn credential(headers: &HeaderMap) -> Result<&[u8], AuthFault> {
         };
         let candidate = candidate.trim_ascii();
         let candidate = candidate.strip_prefix(b"Bearer ").unwrap_or(candidate);
+        if longest > 0 && candidate.len() > longest && may_become_one(candidate) {
+            return Err(AuthFault::Token(Fault::TooLong));
+        }
         if candidate.is_empty()
-            || candidate.len() > LONGEST_KEY
+            || candidate.len() > longest.max(LONGEST_KEY)
             || !candidate.iter().all(u8::is_ascii_graphic)
         {
             return Err(AuthFault::Malformed);
@@ -304,6 +360,9 @@ mod tests {
         let keys = ClientKeys::new(&Settings::default());
         let known = Known {
             roster: &Roster::default(),
+            identities: &Identities::default(),
+            wanted: &|_| {},
+            here: Moment::START,
             fresh: true,
             current: true,
             now: 0,

@@ -16,7 +16,8 @@ pub(super) fn caller(client: &Client, published: &Published, headers: &HeaderMap
         client: client.name.clone(),
         of_file: client.of_file,
         payer: payer(client, published, &tags),
-        user: user(headers),
+        // Whom an issuer vouches for is not somebody else because a header says so.
+        user: client.user.clone().or_else(|| user(headers)),
         tags,
     }
 }

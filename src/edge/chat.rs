@@ -21,7 +21,8 @@ use super::demand::demand;
 use super::detours::{Way, way};
 use super::stored::{KeptStream, Outgoing};
 use super::{Edge, body, once, reply, stored};
-use crate::actors::{Estimate, Published, Route, wall};
+use crate::actors::{Estimate, IssuersMessage, Published, Route, wall};
+use crate::config::StreamShape;
 use crate::dialects::openai::ChatPeek;
 use crate::dispatch::{Bill, Prompt, RaceMark, Request, Served, Told};
 use crate::domain::{
@@ -39,6 +40,11 @@ impl InFlight {
         let inside = edge.in_flight.fetch_add(1, Ordering::Relaxed);
         let entered = Self(Arc::clone(edge));
         (inside < most).then_some(entered)
+    }
+
+    /// How streams leave now.
+    pub(super) fn shape(&self) -> StreamShape {
+        self.0.published().settings.streams
     }
 }
 
@@ -261,16 +267,24 @@ fn admit(
         return Err(memory_is_short());
     }
     let published = edge.published();
-    let guard =
-        InFlight::enter(edge, published.settings.listen.max_in_flight).ok_or_else(|| {
-            edge.news.metrics.shed(client.lane, "in_flight");
-            Failure::new(
-                FailureKind::Overloaded,
-                "the gateway serves as many requests as it may; come back shortly",
-            )
-            .retry_after(Duration::from_secs(1))
-        })?;
+    let guard = counted(edge, &published, client.lane)?;
     Ok((client, published, guard))
+}
+
+/// Counts a request that is let in.
+pub(super) fn counted(
+    edge: &Arc<Edge>,
+    published: &Published,
+    lane: Lane,
+) -> Result<InFlight, Failure> {
+    InFlight::enter(edge, published.settings.listen.max_in_flight).ok_or_else(|| {
+        edge.news.metrics.shed(lane, "in_flight");
+        Failure::new(
+            FailureKind::Overloaded,
+            "the gateway serves as many requests as it may; come back shortly",
+        )
+        .retry_after(Duration::from_secs(1))
+    })
 }
 
 /// What a client reads whose request would take memory that streams under way need (fault O08).
@@ -290,8 +304,15 @@ pub(super) fn identify(
     let now = edge.clock.now();
     let address = control.map(|control| control.peer().ip());
     let published = edge.published();
+    let identities = edge.system.identities();
     let known = Known {
         roster: &published.roster,
+        identities: &identities,
+        // An issuer that cannot be told now is asked anyway, later.
+        wanted: &|name| {
+            let _ = edge.system.issuers.cast(IssuersMessage::Wanted { name });
+        },
+        here: now,
         fresh: published.roster.can_tell() && edge.system.knows_keys(now),
         current: edge.system.knows_every_key(now),
         now: wall().0 / 1_000,
@@ -320,7 +341,7 @@ pub(super) fn identify(
         )
         .retry_after(Duration::from_secs(1)));
     }
-    if let Some(address) = address {
+    if let Some(address) = address.filter(|_| fault.is_guess()) {
         edge.guesses.failed(address, now);
     }
     Err(Failure::new(
@@ -328,6 +349,8 @@ pub(super) fn identify(
         // Where the key was looked for says nothing about keys; the rest is one text for all (attack A01).
         if fault == AuthFault::InQuery {
             "a key in the address is refused, because addresses end up in logs; send it in the header x-goog-api-key, or as authorization: \"Bearer <key>\""
+        } else if !identities.is_empty() {
+            "this gateway needs one of its own client keys, or a good token of an issuer it trusts, in the authorization header: \"Bearer <key>\""
         } else {
             "this gateway needs one of its own client keys in the authorization header: \"Bearer <key>\""
         },

@@ -20,6 +20,7 @@ mod paths;
 mod reply;
 mod room;
 mod server;
+mod shape;
 mod spending;
 mod stored;
 

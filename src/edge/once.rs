@@ -81,7 +81,7 @@ pub(super) async fn serve(
     let demanded = may_have(&admission, parts, &prompt)?;
     let asked = digest(parts, &demanded, prompt.bytes()).await;
     let client = &admission.client;
-    let name = Name::new(Arc::clone(&client.tenant), client.name.clone(), key);
+    let name = Name::new(Arc::clone(&client.tenant), client.own_name(), key);
     let name = (&Arc::new(name), &asked);
     let turn = edge.once.enter(admission.id, name, terms);
     let (reader, is_replayed) = match turn {

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::chat::InFlight;
 use super::connection::ConnectionControl;
+use super::shape::{Filling, Shaped};
 use super::stored::{Follow, Outgoing};
 use super::{Edge, paths};
 use crate::actors::at_most;
@@ -163,7 +164,7 @@ pub(super) enum Said {
 }
 
 impl Said {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<StreamPiece> {
+    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<StreamPiece> {
         match self {
             Self::Own(outgoing) => outgoing.poll_piece(cx),
             Self::Shared(reader) => reader.poll_piece(cx),
@@ -194,6 +195,11 @@ pub(super) fn stream(
         mute,
         control,
     } = speaker;
+    // What is not ours to write into is not filled up, and sound is not held back.
+    let shape = guard.as_ref().filter(|_| !mute).map(InFlight::shape);
+    let shape = shape.unwrap_or_default();
+    let filling = Filling::new(shape, speaks, fastrand::u64(..));
+    let stream = Shaped::new(stream, shape, filling);
     let body = match control {
         Some(control) if control.is_http2() => piped(stream, control, guard),
         control => Body::new(StreamBody {
@@ -220,7 +226,7 @@ pub(super) fn stream(
 }
 
 struct StreamBody {
-    stream: Said,
+    stream: Shaped,
     control: Option<ConnectionControl>,
     /// Written into a stream whose client may have left; a strict reader stands none.
     sign: Option<Bytes>,
@@ -260,7 +266,7 @@ impl http_body::Body for StreamBody {
 /// # Why
 /// A body is only polled while its client gives it window. One that gives none would stop every timer of its
 /// stream and hold the provider's connection for as long as its other streams keep the connection alive.
-fn piped(stream: Said, control: ConnectionControl, guard: Option<InFlight>) -> Body {
+fn piped(stream: Shaped, control: ConnectionControl, guard: Option<InFlight>) -> Body {
     let (sender, pieces) = mpsc::channel(1);
     let stall = control.write_stall();
     tokio::spawn(async move {
@@ -270,7 +276,7 @@ fn piped(stream: Said, control: ConnectionControl, guard: Option<InFlight>) -> B
     Body::new(PipedBody { pieces, control })
 }
 
-async fn pipe(mut stream: Said, sender: mpsc::Sender<StreamPiece>, stall: Duration) {
+async fn pipe(mut stream: Shaped, sender: mpsc::Sender<StreamPiece>, stall: Duration) {
     /// A client that takes a KiB a second takes this within any sensible stall limit.
     const MOST: usize = 8 * 1024;
     loop {

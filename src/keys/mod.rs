@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`form`] | the text of a key |
 //! | [`Roster`] | every tenant and key in force, of the file and of the store, ready to be looked up |
+//! | [`Identities`] | who comes with a token of somebody else's |
 //! | [`Office`] | makes, changes and ends keys and tenants, within what the one who asks may do |
 //!
 //! # Why one office for the command and the admin API
@@ -12,6 +13,7 @@
 
 mod command;
 pub mod form;
+mod identity;
 mod office;
 mod pepper;
 mod roster;
@@ -20,6 +22,7 @@ mod terms;
 mod tests;
 
 pub use command::{Decision, KeyCommand, Page};
+pub use identity::{ASK_AT_MOST, Identities, Identity, Now, TokenFault};
 pub use office::{Denied, Issued, KeyPatch, NewKey, Office, Principal};
 pub use pepper::Pepper;
 pub use roster::{AdminKey, Client, KeyFault, Roster};

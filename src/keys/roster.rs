@@ -6,8 +6,11 @@ use std::sync::Arc;
 use smallvec::{SmallVec, smallvec};
 
 use super::form::{KeyKind, KeyParts};
+use super::identity::Bearer;
 use super::pepper::Pepper;
-use crate::config::{ClientSettings, Mistake, Settings, TenantSettings, account_path, read_grant};
+use crate::config::{
+    ClientSettings, IdentitySettings, Mistake, Settings, TenantSettings, account_path, read_grant,
+};
 use crate::domain::{ClientName, Lane};
 use crate::policy::grant::Grant;
 use crate::policy::ledger::AccountName;
@@ -31,6 +34,10 @@ pub struct Client {
     pub grant: Arc<Grant>,
     /// What the same demand of whoever serves it; `None`: nothing.
     pub demand: Option<Arc<Demand>>,
+    /// The person a token was issued to; `None` for keys, which say nothing of people.
+    pub user: Option<Arc<str>>,
+    /// Tells those apart who have one name; `None` where each has its own.
+    apart: Option<Arc<str>>,
 }
 
 impl Client {
@@ -40,7 +47,16 @@ impl Client {
 
     /// Whose what it keeps is: names of clients are unique within their tenant only (attack A04).
     pub fn owner(&self) -> ClientName {
-        format!("{}#{}", self.tenant, self.name).into()
+        format!("{}#{}", self.tenant, self.own_name()).into()
+    }
+
+    /// Its name within its tenant, which is of nobody else: people who come with tokens of one issuer share a name
+    /// in limits, metrics and reports, and nothing that is kept for one of them.
+    pub fn own_name(&self) -> ClientName {
+        match &self.apart {
+            Some(apart) => format!("{}~{apart}", self.name).into(),
+            None => self.name.clone(),
+        }
     }
 
     fn new(
@@ -54,6 +70,8 @@ impl Client {
             path: account_path(&tenant, team.as_deref(), name.as_str()),
             lane: grant.lane,
             of_file: false,
+            user: None,
+            apart: None,
             demand,
             grant: Arc::new(grant),
             name,
@@ -79,6 +97,34 @@ impl Client {
             of_file: true,
             ..client
         }
+    }
+
+    /// Who comes with a token. What its tenant may use bounds what the issuer and the token say; `None`: the tenant or
+    /// the team is not there.
+    pub(super) fn of_token(
+        identity: &IdentitySettings,
+        bearer: &Bearer,
+        roster: &Roster,
+    ) -> Option<Self> {
+        let home = roster.tenant(&bearer.tenant)?;
+        let team = bearer.team.as_deref();
+        let mut grant = home.grant_of(team)?.and(&identity.grant);
+        if let Some(pools) = &bearer.pools {
+            grant.pools = grant.pools.and(pools);
+        }
+        let above = home.demand_of(team).map(|demand| &**demand);
+        let client = Self::new(
+            identity.client_name(),
+            Arc::clone(&bearer.tenant),
+            bearer.team.clone(),
+            grant,
+            identity.form.demand(above),
+        );
+        Some(Self {
+            user: Some(Arc::clone(&bearer.user)),
+            apart: Some(Arc::clone(&bearer.apart)),
+            ..client
+        })
     }
 
     /// Whoever reaches a gateway that knows no keys.

@@ -12,6 +12,7 @@ pub mod guard;
 pub mod headroom;
 pub mod health;
 pub mod hedge;
+pub mod jwt;
 pub mod latency;
 pub mod ledger;
 pub mod once;

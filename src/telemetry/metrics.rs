@@ -68,7 +68,7 @@ rows! {
     ACCEPT_PAUSED = Counter "switchyard_accept_paused_total" [] "Pauses of accepting for want of descriptors";
     OVERLOAD = Gauge "switchyard_overload_level" [] "How short memory is: 0 calm, 1 no keep-alive, 2 large bodies refused, 3 new requests refused";
     PANIC = Gauge "switchyard_panic_mode" ["pool"] "1 while too few endpoints are healthy to trust the breakers";
-    QUIRK = Counter "switchyard_quirk_total" ["provider"] "Odd but survivable things in answers";
+    QUIRK = Counter "switchyard_quirk_total" ["provider", "kind"] "Odd but survivable things in answers: of form, and answers that call tools which were not offered (unoffered_tool)";
     ESTIMATED = Counter "switchyard_usage_estimated_total" [] "Requests whose usage the provider did not report";
     COUNT_FALLBACK = Counter "switchyard_tokencount_fallback" ["why"] "Prompts whose tokens were estimated because no provider counts them (nobody), it failed, or it was late";
     RACE = Counter "switchyard_race_total" ["win"] "Requests with two legs, by which one won";
@@ -96,6 +96,8 @@ rows! {
     ALERTS = Counter "switchyard_budget_alert_total" ["tenant"] "Thresholds of budgets that were reached";
     ALERTS_TOLD = Counter "switchyard_alerts_total" ["result"] "Alerts for receivers outside, by how telling them went: delivered, failed (and sent again), given_up, refused, quiet, dropped";
     TOKEN_REFRESH = Counter "switchyard_token_refresh_total" ["provider", "result"] "Tokens fetched for keys that are traded for one, by how that went";
+    IDENTITY_REFRESH = Counter "switchyard_identity_refresh_total" ["identity", "result"] "Times that an issuer of tokens was asked for its keys, by how that went";
+    IDENTITY_CONFIRMED = Gauge "switchyard_identity_confirmed_timestamp_seconds" ["identity"] "When an issuer's keys were last fetched; they serve for identities.keep_s more";
     REGISTRY_REFRESH = Counter "switchyard_registry_refresh_total" ["result"] "Times that newer facts about models were asked for, by how that went";
     REGISTRY_CONFIRMED = Gauge "switchyard_registry_confirmed_timestamp_seconds" [] "When the facts about models in use were last fetched or found unchanged";
     OVERHEAD = Histogram "switchyard_overhead_seconds" ["pool"] "Time of a request that was not spent waiting for a provider";
@@ -209,7 +211,7 @@ impl EndpointMetrics {
             attempts: AttemptOutcome::ALL.map(|outcome| {
                 counter!(ATTEMPTS, "provider" => provider.clone(), "model" => model.clone(), "outcome" => outcome.label())
             }),
-            quirks: counter!(QUIRK, "provider" => provider.clone()),
+            quirks: counter!(QUIRK, "provider" => provider.clone(), "kind" => "form"),
         }
     }
 
@@ -490,6 +492,11 @@ pub fn egress_failed(why: &'static str) {
     counter!(EGRESS_FAIL, "why" => why).increment(1);
 }
 
+/// Counts an odd thing in an answer that has a name of its own.
+pub fn quirk(provider: &str, kind: &'static str) {
+    counter!(QUIRK, "provider" => provider.to_owned(), "kind" => kind).increment(1);
+}
+
 /// Counts what became of requests with a key of their own.
 pub fn idempotent(result: &'static str, count: u64) {
     counter!(IDEMPOTENT, "result" => result).increment(count);
@@ -498,6 +505,15 @@ pub fn idempotent(result: &'static str, count: u64) {
 /// Counts an attempt to fetch a token.
 pub fn token_refreshed(provider: &str, result: &'static str) {
     counter!(TOKEN_REFRESH, "provider" => provider.to_owned(), "result" => result).increment(1);
+}
+
+/// Counts that an issuer was asked for its keys; `confirmed` in Unix seconds when they came.
+pub fn identity_refreshed(identity: &str, result: &'static str, confirmed: Option<u64>) {
+    counter!(IDENTITY_REFRESH, "identity" => identity.to_owned(), "result" => result).increment(1);
+    if let Some(secs) = confirmed {
+        #[expect(clippy::cast_precision_loss, reason = "a date")]
+        gauge!(IDENTITY_CONFIRMED, "identity" => identity.to_owned()).set(secs as f64);
+    }
 }
 
 /// Counts a look for newer facts about models; `confirmed` in Unix seconds where those in use are the newest.

@@ -65,19 +65,28 @@ pub(super) fn control_client(
     provider: &ProviderSettings,
     egress: Option<&ProxySettings>,
 ) -> Result<reqwest::Client, BuildError> {
+    client_of(tls_config(provider)?, egress, &provider.resolvers)
+}
+
+/// A client for an address of the operator's that is no provider's.
+pub(super) fn client_of(
+    tls: rustls::ClientConfig,
+    egress: Option<&ProxySettings>,
+    resolvers: &[SocketAddr],
+) -> Result<reqwest::Client, BuildError> {
     let builder = reqwest::Client::builder();
-    let builder = match provider.resolvers.is_empty() {
+    let builder = match resolvers.is_empty() {
         true => builder,
-        false => builder.dns_resolver(ProbeNames(resolver(&provider.resolvers))),
+        false => builder.dns_resolver(ProbeNames(resolver(resolvers))),
     };
-    built(builder, tls_config(provider)?, egress)
+    built(builder, tls, egress)
 }
 
 pub(super) fn client_with(
     tls: rustls::ClientConfig,
     egress: Option<&ProxySettings>,
 ) -> Result<reqwest::Client, BuildError> {
-    built(reqwest::Client::builder(), tls, egress)
+    client_of(tls, egress, &[])
 }
 
 fn built(

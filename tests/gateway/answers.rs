@@ -296,7 +296,7 @@ async fn s17_arguments_cut_in_the_middle_are_passed_on_and_counted() {
         json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);
     let stream = gateway.stream_of(&body).await;
     assert!(stream.is_done(), "{:?}", stream.events.last());
-    assert!(metric(&gateway, "switchyard_quirk_total{provider=\"cutting\"}").await >= 1.0);
+    assert!(metric(&gateway, "switchyard_quirk_total{provider=\"cutting\",").await >= 1.0);
 }
 
 /// A provider that begins to answer while the request is still on its way gets the rest of it all the same.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use smallvec::SmallVec;
 use switchyard::actors::{
-    Clock, Estimate, JournalDesk, KeyProbe, KeyVerdict, News, Patience, Purpose, RouterMessage,
-    SettingsDoor, System, SystemParts, Wish,
+    Clock, Estimate, IssuerDoor, JournalDesk, KeyProbe, KeyVerdict, News, Patience, Purpose,
+    RouterMessage, SettingsDoor, System, SystemParts, Wish,
 };
 use switchyard::config::{ConfigError, Fingerprint, Settings, Source};
 use switchyard::domain::{
@@ -24,6 +24,8 @@ use super::{Fault, float};
 
 /// Nothing is reloaded here.
 struct NoDoor;
+
+impl IssuerDoor for NoDoor {}
 
 impl SettingsDoor for NoDoor {
     fn load(&self) -> BoxFuture<'static, Result<Settings, ConfigError>> {
@@ -130,6 +132,7 @@ async fn run(placements: u64, targets: u32) -> Result<f64, Fault> {
         }),
         door: Arc::new(NoDoor),
         probe: Arc::new(NoProbe),
+        issuers: Arc::new(NoDoor),
         seed: 7,
     };
     let system = System::build(settings, parts);

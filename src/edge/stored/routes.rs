@@ -17,7 +17,8 @@ use crate::dialects::one_line;
 use crate::dialects::responses::state::{PageQuery, after, page, replay, used_items};
 use crate::dispatch::Told;
 use crate::dispatch::once::Head;
-use crate::domain::{ClientDialect, Failure, FailureKind};
+use crate::domain::{ClientDialect, Failure, FailureKind, Lane};
+use crate::edge::chat::InFlight;
 use crate::edge::connection::ConnectionControl;
 use crate::edge::reply::Said;
 use crate::edge::{Edge, chat, reply};
@@ -49,7 +50,11 @@ pub(super) async fn retrieve(
             return visit.ended_now(known).await.map(Told200::Stream);
         };
         match reader.head().await {
-            Head::Stream { told } => Ok(Told200::Live(Follow::new(reader, known), Box::new(told))),
+            Head::Stream { told } => {
+                let guard = chat::counted(&edge, &edge.published(), visit.lane)?;
+                let follow = Follow::new(reader, known);
+                Ok(Told200::Live(follow, Box::new(told), guard))
+            }
             Head::Whole { .. } | Head::Failed { .. } => {
                 visit.ended_now(known).await.map(Told200::Stream)
             }
@@ -151,6 +156,7 @@ struct Visit<'a> {
     edge: &'a Edge,
     store: Arc<dyn ResponseStore>,
     key: ResponseKey,
+    lane: Lane,
 }
 
 impl<'a> Visit<'a> {
@@ -171,6 +177,7 @@ impl<'a> Visit<'a> {
                 owner: client.owner(),
                 id: id.to_owned(),
             },
+            lane: client.lane,
         })
     }
 
@@ -248,7 +255,7 @@ fn streamed(found: &StoredResponse, known: Option<u64>) -> Vec<u8> {
 enum Told200 {
     Object(Value),
     Stream(Vec<u8>),
-    Live(Follow, Box<Told>),
+    Live(Follow, Box<Told>, InFlight),
 }
 
 fn answered(
@@ -269,14 +276,14 @@ fn answered(
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             response
         }
-        Ok(Told200::Live(follow, told)) => {
+        Ok(Told200::Live(follow, told, guard)) => {
             let speaker = reply::Speaker {
                 id,
                 speaks: SPEAKS,
                 mute: false,
                 control: control.cloned(),
             };
-            reply::stream(Said::Followed(follow), speaker, &told, None)
+            reply::stream(Said::Followed(follow), speaker, &told, Some(guard))
         }
         Err(failure) => {
             edge.news.metrics.rejected(failure.kind.code());
