@@ -178,12 +178,12 @@ impl Leg {
         if std::mem::replace(&mut self.reported, true) {
             return;
         }
-        let cost = self.tab.close(
+        let due = self.tab.close(
             outcome,
             usage,
             self.lease.was_sent().then(|| self.started.elapsed()),
         );
-        self.lease.costs(cost);
+        self.lease.costs(due.map(|due| due.billed));
         let target = self.lease.target();
         target.endpoint.metrics.attempt(outcome);
         // Lost only while the disk fails, and then it is counted there.
@@ -201,7 +201,8 @@ impl Leg {
             won: self.won,
             second_leg: self.second,
             region: target.handling.place_of(self.lease.model().as_str()),
-            cost_nano: cost.map(|cost| cost.0),
+            cost_nano: due.map(|due| due.billed.0),
+            charged_nano: due.map(|due| due.charged.0),
             reason: None,
         }));
     }

@@ -29,7 +29,7 @@ pub use cost::{Cost, Extent, Missing, Terms};
 pub use date::{Date, DateError};
 pub use guard::{Objection, Refused, admit};
 pub use lookup::{Found, MatchedBy, Standing};
-pub use margin::Margin;
+pub use margin::{Due, Margin};
 pub use meter::Meter;
 pub use mistake::{Mistake, RegistryError};
 pub use model::{Capability, Class, LongContext, Model, Prices, Source, TierPrice};

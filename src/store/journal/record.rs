@@ -14,7 +14,12 @@ pub enum Record<'a> {
     /// Durable before the first byte goes to a provider.
     Intent(IntentRecord<'a>),
     /// More is set aside than the intent says: durable before the leg it is for is sent.
-    Reserve { request: RequestId, more_nano: u64 },
+    Reserve {
+        request: RequestId,
+        more_nano: u64,
+        /// What of it providers may bill; written where that is something else.
+        more_bill_nano: u64,
+    },
     /// One per try.
     Attempt(AttemptRecord<'a>),
     /// Exactly once per request.
@@ -55,6 +60,8 @@ pub struct IntentRecord<'a> {
     pub prompt_hash: Option<[u8; 16]>,
     /// Nano-dollars, as they would be charged, held back for the request, all its copies together; `None` when nothing is.
     pub reserved_nano: Option<u64>,
+    /// Nano-dollars that providers may bill for all of that; written where that is something else.
+    pub reserved_bill_nano: Option<u64>,
     /// Version of the price list that the reservation was made with.
     pub price: Option<u64>,
     /// Where the request may be served.
@@ -83,6 +90,8 @@ pub struct AttemptRecord<'a> {
     pub region: Option<&'a str>,
     /// Nano-dollars that the provider bills for it; `None` when nobody reckoned.
     pub cost_nano: Option<u64>,
+    /// Nano-dollars that are charged for it; written where that is something else.
+    pub charged_nano: Option<u64>,
     /// More on the outcome: which wait ran out, what was wrong with the body.
     pub reason: Option<&'a str>,
 }
@@ -151,10 +160,17 @@ pub(super) fn encode(record: &Record<'_>, alias: Option<&str>, at_ms: u64, out: 
     decimal(out, at_ms);
     match record {
         Record::Intent(intent) => encode_intent(intent, alias, out),
-        Record::Reserve { request, more_nano } => {
+        Record::Reserve {
+            request,
+            more_nano,
+            more_bill_nano,
+        } => {
             text(out, "kind", "reserve");
             id(out, *request);
             number(out, "more_nano", *more_nano);
+            if more_bill_nano != more_nano {
+                number(out, "more_bill_nano", *more_bill_nano);
+            }
         }
         Record::Attempt(attempt) => {
             text(out, "kind", "attempt");
@@ -173,7 +189,7 @@ pub(super) fn encode(record: &Record<'_>, alias: Option<&str>, at_ms: u64, out: 
             flag(out, "won", attempt.won);
             flag(out, "second_leg", attempt.second_leg);
             if_text(out, "region", attempt.region);
-            if_number(out, "cost_nano", attempt.cost_nano);
+            costs(out, attempt.cost_nano, attempt.charged_nano);
             if_text(out, "reason", attempt.reason);
         }
         Record::Outcome(outcome) => encode_outcome(outcome, alias, out),
@@ -223,6 +239,12 @@ fn encode_intent(intent: &IntentRecord<'_>, alias: Option<&str>, out: &mut Vec<u
         );
     }
     if_number(out, "reserved_nano", intent.reserved_nano);
+    let billed = intent.reserved_bill_nano;
+    if_number(
+        out,
+        "reserved_bill_nano",
+        billed.filter(|_| billed != intent.reserved_nano),
+    );
     if let Some(version) = intent.price {
         hex_number(out, "price", version);
     }
@@ -261,16 +283,16 @@ fn encode_outcome(outcome: &OutcomeRecord<'_>, alias: Option<&str>, out: &mut Ve
     }
     millis(out, "first_content_ms", outcome.first_content);
     millis(out, "took_ms", Some(outcome.took));
-    if_number(out, "cost_nano", outcome.cost_nano);
-    let charged = outcome.charged_nano;
-    if_number(
-        out,
-        "charged_nano",
-        charged.filter(|_| charged != outcome.cost_nano),
-    );
+    costs(out, outcome.cost_nano, outcome.charged_nano);
     if outcome.cost_estimated {
         flag(out, "cost_estimated", true);
     }
+}
+
+/// What is billed, and what is charged where that is something else.
+fn costs(out: &mut Vec<u8>, billed: Option<u64>, charged: Option<u64>) {
+    if_number(out, "cost_nano", billed);
+    if_number(out, "charged_nano", charged.filter(|_| charged != billed));
 }
 
 fn id(out: &mut Vec<u8>, request: RequestId) {
