@@ -13,11 +13,12 @@ use super::lease::Lease;
 use super::member::{Crash, Member, Stage};
 use super::pool::{Explanation, PoolMessage};
 use super::race::RaceMessage;
+use super::seller::Seller;
 use super::slot::{AskError, Slot};
 use super::wish::{Refusal, RefusalKind, Wish};
 use crate::config::{PoolSettings, ProviderSettings, Settings};
 use crate::domain::PoolName;
-use crate::pricing::{Due, Price};
+use crate::pricing::{Due, Price, Tiers};
 
 pub enum RouterMessage {
     /// Where may this request go now?
@@ -53,9 +54,17 @@ pub struct Route {
     pub prices: Vec<Price>,
     /// Who serves whatever model is asked for.
     pub of_any_model: Vec<Arc<ProviderSettings>>,
+    /// Everybody who may serve it, each once.
+    pub sellers: Vec<Arc<Seller>>,
 }
 
 impl Route {
+    /// The tiers in which somebody on this chain served what had not asked for them.
+    pub fn unasked(&self) -> Tiers {
+        let sellers = self.sellers.iter();
+        sellers.fold(Tiers::default(), |all, seller| all.and(seller.unasked()))
+    }
+
     /// The most one request can come to on this chain, whoever serves it; `None` when that is not known of someone.
     /// `asked` is the model of targets that serve any; `due` turns a price's bound into what it comes to.
     pub fn most(

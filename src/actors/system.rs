@@ -1,6 +1,6 @@
 //! The whole tree: built once, changed by publishing settings, stopped in reverse order.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,6 +23,7 @@ use super::pool::{Group, Pool, PoolLine};
 use super::provider::Provider;
 use super::race::RaceStrategy;
 use super::router::{PoolEntry, Route, Router, RouterMessage, Routes};
+use super::seller::Seller;
 use super::settings::{ReloadStage, SettingsActor, SettingsDoor, SettingsMessage};
 use super::slot::{ActorKind, Slot};
 use super::supervisor::{ChildSpec, Strategy};
@@ -778,6 +779,7 @@ impl System {
             provider: Arc::clone(provider),
             handling: Arc::clone(&key.handling),
             till: self.till_door(provider, settings),
+            seller: self.seller(&provider.name),
             provider_slot: self.provider_slot(provider),
             key_slot: self.key_slot(provider, key),
             pool_slot: self.pool_slot(&pool.name),
@@ -797,6 +799,12 @@ impl System {
         self.tables
             .tills
             .row(&provider.name, || Till::new(name, news))
+    }
+
+    fn seller(&self, provider: &ProviderName) -> Arc<Seller> {
+        self.tables
+            .sellers
+            .row(provider, || Seller::new(provider.clone()))
     }
 
     fn routes(&self, settings: &Settings) -> Routes {
@@ -828,7 +836,14 @@ impl System {
             let mut targets = chain.iter().flat_map(|pool| &pool.settings.targets);
             let crosses = details || targets.any(|target| others.contains(&target.provider));
             let (prices, of_any_model) = prices(&chain, settings);
+            let sellers: BTreeSet<&ProviderName> = chain
+                .iter()
+                .flat_map(|pool| &pool.settings.targets)
+                .map(|target| &target.provider)
+                .collect();
+            let sellers = sellers.into_iter().map(|name| self.seller(name)).collect();
             let route = Route {
+                sellers,
                 chain,
                 crosses,
                 prices,

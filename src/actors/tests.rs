@@ -79,6 +79,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             quirks: Default::default(),
             caps: Vec::new(),
             signs_as: None,
+            service_tier: None,
             default_max_output: Tokens(16),
             free: false,
             auth: AuthSettings::Dialect,

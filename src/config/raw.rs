@@ -286,6 +286,7 @@ pub(super) struct RawProvider {
     pub(super) budgets: Vec<BudgetForm>,
     pub(super) credit: Option<String>,
     pub(super) signs_as: Option<String>,
+    pub(super) service_tier: Option<String>,
 }
 
 /// What a provider does otherwise than its dialect.

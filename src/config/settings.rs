@@ -20,7 +20,7 @@ use super::secret::Secret;
 use super::store::StoreSettings;
 use crate::domain::{
     ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Quirks,
-    Score, SignerName, Signers, TenantName, Tokens, Unsupported,
+    Score, ServiceTier, SignerName, Signers, TenantName, Tokens, Unsupported,
 };
 use crate::policy::grant::Grant;
 use crate::policy::ledger::{AccountName, AccountTerms, Cap, Zone};
@@ -246,6 +246,8 @@ pub struct ProviderSettings {
     pub caps: Vec<Cap>,
     /// Who signs its thoughts, where that was written down.
     pub signs_as: Option<SignerName>,
+    /// The tier of requests that name none, where its account has another than the ordinary one.
+    pub service_tier: Option<ServiceTier>,
 }
 
 /// What happens to what a provider cannot be told.

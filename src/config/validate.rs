@@ -32,8 +32,8 @@ use super::store;
 use super::tenants;
 use crate::domain::money::AmountError;
 use crate::domain::{
-    KeyName, ModelName, PoolName, PromptClass, ProviderName, Quirks, Score, SignerName, Signers,
-    Tokens,
+    KeyName, ModelName, PoolName, PromptClass, ProviderName, Quirks, Score, ServiceTier,
+    SignerName, Signers, Tokens,
 };
 use crate::policy::chain::cycle;
 use crate::policy::ledger::{Cap, Period, Zone};
@@ -463,7 +463,25 @@ fn provider(
             judge.name(&format!("{path}.signs_as"), signer, Slash::Refused);
             signer.as_str().into()
         }),
+        service_tier: service_tier(judge, &path, raw),
     })
+}
+
+/// The tier that an account gives to requests which name none.
+fn service_tier(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Option<ServiceTier> {
+    let word = raw.service_tier.as_deref()?;
+    let tier = ServiceTier::of(word);
+    if !matches!(
+        tier,
+        Some(ServiceTier::Default | ServiceTier::Priority | ServiceTier::Flex | ServiceTier::Scale)
+    ) {
+        judge.wrong(
+            format!("{path}.service_tier"),
+            format!("{word:?} is no tier that an account may have as its own"),
+            "write \"default\", \"priority\", \"flex\" or \"scale\", as its project's settings say",
+        );
+    }
+    tier
 }
 
 fn quirks(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Quirks {

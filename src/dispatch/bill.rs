@@ -14,8 +14,8 @@ use crate::actors::{Clock, News, Published, Target, TenantEntry, TenantMessage};
 use crate::config::RaceMode;
 use crate::dialects::openai::ToldCost;
 use crate::domain::{
-    AttemptOutcome, Failure, FailureKind, Mode, ModelName, Moment, NanoUsd, RequestId, Tokens,
-    Usage,
+    AttemptOutcome, Failure, FailureKind, Mode, ModelName, Moment, NanoUsd, RequestId, ServiceTier,
+    Tokens, Usage,
 };
 use crate::policy::ledger::{AccountName, Admitted, Ask, Denied, Settled, Short};
 use crate::pricing::{Bounds, Due, Margin, Price};
@@ -130,6 +130,11 @@ impl Tab {
             // A class without a price was used: what was set aside for it is the least wrong (ground rule G7).
             None => (self.price.most(&self.bounds), true),
         }
+    }
+
+    /// The tier it was served in, if that was not to be foreseen.
+    pub(super) fn unasked(&self, usage: &Usage) -> Option<ServiceTier> {
+        self.price.unasked(usage, &self.bounds)
     }
 
     /// What the whole request comes to if this attempt is its last and used so much; `None` when a part of it is

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::Dispatch;
 use super::bill::Tab;
@@ -186,6 +187,13 @@ impl Leg {
         self.lease.costs(due.map(|due| due.billed));
         let target = self.lease.target();
         target.endpoint.metrics.attempt(outcome);
+        let unasked = usage.and_then(|usage| self.tab.unasked(&usage));
+        if let Some(tier) = unasked
+            && target.seller.served_unasked(tier)
+        {
+            let (provider, tier) = (&target.provider.name, tier.word());
+            warn!(%provider, tier, "served in a tier that nobody asked for; from here on its price is set aside, and service_tier of the provider says so from the start");
+        }
         // Lost only while the disk fails, and then it is counted there.
         let _ = self.news.journal.append(&Record::Attempt(AttemptRecord {
             request: self.request,

@@ -23,6 +23,7 @@ mod registry;
 mod section;
 #[cfg(test)]
 mod tests;
+mod tiers;
 
 pub use crate::domain::{NanoUsd, money::AmountError};
 pub use cost::{Cost, Extent, Missing, Terms};
@@ -36,3 +37,4 @@ pub use model::{Capability, Class, LongContext, Model, Prices, Source, TierPrice
 pub use money::{Factor, Rate};
 pub use price::{Bounds, Price};
 pub use registry::Registry;
+pub use tiers::Tiers;

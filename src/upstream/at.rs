@@ -346,6 +346,7 @@ mod tests {
             quirks: Default::default(),
             caps: Vec::new(),
             signs_as: None,
+            service_tier: None,
             default_max_output: Tokens(1),
             auth,
             free: false,

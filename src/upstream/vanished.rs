@@ -123,6 +123,7 @@ pub(super) fn provider(base_url: String) -> ProviderSettings {
         quirks: Default::default(),
         caps: Vec::new(),
         signs_as: None,
+        service_tier: None,
         default_max_output: Tokens(16),
         free: false,
         auth: AuthSettings::Dialect,
