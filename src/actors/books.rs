@@ -5,21 +5,25 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::member::{Crash, Member, Stage};
-use super::news::News;
+use super::news::{News, provider_account};
 use super::slot::Seat;
 use super::system::System;
 use super::tenant::{TenantCell, wall};
 use super::till::Till;
 use crate::config::{JournalMode, JournalSettings};
 use crate::domain::{NanoUsd, Wall};
+use crate::policy::ledger::Alert;
 use crate::store::StoreDesk;
 use crate::store::journal::Bookmark;
-use crate::store::spending::{BookingError, QUARTER, Spent, catch_up, spent_at, spent_since};
+use crate::store::spending::{
+    BookingError, QUARTER, Spent, alerted, catch_up, spent_at, spent_since, threshold, told_before,
+};
 
 pub enum BooksMessage {
     /// Book what is new, and tell who wants to know.
@@ -130,10 +134,16 @@ impl Bookkeeper {
             return;
         }
         self.busy = true;
-        let (folder, store) = (self.journal.path.clone(), self.news.store.clone());
+        let (folder, news) = (self.journal.path.clone(), Arc::clone(&self.news));
         let mut mark = self.mark.take();
         stage.spawn(async move {
-            let ended = book(&folder, &store, &mut mark, (tenants, tills)).await;
+            // Taken before it is read: what is written meanwhile is for the next round.
+            let (written, began) = (news.journal.written_to(), wall());
+            let ended = book(&folder, &news, &mut mark, (tenants, tills)).await;
+            if ended.is_ok() {
+                news.booked_until.store(began.0, Ordering::Relaxed);
+                news.journal.booked_to(written.unwrap_or_default());
+            }
             Some(BooksMessage::Done {
                 ended: ended.map_err(|error| error.to_string()),
                 mark,
@@ -170,11 +180,12 @@ impl Bookkeeper {
 )]
 fn book(
     folder: &Path,
-    store: &StoreDesk,
+    news: &News,
     mark: &mut Option<Bookmark>,
     (tenants, tills): (Vec<Arc<TenantCell>>, Vec<Arc<Till>>),
 ) -> impl Future<Output = Result<(), BookingError>> + Send {
     async move {
+        let store = &news.store;
         catch_up(folder, store, mark).await?;
         for tenant in tenants {
             let Some((edition, since)) = tenant.wants_history() else {
@@ -184,7 +195,10 @@ fn book(
                 &tenant,
                 spent_since(store, tenant.name.as_str(), since).await?,
             );
-            tenant.complete(edition);
+            let account = |alert: &Alert| alert.account.to_string();
+            for alert in untold(store, tenant.complete(edition), account).await? {
+                news.budget_alert(&tenant, &alert);
+            }
         }
         for till in tills {
             let Some((edition, since)) = till.wants_history() else {
@@ -195,10 +209,32 @@ fn book(
             for (quarter, cost) in history {
                 till.remember(end_of(quarter, now), cost);
             }
-            till.complete(edition);
+            let account = |_: &Alert| provider_account(&till.provider);
+            let alerts = untold(store, till.complete(edition), account).await?;
+            till.tell(alerts);
         }
         Ok(())
     }
+}
+
+/// Of what is reached at a start those thresholds that no process before told: some are only reached by what the
+/// last one left undone when it was killed.
+async fn untold(
+    store: &StoreDesk,
+    alerts: Vec<Alert>,
+    account: impl Fn(&Alert) -> String,
+) -> Result<Vec<Alert>, BookingError> {
+    if alerts.is_empty() {
+        return Ok(alerts);
+    }
+    let what = alerts.iter().map(|alert| {
+        let threshold = threshold(alert.percent, alert.limit, &alert.period);
+        alerted(&account(alert), &threshold)
+    });
+    let told = told_before(store, what.collect()).await?;
+    let known = alerts.into_iter().zip(told);
+    let untold = known.filter(|(alert, told)| told.is_none_or(|at| Wall(at) < alert.counts_from));
+    Ok(untold.map(|(alert, _)| alert).collect())
 }
 
 fn begin_anew(tenant: &TenantCell) {

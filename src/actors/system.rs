@@ -35,6 +35,7 @@ use crate::config::{KeySettings, PoolSettings, ProviderSettings, Settings, Tenan
 use crate::domain::{Dialect, Moment, PoolName, ProviderName};
 use crate::keys::{Pepper, Roster};
 use crate::policy::chain::walk;
+use crate::policy::ledger::Alert;
 use crate::pricing::Price;
 use crate::store::StoreError;
 use crate::store::keys::Roll;
@@ -345,12 +346,22 @@ impl System {
         } else {
             Arc::new(self.routes(&settings))
         };
-        let tenants = Arc::new(self.tenants_of(&roster.tenants, &old.tenants));
+        let also_at = settings.alert_shares();
+        let old_tenants = match old.settings.alert_shares() == also_at {
+            true => Some(&*old.tenants),
+            false => None,
+        };
+        let mut reached = Vec::new();
+        let tenants = self.tenants_of(&roster.tenants, old_tenants, (&also_at, &mut reached));
+        let tenants = Arc::new(tenants);
+        let mut reached_there = Vec::new();
         // Tills stay, as the books of tenants do: a provider that comes back has cost what it had cost.
         for provider in &settings.providers {
             let before = self.tables.tills.all().contains_key(&provider.name);
             if before || !provider.caps.is_empty() {
-                self.till(provider).under(&provider.caps);
+                let till = self.till(provider);
+                let alerts = till.under(&provider.caps, &also_at);
+                reached_there.push((till, alerts));
             }
         }
         self.published.store(Arc::new(Published {
@@ -359,6 +370,13 @@ impl System {
             tenants,
             roster,
         }));
+        // Told now that the receivers of these settings are in force.
+        for (cell, alert) in reached {
+            self.news.budget_alert(&cell, &alert);
+        }
+        for (till, alerts) in reached_there {
+            till.tell(alerts);
+        }
     }
 
     // --- the children of the root ---
@@ -536,22 +554,29 @@ impl System {
         })
     }
 
-    /// Tenants that have a limit or a budget to keep, their books brought to these settings. The others need
-    /// nobody who decides.
-    fn tenants_of(&self, tenants: &[Arc<TenantSettings>], old: &Tenants) -> Tenants {
+    /// Tenants that have a limit or a budget to keep, their books brought to these settings; what is reached by that
+    /// is noted. The others need nobody who decides. With `old`, those that are as before are left as they are.
+    fn tenants_of(
+        &self,
+        tenants: &[Arc<TenantSettings>],
+        old: Option<&Tenants>,
+        (also_at, reached): (&[u8], &mut Vec<(Arc<TenantCell>, Alert)>),
+    ) -> Tenants {
         let tenants = tenants.iter();
         let tenants = tenants.filter(|tenant| !tenant.accounts.is_empty());
         tenants
             .map(|tenant| {
                 let name = &tenant.name;
-                if let Some(same) = old.get(name).filter(|old| old.settings == *tenant) {
+                let same = old.and_then(|old| old.get(name));
+                if let Some(same) = same.filter(|old| old.settings == *tenant) {
                     return (name.clone(), Arc::clone(same));
                 }
                 let cell = self
                     .tables
                     .tenants
                     .row(name, || TenantCell::new(name.clone()));
-                cell.open_accounts(tenant);
+                let alerts = cell.open_accounts(tenant, also_at).into_iter();
+                reached.extend(alerts.map(|alert| (Arc::clone(&cell), alert)));
                 let slot = self.tables.tenant_slots.row_arc(name, || {
                     let path = format!("root/tenants/{name}");
                     Slot::new(self.tables.seat(ActorKind::Tenant, &path))

@@ -141,6 +141,7 @@ async fn system_of(settings: Settings) -> (Arc<System>, RootHandle, Arc<GoodKeys
         journal: JournalDesk::new(settings.journal.clone()),
         store: crate::store::StoreDesk::new(crate::config::StoreSettings::default()),
         alerts: super::AlertsDesk::default(),
+        booked_until: std::sync::atomic::AtomicU64::new(0),
         pressure: Arc::new(crate::policy::overload::Pressure::new(None)),
         give_up: Box::new(|| {}),
     });

@@ -287,6 +287,11 @@ impl Settings {
         providers.any(|provider| provider.quirks.reasoning_details)
     }
 
+    /// The shares of budgets, in percent, that receivers of alerts want to be told of in any case.
+    pub fn alert_shares(&self) -> Vec<u8> {
+        super::alerts::shares(&self.alerts)
+    }
+
     /// What a provider's model costs, as far as anyone wrote it down.
     pub fn price(&self, provider: &ProviderSettings, model: &str) -> Price {
         self.models.price(provider, model)

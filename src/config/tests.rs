@@ -378,7 +378,7 @@ fn m2_a_receiver_of_alerts_that_could_not_be_told_is_a_mistake() {
 }
 
 #[test]
-fn m2_the_shares_of_receivers_are_told_of_every_budget() {
+fn m2_a_budget_keeps_its_own_shares_and_receivers_theirs() {
     let text = "[[alerts]]\nname = \"a\"\nurl = \"https://alerts.example/x\"\nsecret = \"env:APP_KEY\"\nshares = [50, 100]\n[tenants.acme]\nbudgets = [{ usd = \"5\", period = \"day\", tell_at = [90] }]\n";
     let settings = load(text).unwrap();
     let tenant = settings
@@ -386,7 +386,8 @@ fn m2_the_shares_of_receivers_are_told_of_every_budget() {
         .iter()
         .find(|one| one.name.as_str() == "acme");
     let caps = &tenant.unwrap().accounts["acme"].caps;
-    assert_eq!(caps[0].tell_at, [50, 90, 100]);
+    assert_eq!(caps[0].tell_at, [90]);
+    assert_eq!(settings.alert_shares(), [50, 100]);
 }
 
 #[test]

@@ -112,6 +112,7 @@ impl Account {
 
     pub(super) fn intent(&self) -> Record<'_> {
         let request = &self.request;
+        let tenant = &request.caller.payer.tenant;
         let reserved = self.charge.as_ref().map(Charge::reserved);
         Record::Intent(IntentRecord {
             request: request.id,
@@ -122,7 +123,7 @@ impl Account {
             input_estimate: request.estimate.input,
             max_output: request.estimate.output,
             config_version: request.published.settings.version,
-            prompt_hash: self.news.journal.prompt_hash(&request.body()),
+            prompt_hash: self.news.journal.prompt_hash(tenant, &request.body()),
             reserved_nano: reserved.map(|most| most.charged.0),
             reserved_bill_nano: reserved.map(|most| most.billed.0),
             price: None,

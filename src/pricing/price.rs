@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn m1_who_names_no_tier_is_set_aside_and_billed_in_the_accounts_own() {
-        let plain = listed("openai", "gpt-5");
+        let plain = listed("openai", "gpt-6-luna");
         let Price::Listed { model, .. } = plain.clone() else {
             unreachable!()
         };

@@ -64,6 +64,10 @@ async fn m1_a_margin_is_charged_and_the_providers_bill_stays_what_it_is() {
         assert_eq!(line["cost_usd"], "0.011", "{by}");
         assert_eq!(line["charged_usd"], "0.0132", "{by}");
     }
+    let report = gateway.admin_get("/admin/spend").await;
+    let behind = report["behind_seconds"].as_f64();
+    assert!(behind.is_some_and(|behind| behind < 30.0), "{report}");
+    assert!(report["booked_until_ms"].as_u64() > Some(1_700_000_000_000));
     let provider = line(&gateway, "provider").await;
     assert_eq!(provider["cost_usd"], "0.011");
     assert_eq!(provider.get("charged_usd"), None);

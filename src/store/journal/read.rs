@@ -67,9 +67,9 @@ pub fn read(folder: &Path, from_seq: u64) -> Lines {
 }
 
 /// What tells of costs.
-const COSTS: &[&str] = &["attempt", "outcome"];
+const COSTS: &[&str] = &["attempt", "outcome", "event"];
 
-/// As [`read`], but attempts and outcomes alone, with end users under their aliases: the other records are passed over
+/// As [`read`], but attempts, outcomes and events alone, with end users under their aliases: the other records are passed over
 /// unread, and what is added up elsewhere forgets a name with the journal.
 pub fn costs(folder: &Path, from_seq: u64) -> Lines {
     Lines::from(folder, from_seq, COSTS, HashMap::new())

@@ -1,5 +1,6 @@
 //! Every table of the store: how it came to be, and what is let go of it.
 
+mod alerted;
 mod charges;
 pub(super) mod keys;
 mod meta;
@@ -28,6 +29,7 @@ const ALL: &[Table] = &[
     responses::TABLE,
     spend::TABLE,
     charges::TABLE,
+    alerted::TABLE,
     keys::TABLE,
     meta::TABLE,
 ];

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
 
-use super::{Table, charges, nothing};
+use super::{Table, alerted, charges, nothing};
 use crate::domain::NanoUsd;
 use crate::store::Pending;
 use crate::store::embedded::Embedded;
@@ -169,6 +169,7 @@ fn book(connection: &Connection, from: Position, batch: &Batch) -> rusqlite::Res
     for ((quarter, provider), cost) in &batch.providers {
         insert.execute((provider, quarter, i64::try_from(*cost).unwrap_or(i64::MAX)))?;
     }
+    alerted::insert(connection, batch)?;
     connection
         .prepare_cached(
             "INSERT INTO spend_position (only, seq, at_ms) VALUES (1, ?1, ?2)
@@ -372,6 +373,15 @@ impl SpendStore for Embedded {
         let (provider, path) = (provider.to_owned(), self.path());
         self.read(move |connection, _| {
             spent_at(connection, &provider, since).map_err(|error| fault(&error, &path))
+        })
+    }
+
+    fn alerted(&self, what: Vec<String>) -> Pending<Vec<Option<u64>>> {
+        let path = self.path();
+        self.read(move |connection, _| {
+            let told = what.iter().map(|one| alerted::told(connection, one));
+            let told: rusqlite::Result<Vec<_>> = told.collect();
+            told.map_err(|error| fault(&error, &path))
         })
     }
 
