@@ -12,17 +12,20 @@ use tracing::{info, warn};
 
 use super::member::{Crash, Member, Stage};
 use super::news::{News, provider_account};
+use super::seller::Seller;
 use super::slot::Seat;
 use super::system::System;
 use super::tenant::{TenantCell, wall};
 use super::till::Till;
 use crate::config::{JournalMode, JournalSettings};
-use crate::domain::{NanoUsd, Wall};
+use crate::domain::{Bought, NanoUsd, Wall};
 use crate::policy::ledger::Alert;
+
 use crate::store::StoreDesk;
 use crate::store::journal::Bookmark;
 use crate::store::spending::{
-    BookingError, QUARTER, Spent, alerted, catch_up, spent_at, spent_since, threshold, told_before,
+    BookingError, QUARTER, Spent, alerted, bought_at, catch_up, spent_at, spent_since, threshold,
+    told_before,
 };
 
 pub enum BooksMessage {
@@ -118,12 +121,18 @@ impl Bookkeeper {
             .map(|tenant| Arc::clone(&tenant.cell))
             .collect();
         let tills: Vec<Arc<Till>> = system.tables.tills.all().values().cloned().collect();
+        let sellers = system.sellers_by_volume();
         if self.journal.mode == JournalMode::Off {
             // Nothing is remembered, so nothing is missing; the operator was warned.
             tenants.iter().for_each(|tenant| begin_anew(tenant));
             for till in &tills {
                 if let Some((edition, _)) = till.wants_history() {
                     till.complete(edition);
+                }
+            }
+            for seller in &sellers {
+                if let Some(since) = seller.wants_history() {
+                    seller.remember(since, Bought::default());
                 }
             }
             self.tick_after(EVERY, stage);
@@ -139,7 +148,7 @@ impl Bookkeeper {
         stage.spawn(async move {
             // Taken before it is read: what is written meanwhile is for the next round.
             let (written, began) = (news.journal.written_to(), wall());
-            let ended = book(&folder, &news, &mut mark, (tenants, tills)).await;
+            let ended = book(&folder, &news, &mut mark, (tenants, tills, sellers)).await;
             if ended.is_ok() {
                 news.booked_until.store(began.0, Ordering::Relaxed);
                 news.journal.booked_to(written.unwrap_or_default());
@@ -173,7 +182,10 @@ impl Bookkeeper {
     }
 }
 
-/// Books what is new, and tells the tenants and the tills that wait for it what they spent.
+/// Who may wait for what was spent before.
+type Waiting = (Vec<Arc<TenantCell>>, Vec<Arc<Till>>, Vec<Arc<Seller>>);
+
+/// Books what is new, and tells the tenants, tills and sellers that wait for it what was spent.
 #[expect(
     clippy::manual_async_fn,
     reason = "what waits is handed out, and is seen not to run inside a handler"
@@ -182,7 +194,7 @@ fn book(
     folder: &Path,
     news: &News,
     mark: &mut Option<Bookmark>,
-    (tenants, tills): (Vec<Arc<TenantCell>>, Vec<Arc<Till>>),
+    (tenants, tills, sellers): Waiting,
 ) -> impl Future<Output = Result<(), BookingError>> + Send {
     async move {
         let store = &news.store;
@@ -196,7 +208,7 @@ fn book(
                 spent_since(store, tenant.name.as_str(), since).await?,
             );
             let account = |alert: &Alert| alert.account.to_string();
-            for alert in untold(store, tenant.complete(edition), account).await? {
+            for alert in untold(store, tenant.complete(edition), account).await {
                 news.budget_alert(&tenant, &alert);
             }
         }
@@ -210,8 +222,14 @@ fn book(
                 till.remember(end_of(quarter, now), cost);
             }
             let account = |_: &Alert| provider_account(&till.provider);
-            let alerts = untold(store, till.complete(edition), account).await?;
+            let alerts = untold(store, till.complete(edition), account).await;
             till.tell(alerts);
+        }
+        for seller in sellers {
+            if let Some(since) = seller.wants_history() {
+                let bought = bought_at(store, seller.provider.as_str(), since).await?;
+                seller.remember(since, bought);
+            }
         }
         Ok(())
     }
@@ -223,18 +241,22 @@ async fn untold(
     store: &StoreDesk,
     alerts: Vec<Alert>,
     account: impl Fn(&Alert) -> String,
-) -> Result<Vec<Alert>, BookingError> {
+) -> Vec<Alert> {
     if alerts.is_empty() {
-        return Ok(alerts);
+        return alerts;
     }
     let what = alerts.iter().map(|alert| {
         let threshold = threshold(alert.percent, alert.limit, &alert.period);
         alerted(&account(alert), &threshold)
     });
-    let told = told_before(store, what.collect()).await?;
+    let what: Vec<String> = what.collect();
+    let count = what.len();
+    // Rather twice than never.
+    let told = told_before(store, what).await;
+    let told = told.unwrap_or_else(|_| vec![None; count]);
     let known = alerts.into_iter().zip(told);
     let untold = known.filter(|(alert, told)| told.is_none_or(|at| Wall(at) < alert.counts_from));
-    Ok(untold.map(|(alert, _)| alert).collect())
+    untold.map(|(alert, _)| alert).collect()
 }
 
 fn begin_anew(tenant: &TenantCell) {

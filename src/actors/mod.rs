@@ -61,7 +61,7 @@ pub use pool::{ExplainedTarget, Explanation, PoolMessage};
 pub use provider::ProviderMessage;
 pub use race::RaceMessage;
 pub use router::{PoolEntry, Route, RouterMessage, Routes};
-pub use seller::Seller;
+pub use seller::{Seller, Turn};
 pub use settings::{Refreshed, ReloadReason, Reloaded, SettingsDoor, SettingsMessage};
 pub use slot::{ActorKind, AskError, Seat, SeatState, Slot};
 pub use system::{Published, RootHandle, System, SystemParts};

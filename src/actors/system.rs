@@ -826,6 +826,22 @@ impl System {
             .row(&provider.name, || Till::new(name, news))
     }
 
+    /// Those of providers that take something off for who buys much.
+    pub(super) fn sellers_by_volume(&self) -> Vec<Arc<Seller>> {
+        let published = self.published();
+        let providers = published.settings.providers.iter();
+        let by_volume = providers.filter(|provider| provider.volume.is_some());
+        by_volume
+            .map(|provider| self.seller(&provider.name))
+            .collect()
+    }
+
+    /// Whether every discount for who buys much knows what was bought before.
+    pub fn knows_what_was_bought(&self) -> bool {
+        let sellers = self.sellers_by_volume();
+        sellers.iter().all(|seller| seller.is_known())
+    }
+
     fn seller(&self, provider: &ProviderName) -> Arc<Seller> {
         self.tables
             .sellers

@@ -80,6 +80,7 @@ fn settings(requests_per_minute: Option<u64>) -> Settings {
             caps: Vec::new(),
             signs_as: None,
             service_tier: None,
+            volume: None,
             default_max_output: Tokens(16),
             free: false,
             auth: AuthSettings::Dialect,

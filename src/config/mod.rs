@@ -29,6 +29,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod volume;
 
 pub use alerts::AlertSettings;
 pub use diff::{changes, restart_needed};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::alerts::RawAlert;
 use super::guard::{RawGuard, RawGuardRules};
 use super::pricing::RawPricing;
+use super::volume::RawVolumeStep;
 use crate::domain::Unsupported;
 use crate::policy::residency::Demands;
 
@@ -287,6 +288,7 @@ pub(super) struct RawProvider {
     pub(super) credit: Option<String>,
     pub(super) signs_as: Option<String>,
     pub(super) service_tier: Option<String>,
+    pub(super) volume: Vec<RawVolumeStep>,
 }
 
 /// What a provider does otherwise than its dialect.

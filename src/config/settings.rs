@@ -26,7 +26,7 @@ use crate::policy::grant::Grant;
 use crate::policy::ledger::{AccountName, AccountTerms, Cap, Zone};
 use crate::policy::once::Terms;
 use crate::policy::residency::{Demand, Handling, Server, Violation};
-use crate::pricing::Price;
+use crate::pricing::{Price, Volume};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
@@ -248,6 +248,8 @@ pub struct ProviderSettings {
     pub signs_as: Option<SignerName>,
     /// The tier of requests that name none, where its account has another than the ordinary one.
     pub service_tier: Option<ServiceTier>,
+    /// What it takes off its prices for who buys much in a month.
+    pub volume: Option<Arc<Volume>>,
 }
 
 /// What happens to what a provider cannot be told.

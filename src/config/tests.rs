@@ -1169,3 +1169,72 @@ signs_as = "no name"
     let told: Vec<String> = told.iter().map(ToString::to_string).collect();
     assert!(told[0].contains("providers.acopy.signs_as"), "{told:?}");
 }
+
+#[test]
+fn m1_an_accounts_tier_and_what_it_takes_off_are_read_and_mistakes_named() {
+    let text =
+        |terms: &str| format!("[providers.openai]\nkeys = [\"env:OPENAI_API_KEY\"]\n{terms}\n");
+    let steps = |steps: &str| text(&format!("volume = [{steps}]"));
+    let good = load(&text(
+        "service_tier = \"priority\"\nvolume = [{ from_usd = \"100\", discount_percent = \"2.5\" }, { from_usd = \"200\", discount_percent = \"5\" }]",
+    ))
+    .unwrap();
+    let openai = &good.providers[0];
+    assert_eq!(
+        openai.service_tier,
+        Some(crate::domain::ServiceTier::Priority)
+    );
+    let bought = crate::domain::Bought {
+        billed: crate::domain::NanoUsd(100_000_000_000),
+        tokens: 0,
+    };
+    let list = crate::domain::NanoUsd(1_000);
+    let price = openai.volume.as_ref().unwrap().price(list, &bought);
+    assert_eq!(price.0, 975);
+    let one = "{ from_tokens = 10, discount_percent = \"10\" }";
+    assert!(load(&steps(one)).is_ok());
+    for (text, told) in [
+        (
+            text("service_tier = \"dear\""),
+            "service_tier: \"dear\" is no tier",
+        ),
+        (
+            text("service_tier = \"batch\""),
+            "service_tier: \"batch\" is no tier",
+        ),
+        (
+            text(&format!("free = true\nvolume = [{one}]")),
+            "volume: takes something off what costs nothing",
+        ),
+        (
+            steps("{ discount_percent = \"10\" }"),
+            "volume[0]: begins nowhere",
+        ),
+        (
+            steps("{ from_usd = \"much\", discount_percent = \"10\" }"),
+            "volume[0].from_usd: \"much\" is no amount",
+        ),
+        (
+            steps("{ from_usd = \"1\", discount_percent = \"101\" }"),
+            "volume[0].discount_percent: \"101\"",
+        ),
+        (
+            steps("{ from_usd = \"1\", discount_percent = \"0\" }"),
+            "volume[0].discount_percent: \"0\"",
+        ),
+        (
+            steps(&format!(
+                "{one}, {{ from_usd = \"1\", discount_percent = \"20\" }}"
+            )),
+            "volume: counts dollars in one step",
+        ),
+        (steps(&format!("{one}, {one}")), "volume: does not rise"),
+    ] {
+        let found = mistakes(&text);
+        let told = format!("providers.openai.{told}");
+        assert!(
+            found.iter().any(|mistake| mistake.starts_with(&told)),
+            "{told}: {found:?}"
+        );
+    }
+}

@@ -458,6 +458,7 @@ fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<Prov
             signer.as_str().into()
         }),
         service_tier: service_tier(judge, &path, raw),
+        volume: super::volume::settings(judge, &path, raw),
     })
 }
 

@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use super::Dispatch;
 use super::request::Request;
 use super::story::audit_unavailable;
-use crate::actors::{Clock, News, Published, Target, TenantEntry, TenantMessage};
+use crate::actors::{
+    Clock, News, Published, Seller, Target, TenantEntry, TenantMessage, Turn, wall,
+};
 use crate::config::RaceMode;
 use crate::dialects::openai::ToldCost;
 use crate::domain::{
@@ -18,7 +20,7 @@ use crate::domain::{
     Tokens, Usage,
 };
 use crate::policy::ledger::{AccountName, Admitted, Ask, Denied, Settled, Short};
-use crate::pricing::{Bounds, Due, Margin, Price};
+use crate::pricing::{Bounds, Due, Margin, Price, Volume};
 use crate::store::journal::Record;
 
 /// A tenant has its answer within this, or something is very wrong.
@@ -110,6 +112,17 @@ pub(super) struct Tab {
     bounds: Bounds,
     input: Tokens,
     mode: Mode,
+    seller: Arc<Seller>,
+    /// What the provider takes off for who buys much.
+    volume: Option<Arc<Volume>>,
+}
+
+/// What an attempt came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Closed {
+    pub(super) due: Due,
+    /// What it would have cost without a discount.
+    pub(super) list: NanoUsd,
 }
 
 impl Tab {
@@ -120,7 +133,14 @@ impl Tab {
             bounds: request.bounds(),
             input: request.estimate.input,
             mode: request.shape.mode,
+            seller: Arc::clone(&target.seller),
+            volume: target.provider.volume.clone(),
         }
+    }
+
+    /// Its turn to be priced, until it is dropped; `None` where the order does not matter.
+    pub(super) fn turn(&self) -> Option<Turn<'_>> {
+        self.volume.as_ref().map(|_| self.seller.turn())
     }
 
     /// What usage that a provider reported costs, and whether that is an estimate.
@@ -141,6 +161,10 @@ impl Tab {
     /// not known.
     pub(super) fn told(&self, usage: &Usage) -> Option<ToldCost> {
         let (cost, estimated) = self.reported(usage);
+        let cost = match &self.volume {
+            Some(volume) => cost.map(|list| self.seller.turn().look(volume, list, wall())),
+            None => cost,
+        };
         Some(ToldCost {
             cost: self
                 .bill
@@ -158,21 +182,30 @@ impl Tab {
         outcome: AttemptOutcome,
         usage: Option<Usage>,
         sent: Option<Duration>,
-    ) -> Option<Due> {
-        let ((cost, estimated), tokens) = match (usage, sent) {
+        turn: Option<&mut Turn<'_>>,
+    ) -> Option<Closed> {
+        let ((list, mut estimated), tokens) = match (usage, sent) {
             (Some(usage), _) => (self.reported(&usage), Price::tokens(&usage, &self.bounds)),
             (None, Some(took)) if may_be_billed(outcome) => {
                 let (cost, tokens) = self.begun(took);
                 ((cost, true), tokens)
             }
-            (None, _) => return Some(Due::NOTHING),
+            (None, _) => return Some(Closed::default()),
         };
-        let due = cost.map(|cost| self.bill.due(cost, tokens));
-        match due {
-            Some(due) => self.bill.add(due, estimated),
-            None => self.bill.unknown.store(true, Ordering::Relaxed),
+        let Some(list) = list else {
+            self.bill.unknown.store(true, Ordering::Relaxed);
+            return None;
+        };
+        let mut billed = list;
+        // What nobody counted is neither cheaper for what was bought before, nor counted for what follows.
+        if let (Some(volume), Some(turn), Some(usage)) = (&self.volume, turn, usage) {
+            let sold = turn.sell(volume, (list, usage.total().0), wall());
+            estimated |= sold.is_unsure;
+            billed = sold.billed;
         }
-        due
+        let due = self.bill.due(billed, tokens);
+        self.bill.add(due, estimated);
+        Some(Closed { due, list })
     }
 
     /// What a provider may have written until we hung up, as dear as it may be (ground rule G7), and in how many

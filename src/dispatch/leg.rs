@@ -179,11 +179,12 @@ impl Leg {
         if std::mem::replace(&mut self.reported, true) {
             return;
         }
-        let due = self.tab.close(
-            outcome,
-            usage,
-            self.lease.was_sent().then(|| self.started.elapsed()),
-        );
+        let sent = self.lease.was_sent().then(|| self.started.elapsed());
+        // Until it stands in the journal, so that it is reckoned there in the order in which it was here.
+        let mut turn = self.tab.turn();
+        let closed = self.tab.close(outcome, usage, sent, turn.as_mut());
+        let due = closed.map(|closed| closed.due);
+        let list = closed.map(|closed| closed.list);
         self.lease.costs(due.map(|due| due.billed));
         let target = self.lease.target();
         target.endpoint.metrics.attempt(outcome);
@@ -211,6 +212,7 @@ impl Leg {
             region: target.handling.place_of(self.lease.model().as_str()),
             cost_nano: due.map(|due| due.billed.0),
             charged_nano: due.map(|due| due.charged.0),
+            list_nano: list.map(|list| list.0),
             reason: None,
         }));
     }

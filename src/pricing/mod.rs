@@ -24,6 +24,7 @@ mod section;
 #[cfg(test)]
 mod tests;
 mod tiers;
+mod volume;
 
 pub use crate::domain::{NanoUsd, money::AmountError};
 pub use cost::{Cost, Extent, Missing, Terms};
@@ -38,3 +39,4 @@ pub use money::{Factor, Rate};
 pub use price::{Bounds, Price};
 pub use registry::Registry;
 pub use tiers::Tiers;
+pub use volume::{Measure, Volume, VolumeStep, month_of};

@@ -14,7 +14,7 @@ use super::journal::{
     Bookmark, Lines, ReadAttempt, ReadError, ReadOutcome, ReadRecord, costs, costs_behind, read,
 };
 use super::{Pending, StoreDesk, StoreError};
-use crate::domain::{NanoUsd, Usage, Wall};
+use crate::domain::{Bought, NanoUsd, Usage, Wall};
 
 /// What is counted together, in seconds.
 pub const QUARTER: u64 = 900;
@@ -96,6 +96,8 @@ pub struct Batch {
     pub labels: HashMap<Label, Sum>,
     /// What providers bill, by quarter and provider: of every attempt, whoever's answer it was that counted.
     pub providers: HashMap<(u64, String), u64>,
+    /// What was bought, by quarter (of its end) and provider: the attempts whose usage is known.
+    pub bought: HashMap<(u64, String), Bought>,
     /// Nano-dollars that were charged beyond what providers billed.
     pub margins: HashMap<MarginPlace, u64>,
     /// Thresholds of budgets that were told, and when last; see [`threshold`].
@@ -191,6 +193,9 @@ pub trait SpendStore: Send + Sync {
 
     /// What all tenants together cost at a provider since a time (unix seconds), by quarter.
     fn spent_at(&self, provider: &str, since: u64) -> Pending<Vec<(u64, NanoUsd)>>;
+
+    /// What was bought at a provider from this quarter on (unix seconds).
+    fn bought(&self, provider: &str, since: u64) -> Pending<Bought>;
 
     /// When each of these thresholds was told last; see [`threshold`].
     fn alerted(&self, what: Vec<String>) -> Pending<Vec<Option<u64>>>;
@@ -364,6 +369,7 @@ impl Batch {
     }
 
     fn add_attempt(&mut self, attempt: &ReadAttempt) {
+        self.add_purchase(attempt);
         let Some(cost) = attempt.cost_nano.filter(|cost| *cost > 0) else {
             return;
         };
@@ -374,6 +380,19 @@ impl Batch {
         let place = (quarter, attempt.provider.clone());
         let sum = self.providers.entry(place).or_default();
         *sum = sum.saturating_add(cost);
+    }
+
+    fn add_purchase(&mut self, attempt: &ReadAttempt) {
+        let (Some(usage), Some(cost)) = (attempt.usage, attempt.cost_nano) else {
+            return;
+        };
+        let quarter = quarter_of(attempt.at, 0.0);
+        if self.anew_from.is_some_and(|from| quarter < from) {
+            return;
+        }
+        let place = (quarter, attempt.provider.clone());
+        let bought = self.bought.entry(place).or_default();
+        bought.add(NanoUsd(cost), usage.total().0);
     }
 
     /// Counts what was charged beyond the cost, for the client and for each tag.
@@ -405,7 +424,10 @@ impl Batch {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.slices.is_empty() && self.providers.is_empty() && self.alerted.is_empty()
+        self.slices.is_empty()
+            && self.providers.is_empty()
+            && self.bought.is_empty()
+            && self.alerted.is_empty()
     }
 }
 
@@ -606,6 +628,18 @@ pub async fn spent_at(
     }
     let books = store.spending().await?;
     books.spent_at(provider, since.0 / 1_000).await
+}
+
+/// What was bought at a provider since the beginning of a quarter (unix seconds).
+pub async fn bought_at(
+    store: &StoreDesk,
+    provider: &str,
+    since: u64,
+) -> Result<Bought, StoreError> {
+    if !store.is_there().await {
+        return Ok(Bought::default());
+    }
+    store.spending().await?.bought(provider, since).await
 }
 
 /// When each of these was told last; see [`alerted`].

@@ -347,6 +347,7 @@ mod tests {
             caps: Vec::new(),
             signs_as: None,
             service_tier: None,
+            volume: None,
             default_max_output: Tokens(1),
             auth,
             free: false,

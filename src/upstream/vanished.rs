@@ -124,6 +124,7 @@ pub(super) fn provider(base_url: String) -> ProviderSettings {
         caps: Vec::new(),
         signs_as: None,
         service_tier: None,
+        volume: None,
         default_max_output: Tokens(16),
         free: false,
         auth: AuthSettings::Dialect,

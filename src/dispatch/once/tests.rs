@@ -228,6 +228,25 @@ async fn l12_a_kept_answer_is_forgotten_in_its_time_though_nobody_comes_any_more
     assert!(once.inner.with(|table| table.is_empty()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn o08_when_memory_runs_short_kept_answers_go_first_and_nothing_is_executed_twice() {
+    let pressure = calm();
+    pressure.configure(100);
+    let once = Once::new(Clock::start(), Arc::clone(&pressure));
+    let (execution, reader) = first(&once);
+    execution.tell(whole("yes"));
+    drop(reader);
+    drop(again(&once));
+    pressure.weigh(86);
+    sleep(LOOK_AFTER * 2).await;
+    assert!(matches!(enter(&once), Turn::NotKept));
+    sleep(TERMS.keep).await;
+    // While it is so, nothing more is kept.
+    let (execution, _reader) = first(&once);
+    execution.tell(whole("again"));
+    assert!(matches!(enter(&once), Turn::NotKept));
+}
+
 #[tokio::test]
 async fn l12_x02_an_execution_that_crashes_is_an_error_for_all_who_wait_and_frees_the_key() {
     let once = Once::new(Clock::start(), calm());

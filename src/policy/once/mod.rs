@@ -65,6 +65,8 @@ pub trait Answer: Clone {
     fn is_read(&self) -> bool;
 }
 
+/// What somebody reads is kept for at least so long again.
+const READ_ON: Duration = Duration::from_secs(1);
 /// So many of a client's answers are looked at to find one that nobody reads.
 const LOOKED_AT: usize = 64;
 
@@ -303,7 +305,9 @@ impl<R: Answer> Table<R> {
                 Some(until) if until > now => return Some(until),
                 Some(_) => {
                     let oldest = oldest.clone();
-                    if self.is_read_on(&oldest, now.after(keep)) {
+                    // Never at once again, however short it is kept.
+                    let longer = now.after(keep.max(READ_ON));
+                    if self.is_read_on(&oldest, longer) {
                         self.ended.push_back(oldest);
                     } else {
                         self.remove(&oldest.name);

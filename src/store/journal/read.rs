@@ -75,6 +75,12 @@ pub fn costs(folder: &Path, from_seq: u64) -> Lines {
     Lines::from(folder, from_seq, COSTS, HashMap::new())
 }
 
+/// As [`costs`], from the segment on that holds the first record of this time.
+pub fn costs_since(folder: &Path, at_ms: u64) -> Lines {
+    // A folder that cannot be read is told by the reader.
+    costs(folder, seq_at(folder, at_ms).unwrap_or_default())
+}
+
 /// As [`costs`], from behind a bookmark: what was read before is not read again. `None` where the marked record
 /// does not stand there any more.
 pub fn costs_behind(folder: &Path, mark: &Bookmark) -> Option<Lines> {

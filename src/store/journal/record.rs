@@ -92,6 +92,9 @@ pub struct AttemptRecord<'a> {
     pub cost_nano: Option<u64>,
     /// Nano-dollars that are charged for it; written where that is something else.
     pub charged_nano: Option<u64>,
+    /// Nano-dollars it would have cost without the discount for what was bought before; written where that is
+    /// something else.
+    pub list_nano: Option<u64>,
     /// More on the outcome: which wait ran out, what was wrong with the body.
     pub reason: Option<&'a str>,
 }
@@ -172,26 +175,7 @@ pub(super) fn encode(record: &Record<'_>, alias: Option<&str>, at_ms: u64, out: 
                 number(out, "more_bill_nano", *more_bill_nano);
             }
         }
-        Record::Attempt(attempt) => {
-            text(out, "kind", "attempt");
-            id(out, attempt.request);
-            number(out, "number", attempt.number.into());
-            text(out, "provider", attempt.provider);
-            text(out, "model", attempt.model);
-            text(out, "key", attempt.key);
-            text(out, "outcome", attempt.outcome.label());
-            if let Some(status) = attempt.status {
-                number(out, "status", status.into());
-            }
-            millis(out, "first_content_ms", attempt.first_content);
-            millis(out, "took_ms", Some(attempt.took));
-            usage(out, attempt.usage);
-            flag(out, "won", attempt.won);
-            flag(out, "second_leg", attempt.second_leg);
-            if_text(out, "region", attempt.region);
-            costs(out, attempt.cost_nano, attempt.charged_nano);
-            if_text(out, "reason", attempt.reason);
-        }
+        Record::Attempt(attempt) => encode_attempt(attempt, out),
         Record::Outcome(outcome) => encode_outcome(outcome, alias, out),
         Record::Text(kept) => {
             text(out, "kind", "text");
@@ -218,6 +202,29 @@ pub(super) fn encode(record: &Record<'_>, alias: Option<&str>, at_ms: u64, out: 
             text(out, "detail", detail);
         }
     }
+}
+
+fn encode_attempt(attempt: &AttemptRecord<'_>, out: &mut Vec<u8>) {
+    text(out, "kind", "attempt");
+    id(out, attempt.request);
+    number(out, "number", attempt.number.into());
+    text(out, "provider", attempt.provider);
+    text(out, "model", attempt.model);
+    text(out, "key", attempt.key);
+    text(out, "outcome", attempt.outcome.label());
+    if let Some(status) = attempt.status {
+        number(out, "status", status.into());
+    }
+    millis(out, "first_content_ms", attempt.first_content);
+    millis(out, "took_ms", Some(attempt.took));
+    usage(out, attempt.usage);
+    flag(out, "won", attempt.won);
+    flag(out, "second_leg", attempt.second_leg);
+    if_text(out, "region", attempt.region);
+    costs(out, attempt.cost_nano, attempt.charged_nano);
+    let list = attempt.list_nano;
+    if_number(out, "list_nano", list.filter(|_| list != attempt.cost_nano));
+    if_text(out, "reason", attempt.reason);
 }
 
 fn encode_intent(intent: &IntentRecord<'_>, alias: Option<&str>, out: &mut Vec<u8>) {

@@ -94,6 +94,9 @@ pub struct ReadAttempt {
     /// `None`: what it cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub charged_nano: Option<u64>,
+    /// `None`: what it cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub list_nano: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -1,6 +1,7 @@
 //! Every table of the store: how it came to be, and what is let go of it.
 
 mod alerted;
+mod bought;
 mod charges;
 pub(super) mod keys;
 mod meta;
@@ -30,6 +31,7 @@ const ALL: &[Table] = &[
     spend::TABLE,
     charges::TABLE,
     alerted::TABLE,
+    bought::TABLE,
     keys::TABLE,
     meta::TABLE,
 ];

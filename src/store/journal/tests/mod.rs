@@ -98,6 +98,7 @@ fn attempt(number: u128) -> Record<'static> {
         region: None,
         cost_nano: None,
         charged_nano: None,
+        list_nano: None,
         reason: None,
     })
 }
