@@ -21,7 +21,6 @@ use crate::config::{JournalMode, JournalSettings};
 use crate::domain::{Bought, NanoUsd, Wall};
 use crate::policy::ledger::Alert;
 
-use crate::store::StoreDesk;
 use crate::store::journal::Bookmark;
 use crate::store::spending::{
     BookingError, QUARTER, Spent, alerted, bought_at, catch_up, spent_at, spent_since, threshold,
@@ -207,8 +206,9 @@ fn book(
                 &tenant,
                 spent_since(store, tenant.name.as_str(), since).await?,
             );
-            let account = |alert: &Alert| alert.account.to_string();
-            for alert in untold(store, tenant.complete(edition), account).await {
+            let alerts = tenant.complete(edition);
+            let names = named(&alerts, |alert| alert.account.to_string());
+            for alert in untold(alerts, told_before(store, names).await) {
                 news.budget_alert(&tenant, &alert);
             }
         }
@@ -221,9 +221,9 @@ fn book(
             for (quarter, cost) in history {
                 till.remember(end_of(quarter, now), cost);
             }
-            let account = |_: &Alert| provider_account(&till.provider);
-            let alerts = untold(store, till.complete(edition), account).await;
-            till.tell(alerts);
+            let alerts = till.complete(edition);
+            let names = named(&alerts, |_| provider_account(&till.provider));
+            till.tell(untold(alerts, told_before(store, names).await));
         }
         for seller in sellers {
             if let Some(since) = seller.wants_history() {
@@ -235,25 +235,18 @@ fn book(
     }
 }
 
-/// Of what is reached at a start those thresholds that no process before told: some are only reached by what the
-/// last one left undone when it was killed.
-async fn untold(
-    store: &StoreDesk,
-    alerts: Vec<Alert>,
-    account: impl Fn(&Alert) -> String,
-) -> Vec<Alert> {
-    if alerts.is_empty() {
-        return alerts;
-    }
-    let what = alerts.iter().map(|alert| {
+/// How the journal names what was reached.
+fn named(alerts: &[Alert], account: impl Fn(&Alert) -> String) -> Vec<String> {
+    let names = alerts.iter().map(|alert| {
         let threshold = threshold(alert.percent, alert.limit, &alert.period);
         alerted(&account(alert), &threshold)
     });
-    let what: Vec<String> = what.collect();
-    let count = what.len();
-    // Rather twice than never.
-    let told = told_before(store, what).await;
-    let told = told.unwrap_or_else(|_| vec![None; count]);
+    names.collect()
+}
+
+/// Of what is reached at a start those thresholds that no process before told: some are only reached by what the
+/// last one left undone when it was killed.
+fn untold(alerts: Vec<Alert>, told: Vec<Option<u64>>) -> Vec<Alert> {
     let known = alerts.into_iter().zip(told);
     let untold = known.filter(|(alert, told)| told.is_none_or(|at| Wall(at) < alert.counts_from));
     untold.map(|(alert, _)| alert).collect()

@@ -642,15 +642,15 @@ pub async fn bought_at(
     store.spending().await?.bought(provider, since).await
 }
 
-/// When each of these was told last; see [`alerted`].
-pub async fn told_before(
-    store: &StoreDesk,
-    what: Vec<String>,
-) -> Result<Vec<Option<u64>>, StoreError> {
-    if !store.is_there().await {
-        return Ok(vec![None; what.len()]);
+/// When each of these was told last; see [`alerted`]. Where the store cannot say, never: rather told twice than not at
+/// all.
+pub async fn told_before(store: &StoreDesk, what: Vec<String>) -> Vec<Option<u64>> {
+    let count = what.len();
+    if count == 0 || !store.is_there().await {
+        return vec![None; count];
     }
-    store.spending().await?.alerted(what).await
+    let asked = async { store.spending().await?.alerted(what).await };
+    asked.await.unwrap_or_else(|_| vec![None; count])
 }
 
 /// What a tenant spent since a time; nothing where nothing was ever booked.
