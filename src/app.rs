@@ -312,6 +312,7 @@ impl App {
             journal: JournalDesk::new(settings.journal.clone()),
             store: StoreDesk::new(settings.store.clone()),
             alerts: AlertsDesk::new(Arc::new(AlertPosts::default())),
+            booked_until: std::sync::atomic::AtomicU64::new(0),
             pressure: Arc::new(Pressure::new(memory_limit())),
             give_up: Box::new(move || on_give_up.notify_one()),
         });

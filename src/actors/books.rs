@@ -5,21 +5,27 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::member::{Crash, Member, Stage};
-use super::news::News;
+use super::news::{News, provider_account};
+use super::seller::Seller;
 use super::slot::Seat;
 use super::system::System;
 use super::tenant::{TenantCell, wall};
 use super::till::Till;
 use crate::config::{JournalMode, JournalSettings};
-use crate::domain::{NanoUsd, Wall};
-use crate::store::StoreDesk;
+use crate::domain::{Bought, NanoUsd, Wall};
+use crate::policy::ledger::Alert;
+
 use crate::store::journal::Bookmark;
-use crate::store::spending::{BookingError, QUARTER, Spent, catch_up, spent_at, spent_since};
+use crate::store::spending::{
+    BookingError, QUARTER, Spent, alerted, bought_at, catch_up, spent_at, spent_since, threshold,
+    told_before,
+};
 
 pub enum BooksMessage {
     /// Book what is new, and tell who wants to know.
@@ -114,12 +120,18 @@ impl Bookkeeper {
             .map(|tenant| Arc::clone(&tenant.cell))
             .collect();
         let tills: Vec<Arc<Till>> = system.tables.tills.all().values().cloned().collect();
+        let sellers = system.sellers_by_volume();
         if self.journal.mode == JournalMode::Off {
             // Nothing is remembered, so nothing is missing; the operator was warned.
             tenants.iter().for_each(|tenant| begin_anew(tenant));
             for till in &tills {
                 if let Some((edition, _)) = till.wants_history() {
                     till.complete(edition);
+                }
+            }
+            for seller in &sellers {
+                if let Some(since) = seller.wants_history() {
+                    seller.remember(since, Bought::default());
                 }
             }
             self.tick_after(EVERY, stage);
@@ -130,10 +142,16 @@ impl Bookkeeper {
             return;
         }
         self.busy = true;
-        let (folder, store) = (self.journal.path.clone(), self.news.store.clone());
+        let (folder, news) = (self.journal.path.clone(), Arc::clone(&self.news));
         let mut mark = self.mark.take();
         stage.spawn(async move {
-            let ended = book(&folder, &store, &mut mark, (tenants, tills)).await;
+            // Taken before it is read: what is written meanwhile is for the next round.
+            let (written, began) = (news.journal.written_to(), wall());
+            let ended = book(&folder, &news, &mut mark, (tenants, tills, sellers)).await;
+            if ended.is_ok() {
+                news.booked_until.store(began.0, Ordering::Relaxed);
+                news.journal.booked_to(written.unwrap_or_default());
+            }
             Some(BooksMessage::Done {
                 ended: ended.map_err(|error| error.to_string()),
                 mark,
@@ -163,18 +181,22 @@ impl Bookkeeper {
     }
 }
 
-/// Books what is new, and tells the tenants and the tills that wait for it what they spent.
+/// Who may wait for what was spent before.
+type Waiting = (Vec<Arc<TenantCell>>, Vec<Arc<Till>>, Vec<Arc<Seller>>);
+
+/// Books what is new, and tells the tenants, tills and sellers that wait for it what was spent.
 #[expect(
     clippy::manual_async_fn,
     reason = "what waits is handed out, and is seen not to run inside a handler"
 )]
 fn book(
     folder: &Path,
-    store: &StoreDesk,
+    news: &News,
     mark: &mut Option<Bookmark>,
-    (tenants, tills): (Vec<Arc<TenantCell>>, Vec<Arc<Till>>),
+    (tenants, tills, sellers): Waiting,
 ) -> impl Future<Output = Result<(), BookingError>> + Send {
     async move {
+        let store = &news.store;
         catch_up(folder, store, mark).await?;
         for tenant in tenants {
             let Some((edition, since)) = tenant.wants_history() else {
@@ -184,7 +206,11 @@ fn book(
                 &tenant,
                 spent_since(store, tenant.name.as_str(), since).await?,
             );
-            tenant.complete(edition);
+            let alerts = tenant.complete(edition);
+            let names = named(&alerts, |alert| alert.account.to_string());
+            for alert in untold(alerts, told_before(store, names).await) {
+                news.budget_alert(&tenant, &alert);
+            }
         }
         for till in tills {
             let Some((edition, since)) = till.wants_history() else {
@@ -195,10 +221,35 @@ fn book(
             for (quarter, cost) in history {
                 till.remember(end_of(quarter, now), cost);
             }
-            till.complete(edition);
+            let alerts = till.complete(edition);
+            let names = named(&alerts, |_| provider_account(&till.provider));
+            till.tell(untold(alerts, told_before(store, names).await));
+        }
+        for seller in sellers {
+            if let Some(since) = seller.wants_history() {
+                let bought = bought_at(store, seller.provider.as_str(), since).await?;
+                seller.remember(since, bought);
+            }
         }
         Ok(())
     }
+}
+
+/// How the journal names what was reached.
+fn named(alerts: &[Alert], account: impl Fn(&Alert) -> String) -> Vec<String> {
+    let names = alerts.iter().map(|alert| {
+        let threshold = threshold(alert.percent, alert.limit, &alert.period);
+        alerted(&account(alert), &threshold)
+    });
+    names.collect()
+}
+
+/// Of what is reached at a start those thresholds that no process before told: some are only reached by what the
+/// last one left undone when it was killed.
+fn untold(alerts: Vec<Alert>, told: Vec<Option<u64>>) -> Vec<Alert> {
+    let known = alerts.into_iter().zip(told);
+    let untold = known.filter(|(alert, told)| told.is_none_or(|at| Wall(at) < alert.counts_from));
+    untold.map(|(alert, _)| alert).collect()
 }
 
 fn begin_anew(tenant: &TenantCell) {

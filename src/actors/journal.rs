@@ -96,13 +96,13 @@ impl JournalDesk {
         }
     }
 
-    /// A hash to recognise a prompt by; `None` when none is wanted.
-    pub fn prompt_hash(&self, prompt: &[u8]) -> Option<[u8; 16]> {
+    /// A hash for a tenant to recognise its prompts by; `None` when none is wanted.
+    pub fn prompt_hash(&self, tenant: &str, prompt: &[u8]) -> Option<[u8; 16]> {
         let handle = self.inner.handle.load();
         let handle = handle
             .as_ref()
             .filter(|_| self.inner.settings.prompt_hash)?;
-        Some(handle.prompt_hash(prompt))
+        Some(handle.prompt_hash(tenant, prompt))
     }
 
     /// How much is kept of each text of this client; `None` when none is.
@@ -144,6 +144,19 @@ impl JournalDesk {
         metrics.audit_lag.set(health.lag().as_secs_f64());
         metrics.audit_records.set(health.records() as f64);
         metrics.audit_users.set(health.owners() as f64);
+    }
+
+    /// The last record that stands in the journal; `None` until it is open.
+    pub(super) fn written_to(&self) -> Option<u64> {
+        let handle = self.inner.handle.load();
+        handle.as_ref().map(|handle| handle.health().written_to())
+    }
+
+    /// All up to this record is booked, and need not be kept for it.
+    pub(super) fn booked_to(&self, seq: u64) {
+        if let Some(handle) = self.inner.handle.load().as_ref() {
+            handle.health().booked_to(seq);
+        }
     }
 
     /// Whether it has been opened, and what was under way at the last end has its outcome.
@@ -200,6 +213,7 @@ impl JournalActor {
             keep: Keep {
                 age: settings.keep_age,
                 bytes: settings.keep_bytes,
+                until_booked: true,
             },
             text_keys: TextKeys {
                 now: settings.text_key.clone(),

@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::key::KeyMessage;
 use super::pool::PoolMessage;
 use super::provider::{ProbeEnd, ProviderMessage};
+use super::seller::Seller;
 use super::slot::Slot;
 use super::till::{Hold, TillDoor};
 use crate::config::ProviderSettings;
@@ -51,6 +52,7 @@ pub struct Target {
     pub handling: Arc<Handling>,
     /// `None`: nothing limits what is spent there.
     pub(crate) till: Option<TillDoor>,
+    pub seller: Arc<Seller>,
     pub provider_slot: Arc<Slot<ProviderMessage>>,
     pub key_slot: Arc<Slot<KeyMessage>>,
     pub pool_slot: Arc<Slot<PoolMessage>>,

@@ -1,6 +1,7 @@
 //! What happens to the family and the pools, told to the metrics, the log and the journal in one place.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -18,6 +19,7 @@ use crate::policy::ledger::Alert;
 use crate::policy::overload::Pressure;
 use crate::policy::queue::ShedReason;
 use crate::store::StoreDesk;
+use crate::store::spending::{ALERT, threshold};
 use crate::telemetry::metrics::GatewayMetrics;
 
 /// Where news goes. Cheap to share; nothing here waits.
@@ -29,6 +31,8 @@ pub struct News {
     pub alerts: AlertsDesk,
     /// How full memory is (fault O08).
     pub pressure: Arc<Pressure>,
+    /// All that had ended by then (milliseconds since 1970) is in the reports of what was spent; 0: nobody knows yet.
+    pub booked_until: AtomicU64,
     /// Called when the root gave up.
     pub give_up: Box<dyn Fn() + Send + Sync>,
 }
@@ -86,9 +90,15 @@ impl News {
         } = alert;
         warn!(%account, percent, %spent, %limit, %period, hard, "a budget's threshold was reached");
         tenant.metrics.alerted();
-        let detail = format!("{percent} % of {limit} USD ({period}), {spent} spent");
-        self.journal.event("budget.alert", account, &detail);
-        self.alerts.tell(budget_notice(account.to_string(), alert));
+        self.budget_told(account.to_string(), alert);
+    }
+
+    /// The journal's event is what a new process goes by: what stands there is not told again.
+    fn budget_told(&self, subject: String, alert: &Alert) {
+        let threshold = threshold(alert.percent, alert.limit, &alert.period);
+        let detail = format!("{threshold}, {} spent", alert.spent);
+        self.journal.event(ALERT, &subject, &detail);
+        self.alerts.tell(budget_notice(subject, alert));
     }
 
     /// Of what may be spent at a provider, so much is spent.
@@ -96,10 +106,7 @@ impl News {
         let (percent, spent, limit) = (alert.percent, alert.spent, alert.limit);
         let period = &alert.period;
         warn!(%provider, percent, %spent, %limit, %period, "a provider's budget reached a threshold");
-        let detail = format!("{percent} % of {limit} USD ({period}), {spent} spent");
-        let subject = format!("provider {provider}");
-        self.journal.event("budget.alert", &subject, &detail);
-        self.alerts.tell(budget_notice(subject, alert));
+        self.budget_told(provider_account(provider), alert);
     }
 
     pub(super) fn model_disabled(&self, endpoint: &EndpointCell, wait: Duration) {
@@ -210,6 +217,11 @@ impl FamilyNews for News {
     }
 }
 
+/// A provider's budget as the journal names it.
+pub(super) fn provider_account(provider: &ProviderName) -> String {
+    format!("provider {provider}")
+}
+
 fn budget_notice(subject: String, alert: &Alert) -> Notice {
     Notice {
         kind: match alert.percent {
@@ -225,6 +237,7 @@ fn budget_notice(subject: String, alert: &Alert) -> Notice {
             period: alert.period.to_string(),
             since: alert.since,
             hard: alert.hard,
+            own: alert.own,
         },
     }
 }

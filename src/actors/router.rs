@@ -13,11 +13,12 @@ use super::lease::Lease;
 use super::member::{Crash, Member, Stage};
 use super::pool::{Explanation, PoolMessage};
 use super::race::RaceMessage;
+use super::seller::Seller;
 use super::slot::{AskError, Slot};
 use super::wish::{Refusal, RefusalKind, Wish};
 use crate::config::{PoolSettings, ProviderSettings, Settings};
-use crate::domain::{NanoUsd, PoolName};
-use crate::pricing::Price;
+use crate::domain::PoolName;
+use crate::pricing::{Due, Price, Tiers};
 
 pub enum RouterMessage {
     /// Where may this request go now?
@@ -53,23 +54,31 @@ pub struct Route {
     pub prices: Vec<Price>,
     /// Who serves whatever model is asked for.
     pub of_any_model: Vec<Arc<ProviderSettings>>,
+    /// Everybody who may serve it, each once.
+    pub sellers: Vec<Arc<Seller>>,
 }
 
 impl Route {
-    /// The most one request can cost on this chain, whoever serves it; `None` when that is not known of someone.
-    /// `asked` is the model of targets that serve any; `charged` turns a price's bound into what is charged for it.
+    /// The tiers in which somebody on this chain served what had not asked for them.
+    pub fn unasked(&self) -> Tiers {
+        let sellers = self.sellers.iter();
+        sellers.fold(Tiers::default(), |all, seller| all.and(seller.unasked()))
+    }
+
+    /// The most one request can come to on this chain, whoever serves it; `None` when that is not known of someone.
+    /// `asked` is the model of targets that serve any; `due` turns a price's bound into what it comes to.
     pub fn most(
         &self,
         settings: &Settings,
         asked: &str,
-        charged: impl Fn(&Price) -> Option<NanoUsd>,
-    ) -> Option<NanoUsd> {
-        let known = self.prices.iter().map(&charged);
+        due: impl Fn(&Price) -> Option<Due>,
+    ) -> Option<Due> {
+        let known = self.prices.iter().map(&due);
         let of_any = self.of_any_model.iter();
-        let of_any = of_any.map(|provider| charged(&settings.price(provider, asked)));
+        let of_any = of_any.map(|provider| due(&settings.price(provider, asked)));
         known
             .chain(of_any)
-            .try_fold(NanoUsd::ZERO, |most, one| Some(most.max(one?)))
+            .try_fold(Due::NOTHING, |most, one| Some(most.max(one?)))
     }
 }
 

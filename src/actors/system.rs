@@ -1,6 +1,6 @@
 //! The whole tree: built once, changed by publishing settings, stopped in reverse order.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use super::pool::{Group, Pool, PoolLine};
 use super::provider::Provider;
 use super::race::RaceStrategy;
 use super::router::{PoolEntry, Route, Router, RouterMessage, Routes};
+use super::seller::Seller;
 use super::settings::{ReloadStage, SettingsActor, SettingsDoor, SettingsMessage};
 use super::slot::{ActorKind, Slot};
 use super::supervisor::{ChildSpec, Strategy};
@@ -38,6 +39,7 @@ use crate::domain::{Dialect, Moment, PoolName, ProviderName};
 use crate::keys::{Identities, Pepper, Roster};
 use crate::policy::chain::walk;
 use crate::policy::jwt::KeySet;
+use crate::policy::ledger::Alert;
 use crate::pricing::Price;
 use crate::store::StoreError;
 use crate::store::keys::Roll;
@@ -381,12 +383,22 @@ impl System {
             self.identities.store(Arc::new(identities));
             Arc::new(self.routes(&settings))
         };
-        let tenants = Arc::new(self.tenants_of(&roster.tenants, &old.tenants));
+        let also_at = settings.alert_shares();
+        let old_tenants = match old.settings.alert_shares() == also_at {
+            true => Some(&*old.tenants),
+            false => None,
+        };
+        let mut reached = Vec::new();
+        let tenants = self.tenants_of(&roster.tenants, old_tenants, (&also_at, &mut reached));
+        let tenants = Arc::new(tenants);
+        let mut reached_there = Vec::new();
         // Tills stay, as the books of tenants do: a provider that comes back has cost what it had cost.
         for provider in &settings.providers {
             let before = self.tables.tills.all().contains_key(&provider.name);
             if before || !provider.caps.is_empty() {
-                self.till(provider).under(&provider.caps);
+                let till = self.till(provider);
+                let alerts = till.under(&provider.caps, &also_at);
+                reached_there.push((till, alerts));
             }
         }
         self.published.store(Arc::new(Published {
@@ -395,6 +407,13 @@ impl System {
             tenants,
             roster,
         }));
+        // Told now that the receivers of these settings are in force.
+        for (cell, alert) in reached {
+            self.news.budget_alert(&cell, &alert);
+        }
+        for (till, alerts) in reached_there {
+            till.tell(alerts);
+        }
     }
 
     // --- the children of the root ---
@@ -584,22 +603,29 @@ impl System {
         })
     }
 
-    /// Tenants that have a limit or a budget to keep, their books brought to these settings. The others need
-    /// nobody who decides.
-    fn tenants_of(&self, tenants: &[Arc<TenantSettings>], old: &Tenants) -> Tenants {
+    /// Tenants that have a limit or a budget to keep, their books brought to these settings; what is reached by that
+    /// is noted. The others need nobody who decides. With `old`, those that are as before are left as they are.
+    fn tenants_of(
+        &self,
+        tenants: &[Arc<TenantSettings>],
+        old: Option<&Tenants>,
+        (also_at, reached): (&[u8], &mut Vec<(Arc<TenantCell>, Alert)>),
+    ) -> Tenants {
         let tenants = tenants.iter();
         let tenants = tenants.filter(|tenant| !tenant.accounts.is_empty());
         tenants
             .map(|tenant| {
                 let name = &tenant.name;
-                if let Some(same) = old.get(name).filter(|old| old.settings == *tenant) {
+                let same = old.and_then(|old| old.get(name));
+                if let Some(same) = same.filter(|old| old.settings == *tenant) {
                     return (name.clone(), Arc::clone(same));
                 }
                 let cell = self
                     .tables
                     .tenants
                     .row(name, || TenantCell::new(name.clone()));
-                cell.open_accounts(tenant);
+                let alerts = cell.open_accounts(tenant, also_at).into_iter();
+                reached.extend(alerts.map(|alert| (Arc::clone(&cell), alert)));
                 let slot = self.tables.tenant_slots.row_arc(name, || {
                     let path = format!("root/tenants/{name}");
                     Slot::new(self.tables.seat(ActorKind::Tenant, &path))
@@ -827,6 +853,7 @@ impl System {
             provider: Arc::clone(provider),
             handling: Arc::clone(&key.handling),
             till: self.till_door(provider, settings),
+            seller: self.seller(&provider.name),
             provider_slot: self.provider_slot(provider),
             key_slot: self.key_slot(provider, key),
             pool_slot: self.pool_slot(&pool.name),
@@ -846,6 +873,28 @@ impl System {
         self.tables
             .tills
             .row(&provider.name, || Till::new(name, news))
+    }
+
+    /// Those of providers that take something off for who buys much.
+    pub(super) fn sellers_by_volume(&self) -> Vec<Arc<Seller>> {
+        let published = self.published();
+        let providers = published.settings.providers.iter();
+        let by_volume = providers.filter(|provider| provider.volume.is_some());
+        by_volume
+            .map(|provider| self.seller(&provider.name))
+            .collect()
+    }
+
+    /// Whether every discount for who buys much knows what was bought before.
+    pub fn knows_what_was_bought(&self) -> bool {
+        let sellers = self.sellers_by_volume();
+        sellers.iter().all(|seller| seller.is_known())
+    }
+
+    fn seller(&self, provider: &ProviderName) -> Arc<Seller> {
+        self.tables
+            .sellers
+            .row(provider, || Seller::new(provider.clone()))
     }
 
     fn routes(&self, settings: &Settings) -> Routes {
@@ -877,7 +926,14 @@ impl System {
             let mut targets = chain.iter().flat_map(|pool| &pool.settings.targets);
             let crosses = details || targets.any(|target| others.contains(&target.provider));
             let (prices, of_any_model) = prices(&chain, settings);
+            let sellers: BTreeSet<&ProviderName> = chain
+                .iter()
+                .flat_map(|pool| &pool.settings.targets)
+                .map(|target| &target.provider)
+                .collect();
+            let sellers = sellers.into_iter().map(|name| self.seller(name)).collect();
             let route = Route {
+                sellers,
                 chain,
                 crosses,
                 prices,

@@ -11,6 +11,7 @@ use super::key::KeyMessage;
 use super::pool::PoolMessage;
 use super::provider::ProviderMessage;
 use super::race::RaceMessage;
+use super::seller::Seller;
 use super::slot::{ActorKind, Seat, Slot};
 use super::tenant::{TenantCell, TenantMessage};
 use super::till::Till;
@@ -77,6 +78,7 @@ pub struct Tables {
     pub pools: Table<PoolName, PoolCell>,
     pub tenants: Table<TenantName, TenantCell>,
     pub tills: Table<ProviderName, Till>,
+    pub sellers: Table<ProviderName, Seller>,
     pub tenant_slots: Table<TenantName, Slot<TenantMessage>>,
     pub provider_slots: Table<ProviderName, Slot<ProviderMessage>>,
     pub key_slots: Table<(ProviderName, KeyName), Slot<KeyMessage>>,

@@ -71,11 +71,12 @@ impl TenantCell {
         self.books.lock().ok().map(|mut books| work(&mut books))
     }
 
-    /// Brings the accounts to what was written.
-    pub fn open_accounts(&self, settings: &TenantSettings) {
+    /// Brings the accounts to what was written; see [`Books::open_accounts`].
+    pub fn open_accounts(&self, settings: &TenantSettings, also_at: &[u8]) -> Vec<Alert> {
         let accounts = settings.accounts.iter();
         let accounts = accounts.map(|(name, terms)| (Arc::clone(name), terms.clone()));
-        self.with(|books| books.open_accounts(accounts));
+        self.with(|books| books.open_accounts(accounts, also_at))
+            .unwrap_or_default()
     }
 
     /// Gets ready to be told the history; see [`Books::wants_history`].
@@ -88,9 +89,10 @@ impl TenantCell {
         self.with(|books| books.is_complete()).unwrap_or(false)
     }
 
-    /// The history of this edition of the terms has been told.
-    pub fn complete(&self, edition: u64) {
-        self.with(|books| books.complete(edition));
+    /// The history of this edition of the terms has been told; see [`Books::complete`].
+    pub fn complete(&self, edition: u64) -> Vec<Alert> {
+        self.with(|books| books.complete(edition, wall()))
+            .unwrap_or_default()
     }
 
     /// Counts what was spent before this process began.

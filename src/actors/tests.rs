@@ -81,6 +81,8 @@ pub(super) fn settings(requests_per_minute: Option<u64>) -> Settings {
             quirks: Default::default(),
             caps: Vec::new(),
             signs_as: None,
+            service_tier: None,
+            volume: None,
             default_max_output: Tokens(16),
             free: false,
             auth: AuthSettings::Dialect,
@@ -150,6 +152,7 @@ pub(super) async fn system_with(
         journal: JournalDesk::new(settings.journal.clone()),
         store: crate::store::StoreDesk::new(crate::config::StoreSettings::default()),
         alerts: super::AlertsDesk::default(),
+        booked_until: std::sync::atomic::AtomicU64::new(0),
         pressure: Arc::new(crate::policy::overload::Pressure::new(None)),
         give_up: Box::new(|| {}),
     });

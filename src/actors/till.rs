@@ -64,13 +64,15 @@ impl Till {
         self.books.lock().ok().map(|mut books| work(&mut books))
     }
 
-    /// Brings the caps to what was written; what is counted stays counted.
-    pub(super) fn under(&self, caps: &[Cap]) {
+    /// Brings the caps to what was written; what is counted stays counted. Returns what is reached by that.
+    pub(super) fn under(&self, caps: &[Cap], also_at: &[u8]) -> Vec<Alert> {
         let terms = AccountTerms {
             caps: caps.to_vec(),
             ..AccountTerms::default()
         };
-        self.with(|books| books.open_accounts([(Arc::clone(&self.account), terms)]));
+        let account = [(Arc::clone(&self.account), terms)];
+        self.with(|books| books.open_accounts(account, also_at))
+            .unwrap_or_default()
     }
 
     /// As a tenant's books: from when on the history is wanted, and for which edition of the caps.
@@ -82,8 +84,9 @@ impl Till {
         self.with(|books| books.remember(&self.account, at, cost));
     }
 
-    pub(super) fn complete(&self, edition: u64) {
-        self.with(|books| books.complete(edition));
+    pub(super) fn complete(&self, edition: u64) -> Vec<Alert> {
+        self.with(|books| books.complete(edition, wall()))
+            .unwrap_or_default()
     }
 
     /// Whether every cap knows what was spent before.
@@ -96,7 +99,7 @@ impl Till {
             .unwrap_or_default()
     }
 
-    fn tell(&self, alerts: Vec<Alert>) {
+    pub(super) fn tell(&self, alerts: Vec<Alert>) {
         for alert in alerts {
             self.news.provider_budget_alert(&self.provider, &alert);
         }

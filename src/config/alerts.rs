@@ -1,5 +1,6 @@
 //! Who is told of what happens, and of what.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub(super) struct RawAlert {
     url: String,
     secret: String,
     events: Vec<String>,
-    pub(super) shares: Vec<u8>,
+    shares: Vec<u8>,
     quiet_s: u64,
     tries: u32,
     timeout_ms: u64,
@@ -52,8 +53,8 @@ pub struct AlertSettings {
     pub secret: Secret,
     /// Empty: of everything.
     events: Vec<AlertKind>,
-    /// Of budgets, in percent; empty: whatever each budget's `tell_at` says.
-    shares: Vec<u8>,
+    /// Of budgets, in percent; empty: whatever each budget's `tell_at` says, and nothing that others want to hear of.
+    pub(super) shares: Vec<u8>,
     /// How long the same thing is not told again.
     pub quiet: Duration,
     /// How often an alert is sent at most.
@@ -68,19 +69,19 @@ impl AlertSettings {
     /// Whether this receiver is to be told.
     pub fn wants(&self, notice: &Notice) -> bool {
         let share_fits = match &notice.facts {
-            Facts::Budget { percent, .. } => {
-                self.shares.is_empty() || self.shares.contains(percent)
-            }
+            Facts::Budget { own, .. } if self.shares.is_empty() => *own,
+            Facts::Budget { percent, .. } => self.shares.contains(percent),
             Facts::Words(_) => true,
         };
         share_fits && (self.events.is_empty() || self.events.contains(&notice.kind))
     }
 }
 
-/// The shares that receivers want to be told of, whatever the budgets say themselves.
-pub(super) fn shares(raw: &RawConfig) -> Vec<u8> {
-    let shares = raw.alerts.iter().flat_map(|alert| &alert.shares);
-    shares.copied().filter(|share| *share > 0).collect()
+/// The shares that receivers want to be told of, whatever the budgets say themselves: ascending, each once.
+pub(super) fn shares(receivers: &[Arc<AlertSettings>]) -> Vec<u8> {
+    let shares = receivers.iter().flat_map(|receiver| &receiver.shares);
+    let shares: BTreeSet<u8> = shares.copied().filter(|share| *share > 0).collect();
+    shares.into_iter().collect()
 }
 
 pub(super) fn settings(

@@ -32,6 +32,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod volume;
 
 pub use address::host_address;
 pub use alerts::AlertSettings;

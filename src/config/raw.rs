@@ -8,6 +8,7 @@ use super::alerts::RawAlert;
 use super::guard::{RawGuard, RawGuardRules};
 use super::pricing::RawPricing;
 use super::streams::RawStreams;
+use super::volume::RawVolumeStep;
 use crate::domain::{Unoffered, Unsupported};
 use crate::policy::residency::Demands;
 
@@ -361,6 +362,8 @@ pub(super) struct RawProvider {
     pub(super) budgets: Vec<BudgetForm>,
     pub(super) credit: Option<String>,
     pub(super) signs_as: Option<String>,
+    pub(super) service_tier: Option<String>,
+    pub(super) volume: Vec<RawVolumeStep>,
 }
 
 /// What a provider does otherwise than its dialect.

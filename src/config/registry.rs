@@ -71,7 +71,10 @@ impl Models {
             return Price::Free;
         }
         let found = self.registry.find(provider.name.as_str(), model);
-        found.map_or(Price::Unknown, |found| Price::Listed(found.model))
+        found.map_or(Price::Unknown, |found| Price::Listed {
+            model: found.model,
+            usual: provider.service_tier,
+        })
     }
 
     pub(super) fn own_text(&self) -> &str {

@@ -22,13 +22,13 @@ use super::store::StoreSettings;
 use super::streams::StreamShape;
 use crate::domain::{
     ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Quirks,
-    Score, SignerName, Signers, TenantName, Tokens, Unoffered, Unsupported,
+    Score, ServiceTier, SignerName, Signers, TenantName, Tokens, Unoffered, Unsupported,
 };
 use crate::policy::grant::Grant;
 use crate::policy::ledger::{AccountName, AccountTerms, Cap, Zone};
 use crate::policy::once::Terms;
 use crate::policy::residency::{Demand, Handling, Server, Violation};
-use crate::pricing::Price;
+use crate::pricing::{Price, Volume};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
@@ -259,6 +259,10 @@ pub struct ProviderSettings {
     pub caps: Vec<Cap>,
     /// Who signs its thoughts, where that was written down.
     pub signs_as: Option<SignerName>,
+    /// The tier of requests that name none, where its account has another than the ordinary one.
+    pub service_tier: Option<ServiceTier>,
+    /// What it takes off its prices for who buys much in a month.
+    pub volume: Option<Arc<Volume>>,
 }
 
 /// What happens to what a provider cannot be told.
@@ -296,6 +300,11 @@ impl Settings {
     pub fn tells_details(&self) -> bool {
         let mut providers = self.providers.iter();
         providers.any(|provider| provider.quirks.reasoning_details)
+    }
+
+    /// The shares of budgets, in percent, that receivers of alerts want to be told of in any case.
+    pub fn alert_shares(&self) -> Vec<u8> {
+        super::alerts::shares(&self.alerts)
     }
 
     /// What a provider's model costs, as far as anyone wrote it down.

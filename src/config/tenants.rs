@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::alerts;
 use super::identity;
 use super::raw::{BudgetForm, RawClient, RawConfig, RawTeam, RawTenant, RawTermsOf};
 use super::settings::TenantSettings;
@@ -20,8 +19,6 @@ pub(super) const TELL_AT: [u8; 2] = [80, 100];
 pub(super) struct Reader<'j, 'e> {
     judge: &'j mut Judge<'e>,
     zone: Zone,
-    /// What receivers of alerts want to be told of every budget, in percent.
-    shares: Vec<u8>,
     accounts: BTreeMap<AccountName, AccountTerms>,
 }
 
@@ -186,7 +183,7 @@ fn one(judge: &mut Judge<'_>, raw: &RawConfig, name: &str, tenant: &RawTenant) -
     });
     let own = grant(judge, &path, &tenant.rights());
     let mut teams = BTreeMap::new();
-    let mut reader = Reader::new(judge, zone).telling_at(alerts::shares(raw));
+    let mut reader = Reader::new(judge, zone);
     reader.account(&path, name.to_owned(), &tenant.terms());
     for (team, raw) in &tenant.teams {
         let path = format!("{path}.teams.{team}");
@@ -236,15 +233,8 @@ impl<'j, 'e> Reader<'j, 'e> {
         Self {
             judge,
             zone,
-            shares: Vec::new(),
             accounts: BTreeMap::new(),
         }
-    }
-
-    /// Every budget tells at these shares, too.
-    pub(super) fn telling_at(mut self, shares: Vec<u8>) -> Self {
-        self.shares = shares;
-        self
     }
 
     fn account(&mut self, path: &str, name: String, raw: &RawTermsOf<'_>) {
@@ -291,7 +281,7 @@ impl<'j, 'e> Reader<'j, 'e> {
                     (limit.pool.clone(), quota)
                 })
                 .collect(),
-            caps: caps(self.judge, path, (&self.zone, &self.shares), raw.budgets),
+            caps: caps(self.judge, path, &self.zone, raw.budgets),
             default_max_output: raw.default_max_output,
         }
     }
@@ -323,19 +313,11 @@ impl<'j, 'e> Reader<'j, 'e> {
     }
 }
 
-/// The shares at which a budget tells: its own, and those that receivers of alerts want.
-pub(super) fn told_at(own: &[u8], shares: &[u8]) -> Vec<u8> {
-    let mut all = [own, shares].concat();
-    all.sort_unstable();
-    all.dedup();
-    all
-}
-
 /// What may be spent, as far as it can be read.
 pub(super) fn caps(
     judge: &mut Judge<'_>,
     path: &str,
-    (zone, shares): (&Zone, &[u8]),
+    zone: &Zone,
     budgets: &[BudgetForm],
 ) -> Vec<Cap> {
     let mut caps: Vec<Cap> = Vec::new();
@@ -355,8 +337,9 @@ pub(super) fn caps(
                 "",
             );
         });
-        let own = budget.tell_at.as_deref().unwrap_or(&TELL_AT);
-        let tell_at = told_at(own, shares);
+        let mut tell_at = budget.tell_at.as_deref().unwrap_or(&TELL_AT).to_vec();
+        tell_at.sort_unstable();
+        tell_at.dedup();
         if tell_at.first() == Some(&0) {
             judge.wrong(
                 format!("{path}.tell_at"),

@@ -378,7 +378,7 @@ fn m2_a_receiver_of_alerts_that_could_not_be_told_is_a_mistake() {
 }
 
 #[test]
-fn m2_the_shares_of_receivers_are_told_of_every_budget() {
+fn m2_a_budget_keeps_its_own_shares_and_receivers_theirs() {
     let text = "[[alerts]]\nname = \"a\"\nurl = \"https://alerts.example/x\"\nsecret = \"env:APP_KEY\"\nshares = [50, 100]\n[tenants.acme]\nbudgets = [{ usd = \"5\", period = \"day\", tell_at = [90] }]\n";
     let settings = load(text).unwrap();
     let tenant = settings
@@ -386,7 +386,8 @@ fn m2_the_shares_of_receivers_are_told_of_every_budget() {
         .iter()
         .find(|one| one.name.as_str() == "acme");
     let caps = &tenant.unwrap().accounts["acme"].caps;
-    assert_eq!(caps[0].tell_at, [50, 90, 100]);
+    assert_eq!(caps[0].tell_at, [90]);
+    assert_eq!(settings.alert_shares(), [50, 100]);
 }
 
 #[test]
@@ -1248,4 +1249,73 @@ fn a26_people_with_tokens_are_let_in_from_elsewhere_and_without_keys_nobody_else
     // Nobody who has a key can be called so.
     let client = "[[clients]]\nname = \"jwt~corp\"\nkey = \"env:APP_KEY\"\n";
     assert!(mistakes(client)[0].contains("no name"));
+}
+
+#[test]
+fn m1_an_accounts_tier_and_what_it_takes_off_are_read_and_mistakes_named() {
+    let text =
+        |terms: &str| format!("[providers.openai]\nkeys = [\"env:OPENAI_API_KEY\"]\n{terms}\n");
+    let steps = |steps: &str| text(&format!("volume = [{steps}]"));
+    let good = load(&text(
+        "service_tier = \"priority\"\nvolume = [{ from_usd = \"100\", discount_percent = \"2.5\" }, { from_usd = \"200\", discount_percent = \"5\" }]",
+    ))
+    .unwrap();
+    let openai = &good.providers[0];
+    assert_eq!(
+        openai.service_tier,
+        Some(crate::domain::ServiceTier::Priority)
+    );
+    let bought = crate::domain::Bought {
+        billed: crate::domain::NanoUsd(100_000_000_000),
+        tokens: 0,
+    };
+    let list = crate::domain::NanoUsd(1_000);
+    let price = openai.volume.as_ref().unwrap().price(list, &bought);
+    assert_eq!(price.0, 975);
+    let one = "{ from_tokens = 10, discount_percent = \"10\" }";
+    assert!(load(&steps(one)).is_ok());
+    for (text, told) in [
+        (
+            text("service_tier = \"dear\""),
+            "service_tier: \"dear\" is no tier",
+        ),
+        (
+            text("service_tier = \"batch\""),
+            "service_tier: \"batch\" is no tier",
+        ),
+        (
+            text(&format!("free = true\nvolume = [{one}]")),
+            "volume: takes something off what costs nothing",
+        ),
+        (
+            steps("{ discount_percent = \"10\" }"),
+            "volume[0]: begins nowhere",
+        ),
+        (
+            steps("{ from_usd = \"much\", discount_percent = \"10\" }"),
+            "volume[0].from_usd: \"much\" is no amount",
+        ),
+        (
+            steps("{ from_usd = \"1\", discount_percent = \"101\" }"),
+            "volume[0].discount_percent: \"101\"",
+        ),
+        (
+            steps("{ from_usd = \"1\", discount_percent = \"0\" }"),
+            "volume[0].discount_percent: \"0\"",
+        ),
+        (
+            steps(&format!(
+                "{one}, {{ from_usd = \"1\", discount_percent = \"20\" }}"
+            )),
+            "volume: counts dollars in one step",
+        ),
+        (steps(&format!("{one}, {one}")), "volume: does not rise"),
+    ] {
+        let found = mistakes(&text);
+        let told = format!("providers.openai.{told}");
+        assert!(
+            found.iter().any(|mistake| mistake.starts_with(&told)),
+            "{told}: {found:?}"
+        );
+    }
 }

@@ -35,8 +35,8 @@ use super::streams;
 use super::tenants;
 use crate::domain::money::AmountError;
 use crate::domain::{
-    KeyName, ModelName, PoolName, PromptClass, ProviderName, Quirks, Score, SignerName, Signers,
-    Tokens, Unoffered,
+    KeyName, ModelName, PoolName, PromptClass, ProviderName, Quirks, Score, ServiceTier,
+    SignerName, Signers, Tokens, Unoffered,
 };
 use crate::policy::chain::cycle;
 use crate::policy::ledger::{Cap, Period, Zone};
@@ -176,11 +176,10 @@ pub(super) fn settings(
     let listen = listen(&mut judge, raw);
     let admin = admin(&mut judge, raw);
     let egress = way_out(&mut judge, raw);
-    let shares = alerts::shares(raw);
     let providers: Vec<_> = raw
         .providers
         .iter()
-        .filter_map(|(name, provider)| self::provider(&mut judge, name, provider, &shares))
+        .filter_map(|(name, provider)| self::provider(&mut judge, name, provider))
         .map(|provider| Arc::new(behind(&egress, provider)))
         .collect();
     let facts = registry::source(&mut judge, raw, &egress);
@@ -412,12 +411,7 @@ fn admin(judge: &mut Judge<'_>, raw: &RawConfig) -> AdminSettings {
     }
 }
 
-fn provider(
-    judge: &mut Judge<'_>,
-    name: &str,
-    raw: &RawProvider,
-    shares: &[u8],
-) -> Option<ProviderSettings> {
+fn provider(judge: &mut Judge<'_>, name: &str, raw: &RawProvider) -> Option<ProviderSettings> {
     let path = format!("providers.{name}");
     judge.name(&path, name, Slash::Refused);
     let dialect = raw.dialect.unwrap_or(crate::domain::Dialect::Openai);
@@ -448,7 +442,7 @@ fn provider(
         dialect,
         free: raw.free.unwrap_or(false),
         auth: auth::settings(judge, &path, raw, (&keys, project)),
-        caps: caps(judge, &path, raw, shares),
+        caps: caps(judge, &path, raw),
         base_url: base_url.trim_end_matches('/').to_owned(),
         keys,
         models: raw
@@ -474,7 +468,26 @@ fn provider(
             judge.name(&format!("{path}.signs_as"), signer, Slash::Refused);
             signer.as_str().into()
         }),
+        service_tier: service_tier(judge, &path, raw),
+        volume: super::volume::settings(judge, &path, raw),
     })
+}
+
+/// The tier that an account gives to requests which name none.
+fn service_tier(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Option<ServiceTier> {
+    let word = raw.service_tier.as_deref()?;
+    let tier = ServiceTier::of(word);
+    if !matches!(
+        tier,
+        Some(ServiceTier::Default | ServiceTier::Priority | ServiceTier::Flex | ServiceTier::Scale)
+    ) {
+        judge.wrong(
+            format!("{path}.service_tier"),
+            format!("{word:?} is no tier that an account may have as its own"),
+            "write \"default\", \"priority\", \"flex\" or \"scale\", as its project's settings say",
+        );
+    }
+    tier
 }
 
 fn quirks(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Quirks {
@@ -507,9 +520,9 @@ fn quirks(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Quirks {
 }
 
 /// What may be spent at a provider. Days and months begin in UTC.
-fn caps(judge: &mut Judge<'_>, path: &str, raw: &RawProvider, shares: &[u8]) -> Vec<Cap> {
+fn caps(judge: &mut Judge<'_>, path: &str, raw: &RawProvider) -> Vec<Cap> {
     let zone = Zone::default();
-    let mut caps = tenants::caps(judge, path, (&zone, shares), &raw.budgets);
+    let mut caps = tenants::caps(judge, path, &zone, &raw.budgets);
     if let Some(credit) = &raw.credit {
         match credit.parse() {
             Ok(limit) => caps.push(Cap {
@@ -517,7 +530,7 @@ fn caps(judge: &mut Judge<'_>, path: &str, raw: &RawProvider, shares: &[u8]) -> 
                 period: Period::Total,
                 zone,
                 hard: true,
-                tell_at: tenants::told_at(&tenants::TELL_AT, shares),
+                tell_at: tenants::TELL_AT.to_vec(),
             }),
             Err(error) => {
                 let error: AmountError = error;

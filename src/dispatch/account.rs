@@ -10,7 +10,8 @@ use super::bill::Charge;
 use super::request::Request;
 use crate::actors::{Lease, News};
 use crate::dialects::openai::ToldCost;
-use crate::domain::{AttemptOutcome, FailureKind, ModelName, NanoUsd, ProviderName, Usage};
+use crate::domain::{AttemptOutcome, FailureKind, ModelName, ProviderName, Usage};
+use crate::pricing::Due;
 use crate::store::journal::{IntentRecord, OutcomeRecord, Record, Who};
 use crate::telemetry::metrics::RequestStory;
 
@@ -81,14 +82,6 @@ impl Kept {
     }
 }
 
-/// What a request comes to; `None` where nobody knows.
-struct Costs {
-    /// By its providers.
-    billed: Option<NanoUsd>,
-    /// To who asked.
-    charged: Option<NanoUsd>,
-}
-
 #[derive(Clone, Debug)]
 pub(super) struct ServedBy {
     pub(super) provider: ProviderName,
@@ -119,6 +112,8 @@ impl Account {
 
     pub(super) fn intent(&self) -> Record<'_> {
         let request = &self.request;
+        let tenant = &request.caller.payer.tenant;
+        let reserved = self.charge.as_ref().map(Charge::reserved);
         Record::Intent(IntentRecord {
             request: request.id,
             who: self.who(),
@@ -128,8 +123,9 @@ impl Account {
             input_estimate: request.estimate.input,
             max_output: request.estimate.output,
             config_version: request.published.settings.version,
-            prompt_hash: self.news.journal.prompt_hash(&request.body()),
-            reserved_nano: self.charge.as_ref().map(|charge| charge.reserved().0),
+            prompt_hash: self.news.journal.prompt_hash(tenant, &request.body()),
+            reserved_nano: reserved.map(|most| most.charged.0),
+            reserved_bill_nano: reserved.map(|most| most.billed.0),
             price: None,
             region: request.demand.as_ref().and_then(|demand| demand.region()),
             policy: request.demand.as_ref().map_or(&[], |demand| demand.words()),
@@ -232,19 +228,14 @@ impl Account {
     pub(super) fn told_cost(&self) -> Option<ToldCost> {
         let bill = &self.request.bill;
         Some(ToldCost {
-            cost: self.costs(self.charge.as_ref()).charged?,
+            cost: self.due(self.charge.as_ref())?.charged,
             estimated: self.estimated || bill.is_estimated() || bill.total().is_none(),
         })
     }
 
-    fn costs(&self, charge: Option<&Charge>) -> Costs {
-        let bill = &self.request.bill;
-        let charged = charge.map_or_else(|| bill.charged(), Charge::cost);
-        Costs {
-            // Where a provider's part is unknown, what was set aside is all there is.
-            billed: bill.total().or(charged),
-            charged,
-        }
+    /// What it comes to; `None` where nobody knows.
+    fn due(&self, charge: Option<&Charge>) -> Option<Due> {
+        charge.map_or_else(|| self.request.bill.total(), Charge::due)
     }
 
     /// Writes the outcome. Later calls change nothing.
@@ -256,7 +247,7 @@ impl Account {
         if let Some(charge) = &mut charge {
             charge.used = self.usage.map(|usage| usage.total());
         }
-        let costs = self.costs(charge.as_ref());
+        let due = self.due(charge.as_ref());
         let took = self.request.arrived.elapsed();
         let (how, status, kind) = match ending {
             Ending::Answered => ("ok", 200, "ok"),
@@ -286,8 +277,8 @@ impl Account {
                 first_content: self.first_content,
                 took,
                 race: self.race.map(RaceResult::label),
-                cost_nano: costs.billed.map(|cost| cost.0),
-                charged_nano: costs.charged.map(|cost| cost.0),
+                cost_nano: due.map(|due| due.billed.0),
+                charged_nano: due.map(|due| due.charged.0),
                 cost_estimated: self.estimated || request.bill.is_estimated(),
             }));
         }

@@ -10,15 +10,17 @@ use tokio::time::Instant;
 use super::Dispatch;
 use super::request::Request;
 use super::story::audit_unavailable;
-use crate::actors::{Clock, News, Published, Target, TenantEntry, TenantMessage};
+use crate::actors::{
+    Clock, News, Published, Seller, Target, TenantEntry, TenantMessage, Turn, wall,
+};
 use crate::config::RaceMode;
 use crate::dialects::openai::ToldCost;
 use crate::domain::{
-    AttemptOutcome, Failure, FailureKind, Mode, ModelName, Moment, NanoUsd, RequestId, Tokens,
-    Usage,
+    AttemptOutcome, Failure, FailureKind, Mode, ModelName, Moment, NanoUsd, RequestId, ServiceTier,
+    Tokens, Usage,
 };
 use crate::policy::ledger::{AccountName, Admitted, Ask, Denied, Settled, Short};
-use crate::pricing::{Bounds, Margin, Price};
+use crate::pricing::{Bounds, Due, Margin, Price, Volume};
 use crate::store::journal::Record;
 
 /// A tenant has its answer within this, or something is very wrong.
@@ -61,16 +63,18 @@ impl Bill {
         }
     }
 
-    /// What is charged for what a provider bills so much for.
-    fn charge(&self, cost: NanoUsd, tokens: u64) -> NanoUsd {
-        self.margin.map_or(cost, |margin| margin.on(cost, tokens))
+    /// What comes of what a provider bills so much for.
+    fn due(&self, billed: NanoUsd, tokens: u64) -> Due {
+        Due {
+            billed,
+            charged: self
+                .margin
+                .map_or(billed, |margin| margin.on(billed, tokens)),
+        }
     }
 
-    fn add(&self, cost: NanoUsd, tokens: u64, estimated: bool) {
-        for (sum, more) in [
-            (&self.nanos, cost),
-            (&self.charged, self.charge(cost, tokens)),
-        ] {
+    fn add(&self, due: Due, estimated: bool) {
+        for (sum, more) in [(&self.nanos, due.billed), (&self.charged, due.charged)] {
             let _ = sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| {
                 Some(sum.saturating_add(more.0))
             });
@@ -80,28 +84,23 @@ impl Bill {
         }
     }
 
-    /// All that is charged so far, whatever is unknown left out.
-    fn charged_so_far(&self) -> NanoUsd {
-        NanoUsd(self.charged.load(Ordering::Relaxed))
+    /// All of it so far, whatever is unknown left out.
+    fn so_far(&self) -> Due {
+        let read = |sum: &AtomicU64| NanoUsd(sum.load(Ordering::Relaxed));
+        Due {
+            billed: read(&self.nanos),
+            charged: read(&self.charged),
+        }
     }
 
     pub(super) fn is_estimated(&self) -> bool {
         self.estimated.load(Ordering::Relaxed)
     }
 
-    /// All that providers bill; `None` when a part is not known.
-    pub(super) fn total(&self) -> Option<NanoUsd> {
-        self.is_known()
-            .then(|| NanoUsd(self.nanos.load(Ordering::Relaxed)))
-    }
-
-    /// All that is charged; `None` when a part is not known.
-    pub(super) fn charged(&self) -> Option<NanoUsd> {
-        self.is_known().then(|| self.charged_so_far())
-    }
-
-    fn is_known(&self) -> bool {
-        !self.unknown.load(Ordering::Relaxed)
+    /// All of it; `None` when a part is not known.
+    pub(super) fn total(&self) -> Option<Due> {
+        let known = !self.unknown.load(Ordering::Relaxed);
+        known.then(|| self.so_far())
     }
 }
 
@@ -113,6 +112,17 @@ pub(super) struct Tab {
     bounds: Bounds,
     input: Tokens,
     mode: Mode,
+    seller: Arc<Seller>,
+    /// What the provider takes off for who buys much.
+    volume: Option<Arc<Volume>>,
+}
+
+/// What an attempt came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Closed {
+    pub(super) due: Due,
+    /// What it would have cost without a discount.
+    pub(super) list: NanoUsd,
 }
 
 impl Tab {
@@ -123,7 +133,14 @@ impl Tab {
             bounds: request.bounds(),
             input: request.estimate.input,
             mode: request.shape.mode,
+            seller: Arc::clone(&target.seller),
+            volume: target.provider.volume.clone(),
         }
+    }
+
+    /// Its turn to be priced, until it is dropped; `None` where the order does not matter.
+    pub(super) fn turn(&self) -> Option<Turn<'_>> {
+        self.volume.as_ref().map(|_| self.seller.turn())
     }
 
     /// What usage that a provider reported costs, and whether that is an estimate.
@@ -135,38 +152,60 @@ impl Tab {
         }
     }
 
+    /// The tier it was served in, if that was not to be foreseen.
+    pub(super) fn unasked(&self, usage: &Usage) -> Option<ServiceTier> {
+        self.price.unasked(usage, &self.bounds)
+    }
+
     /// What the whole request comes to if this attempt is its last and used so much; `None` when a part of it is
     /// not known.
     pub(super) fn told(&self, usage: &Usage) -> Option<ToldCost> {
         let (cost, estimated) = self.reported(usage);
+        let cost = match &self.volume {
+            Some(volume) => cost.map(|list| self.seller.turn().look(volume, list, wall())),
+            None => cost,
+        };
         Some(ToldCost {
-            cost: self.bill.charged()?
-                + self.bill.charge(cost?, Price::tokens(usage, &self.bounds)),
+            cost: self
+                .bill
+                .total()?
+                .plus(self.bill.due(cost?, Price::tokens(usage, &self.bounds)))
+                .charged,
             estimated: estimated || self.bill.is_estimated(),
         })
     }
 
     /// Puts an attempt's cost on the bill: of what was reported or counted, or of what a provider may have begun
-    /// to bill. Returns the cost, if anyone knows it.
+    /// to bill. Returns what came of it, if anyone knows.
     pub(super) fn close(
         &self,
         outcome: AttemptOutcome,
         usage: Option<Usage>,
         sent: Option<Duration>,
-    ) -> Option<NanoUsd> {
-        let ((cost, estimated), tokens) = match (usage, sent) {
+        turn: Option<&mut Turn<'_>>,
+    ) -> Option<Closed> {
+        let ((list, mut estimated), tokens) = match (usage, sent) {
             (Some(usage), _) => (self.reported(&usage), Price::tokens(&usage, &self.bounds)),
             (None, Some(took)) if may_be_billed(outcome) => {
                 let (cost, tokens) = self.begun(took);
                 ((cost, true), tokens)
             }
-            (None, _) => return Some(NanoUsd::ZERO),
+            (None, _) => return Some(Closed::default()),
         };
-        match cost {
-            Some(cost) => self.bill.add(cost, tokens, estimated),
-            None => self.bill.unknown.store(true, Ordering::Relaxed),
+        let Some(list) = list else {
+            self.bill.unknown.store(true, Ordering::Relaxed);
+            return None;
+        };
+        let mut billed = list;
+        // What nobody counted is neither cheaper for what was bought before, nor counted for what follows.
+        if let (Some(volume), Some(turn), Some(usage)) = (&self.volume, turn, usage) {
+            let sold = turn.sell(volume, (list, usage.total().0), wall());
+            estimated |= sold.is_unsure;
+            billed = sold.billed;
         }
-        cost
+        let due = self.bill.due(billed, tokens);
+        self.bill.add(due, estimated);
+        Some(Closed { due, list })
     }
 
     /// What a provider may have written until we hung up, as dear as it may be (ground rule G7), and in how many
@@ -236,19 +275,17 @@ fn price_of(published: &Published, target: &Target, model: &ModelName) -> Price 
     }
 }
 
-/// The most that may be charged for one copy of a request, wherever along its chain it is served; `None` when that is not known
+/// The most that one copy of a request may come to, wherever along its chain it is served; `None` when that is not known
 /// of someone on it.
-fn most_of_a_copy(request: &Request) -> Option<NanoUsd> {
+fn most_of_a_copy(request: &Request) -> Option<Due> {
     let bounds = request.bounds();
     let asked = request.asked.split_once('/');
     let asked = asked.map_or(&*request.asked, |(_provider, model)| model);
-    let charged = |price: &Price| {
+    let due = |price: &Price| {
         let most = price.most(&bounds)?;
-        Some(request.bill.charge(most, price.most_tokens(&bounds)))
+        Some(request.bill.due(most, price.most_tokens(&bounds)))
     };
-    request
-        .route
-        .most(&request.published.settings, asked, charged)
+    request.route.most(&request.published.settings, asked, due)
 }
 
 /// What is held for a request in its tenant's books, until it is settled.
@@ -259,26 +296,24 @@ pub(super) struct Charge {
     bill: Arc<Bill>,
     clock: Clock,
     news: Arc<News>,
-    /// What may be charged for one copy; `None` when nobody knows.
-    copy: Option<NanoUsd>,
-    reserved: NanoUsd,
+    /// What one copy may come to; `None` when nobody knows.
+    copy: Option<Due>,
+    reserved: Due,
     pub(super) told: Admitted,
     /// What was used in tokens, once known.
     pub(super) used: Option<Tokens>,
 }
 
 impl Charge {
-    pub(super) fn reserved(&self) -> NanoUsd {
+    pub(super) fn reserved(&self) -> Due {
         self.reserved
     }
 
-    /// What is charged: where a part is unknown, what was set aside (ground rule G7); `None` where nobody knew
+    /// What it comes to: where a part is unknown, what was set aside (ground rule G7); `None` where nobody knew
     /// how much that should be.
-    pub(super) fn cost(&self) -> Option<NanoUsd> {
-        let set_aside = self
-            .copy
-            .map(|_| self.reserved.max(self.bill.charged_so_far()));
-        self.bill.charged().or(set_aside)
+    pub(super) fn due(&self) -> Option<Due> {
+        let set_aside = self.copy.map(|_| self.reserved.max(self.bill.so_far()));
+        self.bill.total().or(set_aside)
     }
 }
 
@@ -286,7 +321,7 @@ impl Drop for Charge {
     /// Settled where it ends, whoever drops it (ground rule G13).
     fn drop(&mut self) {
         let settled = Settled {
-            cost: self.cost().unwrap_or_else(|| self.bill.charged_so_far()),
+            cost: self.due().unwrap_or_else(|| self.bill.so_far()).charged,
             tokens: self.used,
         };
         let cell = &self.entry.cell;
@@ -307,13 +342,13 @@ impl Dispatch {
         };
         let copy = most_of_a_copy(request);
         let copies = copies(request);
-        let most = copy.map(|copy| NanoUsd(copy.0.saturating_mul(copies)));
+        let most = copy.map(|copy| copy.times(copies));
         let ask = Ask {
             request: request.id,
             path: request.caller.payer.path.clone(),
             model: Arc::clone(&request.asked),
             tokens: request.estimate.input + request.estimate.output,
-            most,
+            most: most.map(|most| most.charged),
             until: self.until(request),
         };
         // Made before it is asked: who leaves while the answer is on its way settles what that answer let in, and
@@ -365,10 +400,10 @@ impl Dispatch {
         let Some(charge) = charge else {
             return Ok(());
         };
-        let needed = charge.bill.charged_so_far()
-            + NanoUsd(charge.copy.unwrap_or_default().0.saturating_mul(copies));
-        let more = needed - charge.reserved;
-        if more == NanoUsd::ZERO {
+        let copies = charge.copy.unwrap_or_default().times(copies);
+        let needed = charge.bill.so_far().plus(copies);
+        let more = needed.beyond(charge.reserved);
+        if more == Due::NOTHING {
             return Ok(());
         }
         let limit = (Instant::now() + ASK_LIMIT).min(request.deadline);
@@ -377,19 +412,20 @@ impl Dispatch {
             .slot
             .ask(limit, |reply| TenantMessage::Extend {
                 request: request.id,
-                more,
+                more: more.charged,
                 reply,
             })
             .await;
         match asked {
-            Ok(Ok(())) => charge.reserved += more,
+            Ok(Ok(())) => charge.reserved = charge.reserved.plus(more),
             Ok(Err(short)) => return Err(failure(&Denied::Budget(short))),
             Err(_away) => return Err(books_unavailable()),
         }
         // A kill from here on is settled at what stands in the journal.
         let (_, safe) = self.journal().before_sending(&Record::Reserve {
             request: request.id,
-            more_nano: more.0,
+            more_nano: more.charged.0,
+            more_bill_nano: more.billed.0,
         });
         safe.await.map_err(|_| audit_unavailable())
     }

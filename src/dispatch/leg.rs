@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::Dispatch;
 use super::bill::Tab;
@@ -178,14 +179,22 @@ impl Leg {
         if std::mem::replace(&mut self.reported, true) {
             return;
         }
-        let cost = self.tab.close(
-            outcome,
-            usage,
-            self.lease.was_sent().then(|| self.started.elapsed()),
-        );
-        self.lease.costs(cost);
+        let sent = self.lease.was_sent().then(|| self.started.elapsed());
+        // Until it stands in the journal, so that it is reckoned there in the order in which it was here.
+        let mut turn = self.tab.turn();
+        let closed = self.tab.close(outcome, usage, sent, turn.as_mut());
+        let due = closed.map(|closed| closed.due);
+        let list = closed.map(|closed| closed.list);
+        self.lease.costs(due.map(|due| due.billed));
         let target = self.lease.target();
         target.endpoint.metrics.attempt(outcome);
+        let unasked = usage.and_then(|usage| self.tab.unasked(&usage));
+        if let Some(tier) = unasked
+            && target.seller.served_unasked(tier)
+        {
+            let (provider, tier) = (&target.provider.name, tier.word());
+            warn!(%provider, tier, "served in a tier that nobody asked for; from here on its price is set aside, and service_tier of the provider says so from the start");
+        }
         // Lost only while the disk fails, and then it is counted there.
         let _ = self.news.journal.append(&Record::Attempt(AttemptRecord {
             request: self.request,
@@ -201,7 +210,9 @@ impl Leg {
             won: self.won,
             second_leg: self.second,
             region: target.handling.place_of(self.lease.model().as_str()),
-            cost_nano: cost.map(|cost| cost.0),
+            cost_nano: due.map(|due| due.billed.0),
+            charged_nano: due.map(|due| due.charged.0),
+            list_nano: list.map(|list| list.0),
             reason: None,
         }));
     }

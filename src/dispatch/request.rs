@@ -163,6 +163,7 @@ impl Request {
                 .saturating_add(self.peek.media.sources),
             aloud: self.peek.aloud,
             tier: self.peek.tier,
+            unasked: self.route.unasked(),
         }
     }
 

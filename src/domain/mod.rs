@@ -21,7 +21,7 @@ pub use ids::{
     ClientDialect, ClientName, Dialect, KeyName, ModelName, PoolName, ProviderName, RequestId,
     SignerName, TenantName,
 };
-pub use money::NanoUsd;
+pub use money::{Bought, NanoUsd};
 pub use outcome::{AttemptOutcome, Fault, RetryRule};
 pub use quirks::{Quirks, ThinkingField};
 pub use signature::{Signers, Stamp};

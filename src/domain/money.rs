@@ -44,6 +44,21 @@ impl NanoUsd {
     }
 }
 
+/// What was bought at a provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bought {
+    /// As billed.
+    pub billed: NanoUsd,
+    pub tokens: u64,
+}
+
+impl Bought {
+    pub fn add(&mut self, billed: NanoUsd, tokens: u64) {
+        self.billed += billed;
+        self.tokens = self.tokens.saturating_add(tokens);
+    }
+}
+
 impl Sub for NanoUsd {
     type Output = Self;
     /// Nothing is less than nothing.

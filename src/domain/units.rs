@@ -149,6 +149,15 @@ pub enum ServiceTier {
 }
 
 impl ServiceTier {
+    pub const ALL: [Self; 6] = [
+        Self::Default,
+        Self::Priority,
+        Self::Flex,
+        Self::Scale,
+        Self::Batch,
+        Self::Fast,
+    ];
+
     /// By whichever provider's word; `None` for a wish, and for what nobody else has.
     pub fn of(word: &str) -> Option<Self> {
         match word {

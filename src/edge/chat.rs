@@ -392,21 +392,21 @@ async fn read_and_serve(
         let shared = Box::pin(once::serve(edge, admission, parts, (key, prompt)));
         return Ok(Answered::Shared(Box::new(shared.await?)));
     }
-    let answer = answer(edge, admission, &parts.headers, prompt).await?;
+    let answer = answer(edge, admission, &parts.headers, (prompt, None)).await?;
     Ok(Answered::Own(answer))
 }
 
-/// The answer to a request whose body is there.
+/// The answer to a request whose body is there; its facts are read unless they come with it.
 pub(super) async fn answer(
     edge: &Arc<Edge>,
     admission: Admission,
     headers: &HeaderMap,
-    prompt: Prompt,
+    (prompt, peek): (Prompt, Option<ChatPeek>),
 ) -> Result<Answer, Failure> {
     if admission.asked.speaks == ClientDialect::Responses {
         return stored::serve(edge, admission, headers, prompt).await;
     }
-    let (request, notice) = facts(admission, headers, prompt)?;
+    let (request, notice) = facts(admission, headers, (prompt, peek))?;
     let request = edge.dispatch.guard(request.bounded()).await?;
     if request.operation == Operation::CountTokens && !is_counted(&request) {
         let estimated = edge.dispatch.estimated_count(&request);
@@ -456,10 +456,13 @@ pub(super) type Notice = Option<HeaderValue>;
 pub(super) fn facts(
     admission: Admission,
     headers: &HeaderMap,
-    prompt: Prompt,
+    (prompt, peek): (Prompt, Option<ChatPeek>),
 ) -> Result<(Request, Notice), Failure> {
     let (speaks, operation) = (admission.asked.speaks, admission.asked.operation);
-    let peek = admission.asked.peek(headers, prompt.bytes())?;
+    let peek = match peek {
+        Some(peek) => peek,
+        None => admission.asked.peek(headers, prompt.bytes())?,
+    };
     let Way {
         route,
         asked,

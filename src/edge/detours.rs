@@ -109,6 +109,7 @@ impl Chains {
                 crosses: false,
                 prices: Vec::new(),
                 of_any_model: Vec::new(),
+                sellers: Vec::new(),
             },
             detours: Vec::new(),
             most: if wishes.no_fallbacks { 1 } else { usize::MAX },
@@ -123,6 +124,7 @@ impl Chains {
         let of_any = route.of_any_model.iter();
         let of_any = of_any.map(|provider| settings.price(provider, model));
         self.route.prices.extend(of_any);
+        self.route.sellers.extend(route.sellers.iter().cloned());
         for (step, pool) in route.chain.iter().enumerate().take(self.most) {
             // A name of any model leads through one and the same pool to another model.
             let is_any = pool.name.as_str().ends_with("/*");

@@ -35,7 +35,8 @@ pub(super) async fn ready(State(edge): State<Arc<Edge>>) -> Response {
                 .tills
                 .all()
                 .values()
-                .any(|till| !till.is_complete()));
+                .any(|till| !till.is_complete())
+            || !edge.system.knows_what_was_bought());
     let why = if edge.is_draining() {
         Some("draining")
     } else if !edge.journal().admits() {

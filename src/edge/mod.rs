@@ -83,7 +83,7 @@ impl Edge {
             guesses: auth::GuessLimiter::default(),
             in_flight: AtomicU32::new(0),
             runs: stored::Runs::default(),
-            once: Once::new(system.clock),
+            once: Once::new(system.clock, Arc::clone(&system.news.pressure)),
             draining: AtomicBool::new(false),
             news: Arc::clone(&system.news),
             clock: system.clock,

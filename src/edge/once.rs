@@ -21,9 +21,10 @@ use super::reply::{self, Said};
 use super::stored::Outgoing;
 use crate::actors::at_most;
 use crate::dialects::multipart::boundary_of;
+use crate::dialects::openai::{ChatPeek, ToldCost};
 use crate::dispatch::once::{Execution, Head, Reader, Turn};
 use crate::dispatch::{Prompt, Served, Told};
-use crate::domain::{ClientDialect, Failure, FailureKind, Operation};
+use crate::domain::{ClientDialect, Failure, FailureKind, NanoUsd, Operation};
 use crate::policy::once::{Asked, Name, Terms};
 
 const NAME: &str = "idempotency-key";
@@ -31,6 +32,8 @@ const KEY: HeaderName = HeaderName::from_static(NAME);
 /// As some clients and proxies call it.
 const OTHER_KEY: HeaderName = HeaderName::from_static("x-idempotency-key");
 const MARK: HeaderName = HeaderName::from_static("x-switchyard-idempotent");
+/// What the execution cost that a replayed answer is of; once, however often it is told.
+const EXECUTED_COST: HeaderName = HeaderName::from_static("x-switchyard-executed-cost");
 const LONGEST_KEY: usize = 255;
 /// What they say is part of what is asked.
 const MEANT: [&str; 3] = [
@@ -78,7 +81,7 @@ pub(super) async fn serve(
     (key, prompt): (&str, Prompt),
 ) -> Result<Shared, Failure> {
     let terms = admission.published.settings.idempotency;
-    let demanded = may_have(&admission, parts, &prompt)?;
+    let (demanded, peek) = may_have(&admission, parts, &prompt)?;
     let asked = digest(parts, &demanded, prompt.bytes()).await;
     let client = &admission.client;
     let name = Name::new(Arc::clone(&client.tenant), client.own_name(), key);
@@ -88,7 +91,7 @@ pub(super) async fn serve(
         Turn::First(execution, reader) => {
             let edge = Arc::clone(edge);
             let headers = parts.headers.clone();
-            tokio::spawn(execute(edge, admission, (headers, prompt), execution));
+            tokio::spawn(execute(edge, admission, (headers, prompt, peek), execution));
             (reader, false)
         }
         Turn::Again(reader) => {
@@ -114,15 +117,20 @@ pub(super) async fn serve(
 }
 
 /// Whether the client may have what it asks for, now and not only when it was asked first; what is demanded of
-/// whoever serves it. What cannot be read is refused where it is executed.
-fn may_have(admission: &Admission, parts: &Parts, prompt: &Prompt) -> Result<String, Failure> {
+/// whoever serves it, and the facts of the body. What cannot be read is refused where it is executed.
+fn may_have(
+    admission: &Admission,
+    parts: &Parts,
+    prompt: &Prompt,
+) -> Result<(String, Option<ChatPeek>), Failure> {
     let Ok(peek) = admission.asked.peek(&parts.headers, prompt.bytes()) else {
-        return Ok(String::new());
+        return Ok((String::new(), None));
     };
     let (client, published) = (&admission.client, &admission.published);
     way(&peek, admission.asked.operation, client, published)?;
     let demand = demand(client, &parts.headers, &peek.wishes)?;
-    Ok(demand.map_or_else(String::new, |demand| format!("{demand:?}")))
+    let demanded = demand.map_or_else(String::new, |demand| format!("{demand:?}"));
+    Ok((demanded, Some(peek)))
 }
 
 /// All that has to be the same: where it was sent, and what, and what else changes the answer; of a form, whatever boundary its parts have, because
@@ -184,10 +192,10 @@ fn around<'a>(body: &'a [u8], boundary: Option<&'a str>) -> impl Iterator<Item =
 async fn execute(
     edge: Arc<Edge>,
     admission: Admission,
-    (headers, prompt): (HeaderMap, Prompt),
+    (headers, prompt, peek): (HeaderMap, Prompt, Option<ChatPeek>),
     execution: Execution,
 ) {
-    let served = answer(&edge, admission, &headers, prompt);
+    let served = answer(&edge, admission, &headers, (prompt, peek));
     let Some(answered) = execution.wanted(served).await else {
         return;
     };
@@ -266,10 +274,20 @@ pub(super) fn told(
     response
 }
 
-/// What is told of an execution that somebody else pays for: neither its cost nor what it left of the limits then.
-fn of_another(told: Told) -> Told {
+/// What is told of an execution that is paid for already: that this request costs nothing, what that one did (as the
+/// body may say, which is its own to the byte), and not what it left of the limits then.
+fn of_another(mut told: Told) -> Told {
+    if let Some(executed) = told.cost.filter(|_| told.attempts > 0)
+        && let Ok(cost) = HeaderValue::from_str(&executed.cost.to_string())
+    {
+        told.headers.push((EXECUTED_COST, cost));
+    }
+    let nothing = ToldCost {
+        cost: NanoUsd::ZERO,
+        estimated: false,
+    };
     Told {
-        cost: None,
+        cost: Some(nothing),
         limits: Default::default(),
         ..told
     }

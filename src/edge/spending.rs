@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Edge;
-use crate::actors::TenantEntry;
-use crate::domain::NanoUsd;
+use crate::actors::{TenantEntry, wall};
+use crate::config::JournalMode;
+use crate::domain::{NanoUsd, Wall};
 use crate::policy::ledger::{AccountView, PurseView, Standing};
 use crate::store::StoreError;
 use crate::store::journal::alias_names;
-use crate::store::spending::{SpendBy, SpendLine, SpendQuestion};
+use crate::store::spending::{Position, SpendBy, SpendLine, SpendQuestion};
 
 /// Every tenant with limits or budgets, by name.
 pub(super) fn tenants(edge: &Edge) -> Value {
@@ -138,7 +140,26 @@ pub(super) async fn report(edge: &Edge, question: SpendQuestion) -> Result<Value
         | SpendBy::Hour => HashMap::new(),
     };
     let lines: Vec<Value> = lines.iter().map(|one| line(one, &names)).collect();
-    Ok(json!({"by": by, "lines": lines}))
+    let (until, behind) = booked(edge).await;
+    Ok(json!({"by": by, "lines": lines, "booked_until_ms": until, "behind_seconds": behind}))
+}
+
+/// Until when what ended is in the reports, and how long ago that is. Nothing where nothing is booked.
+async fn booked(edge: &Edge) -> (Option<u64>, Option<f64>) {
+    if edge.published().settings.journal.mode == JournalMode::Off {
+        return (None, None);
+    }
+    let mut until = edge.news.booked_until.load(Ordering::Relaxed);
+    if until == 0 {
+        // Not yet by this process: what the one before it left.
+        let left = async { edge.news.store.spending().await?.position().await };
+        until = match edge.news.store.is_there().await {
+            true => left.await.map_or(0, |position: Position| position.at_ms),
+            false => 0,
+        };
+    }
+    let behind = wall().since(Wall(until)).as_secs_f64();
+    ((until > 0).then_some(until), Some(behind))
 }
 
 /// End users stand in the books under their aliases, as in the journal; who was erased has no name any more.

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Overload {
     Calm,
-    /// 85 %: connections at rest are let go sooner, none is kept behind its answer.
+    /// 85 %: connections at rest are let go sooner, none is kept behind its answer; answers kept for who asks again
+    /// are given up.
     Tight,
     /// 92 %: large bodies are refused.
     Scarce,

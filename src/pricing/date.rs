@@ -34,6 +34,10 @@ impl Date {
             .then_some(Self { year, month, day })
     }
 
+    pub(super) fn day_of_month(self) -> u8 {
+        self.day
+    }
+
     /// The day this many days after 1970-01-01, in the calendar of all years since.
     pub fn of_days(days: u64) -> Self {
         // Years that begin in March put the odd day at their end.

@@ -3,6 +3,54 @@
 use super::money::{Factor, Rate, TOKENS_PER_PRICE};
 use crate::domain::NanoUsd;
 
+/// What providers bill, and what is charged for it: two figures, and neither ever stands for the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    pub billed: NanoUsd,
+    pub charged: NanoUsd,
+}
+
+impl Due {
+    pub const NOTHING: Self = Self {
+        billed: NanoUsd::ZERO,
+        charged: NanoUsd::ZERO,
+    };
+
+    /// Side by side, whatever the work does with one of them.
+    fn with(self, other: Self, work: impl Fn(NanoUsd, NanoUsd) -> NanoUsd) -> Self {
+        Self {
+            billed: work(self.billed, other.billed),
+            charged: work(self.charged, other.charged),
+        }
+    }
+
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        self.with(other, |one, more| one + more)
+    }
+
+    /// What is missing on either side.
+    #[must_use]
+    pub fn beyond(self, other: Self) -> Self {
+        self.with(other, |one, less| one - less)
+    }
+
+    /// The more of each side: the dearest to be billed need not be the dearest to be charged.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        self.with(other, NanoUsd::max)
+    }
+
+    #[must_use]
+    pub fn times(self, copies: u64) -> Self {
+        let times = |one: NanoUsd| NanoUsd(one.0.saturating_mul(copies));
+        Self {
+            billed: times(self.billed),
+            charged: times(self.charged),
+        }
+    }
+}
+
 /// A share of the bill, and so much for each token.
 ///
 /// # Why rounded up, and for each attempt

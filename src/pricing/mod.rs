@@ -23,16 +23,20 @@ mod registry;
 mod section;
 #[cfg(test)]
 mod tests;
+mod tiers;
+mod volume;
 
 pub use crate::domain::{NanoUsd, money::AmountError};
 pub use cost::{Cost, Extent, Missing, Terms};
 pub use date::{Date, DateError};
 pub use guard::{Objection, Refused, admit};
 pub use lookup::{Found, MatchedBy, Standing};
-pub use margin::Margin;
+pub use margin::{Due, Margin};
 pub use meter::Meter;
 pub use mistake::{Mistake, RegistryError};
 pub use model::{Capability, Class, LongContext, Model, Prices, Source, TierPrice};
 pub use money::{Factor, Rate};
 pub use price::{Bounds, Price};
 pub use registry::Registry;
+pub use tiers::Tiers;
+pub use volume::{Measure, Volume, VolumeStep, month_of};

@@ -57,6 +57,16 @@ impl Factor {
         parse_decimal(text, unit, most).map(Self)
     }
 
+    /// What is left of one when so many hundredths of it are taken off; of nothing, or of more than all, none.
+    pub fn less_percent(text: &str) -> Result<Self, AmountError> {
+        let Self(off) = Self::of_percent(text)?;
+        match MILLIONTHS.checked_sub(off) {
+            Some(rest) if off > 0 => Ok(Self(rest)),
+            Some(_) => Err(AmountError::NotDecimal),
+            None => Err(AmountError::TooLarge(100)),
+        }
+    }
+
     pub(super) fn millionths(self) -> u64 {
         self.0
     }

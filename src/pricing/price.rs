@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::cost::{Cost, Extent, Terms};
 use super::meter::Meter;
 use super::model::{Class, Model};
+use super::tiers::Tiers;
 use crate::domain::{NanoUsd, Operation, ServiceTier, Tokens, Usage};
 
 /// What is known of what a model costs.
@@ -12,7 +13,11 @@ use crate::domain::{NanoUsd, Operation, ServiceTier, Tokens, Usage};
 pub enum Price {
     /// The operator says that it costs nothing.
     Free,
-    Listed(Arc<Model>),
+    Listed {
+        model: Arc<Model>,
+        /// The tier of requests that name none, where the account has another than the ordinary one.
+        usual: Option<ServiceTier>,
+    },
     /// Nobody wrote it down. Never to be read as nothing.
     #[default]
     Unknown,
@@ -35,6 +40,8 @@ pub struct Bounds {
     pub aloud: bool,
     /// The lane of the provider's that is asked for.
     pub tier: Option<ServiceTier>,
+    /// Lanes in which somebody who may serve it has served what did not ask for them.
+    pub unasked: Tiers,
 }
 
 /// Where neither client nor registry says how long an answer may be: more than any model writes.
@@ -94,16 +101,17 @@ impl Price {
     pub fn cost(&self, usage: &Usage) -> Option<NanoUsd> {
         match self {
             Self::Free => Some(NanoUsd::ZERO),
-            Self::Listed(model) => model
+            Self::Listed { model, .. } => model
                 .cost(&Meter::of(usage), terms(model, usage.tier))
                 .amount(),
             Self::Unknown => None,
         }
     }
 
-    /// What usage costs of a request that asked for a tier. Who does not tell the tier it served in may have served
-    /// in that one; and what is fast is not told by the tier.
+    /// What usage costs of a request that asked for a tier, or for none and so for the account's usual one. Who does
+    /// not tell the tier it served in may have served in that one; and what is fast is not told by the tier.
     fn served(&self, usage: &Usage, asked: Option<ServiceTier>) -> Option<NanoUsd> {
+        let asked = asked.or(self.usual());
         let told = self.cost(usage)?;
         let unsure = usage.tier.is_none() || asked == Some(ServiceTier::Fast);
         match single(asked).filter(|_| unsure) {
@@ -118,6 +126,21 @@ impl Price {
         }
     }
 
+    fn usual(&self) -> Option<ServiceTier> {
+        match self {
+            Self::Listed { usual, .. } => *usual,
+            Self::Free | Self::Unknown => None,
+        }
+    }
+
+    /// The tier that an answer was served in, if nobody could tell beforehand: it was neither asked for, nor is it
+    /// the account's usual one.
+    pub fn unasked(&self, usage: &Usage, bounds: &Bounds) -> Option<ServiceTier> {
+        let told = usage.tier.and_then(|tier| single(Some(tier)))?;
+        let foreseen = Tiers::default().with(bounds.tier).with(self.usual());
+        (told != ServiceTier::Default && !foreseen.has(told)).then_some(told)
+    }
+
     /// As [`Self::cost`], with what no usage tells: pictures made, and calls that nobody bills for.
     pub fn paid(&self, usage: &Usage, bounds: &Bounds) -> Option<NanoUsd> {
         match (self, bounds.operation) {
@@ -126,7 +149,7 @@ impl Price {
                 Some(NanoUsd::ZERO)
             }
             (
-                Self::Listed(model),
+                Self::Listed { model, .. },
                 Operation::Images | Operation::ImageEdits | Operation::ImageVariations,
             ) => {
                 let mut meter = Meter::of(usage);
@@ -136,7 +159,7 @@ impl Price {
                 }
                 model.cost(&meter, Terms::default()).amount()
             }
-            (Self::Listed(_), _) => self.served(usage, bounds.tier),
+            (Self::Listed { .. }, _) => self.served(usage, bounds.tier),
         }
     }
 
@@ -145,7 +168,7 @@ impl Price {
     pub fn most(&self, bounds: &Bounds) -> Option<NanoUsd> {
         let model = match self {
             Self::Free => return Some(NanoUsd::ZERO),
-            Self::Listed(model) => model,
+            Self::Listed { model, .. } => model,
             Self::Unknown => return None,
         };
         // A model that is sold by the piece has no price for what it reads.
@@ -164,9 +187,15 @@ impl Price {
             Operation::Chat | Operation::Completions | Operation::Responses => {
                 let written = bounds.written(model.output_limit);
                 let extent = extent(input, written);
-                let usual = model.most(extent, Terms::default());
+                let ordinary = model.most(extent, Terms::default());
                 // A word of the client's may be left out on the way: it raises what is set aside, and never lowers it.
-                dearer(usual, model.most(extent, terms(model, single(bounds.tier))))
+                // Without one it is the account's own, which its operator may have kept from us; then what its answers
+                // told so far is all there is to go by.
+                let tiers = bounds.unasked.with(bounds.tier).with(self.usual());
+                let tiers = tiers.iter().filter(|tier| single(Some(*tier)).is_some());
+                tiers.fold(ordinary, |most, tier| {
+                    dearer(most, model.most(extent, terms(model, Some(tier))))
+                })
             }
             Operation::Embeddings | Operation::EmbedOne | Operation::Rerank => {
                 model.most(extent(input, 0), Terms::default())
@@ -210,7 +239,7 @@ impl Price {
             return 0;
         }
         let (context, output_limit) = match self {
-            Self::Listed(model) => (model.context, model.output_limit),
+            Self::Listed { model, .. } => (model.context, model.output_limit),
             Self::Free | Self::Unknown => (None, None),
         };
         let answer = match bounds.operation.writes() {
@@ -226,7 +255,7 @@ impl Price {
     pub fn per_million(&self) -> Option<(NanoUsd, NanoUsd)> {
         let model = match self {
             Self::Free => return Some((NanoUsd::ZERO, NanoUsd::ZERO)),
-            Self::Listed(model) => model,
+            Self::Listed { model, .. } => model,
             Self::Unknown => return None,
         };
         let long = model.long_context.iter().map(|long| &long.prices);
@@ -252,7 +281,10 @@ mod tests {
 
     fn listed(provider: &str, model: &str) -> Price {
         let registry = Registry::embedded().unwrap();
-        Price::Listed(registry.find(provider, model).unwrap().model)
+        Price::Listed {
+            model: registry.find(provider, model).unwrap().model,
+            usual: None,
+        }
     }
 
     fn chat(bytes: u64, max_output: Option<u64>) -> Bounds {
@@ -263,6 +295,54 @@ mod tests {
             choices: 1,
             ..Bounds::default()
         }
+    }
+
+    #[test]
+    fn m1_who_names_no_tier_is_set_aside_and_billed_in_the_accounts_own() {
+        let plain = listed("openai", "gpt-6-luna");
+        let Price::Listed { model, .. } = plain.clone() else {
+            unreachable!()
+        };
+        let usual = Some(ServiceTier::Priority);
+        let priority = Price::Listed { model, usual };
+        let bounds = chat(4_000, Some(500));
+        let dear = Bounds {
+            tier: usual,
+            ..bounds
+        };
+        assert!(plain.most(&dear) > plain.most(&bounds));
+        assert_eq!(priority.most(&bounds), plain.most(&dear));
+        // Who asks for less is not sure to get it.
+        let flex = Bounds {
+            tier: Some(ServiceTier::Flex),
+            ..bounds
+        };
+        assert_eq!(priority.most(&flex), plain.most(&dear));
+        let usage = |tier| Usage {
+            input: Tokens(1_000),
+            output: Tokens(500),
+            tier,
+            ..Usage::default()
+        };
+        let paid = |price: &Price, bounds, tier| price.paid(&usage(tier), bounds).unwrap();
+        assert_eq!(
+            paid(&priority, &bounds, None),
+            paid(&plain, &bounds, usual),
+            "who does not tell serves in the usual one"
+        );
+        assert_eq!(
+            paid(&priority, &bounds, Some(ServiceTier::Default)),
+            paid(&plain, &bounds, None),
+            "and what was told is what is billed"
+        );
+        assert_eq!(priority.unasked(&usage(usual), &bounds), None);
+        assert_eq!(plain.unasked(&usage(usual), &bounds), usual);
+        assert_eq!(plain.unasked(&usage(usual), &dear), None);
+        let seen = Bounds {
+            unasked: Tiers::default().with(usual),
+            ..bounds
+        };
+        assert_eq!(plain.most(&seen), plain.most(&dear));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::journal::{
     Bookmark, Lines, ReadAttempt, ReadError, ReadOutcome, ReadRecord, costs, costs_behind, read,
 };
 use super::{Pending, StoreDesk, StoreError};
-use crate::domain::{NanoUsd, Usage, Wall};
+use crate::domain::{Bought, NanoUsd, Usage, Wall};
 
 /// What is counted together, in seconds.
 pub const QUARTER: u64 = 900;
@@ -96,8 +96,12 @@ pub struct Batch {
     pub labels: HashMap<Label, Sum>,
     /// What providers bill, by quarter and provider: of every attempt, whoever's answer it was that counted.
     pub providers: HashMap<(u64, String), u64>,
+    /// What was bought, by quarter (of its end) and provider: the attempts whose usage is known.
+    pub bought: HashMap<(u64, String), Bought>,
     /// Nano-dollars that were charged beyond what providers billed.
     pub margins: HashMap<MarginPlace, u64>,
+    /// Thresholds of budgets that were told, and when last; see [`threshold`].
+    pub alerted: HashMap<String, u64>,
 }
 
 /// What a report is broken down by.
@@ -190,7 +194,27 @@ pub trait SpendStore: Send + Sync {
     /// What all tenants together cost at a provider since a time (unix seconds), by quarter.
     fn spent_at(&self, provider: &str, since: u64) -> Pending<Vec<(u64, NanoUsd)>>;
 
+    /// What was bought at a provider from this quarter on (unix seconds).
+    fn bought(&self, provider: &str, since: u64) -> Pending<Bought>;
+
+    /// When each of these thresholds was told last; see [`threshold`].
+    fn alerted(&self, what: Vec<String>) -> Pending<Vec<Option<u64>>>;
+
     fn report(&self, question: SpendQuestion) -> Pending<Vec<SpendLine>>;
+}
+
+/// The journal's name for a threshold of a budget that was told.
+pub const ALERT: &str = "budget.alert";
+
+/// What of a budget was reached, as the journal's event tells it before it says how much was spent.
+pub fn threshold(percent: u8, limit: NanoUsd, period: &impl std::fmt::Display) -> String {
+    format!("{percent} % of {limit} USD ({period})")
+}
+
+/// Whose threshold it is, and which.
+pub fn alerted(subject: &str, detail: &str) -> String {
+    let (threshold, _spent) = detail.split_once(", ").unwrap_or((detail, ""));
+    format!("{subject}: {threshold}")
 }
 
 /// Tags and users that are told apart in one batch; a batch is what came within seconds.
@@ -345,6 +369,7 @@ impl Batch {
     }
 
     fn add_attempt(&mut self, attempt: &ReadAttempt) {
+        self.add_purchase(attempt);
         let Some(cost) = attempt.cost_nano.filter(|cost| *cost > 0) else {
             return;
         };
@@ -355,6 +380,19 @@ impl Batch {
         let place = (quarter, attempt.provider.clone());
         let sum = self.providers.entry(place).or_default();
         *sum = sum.saturating_add(cost);
+    }
+
+    fn add_purchase(&mut self, attempt: &ReadAttempt) {
+        let (Some(usage), Some(cost)) = (attempt.usage, attempt.cost_nano) else {
+            return;
+        };
+        let quarter = quarter_of(attempt.at, 0.0);
+        if self.anew_from.is_some_and(|from| quarter < from) {
+            return;
+        }
+        let place = (quarter, attempt.provider.clone());
+        let bought = self.bought.entry(place).or_default();
+        bought.add(NanoUsd(cost), usage.total().0);
     }
 
     /// Counts what was charged beyond the cost, for the client and for each tag.
@@ -386,7 +424,10 @@ impl Batch {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.slices.is_empty() && self.providers.is_empty()
+        self.slices.is_empty()
+            && self.providers.is_empty()
+            && self.bought.is_empty()
+            && self.alerted.is_empty()
     }
 }
 
@@ -453,6 +494,10 @@ fn read_lines(
         match &line.record {
             ReadRecord::Outcome(outcome) => batch.add(outcome, outcome.cost_nano),
             ReadRecord::Attempt(attempt) => batch.add_attempt(attempt),
+            ReadRecord::Event(event) if event.name == ALERT => {
+                let what = alerted(&event.subject, &event.detail);
+                batch.alerted.insert(what, line.at_ms);
+            }
             ReadRecord::Intent(_)
             | ReadRecord::Text(_)
             | ReadRecord::Event(_)
@@ -521,7 +566,8 @@ pub async fn catch_up(
         let reading = reading.map_err(|_| BookingError::Ended)??;
         let batch = reading.batch;
         let to = batch.to;
-        if batch.is_empty() && batch.anew_from.is_none() {
+        // Many records of no cost are gone past all the same, or they would be read for ever.
+        if batch.is_empty() && batch.anew_from.is_none() && !reading.more {
             // An attempt that cost nothing is booked with what follows it: until then the mark stays where the store is.
             if to == from {
                 *mark = reading.mark;
@@ -541,6 +587,36 @@ pub async fn catch_up(
     }
 }
 
+/// How much of the journal is not booked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Behind {
+    /// Attempts and outcomes that are not in, so far as they were counted.
+    pub records: u64,
+    /// From the last that is in to the last of them.
+    pub seconds: u64,
+}
+
+/// What of the journal is not booked, for whoever looks at both beside a gateway; a bound ends the counting.
+pub fn behind(folder: &Path, booked: Position) -> Result<Behind, ReadError> {
+    let mut behind = Behind::default();
+    let mut from = booked.at_ms;
+    for line in costs(folder, booked.seq + 1).take(MOST_AT_ONCE) {
+        let line = match line {
+            Ok(line) => line,
+            Err(ReadError::NoRecord { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        if from == 0 {
+            from = line.at_ms;
+        }
+        if matches!(line.record, ReadRecord::Attempt(_) | ReadRecord::Outcome(_)) {
+            behind.records += 1;
+            behind.seconds = line.at_ms.saturating_sub(from) / 1_000;
+        }
+    }
+    Ok(behind)
+}
+
 /// What was spent at a provider since a time, by quarter; nothing where nothing was ever booked.
 pub async fn spent_at(
     store: &StoreDesk,
@@ -552,6 +628,29 @@ pub async fn spent_at(
     }
     let books = store.spending().await?;
     books.spent_at(provider, since.0 / 1_000).await
+}
+
+/// What was bought at a provider since the beginning of a quarter (unix seconds).
+pub async fn bought_at(
+    store: &StoreDesk,
+    provider: &str,
+    since: u64,
+) -> Result<Bought, StoreError> {
+    if !store.is_there().await {
+        return Ok(Bought::default());
+    }
+    store.spending().await?.bought(provider, since).await
+}
+
+/// When each of these was told last; see [`alerted`]. Where the store cannot say, never: rather told twice than not at
+/// all.
+pub async fn told_before(store: &StoreDesk, what: Vec<String>) -> Vec<Option<u64>> {
+    let count = what.len();
+    if count == 0 || !store.is_there().await {
+        return vec![None; count];
+    }
+    let asked = async { store.spending().await?.alerted(what).await };
+    asked.await.unwrap_or_else(|_| vec![None; count])
 }
 
 /// What a tenant spent since a time; nothing where nothing was ever booked.

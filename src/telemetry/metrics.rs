@@ -72,7 +72,7 @@ rows! {
     ESTIMATED = Counter "switchyard_usage_estimated_total" [] "Requests whose usage the provider did not report";
     COUNT_FALLBACK = Counter "switchyard_tokencount_fallback" ["why"] "Prompts whose tokens were estimated because no provider counts them (nobody), it failed, or it was late";
     RACE = Counter "switchyard_race_total" ["win"] "Requests with two legs, by which one won";
-    IDEMPOTENT = Counter "switchyard_idempotent_total" ["result"] "Requests with an idempotency key: executed, joined (under way already), replayed, conflict, not_kept, full; and executions too_large to keep, and forgotten for want of room";
+    IDEMPOTENT = Counter "switchyard_idempotent_total" ["result"] "Requests with an idempotency key: executed, joined (under way already), replayed, conflict, not_kept, full; and executions too_large to keep, forgotten for want of room, and given_up when memory ran short";
     HEDGE_RATIO = Gauge "switchyard_hedge_tokens_ratio" ["pool"] "Tokens of second legs over all tokens, last minute";
     REJECTED = Counter "switchyard_rejected_total" ["why"] "Requests refused before any provider was asked";
     DRAIN = Gauge "switchyard_drain_seconds" [] "How long the last drain took";

@@ -346,6 +346,8 @@ mod tests {
             quirks: Default::default(),
             caps: Vec::new(),
             signs_as: None,
+            service_tier: None,
+            volume: None,
             default_max_output: Tokens(1),
             auth,
             free: false,

@@ -123,6 +123,8 @@ pub(super) fn provider(base_url: String) -> ProviderSettings {
         quirks: Default::default(),
         caps: Vec::new(),
         signs_as: None,
+        service_tier: None,
+        volume: None,
         default_max_output: Tokens(16),
         free: false,
         auth: AuthSettings::Dialect,

@@ -7,8 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use switchyard_chaos::mock::{Asked, Behaviour, MockProvider};
 
-use crate::frame::{Gateway, mock};
-use crate::money::{answer, asked, gateway};
+use switchyard_chaos::client::Client;
+
+use crate::frame::{Gateway, PATH, auth, mock, provider};
+use crate::money::{answer, asked, gateway, prices};
+use crate::process::Process;
 
 /// What the receiver of these tests is asked at.
 const HOOK: &str = "/v1/chat/completions";
@@ -200,4 +203,85 @@ async fn x16_the_messenger_comes_back_and_tells_what_is_new() {
     let all = told(&hook, 2).await;
     assert_eq!(all.len(), 2);
     assert_eq!(verified(&all[1])["data"]["percent"], 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m2_a_receiver_without_shares_hears_what_each_budget_says_and_not_what_others_want() {
+    let (a, hook, other) = (mock("a").await, mock("hook").await, mock("other").await);
+    a.set(answer());
+    for receiver in [&hook, &other] {
+        receiver.set(Behaviour::status(204));
+    }
+    let usual = receiver(&other, "").replace("finance", "operations");
+    let more = format!("{}{usual}", receiver(&hook, "shares = [20, 40]"));
+    let gateway = gateway(&[&a], TENTHS, &more).await;
+    for _ in 0..8 {
+        assert_eq!(gateway.post(&asked()).await.status(), 200);
+    }
+    let percents = |log: Vec<Asked>| -> Vec<Value> {
+        log.iter()
+            .map(|asked| verified(asked)["data"]["percent"].clone())
+            .collect()
+    };
+    assert_eq!(percents(told(&hook, 2).await), [20, 40]);
+    assert_eq!(percents(told(&other, 1).await), [80]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m2_a_budget_that_a_reload_lowers_below_what_is_spent_is_told_once() {
+    let (a, hook) = (mock("a").await, mock("hook").await);
+    a.set(answer());
+    hook.set(Behaviour::status(204));
+    let mut gateway = gateway(&[&a], TENTHS, &receiver(&hook, "")).await;
+    for _ in 0..3 {
+        assert_eq!(gateway.post(&asked()).await.status(), 200);
+    }
+    let path = gateway.config_path();
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("usd = \"0.11\"", "usd = \"0.04\"")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(gateway.admin_post("/admin/reload").await.status(), 200);
+    }
+    let log = told(&hook, 1).await;
+    assert_eq!(log.len(), 1);
+    let data = verified(&log[0])["data"].clone();
+    assert_eq!(
+        (&data["percent"], &data["limit_usd"]),
+        (&json!(80), &json!("0.04"))
+    );
+    // What was told by one process is not told by the next.
+    gateway.booked(3).await;
+    gateway.restart().await;
+    assert_eq!(told(&hook, 2).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m2_what_a_killed_process_left_to_be_paid_is_told_by_the_next_one() {
+    let (a, hook) = (mock("a").await, mock("hook").await);
+    a.set(answer().delayed(Duration::from_secs(60)));
+    hook.set(Behaviour::status(204));
+    let config = format!(
+        "[listen]\naddress = \"127.0.0.1:0\"\n{}{}[tenants.default]\nbudgets = [{{ usd = \"0.1\", period = \"month\" }}]\n[pools.p]\ntargets = [\"a/m-a\"]\n[registry]\nfile = \"{}\"\n",
+        provider("a", &a),
+        receiver(&hook, ""),
+        prices().display()
+    );
+    let gateway = Process::start("ulimit -c 0", &config).await;
+    let mut client = Client::connect(gateway.address).await.unwrap();
+    let asking = tokio::spawn(async move {
+        let _ = client.post_json(PATH, &auth(), &asked()).await;
+    });
+    for _ in 0..500 {
+        if a.requests() > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let gateway = gateway.killed_and_started_again().await;
+    asking.abort();
+    let log = told(&hook, 1).await;
+    assert_eq!(log.len(), 1, "{}", gateway.log());
+    assert_eq!(verified(&log[0])["data"]["percent"], 80);
+    let gateway = gateway.killed_and_started_again().await;
+    assert_eq!(told(&hook, 2).await.len(), 1, "{}", gateway.log());
 }

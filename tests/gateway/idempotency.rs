@@ -9,6 +9,7 @@ use switchyard_chaos::mock::{Behaviour, Fast, MockOptions, MockProvider};
 use tokio::time::{Instant, sleep};
 
 use crate::frame::{Gateway, KEY, PATH, alone, auth, chat, code_of, mock, quick, text_of};
+use crate::money::{answer, asked};
 
 fn keyed(key: &str) -> Vec<(String, String)> {
     let mut fields = auth();
@@ -495,4 +496,30 @@ async fn l12_a_kept_response_is_one_response_and_over_http2_a_replay_is_whole() 
         read.extend_from_slice(&piece);
     }
     assert_eq!(read, first.raw);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m4_a_replay_costs_nothing_and_says_what_the_one_execution_cost() {
+    let a = mock("a").await;
+    a.set(answer());
+    let gateway = crate::money::gateway(&[&a], "", "[pricing]\ntell_cost = \"always\"\n").await;
+    let first = post(&gateway, &keyed("k"), &asked()).await;
+    let again = post(&gateway, &keyed("k"), &asked()).await;
+    assert!(!marked(&first) && marked(&again));
+    let costs = |answer: &Answer| {
+        let header = |name| answer.header(name).map(str::to_owned);
+        (
+            header("x-switchyard-cost"),
+            header("x-switchyard-executed-cost"),
+        )
+    };
+    assert_eq!(costs(&first), (Some("0.011".to_owned()), None));
+    assert_eq!(
+        costs(&again),
+        (Some("0".to_owned()), Some("0.011".to_owned()))
+    );
+    // The body is the execution's, to the byte, and names it.
+    assert_eq!(first.body, again.body);
+    assert_eq!(again.json()["usage"]["cost"], 0.011);
+    assert_eq!(first.header("x-request-id"), again.header("x-request-id"));
 }

@@ -57,6 +57,7 @@ mod sinks;
 mod stored;
 mod streams;
 mod supervision;
+mod tiers;
 mod tls_mock;
 mod tokens;
 mod unoffered;

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::frame::{Gateway, mock};
-use crate::money::{MILLI, USED, answer, asked, gateway, reserve, usd};
+use switchyard_chaos::client::Client;
+
+use crate::frame::{Gateway, mock, provider};
+use crate::money::{MILLI, USED, answer, asked, gateway, prices, reserve, usd};
+use crate::process::Process;
 
 const FIFTH: &str = "[[pricing.margins]]\npercent = \"20\"\n";
 
@@ -61,6 +64,10 @@ async fn m1_a_margin_is_charged_and_the_providers_bill_stays_what_it_is() {
         assert_eq!(line["cost_usd"], "0.011", "{by}");
         assert_eq!(line["charged_usd"], "0.0132", "{by}");
     }
+    let report = gateway.admin_get("/admin/spend").await;
+    let behind = report["behind_seconds"].as_f64();
+    assert!(behind.is_some_and(|behind| behind < 30.0), "{report}");
+    assert!(report["booked_until_ms"].as_u64() > Some(1_700_000_000_000));
     let provider = line(&gateway, "provider").await;
     assert_eq!(provider["cost_usd"], "0.011");
     assert_eq!(provider.get("charged_usd"), None);
@@ -101,5 +108,58 @@ async fn m1_the_first_margin_that_fits_tenant_and_pool_is_added_and_without_one_
     // Where nothing is added the journal says nothing of it.
     let records = gateway.records().await;
     let charged = |record: &&Value| record.get("charged_nano").is_some();
-    assert_eq!(records.iter().filter(charged).count(), 1);
+    let of: Vec<&Value> = records
+        .iter()
+        .filter(charged)
+        .map(|record| &record["kind"])
+        .collect();
+    assert_eq!(of, ["attempt", "outcome"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m1_a_killed_requests_margin_is_charged_and_not_booked_as_its_providers_bill() {
+    let a = mock("a").await;
+    a.set(answer().delayed(Duration::from_secs(60)));
+    let config = format!(
+        "[listen]\naddress = \"127.0.0.1:0\"\n{}{FIFTH}[tenants.default]\nbudgets = [{{ usd = \"100\", period = \"month\" }}]\n[pools.p]\ntargets = [\"a/m-a\"]\n[registry]\nfile = \"{}\"\n",
+        provider("a", &a),
+        prices().display()
+    );
+    let gateway = Process::start("ulimit -c 0", &config).await;
+    let mut client = Client::connect(gateway.address).await.unwrap();
+    let asking = tokio::spawn(async move {
+        let _ = client
+            .post_json(crate::frame::PATH, &crate::frame::auth(), &asked())
+            .await;
+    });
+    for _ in 0..500 {
+        if a.requests() > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let gateway = gateway.killed_and_started_again().await;
+    asking.abort();
+    let mut admin = Client::connect(gateway.admin).await.unwrap();
+    let mut line = Value::Null;
+    for _ in 0..500 {
+        let path = "/admin/spend?by=tenant";
+        let report = admin
+            .get(path, &crate::frame::admin_auth())
+            .await
+            .unwrap()
+            .json();
+        line = report["lines"][0].clone();
+        if line["requests"] == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let plain = |nanos: u64| {
+        let text = usd(nanos);
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    assert_eq!(line["cost_usd"], plain(reserve(&asked())), "{line}");
+    assert_eq!(line["estimated_nano"], reserve(&asked()), "{line}");
+    assert_eq!(line["charged_usd"], plain(reserve(&asked()) * 6 / 5));
 }

@@ -54,11 +54,15 @@ pub async fn gateway(mocks: &[&MockProvider], terms: &str, more: &str) -> Gatewa
 }
 
 pub fn answer() -> Behaviour {
-    Behaviour::status(200).json(&json!({
+    Behaviour::status(200).json(&answer_body())
+}
+
+pub fn answer_body() -> Value {
+    json!({
         "id": "c-1", "object": "chat.completion", "created": 1, "model": "m-a",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11},
-    }))
+    })
 }
 
 pub fn asked() -> Value {

@@ -127,6 +127,7 @@ async fn run(placements: u64, targets: u32) -> Result<f64, Fault> {
             journal: JournalDesk::new(settings.journal.clone()),
             store: switchyard::store::StoreDesk::new(switchyard::config::StoreSettings::default()),
             alerts: switchyard::actors::AlertsDesk::default(),
+            booked_until: std::sync::atomic::AtomicU64::new(0),
             pressure: Arc::new(Pressure::new(None)),
             give_up: Box::new(|| {}),
         }),

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
+use serde_json::json;
 use switchyard::config::Settings;
 use switchyard::store::embedded::{booked_to, spend_report};
 use switchyard::store::journal::alias_names;
-use switchyard::store::spending::{SpendBy, SpendLine, SpendQuestion};
+use switchyard::store::spending::{Behind, SpendBy, SpendLine, SpendQuestion, behind};
 
 use crate::command::audit::dollars;
 use crate::command::{complain, say, source, time};
@@ -116,6 +117,13 @@ pub(crate) fn run(spend: &Spend) -> ExitCode {
     };
     let found = spend_report(&settings.store, &question)
         .and_then(|lines| Ok((lines, booked_to(&settings.store)?)));
+    let late = |booked| match behind(&settings.journal.path, booked) {
+        Ok(behind) => behind,
+        Err(error) => {
+            complain(&format!("how far it lies behind is not known: {error}"));
+            Behind::default()
+        }
+    };
     let (mut lines, booked) = match found {
         Ok(found) => found,
         Err(error) => {
@@ -126,8 +134,16 @@ pub(crate) fn run(spend: &Spend) -> ExitCode {
     if question.by == SpendBy::User {
         named(&mut lines, &settings);
     }
+    let late = late(booked);
     if spend.json {
-        say(&serde_json::to_string_pretty(&lines).unwrap_or_default());
+        let document = json!({
+            "by": question.by.label(),
+            "lines": lines,
+            "booked_until_ms": (booked.seq > 0).then_some(booked.at_ms),
+            "behind_seconds": late.seconds,
+            "records_behind": late.records,
+        });
+        say(&serde_json::to_string_pretty(&document).unwrap_or_default());
     } else if spend.csv {
         say(csv(&lines).trim_end());
     } else {
@@ -135,6 +151,12 @@ pub(crate) fn run(spend: &Spend) -> ExitCode {
         if booked.seq > 0 {
             complain(&format!("booked up to {}", time::rfc3339(booked.at_ms)));
         }
+    }
+    if late.records > 0 {
+        let Behind { records, seconds } = late;
+        complain(&format!(
+            "{records} records of the last {seconds} s are not booked yet; a running gateway books them within seconds"
+        ));
     }
     ExitCode::SUCCESS
 }

@@ -1,13 +1,20 @@
 //! `switchyard prices reprice`: tokens are what was counted, money follows from prices.
+//!
+//! What a provider takes off for who buys much is reckoned from the beginning of the month, attempt by attempt in the
+//! order in which they stand in the journal, which is that in which they were priced. Attempts before the stretch count
+//! as they were billed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 
 use serde_json::json;
 use switchyard::config::Settings;
-use switchyard::domain::{ModelName, ProviderName};
+use switchyard::domain::{Bought, ModelName, NanoUsd, ProviderName, RequestId, Usage};
+use switchyard::pricing::{Volume, month_of};
 use switchyard::store::embedded::{booked_to, reprice};
-use switchyard::store::journal::{ReadAttempt, Row, Selection, rows};
+use switchyard::store::journal::{
+    ReadAttempt, ReadError, ReadRecord, Row, Selection, costs_since, rows,
+};
 use switchyard::store::spending::{Batch, QUARTER};
 
 use super::{Place, Stretch, shown};
@@ -71,13 +78,14 @@ fn counted(asked: &Reprice, settings: &Settings) -> Result<(), String> {
         to_ms: Some(to * 1_000),
         ..Selection::default()
     };
+    let discounted = discounted(settings, from)?;
     let (mut batch, mut changes) = (Batch::default(), BTreeMap::<_, Change>::new());
     for row in rows(&settings.journal.path, selection) {
         let row = row.map_err(|error| error.to_string())?;
         let Some(outcome) = &row.outcome else {
             continue;
         };
-        let after = cost(&row, settings);
+        let after = cost(&row, settings, &discounted);
         batch.add(outcome, after);
         let tenant = outcome.tenant.clone().unwrap_or_default();
         let name = |part: &Option<String>| part.clone().unwrap_or_default();
@@ -107,8 +115,55 @@ fn counted(asked: &Reprice, settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
+/// What attempts cost where the price falls with what was bought, by request and number.
+type Discounted = HashMap<(RequestId, u32), u64>;
+
+/// Prices anew what was bought since the beginning of the month that this time (unix seconds) is in, where it matters
+/// how much that was.
+fn discounted(settings: &Settings, from: u64) -> Result<Discounted, String> {
+    let providers = settings.providers.iter();
+    let by_volume: HashMap<&str, &Volume> = providers
+        .filter_map(|provider| Some((provider.name.as_str(), provider.volume.as_deref()?)))
+        .collect();
+    let mut found = Discounted::new();
+    if by_volume.is_empty() {
+        return Ok(found);
+    }
+    let mut months: HashMap<(String, u64), Bought> = HashMap::new();
+    let begin = month_of(from * 1_000) * 1_000;
+    for line in costs_since(&settings.journal.path, begin) {
+        let line = match line {
+            Ok(line) => line,
+            // Told by `audit verify`.
+            Err(ReadError::NoRecord { .. }) => continue,
+            Err(error) => return Err(error.to_string()),
+        };
+        let ReadRecord::Attempt(attempt) = line.record else {
+            continue;
+        };
+        let (Some(volume), Some(usage), Some(billed)) = (
+            by_volume.get(attempt.provider.as_str()),
+            attempt.usage,
+            attempt.cost_nano,
+        ) else {
+            continue;
+        };
+        let place = (attempt.provider.clone(), month_of(attempt.at));
+        let bought = months.entry(place).or_default();
+        let tokens = usage.total().0;
+        if attempt.at < from * 1_000 {
+            bought.add(NanoUsd(billed), tokens);
+            continue;
+        }
+        let list = listed(&attempt, settings).unwrap_or_default();
+        let cost = volume.buy(NanoUsd(list), tokens, bought);
+        found.insert((attempt.request, attempt.number), cost.0);
+    }
+    Ok(found)
+}
+
 /// All attempts at the prices of today; `None` when nobody knows one of them.
-fn cost(row: &Row, settings: &Settings) -> Option<u64> {
+fn cost(row: &Row, settings: &Settings, discounted: &Discounted) -> Option<u64> {
     if row.attempts.is_empty() {
         return row.outcome.as_ref()?.cost_nano;
     }
@@ -125,11 +180,17 @@ fn cost(row: &Row, settings: &Settings) -> Option<u64> {
         .map_or(0, |all| all.saturating_sub(charged));
     row.attempts
         .iter()
-        .map(|attempt| of_attempt(attempt, settings))
+        .map(|attempt| {
+            let place = (attempt.request, attempt.number);
+            let known = discounted.get(&place).copied();
+            known.or_else(|| listed(attempt, settings))
+        })
         .try_fold(beyond, |sum, one| Some(sum.saturating_add(one?)))
 }
 
-fn of_attempt(attempt: &ReadAttempt, settings: &Settings) -> Option<u64> {
+/// Without a discount.
+fn listed(attempt: &ReadAttempt, settings: &Settings) -> Option<u64> {
+    let then = attempt.list_nano.or(attempt.cost_nano);
     let Some(usage) = attempt.usage else {
         return Some(attempt.cost_nano.unwrap_or_default());
     };
@@ -139,8 +200,11 @@ fn of_attempt(attempt: &ReadAttempt, settings: &Settings) -> Option<u64> {
     let provider = providers.find(|provider| provider.name == name);
     match provider {
         Some(provider) => {
+            // Who did not tell served in the account's own.
+            let tier = usage.tier.or(provider.service_tier);
+            let usage = Usage { tier, ..usage };
             let cost = settings.price(provider, model.as_str()).cost(&usage);
-            cost.map(|cost| cost.0).or(attempt.cost_nano)
+            cost.map(|cost| cost.0).or(then)
         }
         // A provider that is gone charged what it charged.
         None => attempt.cost_nano,
@@ -225,20 +289,26 @@ mod tests {
 
     fn settings(price: &str) -> Settings {
         let folder = tempfile::tempdir().unwrap();
-        let prices = folder.path().join("prices.toml");
+        settings_in(folder.path(), price, "")
+    }
+
+    /// `more` stands in the provider's table; the journal lies in the folder.
+    fn settings_in(folder: &std::path::Path, price: &str, more: &str) -> Settings {
+        let prices = folder.join("prices.toml");
         let text = format!(
             "[acme.\"m-1\"]\ncan = [\"chat\"]\nprice = {{ input = \"{price}\", output = \"{price}\" }}\nconfirmed = \"a test\"\n"
         );
         std::fs::write(&prices, text).unwrap();
-        let key = folder.path().join("key");
+        let key = folder.join("key");
         std::fs::write(&key, "sk-of-a-test-0001").unwrap();
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(&key, private).unwrap();
-        let file = folder.path().join("switchyard.toml");
+        let file = folder.join("switchyard.toml");
         let config = format!(
-            "[providers.acme]\nbase_url = \"https://acme.example/v1\"\nmodels = [\"m-1\"]\nkeys = [\"file:{}\"]\n[registry]\nfile = \"{}\"\n",
+            "[providers.acme]\nbase_url = \"https://acme.example/v1\"\nmodels = [\"m-1\"]\nkeys = [\"file:{}\"]\n{more}\n[registry]\nfile = \"{}\"\n[journal]\npath = \"{}\"\n",
             key.display(),
-            prices.display()
+            prices.display(),
+            folder.display()
         );
         std::fs::write(&file, config).unwrap();
         Source { file: Some(file) }.load().unwrap()
@@ -248,8 +318,12 @@ mod tests {
     fn m1_tokens_are_counted_again_at_the_prices_of_today() {
         let used = json!([{"provider": "acme", "model": "m-1", "usage": {"input": 5, "output": 6}, "cost_nano": 11}]);
         // A dollar for a million tokens is a thousand nano-dollars for one.
-        assert_eq!(cost(&row(used.clone(), 11), &settings("1")), Some(11_000));
-        assert_eq!(cost(&row(used, 11), &settings("2")), Some(22_000));
+        let none = Discounted::new();
+        assert_eq!(
+            cost(&row(used.clone(), 11), &settings("1"), &none),
+            Some(11_000)
+        );
+        assert_eq!(cost(&row(used, 11), &settings("2"), &none), Some(22_000));
     }
 
     #[test]
@@ -261,7 +335,37 @@ mod tests {
             {"provider": "gone", "model": "m-1", "usage": {"input": 5, "output": 6}, "cost_nano": 40},
         ]);
         // Two more were charged for what was set aside.
-        assert_eq!(cost(&row(attempts, 49), &settings("1")), Some(49));
-        assert_eq!(cost(&row(json!([]), 3), &settings("1")), Some(3));
+        let none = Discounted::new();
+        assert_eq!(cost(&row(attempts, 49), &settings("1"), &none), Some(49));
+        assert_eq!(cost(&row(json!([]), 3), &settings("1"), &none), Some(3));
+    }
+
+    #[test]
+    fn m1_the_steps_of_a_month_are_reckoned_again_in_the_order_of_the_journal() {
+        const DAY: u64 = 86_400_000;
+        let folder = tempfile::tempdir().unwrap();
+        // Two of the month before, one before the stretch at an old price, then three of it.
+        let times = [29 * DAY, 30 * DAY, 31 * DAY, 33 * DAY, 34 * DAY, 35 * DAY];
+        let lines: String = (1_u64..)
+            .zip(times)
+            .map(|(seq, at)| {
+                format!(
+                    "{{\"seq\":{seq},\"at\":{at},\"kind\":\"attempt\",\"request\":\"sy-{seq:032x}\",\"number\":1,\"provider\":\"acme\",\"model\":\"m-1\",\"outcome\":\"ok\",\"usage\":{{\"input\":5,\"output\":6}},\"cost_nano\":4000}}\n"
+                )
+            })
+            .collect();
+        let path = folder.path().join("journal-00000000000000000001.jsonl");
+        std::fs::write(path, lines).unwrap();
+        let volume = "volume = [{ from_usd = \"0.000015\", discount_percent = \"50\" }]";
+        let settings = settings_in(folder.path(), "1", volume);
+        let found = discounted(&settings, 32 * DAY / 1_000).unwrap();
+        let mut costs: Vec<_> = found
+            .iter()
+            .map(|((id, _), cost)| (id.to_string(), *cost))
+            .collect();
+        costs.sort();
+        let costs: Vec<u64> = costs.into_iter().map(|(_, cost)| cost).collect();
+        // 4,000 and 11,000 come to the threshold exactly.
+        assert_eq!(costs, [11_000, 5_500, 5_500]);
     }
 }

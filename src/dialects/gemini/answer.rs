@@ -6,7 +6,7 @@ use super::events::EventDecoder;
 use crate::dialects::translate::fold_one;
 use crate::dialects::{AnswerFault, UpstreamError, openai};
 use crate::domain::chat::{ChatAnswer, StopReason};
-use crate::domain::{AttemptOutcome, FailureKind, Tokens, Usage};
+use crate::domain::{AttemptOutcome, FailureKind, ServiceTier, Tokens, Usage};
 
 /// The key itself may be refused with a 400, and a spent day may look like a busy minute.
 pub fn decode_error(status: u16, body: &[u8]) -> UpstreamError {
@@ -78,6 +78,23 @@ pub(super) fn stop_reason(reason: &str, called: bool) -> Option<StopReason> {
     })
 }
 
+/// The lane it was served in: by its own word, or by Vertex AI's for the traffic it counted as.
+fn tier(counts: &Value) -> Option<ServiceTier> {
+    let word = |name: &str| counts.get(name).and_then(Value::as_str);
+    let traffic = word("trafficType").and_then(|traffic| match traffic {
+        "ON_DEMAND" => Some(ServiceTier::Default),
+        "ON_DEMAND_PRIORITY" => Some(ServiceTier::Priority),
+        "ON_DEMAND_FLEX" => Some(ServiceTier::Flex),
+        // Bought by the hour beforehand.
+        "PROVISIONED_THROUGHPUT" => Some(ServiceTier::Scale),
+        _ => None,
+    });
+    let own = word("serviceTier").map(str::to_ascii_lowercase);
+    let own =
+        own.and_then(|own| ServiceTier::of(own.strip_prefix("service_tier_").unwrap_or(&own)));
+    own.or(traffic)
+}
+
 /// Thoughts stand beside the answer here, not in it.
 pub(super) fn usage(value: &Value) -> Option<Usage> {
     let counts = value.get("usageMetadata")?;
@@ -104,6 +121,41 @@ pub(super) fn usage(value: &Value) -> Option<Usage> {
         reasoning: thoughts,
         audio_input: modality("promptTokensDetails", "AUDIO").min(input),
         audio_output: modality("candidatesTokensDetails", "AUDIO"),
+        tier: tier(counts),
         ..Usage::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn m1_the_tier_an_answer_was_served_in_is_read_in_either_of_googles_words() {
+        let told = |more: Value| {
+            let mut counts = json!({"promptTokenCount": 5, "candidatesTokenCount": 6});
+            let members = more.as_object().unwrap().clone();
+            counts.as_object_mut().unwrap().extend(members);
+            usage(&json!({"usageMetadata": counts})).unwrap().tier
+        };
+        assert_eq!(told(json!({})), None);
+        for (word, tier) in [
+            ("standard", ServiceTier::Default),
+            ("priority", ServiceTier::Priority),
+            ("SERVICE_TIER_FLEX", ServiceTier::Flex),
+        ] {
+            assert_eq!(told(json!({"serviceTier": word})), Some(tier));
+        }
+        for (word, tier) in [
+            ("ON_DEMAND", Some(ServiceTier::Default)),
+            ("ON_DEMAND_PRIORITY", Some(ServiceTier::Priority)),
+            ("ON_DEMAND_FLEX", Some(ServiceTier::Flex)),
+            ("PROVISIONED_THROUGHPUT", Some(ServiceTier::Scale)),
+            ("TRAFFIC_TYPE_UNSPECIFIED", None),
+        ] {
+            assert_eq!(told(json!({"trafficType": word})), tier);
+        }
+    }
 }

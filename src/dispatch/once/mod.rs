@@ -22,7 +22,8 @@ use tokio::time::sleep;
 use super::live::StreamPiece;
 use crate::actors::Clock;
 use crate::domain::{Failure, FailureKind, RequestId};
-use crate::policy::once::{Asked, Entered, Name, Table, Terms, Ticket};
+use crate::policy::once::{Answer, Asked, Entered, Name, Table, Terms, Ticket};
+use crate::policy::overload::{Overload, Pressure};
 use crate::telemetry::metrics;
 
 pub use tape::{End, Head, NoReader, Reader, Tape};
@@ -46,6 +47,7 @@ pub struct Once {
 struct Inner {
     table: Lock<Keys>,
     clock: Clock,
+    pressure: Arc<Pressure>,
 }
 
 #[derive(Default)]
@@ -70,11 +72,12 @@ pub enum Turn {
 }
 
 impl Once {
-    pub fn new(clock: Clock) -> Self {
+    pub fn new(clock: Clock, pressure: Arc<Pressure>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 table: Lock::default(),
                 clock,
+                pressure,
             }),
         }
     }
@@ -122,6 +125,12 @@ impl Once {
     }
 }
 
+impl Answer for Arc<Tape> {
+    fn is_read(&self) -> bool {
+        self.has_readers()
+    }
+}
+
 impl Inner {
     fn with<T>(&self, act: impl FnOnce(&mut Table<Arc<Tape>>) -> T) -> T {
         let mut keys = self.table.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,8 +143,14 @@ impl Inner {
         done
     }
 
-    /// Sees to it that what has been kept for its time is forgotten, though nobody comes any more.
-    fn tidy(self: &Arc<Self>) {
+    /// Whether memory runs short: then nothing more is kept, and what is kept is the first to go (fault O08).
+    fn is_short(&self) -> bool {
+        self.pressure.level() >= Overload::Tight
+    }
+
+    /// Sees to it that what has been kept for its time is forgotten, and what memory has no room for given up, though
+    /// nobody comes any more.
+    fn tidy(self: &Arc<Self>, keep: Duration) {
         {
             let mut keys = self.table.lock().unwrap_or_else(PoisonError::into_inner);
             if std::mem::replace(&mut keys.is_tidied, true) {
@@ -144,11 +159,12 @@ impl Inner {
         }
         let table = Arc::downgrade(self);
         tokio::spawn(async move {
-            while let Some(wait) = tidied(&table) {
+            while let Some(wait) = tidied(&table, keep) {
                 match wait {
                     // There is more of it; others come first.
                     Duration::ZERO => tokio::task::yield_now().await,
-                    wait => sleep(wait.max(LOOK_AFTER)).await,
+                    // Memory may run short before anything is due.
+                    _later => sleep(LOOK_AFTER).await,
                 }
             }
         });
@@ -156,11 +172,17 @@ impl Inner {
 }
 
 /// Forgets what has been kept for its time; returns when to look again, if ever.
-fn tidied(table: &Weak<Inner>) -> Option<Duration> {
+fn tidied(table: &Weak<Inner>, keep: Duration) -> Option<Duration> {
     let inner = table.upgrade()?;
+    if inner.is_short() {
+        let given_up = inner.with(Table::give_up);
+        if given_up > 0 {
+            metrics::idempotent("given_up", given_up);
+        }
+    }
     let now = inner.clock.now();
     let mut keys = inner.table.lock().unwrap_or_else(PoisonError::into_inner);
-    let due = keys.table.forget_old(now);
+    let due = keys.table.forget_old(now, keep);
     keys.is_tidied = due.is_some();
     due.map(|due| due.since(now))
 }
@@ -210,7 +232,7 @@ impl Execution {
         let mut room = Room::default();
         loop {
             let next = async {
-                poll_fn(|cx| tape.poll_room(cx)).await;
+                tape.room().await;
                 poll_fn(&mut poll).await
             };
             let piece = match select(pin!(next), pin!(tape.abandoned())).await {
@@ -241,8 +263,10 @@ impl Execution {
     }
 
     fn grow(&self, more: usize) -> bool {
-        self.inner
-            .with(|table| table.grow(&self.ticket, more, &self.terms))
+        !self.inner.is_short()
+            && self
+                .inner
+                .with(|table| table.grow(&self.ticket, more, &self.terms))
     }
 
     // The key is free, or kept, before anybody reads the end: whoever asks again at once must find it so.
@@ -250,13 +274,18 @@ impl Execution {
     fn keep(&mut self, bytes: usize) -> bool {
         self.is_over = true;
         let now = self.inner.clock.now();
-        let kept = self
-            .inner
-            .with(|table| table.keep(&self.ticket, bytes, now, &self.terms));
+        let short = self.inner.is_short();
+        let kept = self.inner.with(|table| match short {
+            true => {
+                table.spend(&self.ticket, now, &self.terms);
+                false
+            }
+            false => table.keep(&self.ticket, bytes, now, &self.terms),
+        });
         if !kept {
-            metrics::idempotent("too_large", 1);
+            metrics::idempotent(if short { "given_up" } else { "too_large" }, 1);
         }
-        self.inner.tidy();
+        self.inner.tidy(self.terms.keep);
         kept
     }
 
@@ -266,7 +295,7 @@ impl Execution {
         self.inner
             .with(|table| table.spend(&self.ticket, now, &self.terms));
         metrics::idempotent("too_large", 1);
-        self.inner.tidy();
+        self.inner.tidy(self.terms.keep);
     }
 
     fn forget(&mut self) {

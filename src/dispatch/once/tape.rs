@@ -6,14 +6,18 @@
 //!
 //! # Back-pressure
 //! An answer that is kept is written as fast as it comes; it is bounded by what is granted to it. One that is not
-//! waits for its slowest reader.
+//! waits for its readers: for the eldest as long as an answer without a key would, for who joined a moment. Who is
+//! still behind by more than may be held for them then is cut off: neither do they take memory that is granted to
+//! nobody, nor hold up who came first.
 
 use std::future::poll_fn;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::super::live::StreamPiece;
 use super::super::story::Told;
@@ -25,9 +29,11 @@ use crate::domain::{Failure, RequestId};
 )]
 type Lock<T> = std::sync::Mutex<T>;
 
+/// So long who joined may hold up the others.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A reader is given so much at once.
 const PIECE: usize = 32 * 1024;
-/// What is not kept may be so far ahead of its slowest reader.
+/// What is not kept may be so far ahead of its readers.
 const AHEAD: usize = 256 * 1024;
 
 /// What is known when the head goes out.
@@ -73,6 +79,8 @@ struct State {
 struct Place {
     number: u64,
     at: u64,
+    /// Too far behind; it is told so.
+    is_cut: bool,
     waker: Option<Waker>,
 }
 
@@ -104,12 +112,24 @@ impl Tape {
         state.readers.push(Place {
             number: state.last_reader,
             at: 0,
+            is_cut: false,
             waker: None,
         });
         Reader {
             tape: Arc::clone(self),
             number: state.last_reader,
         }
+    }
+
+    /// Whether anybody reads it, or is about to.
+    pub fn has_readers(&self) -> bool {
+        self.with(|state| !state.readers.is_empty())
+    }
+
+    /// Bytes that wait for readers.
+    #[cfg(test)]
+    pub(super) fn holds(&self) -> usize {
+        self.with(|state| state.text.len())
     }
 
     // --- who writes ---
@@ -138,8 +158,25 @@ impl Tape {
         });
     }
 
+    /// Waits for room, and no longer for who joined than a moment.
+    pub async fn room(&self) {
+        while timeout(PATIENCE, poll_fn(|cx| self.poll_room(cx)))
+            .await
+            .is_err()
+        {
+            self.cut_off();
+        }
+    }
+
+    /// Cuts off who joined and is too far behind.
+    pub(super) fn cut_off(&self) {
+        for waker in self.with(State::cut_off) {
+            waker.wake();
+        }
+    }
+
     /// Ready when there is room for more.
-    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.with(|state| {
             if state.passes && state.text.len() > AHEAD {
                 state.writer = Some(cx.waker().clone());
@@ -183,13 +220,32 @@ impl State {
         if !self.passes {
             return;
         }
-        let slowest = self.readers.iter().map(|reader| reader.at).min();
+        let readers = self.readers.iter().filter(|reader| !reader.is_cut);
+        let slowest = readers.map(|reader| reader.at).min();
         let read = slowest.map_or(0, |at| at.saturating_sub(self.gone));
         let read = usize::try_from(read)
             .unwrap_or(usize::MAX)
             .min(self.text.len());
         self.text.advance(read);
         self.gone += read as u64;
+    }
+
+    /// Cuts off who stays too far behind the eldest reader, and returns who is to be told.
+    fn cut_off(&mut self) -> Vec<Waker> {
+        let end = self.gone + self.text.len() as u64;
+        let floor = end.saturating_sub(AHEAD as u64);
+        // While the eldest is behind itself, nobody holds anything up.
+        let eldest = self.readers.first().map_or(0, |reader| reader.at);
+        if !self.passes || eldest < floor {
+            return Vec::new();
+        }
+        let mut wakers = Vec::new();
+        for reader in self.readers.iter_mut().filter(|reader| reader.at < floor) {
+            reader.is_cut = true;
+            wakers.extend(reader.waker.take());
+        }
+        self.let_go();
+        wakers
     }
 
     fn place(&mut self, number: u64) -> Option<&mut Place> {
@@ -255,6 +311,9 @@ impl Reader {
 
     pub fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<StreamPiece> {
         let (polled, writer) = self.tape.with(|state| {
+            if state.place(self.number).is_some_and(|place| place.is_cut) {
+                return (Poll::Ready(StreamPiece::Cut), None);
+            }
             if let Some(piece) = state.read(self.number) {
                 return (Poll::Ready(StreamPiece::Data(piece)), state.writer.take());
             }

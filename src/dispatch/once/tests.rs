@@ -1,6 +1,7 @@
 use std::task::Waker;
 
 use futures_util::FutureExt as _;
+use tokio::time::timeout;
 
 use super::tape::End;
 use super::*;
@@ -25,6 +26,10 @@ fn read(reader: &Reader) -> (Vec<u8>, bool) {
     }
 }
 
+fn calm() -> Arc<Pressure> {
+    Arc::new(Pressure::new(None))
+}
+
 fn has_room(tape: &Tape) -> bool {
     tape.poll_room(&mut Context::from_waker(Waker::noop()))
         .is_ready()
@@ -46,25 +51,59 @@ fn l12_every_reader_gets_all_of_it_whenever_it_comes() {
 }
 
 #[test]
-fn l12_what_is_not_kept_waits_for_its_slowest_reader_and_takes_no_more_memory() {
-    let (tape, fast) = Tape::new(ID);
-    let slow = tape.join().unwrap();
+fn l12_what_is_not_kept_waits_for_its_eldest_reader_and_takes_no_more_memory() {
+    let (tape, eldest) = Tape::new(ID);
+    let joined = tape.join().unwrap();
     tape.pass();
     assert_eq!(tape.join().err(), Some(NoReader::NotKept));
     let piece = vec![b'a'; 300 * 1_024];
     tape.write(&piece);
-    assert_eq!(read(&fast), (piece.clone(), false));
-    assert!(!has_room(&tape), "the slow one has read nothing");
-    assert!(matches!(poll(&slow), Poll::Ready(StreamPiece::Data(_))));
+    assert_eq!(read(&joined), (piece.clone(), false));
+    assert!(!has_room(&tape), "the eldest has read nothing");
+    assert!(matches!(poll(&eldest), Poll::Ready(StreamPiece::Data(_))));
     assert!(!has_room(&tape));
-    assert!(matches!(poll(&slow), Poll::Ready(StreamPiece::Data(_))));
+    assert!(matches!(poll(&eldest), Poll::Ready(StreamPiece::Data(_))));
     assert!(has_room(&tape));
     // Whoever leaves is not waited for.
     tape.write(&piece);
     assert!(!has_room(&tape));
-    assert_eq!(read(&fast), (piece, false));
-    drop(slow);
+    assert_eq!(read(&joined), (piece, false));
+    drop(eldest);
     assert!(has_room(&tape));
+}
+
+#[tokio::test(start_paused = true)]
+async fn l12_who_joined_is_waited_for_a_moment_and_who_came_first_as_long_as_it_takes() {
+    let (tape, eldest) = Tape::new(ID);
+    let joined = tape.join().unwrap();
+    tape.pass();
+    tape.write(&vec![b'a'; 300 * 1_024]);
+    let held = timeout(Duration::from_secs(60), tape.room()).await;
+    assert!(held.is_err(), "by the eldest");
+    assert_eq!(read(&eldest).0.len(), 300 * 1_024);
+    let waited = timeout(Duration::from_secs(60), tape.room()).await;
+    assert!(waited.is_ok());
+    assert!(matches!(poll(&joined), Poll::Ready(StreamPiece::Cut)));
+}
+
+#[test]
+fn l12_who_joined_and_reads_too_slowly_holds_neither_memory_nor_the_others() {
+    let (tape, eldest) = Tape::new(ID);
+    let slow = tape.join().unwrap();
+    let piece = vec![b'a'; 4 << 20];
+    // As much as was granted, of which the slow one has read nothing.
+    tape.write(&piece);
+    assert_eq!(read(&eldest), (piece.clone(), false));
+    tape.pass();
+    assert!(!has_room(&tape), "it has a moment to catch up");
+    tape.cut_off();
+    assert!(has_room(&tape), "and holds nobody up");
+    assert!(tape.holds() <= 256 * 1_024, "{}", tape.holds());
+    assert!(matches!(poll(&slow), Poll::Ready(StreamPiece::Cut)));
+    tape.write(b"more");
+    tape.end(End::Whole);
+    assert_eq!(read(&eldest), (b"more".to_vec(), true));
+    assert!(matches!(poll(&slow), Poll::Ready(StreamPiece::Cut)));
 }
 
 #[tokio::test]
@@ -171,9 +210,10 @@ fn whole(text: &'static str) -> Head {
 
 #[tokio::test(start_paused = true)]
 async fn l12_a_kept_answer_is_forgotten_in_its_time_though_nobody_comes_any_more() {
-    let once = Once::new(Clock::start());
-    let (execution, _reader) = first(&once);
+    let once = Once::new(Clock::start(), calm());
+    let (execution, reader) = first(&once);
     execution.tell(whole("yes"));
+    drop(reader);
     let replayed = again(&once).head().await;
     assert!(matches!(replayed, Head::Whole { body, .. } if body == "yes"));
     sleep(TERMS.keep - Duration::from_secs(1)).await;
@@ -181,15 +221,35 @@ async fn l12_a_kept_answer_is_forgotten_in_its_time_though_nobody_comes_any_more
     sleep(Duration::from_secs(3)).await;
     assert!(once.inner.with(|table| table.is_empty()));
     // Whoever tidied has gone with the last one, and comes again with the next.
-    let (execution, _reader) = first(&once);
+    let (execution, reader) = first(&once);
     execution.tell(whole("again"));
+    drop(reader);
     sleep(TERMS.keep + Duration::from_secs(2)).await;
     assert!(once.inner.with(|table| table.is_empty()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn o08_when_memory_runs_short_kept_answers_go_first_and_nothing_is_executed_twice() {
+    let pressure = calm();
+    pressure.configure(100);
+    let once = Once::new(Clock::start(), Arc::clone(&pressure));
+    let (execution, reader) = first(&once);
+    execution.tell(whole("yes"));
+    drop(reader);
+    drop(again(&once));
+    pressure.weigh(86);
+    sleep(LOOK_AFTER * 2).await;
+    assert!(matches!(enter(&once), Turn::NotKept));
+    sleep(TERMS.keep).await;
+    // While it is so, nothing more is kept.
+    let (execution, _reader) = first(&once);
+    execution.tell(whole("again"));
+    assert!(matches!(enter(&once), Turn::NotKept));
+}
+
 #[tokio::test]
 async fn l12_x02_an_execution_that_crashes_is_an_error_for_all_who_wait_and_frees_the_key() {
-    let once = Once::new(Clock::start());
+    let once = Once::new(Clock::start(), calm());
     let (execution, reader) = first(&once);
     let other = again(&once);
     let crashed = tokio::spawn(async move {
@@ -209,7 +269,7 @@ async fn l12_x02_an_execution_that_crashes_is_an_error_for_all_who_wait_and_free
 
 #[tokio::test]
 async fn l12_a_stream_whose_execution_crashes_is_cut_and_not_ended() {
-    let once = Once::new(Clock::start());
+    let once = Once::new(Clock::start(), calm());
     let (execution, reader) = first(&once);
     let told = Told::default();
     let mut pieces = 0;
@@ -232,7 +292,7 @@ async fn l12_a_stream_whose_execution_crashes_is_cut_and_not_ended() {
 
 #[tokio::test]
 async fn l12_who_comes_as_the_last_one_leaves_is_the_first_again() {
-    let once = Once::new(Clock::start());
+    let once = Once::new(Clock::start(), calm());
     let (execution, reader) = first(&once);
     drop(reader);
     // The execution has not noticed yet.

@@ -83,7 +83,11 @@ async fn spent(edge: Arc<Edge>, request: Request<Body>) -> Result<Response, Refu
     let next = (end < all.len()).then_some(end);
     Ok(told(
         StatusCode::OK,
-        &json!({"by": report["by"], "lines": page, "next": next}),
+        &json!({
+            "by": report["by"], "lines": page, "next": next,
+            "booked_until_ms": report["booked_until_ms"],
+            "behind_seconds": report["behind_seconds"],
+        }),
     ))
 }
 

@@ -69,7 +69,8 @@ pub(super) async fn serve(
         forgets,
         shift,
     } = plan::plan(edge, &admission, prompt).await?;
-    let (request, notice) = facts(admission, headers, prompt)?;
+    // What goes out is another body than the one that came.
+    let (request, notice) = facts(admission, headers, (prompt, None))?;
     // What the client said stays its own: it is kept, and told again; what goes out may be less.
     let said = request.body();
     let request = Arc::new(edge.dispatch.guard(request.bounded()).await?);

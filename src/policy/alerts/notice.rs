@@ -76,6 +76,8 @@ pub enum Facts {
         /// When the period, or the newest minute of a rolling one, began.
         since: Wall,
         hard: bool,
+        /// The budget's own threshold, and not one that only another receiver wants to hear of.
+        own: bool,
     },
     /// A few words of the gateway's own; never a client's or a provider's.
     Words(String),
@@ -120,6 +122,7 @@ impl Notice {
                 period,
                 since,
                 hard,
+                own: _,
             } => json!({
                 "account": self.subject,
                 "percent": percent,

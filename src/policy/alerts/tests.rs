@@ -19,6 +19,7 @@ fn budget(percent: u8, since: u64, at: u64) -> Notice {
             period: "month".to_owned(),
             since: Wall(since),
             hard: true,
+            own: true,
         },
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::purse::{Cap, Purse, PurseView};
+use super::purse::{Cap, Purse, PurseView, StepKey};
 use super::quota::{Quota, QuotaKind, QuotaTerms, Standing};
 use crate::domain::{Moment, NanoUsd, RequestId, Tokens, Wall};
 
@@ -109,6 +109,10 @@ pub struct Alert {
     pub period: super::Period,
     /// When that period, or the newest step of a rolling one, began.
     pub since: Wall,
+    /// What was spent from here on is counted.
+    pub counts_from: Wall,
+    /// The cap's own threshold, and not one that only a receiver wants to hear of.
+    pub own: bool,
     pub hard: bool,
 }
 
@@ -152,7 +156,7 @@ struct Hold {
     /// Which account of the path, and which of its purses.
     place: (u8, u8),
     period: super::Period,
-    step: Wall,
+    step: StepKey,
     amount: NanoUsd,
 }
 
@@ -175,6 +179,8 @@ pub struct Books {
     open: HashMap<RequestId, Open>,
     /// Counts the changes of terms.
     edition: u64,
+    /// In percent: every cap tells at these shares as well as at its own.
+    also_at: Vec<u8>,
 }
 
 impl Account {
@@ -243,9 +249,16 @@ fn fits(pattern: &str, name: &str) -> bool {
 
 impl Books {
     /// Brings the accounts to these terms. What the new ones do not name is closed; what was open there is
-    /// settled with the rest.
-    pub fn open_accounts(&mut self, terms: impl IntoIterator<Item = (AccountName, AccountTerms)>) {
+    /// settled with the rest. `also_at` are shares in percent that somebody wants to hear of in any case.
+    ///
+    /// Returns what the new terms reach at once.
+    pub fn open_accounts(
+        &mut self,
+        terms: impl IntoIterator<Item = (AccountName, AccountTerms)>,
+        also_at: &[u8],
+    ) -> Vec<Alert> {
         self.edition += 1;
+        self.also_at = also_at.to_vec();
         let mut before = std::mem::take(&mut self.accounts);
         self.accounts = terms
             .into_iter()
@@ -258,6 +271,7 @@ impl Books {
                 (name, account)
             })
             .collect();
+        self.all_alerts()
     }
 
     /// Lets a request in, in one step for every limit and budget on its path, or changes nothing.
@@ -375,8 +389,7 @@ impl Books {
             .filter(|purse| !purse.is_complete())
             .map(|purse| {
                 // What an earlier telling left is told again.
-                purse.forget();
-                purse.begins(now)
+                purse.forget(now)
             })
             .min()
             .map(|since| (self.edition, since))
@@ -389,13 +402,21 @@ impl Books {
     }
 
     /// The history of this edition has been remembered; one that came since has to be read again.
-    pub fn complete(&mut self, edition: u64) {
+    ///
+    /// Returns what is reached with it: who knows what was told before tells the rest.
+    pub fn complete(&mut self, edition: u64, now: Wall) -> Vec<Alert> {
         if edition != self.edition {
-            return;
+            return Vec::new();
         }
-        for account in self.accounts.values_mut() {
-            account.purses.iter_mut().for_each(Purse::complete);
+        for purse in self
+            .accounts
+            .values_mut()
+            .flat_map(|account| &mut account.purses)
+        {
+            purse.complete();
+            purse.roll(now);
         }
+        self.all_alerts()
     }
 
     pub fn open_requests(&self) -> usize {
@@ -522,6 +543,8 @@ impl Books {
                 continue;
             };
             for purse in &mut account.purses {
+                // It may find that the clock was put right, and that more has to be read.
+                purse.roll(wall);
                 if !purse.is_complete() {
                     // A soft one has nothing to say yet.
                     if purse.cap().hard {
@@ -529,7 +552,6 @@ impl Books {
                     }
                     continue;
                 }
-                purse.roll(wall);
                 let Some(amount) = most else {
                     return Err(Denied::Unpriced {
                         account: Arc::clone(name),
@@ -582,14 +604,20 @@ impl Books {
         purses.get_mut(which)
     }
 
-    fn alerts(&mut self, path: &[AccountName]) -> Vec<Alert> {
+    fn all_alerts(&mut self) -> Vec<Alert> {
+        let mut names: Vec<AccountName> = self.accounts.keys().cloned().collect();
+        names.sort_unstable();
+        self.alerts(&names)
+    }
+
+    fn alerts(&mut self, names: &[AccountName]) -> Vec<Alert> {
         let mut alerts = Vec::new();
-        for name in path {
+        for name in names {
             let Some(account) = self.accounts.get_mut(name) else {
                 continue;
             };
             for purse in &mut account.purses {
-                for percent in purse.news() {
+                for (percent, own) in purse.news(&self.also_at) {
                     alerts.push(Alert {
                         account: Arc::clone(name),
                         percent,
@@ -597,6 +625,8 @@ impl Books {
                         limit: purse.cap().limit,
                         period: purse.cap().period,
                         since: purse.since(),
+                        counts_from: purse.counts_from(),
+                        own,
                         hard: purse.cap().hard,
                     });
                 }

@@ -22,20 +22,41 @@ pub struct Cap {
 #[derive(Clone, Copy, Debug)]
 struct Step {
     span: Span,
+    /// Tells it from a step of the same time that a clock running ahead had made before.
+    nth: u32,
     spent: NanoUsd,
     reserved: NanoUsd,
 }
 
+/// Names a step to whoever has set something aside in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StepKey {
+    start: Wall,
+    nth: u32,
+}
+
 /// A cap and its counts.
+///
+/// # Why steps outlive their time
+/// A clock may run ahead and be put right. What was counted before it did must count again then, and what was counted
+/// meanwhile was spent all the same. So a step that is over is kept a while, and one of a time that is not yet is laid
+/// to that of now.
 #[derive(Clone, Debug)]
 pub struct Purse {
     cap: Cap,
-    /// Oldest first. One of a calendar's, up to sixty-one of a rolling one.
+    /// Oldest first; those that are over have no part in what is counted.
     steps: VecDeque<Step>,
-    /// How many of `tell_at` were told of what is counted now.
-    told: usize,
+    /// Steps of a time that was not yet, and where what they held went.
+    moved: VecDeque<(StepKey, StepKey)>,
+    /// The time it was brought to.
+    now: Wall,
+    setbacks: u32,
+    /// In percent: thresholds told of what is counted now.
+    told: Vec<u8>,
     /// What was spent before is counted too: until then nobody knows what is left.
     complete: bool,
+    /// From when on what was spent before was asked for.
+    known_from: Wall,
 }
 
 /// A purse as people look at it.
@@ -48,13 +69,23 @@ pub struct PurseView {
     pub resets_at: Option<Wall>,
 }
 
+/// A clock that is set back by less is waited for: at midnight the day does not begin twice.
+const JITTER_MS: u64 = 300_000;
+/// Steps that are kept: of a rolling cap those that count and as many again, of a calendar's a few.
+const MOST_ROLLING_STEPS: usize = 124;
+const MOST_CALENDAR_STEPS: usize = 4;
+
 impl Purse {
     pub fn new(cap: Cap) -> Self {
         Self {
             cap,
             steps: VecDeque::new(),
-            told: 0,
+            moved: VecDeque::new(),
+            now: Wall(0),
+            setbacks: 0,
+            told: Vec::new(),
             complete: false,
+            known_from: Wall(0),
         }
     }
 
@@ -66,45 +97,92 @@ impl Purse {
     pub(super) fn under(mut self, cap: &Cap) -> Option<Self> {
         let same = self.cap.period == cap.period && self.cap.zone == cap.zone;
         self.cap = cap.clone();
-        self.told = self.reached();
+        self.forget_told();
         same.then_some(self)
     }
 
+    /// The steps that count now.
+    fn counted(&self) -> impl Iterator<Item = &Step> {
+        let (now, lingers) = (self.now, self.lingers());
+        let counts = move |step: &&Step| step.span.end.0.saturating_add(lingers) > now.0;
+        self.steps.iter().filter(counts)
+    }
+
+    fn lingers(&self) -> u64 {
+        u64::try_from(self.cap.period.lingers().as_millis()).unwrap_or(u64::MAX)
+    }
+
     pub fn spent(&self) -> NanoUsd {
-        self.steps.iter().map(|step| step.spent).sum()
+        self.counted().map(|step| step.spent).sum()
     }
 
     pub fn reserved(&self) -> NanoUsd {
-        self.steps.iter().map(|step| step.reserved).sum()
+        self.counted().map(|step| step.reserved).sum()
     }
 
     pub(super) fn left(&self) -> NanoUsd {
         self.cap.limit - self.spent() - self.reserved()
     }
 
-    /// Brings the counts to this time. A clock that was set back changes nothing.
+    /// Brings the counts to this time.
     pub(super) fn roll(&mut self, now: Wall) {
-        let lingers = u64::try_from(self.cap.period.lingers().as_millis()).unwrap_or(u64::MAX);
-        let before = self.steps.len();
-        while let Some(oldest) = self.steps.front() {
-            if oldest.span.end.0.saturating_add(lingers) > now.0 {
-                break;
+        let newest = self.steps.back().map_or(Wall(0), |step| step.span.start);
+        if newest.0 > now.0.saturating_add(JITTER_MS) {
+            self.set_back(now);
+        }
+        if self.begins(Wall(now.0.saturating_add(JITTER_MS))) < self.known_from {
+            // What was spent in this time was never asked for: the clock ran ahead when it was.
+            self.complete = false;
+        }
+        // A clock that was set back a little changes nothing.
+        let newest = self.steps.back().map_or(Wall(0), |step| step.span.start);
+        self.now = now.max(newest);
+        if self.steps.back().is_none_or(|step| step.span.end <= now) {
+            self.push(self.cap.period.step(now, &self.cap.zone));
+        }
+        self.forget_told();
+    }
+
+    /// Lays what was counted in times that are not yet to the step of now.
+    fn set_back(&mut self, now: Wall) {
+        let (mut spent, mut reserved) = (NanoUsd::ZERO, NanoUsd::ZERO);
+        let mut gone = Vec::new();
+        while let Some(step) = self.steps.pop_back_if(|step| step.span.start > now) {
+            spent += step.spent;
+            reserved += step.reserved;
+            gone.push(step.key());
+        }
+        self.setbacks = self.setbacks.wrapping_add(1);
+        if self.steps.back().is_none_or(|step| step.span.end <= now) {
+            self.push(self.cap.period.step(now, &self.cap.zone));
+        }
+        let Some(here) = self.steps.back_mut() else {
+            return;
+        };
+        here.spent += spent;
+        here.reserved += reserved;
+        let here = here.key();
+        self.moved.extend(gone.into_iter().map(|from| (from, here)));
+        while self.moved.len() > MOST_ROLLING_STEPS {
+            self.moved.pop_front();
+        }
+    }
+
+    fn push(&mut self, span: Span) {
+        self.steps.push_back(Step {
+            span,
+            nth: self.setbacks,
+            spent: NanoUsd::ZERO,
+            reserved: NanoUsd::ZERO,
+        });
+        let most = match self.cap.period {
+            Period::Rolling(_) => MOST_ROLLING_STEPS,
+            Period::Total | Period::Day | Period::Week | Period::Month | Period::Year => {
+                MOST_CALENDAR_STEPS
             }
+        };
+        while self.steps.len() > most {
             self.steps.pop_front();
-        }
-        if self.steps.len() != before {
-            self.told = self.told.min(self.reached());
-        }
-        if self
-            .steps
-            .back()
-            .is_none_or(|newest| newest.span.end <= now)
-        {
-            self.steps.push_back(Step {
-                span: self.cap.period.step(now, &self.cap.zone),
-                spent: NanoUsd::ZERO,
-                reserved: NanoUsd::ZERO,
-            });
         }
     }
 
@@ -112,41 +190,50 @@ impl Purse {
     /// [`Purse::roll`].
     ///
     /// Returns the step it counts in, to be named when it is settled.
-    pub(super) fn take(&mut self, amount: NanoUsd) -> Wall {
+    pub(super) fn take(&mut self, amount: NanoUsd) -> StepKey {
         let Some(newest) = self.steps.back_mut() else {
-            return Wall(0);
+            return StepKey {
+                start: Wall(0),
+                nth: 0,
+            };
         };
         newest.reserved += amount;
-        newest.span.start
+        newest.key()
     }
 
     /// Gives back what was set aside.
-    pub(super) fn give_back(&mut self, step: Wall, amount: NanoUsd) {
+    pub(super) fn give_back(&mut self, step: StepKey, amount: NanoUsd) {
         if let Some(step) = self.step(step) {
             step.reserved -= amount;
         }
     }
 
     /// Counts a cost in the step in which it was admitted; what left the period needs no counting.
-    pub(super) fn spend(&mut self, step: Wall, cost: NanoUsd) {
+    pub(super) fn spend(&mut self, step: StepKey, cost: NanoUsd) {
         if let Some(step) = self.step(step) {
             step.spent += cost;
         }
     }
 
-    fn step(&mut self, start: Wall) -> Option<&mut Step> {
-        self.steps
-            .iter_mut()
-            .rev()
-            .find(|step| step.span.start == start)
+    fn step(&mut self, mut key: StepKey) -> Option<&mut Step> {
+        // Each leads to an earlier time, so this ends.
+        while let Some((_, to)) = self.moved.iter().find(|(from, _)| *from == key) {
+            key = *to;
+        }
+        self.steps.iter_mut().rev().find(|step| step.key() == key)
     }
 
     pub(super) fn is_complete(&self) -> bool {
         self.complete
     }
 
-    pub(super) fn forget(&mut self) {
-        self.steps.clear();
+    /// Gets ready to be told what was spent before, from the time that is returned on. What is set aside stays so.
+    pub(super) fn forget(&mut self, now: Wall) -> Wall {
+        for step in &mut self.steps {
+            step.spent = NanoUsd::ZERO;
+        }
+        self.known_from = self.begins(now);
+        self.known_from
     }
 
     /// Nothing more is to be remembered.
@@ -159,21 +246,50 @@ impl Purse {
         if self.complete {
             return;
         }
-        self.roll(at);
-        let start = self.steps.iter().rev().find(|step| step.span.holds(at));
-        if let Some(start) = start.map(|step| step.span.start) {
-            self.spend(start, cost);
+        if !self.steps.iter().any(|step| step.span.holds(at)) {
+            let span = self.cap.period.step(at, &self.cap.zone);
+            self.push(span);
+            self.steps
+                .make_contiguous()
+                .sort_by_key(|step| step.span.start);
         }
-        self.told = self.reached();
+        let mut steps = self.steps.iter_mut();
+        if let Some(step) = steps.find(|step| step.span.holds(at)) {
+            step.spent += cost;
+        }
     }
 
-    /// Thresholds reached and not told yet, in percent.
-    pub(super) fn news(&mut self) -> Vec<u8> {
-        let reached = self.reached();
-        let news = self.cap.tell_at.get(self.told..reached);
-        let news = news.unwrap_or_default().to_vec();
-        self.told = reached;
+    /// Thresholds reached and not told yet, in percent: the cap's own, and others that somebody wants to hear of. With
+    /// each whether it is the cap's own.
+    pub(super) fn news(&mut self, also: &[u8]) -> Vec<(u8, bool)> {
+        if !self.complete {
+            return Vec::new();
+        }
+        let spent = u128::from(self.spent().0) * 100;
+        let limit = u128::from(self.cap.limit.0);
+        let own = &self.cap.tell_at;
+        let others = also.iter().filter(|share| !own.contains(share));
+        let all = own.iter().map(|share| (*share, true));
+        let all = all.chain(others.map(|share| (*share, false)));
+        let mut news: Vec<(u8, bool)> = all
+            .filter(|(share, _)| spent >= limit * u128::from(*share))
+            .filter(|(share, _)| !self.told.contains(share))
+            .collect();
+        news.sort_unstable();
+        news.dedup();
+        self.told.extend(news.iter().map(|(share, _)| *share));
         news
+    }
+
+    /// What is not reached any more is told again when it is.
+    fn forget_told(&mut self) {
+        if self.told.is_empty() {
+            return;
+        }
+        let spent = u128::from(self.spent().0) * 100;
+        let limit = u128::from(self.cap.limit.0);
+        self.told
+            .retain(|share| spent >= limit * u128::from(*share));
     }
 
     /// When what is counted newest began.
@@ -183,18 +299,15 @@ impl Purse {
             .map_or(Wall(0), |newest| newest.span.start)
     }
 
-    fn reached(&self) -> usize {
-        let spent = u128::from(self.spent().0) * 100;
-        let limit = u128::from(self.cap.limit.0);
-        let reached = |share: &&u8| spent >= limit * u128::from(**share);
-        self.cap.tell_at.iter().take_while(reached).count()
+    /// From when on what was spent counts in it.
+    pub(super) fn counts_from(&self) -> Wall {
+        self.begins(self.now)
     }
 
     /// From when on what was spent counts in it now.
-    pub(super) fn begins(&self, now: Wall) -> Wall {
+    fn begins(&self, now: Wall) -> Wall {
         let step = self.cap.period.step(now, &self.cap.zone).start;
-        let lingers = u64::try_from(self.cap.period.lingers().as_millis()).unwrap_or(u64::MAX);
-        Wall(step.0.saturating_sub(lingers))
+        Wall(step.0.saturating_sub(self.lingers()))
     }
 
     /// How long until `amount` may fit, going by what is counted now; `None` if it never will.
@@ -205,7 +318,7 @@ impl Purse {
         let room = self.cap.limit - amount;
         let mut counted = self.spent() + self.reserved();
         let mut wait = Duration::ZERO;
-        for step in &self.steps {
+        for step in self.counted() {
             if counted <= room {
                 break;
             }
@@ -220,11 +333,9 @@ impl Purse {
 
     pub(super) fn view(&self) -> PurseView {
         let counted = self
-            .steps
-            .iter()
+            .counted()
             .find(|step| step.spent != NanoUsd::ZERO || step.reserved != NanoUsd::ZERO);
         let oldest = counted.or(self.steps.back());
-        let lingers = u64::try_from(self.cap.period.lingers().as_millis()).unwrap_or(u64::MAX);
         PurseView {
             cap: self.cap.clone(),
             spent: self.spent(),
@@ -232,7 +343,16 @@ impl Purse {
             resets_at: oldest
                 .map(|step| step.span.end)
                 .filter(|end| *end != Wall::NEVER)
-                .map(|end| Wall(end.0.saturating_add(lingers))),
+                .map(|end| Wall(end.0.saturating_add(self.lingers()))),
+        }
+    }
+}
+
+impl Step {
+    fn key(&self) -> StepKey {
+        StepKey {
+            start: self.span.start,
+            nth: self.nth,
         }
     }
 }

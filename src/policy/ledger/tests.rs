@@ -28,20 +28,23 @@ fn cap(limit: u64, period: Period) -> Cap {
 
 fn books(accounts: &[(&str, Vec<Cap>)]) -> Books {
     let mut books = Books::default();
-    books.open_accounts(accounts.iter().map(|(name, caps)| {
-        let terms = AccountTerms {
-            caps: caps.clone(),
-            ..AccountTerms::default()
-        };
-        (Arc::from(*name), terms)
-    }));
+    books.open_accounts(
+        accounts.iter().map(|(name, caps)| {
+            let terms = AccountTerms {
+                caps: caps.clone(),
+                ..AccountTerms::default()
+            };
+            (Arc::from(*name), terms)
+        }),
+        &[],
+    );
     ready(books)
 }
 
 /// Nothing was spent before.
 fn ready(mut books: Books) -> Books {
     if let Some((edition, _)) = books.wants_history(Wall(0)) {
-        books.complete(edition);
+        books.complete(edition, Wall(0));
     }
     books
 }
@@ -200,7 +203,7 @@ proptest! {
         books.open_accounts([
             (Arc::from("org"), terms),
             (Arc::from("org#key"), AccountTerms { caps: vec![cap(limit, Period::Total)], ..AccountTerms::default() }),
-        ]);
+        ], &[]);
         let mut books = ready(books);
         let now = Moment::from_secs(100);
         for id in 0..5 {
@@ -262,7 +265,7 @@ fn a19_a_minutes_tokens_stay_within_the_limit_whenever_their_estimates_are_settl
         ..AccountTerms::default()
     };
     let mut books = Books::default();
-    books.open_accounts([(Arc::from("org"), terms)]);
+    books.open_accounts([(Arc::from("org"), terms)], &[]);
     let big = |id, tokens| Ask {
         tokens: Tokens(tokens),
         ..ask(id, &["org"], 0)
@@ -382,7 +385,10 @@ fn new_terms_keep_what_is_counted_and_open_requests_settle_under_them() {
         [(Arc::from("org"), terms)]
     };
     // The other order, another limit.
-    books.open_accounts(terms(vec![cap(60, Period::Day), cap(100, Period::Total)]));
+    books.open_accounts(
+        terms(vec![cap(60, Period::Day), cap(100, Period::Total)]),
+        &[],
+    );
     books.settle(RequestId::from_draw(1), cost(30), now);
     let views = books.view(now, Wall(0));
     let counts: Vec<_> = views[0]
@@ -401,7 +407,10 @@ fn history_counts_in_the_step_it_belongs_to_and_until_it_is_read_nothing_comes_i
         caps,
         ..AccountTerms::default()
     };
-    books.open_accounts([(Arc::from("org"), terms(vec![cap(100, Period::Day)]))]);
+    books.open_accounts(
+        [(Arc::from("org"), terms(vec![cap(100, Period::Day)]))],
+        &[],
+    );
     let (now, morning) = (Moment::from_secs(1), Wall(DAY + 9));
     let denied = books.admit(&ask(1, &["org"], 1), now, morning);
     assert!(matches!(denied, Err(Denied::NotReady)));
@@ -412,15 +421,18 @@ fn history_counts_in_the_step_it_belongs_to_and_until_it_is_read_nothing_comes_i
     books.remember("org", Wall(DAY + 5), NanoUsd(25));
     books.remember("nobody", Wall(DAY + 5), NanoUsd(25));
     // Terms that came meanwhile are not settled by it.
-    books.open_accounts([(
-        Arc::from("org"),
-        terms(vec![cap(100, Period::Day), cap(50, Period::Total)]),
-    )]);
-    books.complete(edition);
+    books.open_accounts(
+        [(
+            Arc::from("org"),
+            terms(vec![cap(100, Period::Day), cap(50, Period::Total)]),
+        )],
+        &[],
+    );
+    books.complete(edition, morning);
     let (edition, since) = books.wants_history(morning).unwrap();
     assert_eq!(since, Wall(0));
     books.remember("org", Wall(DAY + 5), NanoUsd(25));
-    books.complete(edition);
+    books.complete(edition, morning);
     assert_eq!(spent(&mut books, "org", morning), (25, 0));
     let path: smallvec::SmallVec<[AccountName; 4]> = smallvec![Arc::from("org")];
     let ask = Ask {
@@ -431,4 +443,163 @@ fn history_counts_in_the_step_it_belongs_to_and_until_it_is_read_nothing_comes_i
     // What is complete is not counted twice.
     books.remember("org", Wall(DAY + 5), NanoUsd(25));
     assert_eq!(spent(&mut books, "org", morning), (25, 0));
+}
+
+fn terms_of(cap: Cap) -> [(AccountName, AccountTerms); 1] {
+    let terms = AccountTerms {
+        caps: vec![cap],
+        ..AccountTerms::default()
+    };
+    [(Arc::from("org"), terms)]
+}
+
+/// Admits and settles at once what costs so much.
+fn pay(books: &mut Books, id: u128, amount: u64, wall: Wall) -> Result<Vec<u8>, Denied> {
+    let now = Moment::from_secs(1);
+    books.admit(&ask(id, &["org"], amount), now, wall)?;
+    let alerts = books.settle(RequestId::from_draw(id), cost(amount), now);
+    Ok(percents(&alerts))
+}
+
+fn percents(alerts: &[Alert]) -> Vec<u8> {
+    alerts.iter().map(|alert| alert.percent).collect()
+}
+
+#[test]
+fn m2_what_a_reload_reaches_is_told_once_and_what_was_told_is_not_told_again() {
+    let mut books = books(&[("org", vec![cap(1_000, Period::Month)])]);
+    assert!(pay(&mut books, 1, 85, Wall(0)).unwrap().is_empty());
+    let lowered = books.open_accounts(terms_of(cap(100, Period::Month)), &[]);
+    assert_eq!(percents(&lowered), [80]);
+    assert_eq!(lowered[0].limit, NanoUsd(100));
+    assert!(
+        books
+            .open_accounts(terms_of(cap(100, Period::Month)), &[])
+            .is_empty()
+    );
+    assert_eq!(pay(&mut books, 2, 15, Wall(0)).unwrap(), [100]);
+    // Raised, and so reached anew.
+    assert!(
+        books
+            .open_accounts(terms_of(cap(200, Period::Month)), &[])
+            .is_empty()
+    );
+    assert_eq!(pay(&mut books, 3, 60, Wall(0)).unwrap(), [80]);
+}
+
+#[test]
+fn m2_a_receivers_shares_reach_every_budget_and_are_not_the_budgets_own() {
+    let mut books = books(&[("org", vec![cap(100, Period::Month)])]);
+    assert!(pay(&mut books, 1, 60, Wall(0)).unwrap().is_empty());
+    let reached = books.open_accounts(terms_of(cap(100, Period::Month)), &[50, 80, 90]);
+    assert_eq!(percents(&reached), [50]);
+    assert!(!reached[0].own);
+    let now = Moment::from_secs(1);
+    books.admit(&ask(2, &["org"], 35), now, Wall(0)).unwrap();
+    let alerts = books.settle(RequestId::from_draw(2), cost(35), now);
+    let told: Vec<_> = alerts
+        .iter()
+        .map(|alert| (alert.percent, alert.own))
+        .collect();
+    assert_eq!(told, [(80, true), (90, false)]);
+}
+
+#[test]
+fn m2_what_a_start_finds_reached_is_told_with_when_it_began_to_count() {
+    let mut books = Books::default();
+    assert!(
+        books
+            .open_accounts(terms_of(cap(100, Period::Day)), &[])
+            .is_empty()
+    );
+    let morning = Wall(DAY + 9);
+    let (edition, _) = books.wants_history(morning).unwrap();
+    books.remember("org", Wall(DAY + 5), NanoUsd(85));
+    let reached = books.complete(edition, morning);
+    assert_eq!(percents(&reached), [80]);
+    assert_eq!(reached[0].counts_from, Wall(DAY));
+    assert!(books.complete(edition, morning).is_empty());
+}
+
+const MONTH: u64 = 31 * DAY;
+
+#[test]
+fn a_clock_that_ran_ahead_and_was_put_right_neither_freezes_a_purse_nor_forgets_what_was_spent() {
+    for period in [
+        Period::Day,
+        Period::Month,
+        Period::Rolling(Duration::from_secs(3_600)),
+    ] {
+        let mut books = books(&[("org", vec![cap(100, period)])]);
+        let now = Moment::from_secs(1);
+        pay(&mut books, 1, 40, Wall(DAY)).unwrap();
+        // Ahead: it is another month, and one is still under way when the clock is put right.
+        pay(&mut books, 2, 30, Wall(DAY + MONTH)).unwrap();
+        let ahead = Wall(DAY + MONTH + 1);
+        books.admit(&ask(3, &["org"], 20), now, ahead).unwrap();
+        let right = Wall(DAY + 1_000);
+        assert_eq!(spent(&mut books, "org", right), (70, 20), "{period}");
+        books.settle(RequestId::from_draw(3), cost(10), now);
+        assert_eq!(spent(&mut books, "org", right), (80, 0), "{period}");
+        assert!(pay(&mut books, 4, 21, right).is_err(), "{period}");
+        // The next one begins when it begins.
+        let next = Wall(DAY + MONTH + 5);
+        assert_eq!(spent(&mut books, "org", next), (0, 0), "{period}");
+        pay(&mut books, 5, 100, next).unwrap();
+    }
+}
+
+#[test]
+fn who_began_with_a_clock_that_ran_ahead_asks_for_the_history_again_when_it_is_put_right() {
+    let mut books = Books::default();
+    books.open_accounts(terms_of(cap(100, Period::Month)), &[]);
+    let (edition, _) = books.wants_history(Wall(2 * MONTH)).unwrap();
+    books.complete(edition, Wall(2 * MONTH));
+    let now = Moment::from_secs(1);
+    books
+        .admit(&ask(1, &["org"], 60), now, Wall(2 * MONTH))
+        .unwrap();
+    let right = Wall(DAY);
+    assert!(matches!(
+        pay(&mut books, 2, 1, right),
+        Err(Denied::NotReady)
+    ));
+    let (edition, since) = books.wants_history(right).unwrap();
+    assert_eq!(since, Wall(0));
+    books.remember("org", Wall(5), NanoUsd(35));
+    books.complete(edition, right);
+    assert_eq!(spent(&mut books, "org", right), (35, 60));
+    books.settle(RequestId::from_draw(1), cost(60), now);
+    assert_eq!(spent(&mut books, "org", right), (95, 0));
+}
+
+proptest! {
+    /// Whatever a clock does for a while: what it let in counts when it is right again, and the period after that
+    /// is whole.
+    #[test]
+    fn a_clock_that_jumped_leaves_nothing_behind_but_what_was_spent(
+        rolling: bool,
+        jumps in proptest::collection::vec((0_u64..90 * DAY, 1_u64..1_000), 1..40),
+    ) {
+        let period = match rolling {
+            true => Period::Rolling(Duration::from_secs(86_400)),
+            false => Period::Day,
+        };
+        let mut books = books(&[("org", vec![Cap { hard: false, ..cap(1_000, period) }])]);
+        let begin = 200 * DAY;
+        // While it is right, at each jump, and right again.
+        pay(&mut books, 0, 7, Wall(begin)).unwrap();
+        let mut sum = 7;
+        for (nth, (ahead, amount)) in jumps.iter().enumerate() {
+            // Past and future by turns.
+            pay(&mut books, 1 + nth as u128, *amount, Wall(begin + DAY + ahead)).unwrap();
+            sum += amount;
+            let right = spent(&mut books, "org", Wall(begin + 10_000));
+            prop_assert_eq!(right, (sum, 0));
+        }
+        prop_assert_eq!(spent(&mut books, "org", Wall(begin + 3 * DAY)), (0, 0));
+        let hard = Cap { hard: true, ..cap(1_000, period) };
+        books.open_accounts(terms_of(hard), &[]);
+        prop_assert!(pay(&mut books, 1_000, 1_000, Wall(begin + 3 * DAY)).is_ok());
+    }
 }

@@ -9,7 +9,8 @@
 //!
 //! # What is bounded
 //! Every name and every byte of an answer counts against one limit. When it is reached, the client that keeps most
-//! loses what it has kept longest, the key with the answer; requests under way are never forgotten.
+//! loses what it has kept longest, the key with the answer; requests under way are never forgotten, nor is an answer
+//! that somebody reads: it would take its memory all the same, and nobody would count it.
 
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,17 @@ pub struct Terms {
     pub answer_bytes: usize,
 }
 
+/// Where an answer is.
+pub trait Answer: Clone {
+    /// Whether somebody reads it at the moment.
+    fn is_read(&self) -> bool;
+}
+
+/// What somebody reads is kept for at least so long again.
+const READ_ON: Duration = Duration::from_secs(1);
+/// So many of a client's answers are looked at to find one that nobody reads.
+const LOOKED_AT: usize = 64;
+
 /// Tickets without an entry that are not worth a look at all of them.
 const MOST_LOOSE: usize = 64;
 
@@ -101,6 +113,16 @@ enum Standing<R> {
     NotKept {
         until: Moment,
     },
+}
+
+impl<R: Answer> Standing<R> {
+    fn is_read(&self) -> bool {
+        match self {
+            Self::UnderWay { .. } => true,
+            Self::Kept { tape, .. } => tape.is_read(),
+            Self::NotKept { .. } => false,
+        }
+    }
 }
 
 impl<R> Standing<R> {
@@ -161,7 +183,7 @@ impl<R> Default for Table<R> {
     }
 }
 
-impl<R: Clone> Table<R> {
+impl<R: Answer> Table<R> {
     /// A request comes with a key. `tape` is where its answer goes if it is the first.
     pub fn enter(
         &mut self,
@@ -170,9 +192,12 @@ impl<R: Clone> Table<R> {
         now: Moment,
         terms: &Terms,
     ) -> Entered<R> {
-        self.forget_old(now);
+        self.forget_old(now, terms.keep);
         match self.entries.get(name) {
-            Some(entry) if entry.standing.until().is_none_or(|until| now < until) => {
+            Some(entry)
+                if entry.standing.until().is_none_or(|until| now < until)
+                    || entry.standing.is_read() =>
+            {
                 if entry.asked != *asked {
                     return Entered::Differs;
                 }
@@ -271,21 +296,64 @@ impl<R: Clone> Table<R> {
         }
     }
 
-    /// Forgets what has been kept for its time, so many at most; returns when to look again, if ever.
-    pub fn forget_old(&mut self, now: Moment) -> Option<Moment> {
+    /// Forgets what has been kept for its time, so many at most; returns when to look again, if ever. What somebody
+    /// reads is kept for once as long again.
+    pub fn forget_old(&mut self, now: Moment, keep: Duration) -> Option<Moment> {
         for _ in 0..FORGOTTEN_AT_ONCE {
             let oldest = self.ended.front()?;
             match self.until(oldest) {
                 Some(until) if until > now => return Some(until),
                 Some(_) => {
-                    let name = Arc::clone(&oldest.name);
-                    self.remove(&name);
+                    let oldest = oldest.clone();
+                    // Never at once again, however short it is kept.
+                    let longer = now.after(keep.max(READ_ON));
+                    if self.is_read_on(&oldest, longer) {
+                        self.ended.push_back(oldest);
+                    } else {
+                        self.remove(&oldest.name);
+                    }
                 }
                 None => {}
             }
             self.ended.pop_front();
         }
         Some(now)
+    }
+
+    /// Lets an answer that somebody reads be kept until then; whether there is one.
+    fn is_read_on(&mut self, ticket: &Ticket, longer: Moment) -> bool {
+        match self.entries.get_mut(&ticket.name) {
+            Some(Entry {
+                standing: Standing::Kept { tape, until, .. },
+                ..
+            }) if tape.is_read() => {
+                *until = longer;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Gives up all answers that nobody reads. Their keys stay, so that nothing is executed twice.
+    pub fn give_up(&mut self) -> u64 {
+        let mut given_up = 0;
+        for (name, entry) in &mut self.entries {
+            let Standing::Kept { tape, bytes, until } = &entry.standing else {
+                continue;
+            };
+            if tape.is_read() {
+                continue;
+            }
+            let (bytes, until) = (*bytes, *until);
+            entry.standing = Standing::NotKept { until };
+            self.bytes -= bytes;
+            self.ended_bytes -= bytes;
+            if let Some(share) = self.shares.get_mut(&name.owner) {
+                share.bytes -= bytes;
+            }
+            given_up += 1;
+        }
+        given_up
     }
 
     /// Bytes that names and answers take.
@@ -340,15 +408,29 @@ impl<R: Clone> Table<R> {
         }
         while self.bytes.saturating_add(more) > terms.most_bytes {
             let largest = self.shares.values().max_by_key(|share| share.bytes);
-            let Some(oldest) = largest.and_then(|share| share.ended.front()) else {
+            let unread = largest.and_then(|share| self.oldest_unread(share));
+            // It may all be read; then the others' has to do.
+            let unread = unread.or_else(|| {
+                let mut shares = self.shares.values();
+                shares.find_map(|share| self.oldest_unread(share))
+            });
+            let Some(name) = unread else {
                 return false;
             };
-            let name = Arc::clone(&oldest.name);
             self.remove(&name);
             self.forgotten += 1;
         }
         self.tidy();
         true
+    }
+
+    fn oldest_unread(&self, share: &Share) -> Option<Arc<Name>> {
+        let mut ended = share.ended.iter().take(LOOKED_AT);
+        let oldest = ended.find(|ticket| {
+            let entry = self.entries.get(&ticket.name);
+            entry.is_some_and(|entry| entry.serial == ticket.serial && !entry.standing.is_read())
+        });
+        oldest.map(|ticket| Arc::clone(&ticket.name))
     }
 
     /// Lets go of the tickets of those that were forgotten before their time: they hold names, which nobody counts.

@@ -16,6 +16,15 @@ const TERMS: Terms = Terms {
     answer_bytes: 4 * NAME_BYTES,
 };
 
+impl Answer for u32 {
+    fn is_read(&self) -> bool {
+        *self == READ
+    }
+}
+
+/// An answer that somebody reads.
+const READ: u32 = 1_000;
+
 fn name(client: &str, key: &str) -> Arc<Name> {
     Arc::new(Name::new(Arc::from("t"), ClientName::from(client), key))
 }
@@ -216,7 +225,7 @@ proptest! {
                     under_way.remove(&key);
                 },
                 Step::Wait(seconds) => now = now.after(Duration::from_secs(seconds)),
-                Step::Tidy => { table.forget_old(now); }
+                Step::Tidy => { table.forget_old(now, TERMS.keep); }
             }
             prop_assert!(table.bytes() <= TERMS.most_bytes);
             prop_assert!(table.len() >= under_way.len());
@@ -227,8 +236,61 @@ proptest! {
             table.spend(ticket, now, &TERMS);
         }
         now = now.after(TERMS.keep);
-        while table.forget_old(now).is_some() {}
+        while table.forget_old(now, TERMS.keep).is_some() {}
         prop_assert!(table.is_empty() && table.bytes() == 0);
         prop_assert!(table.shares.is_empty() && table.ended.is_empty() && table.ended_bytes == 0);
     }
+}
+
+fn kept(table: &mut Table<u32>, key: &str, tape: u32, now: Moment) -> Arc<Name> {
+    let name = name("a", key);
+    let Entered::First(ticket) = table.enter((&name, &[1; 32]), &tape, now, &TERMS) else {
+        panic!("it is new");
+    };
+    assert!(table.keep(&ticket, 3 * NAME_BYTES, now, &TERMS));
+    name
+}
+
+#[test]
+fn g14_an_answer_that_somebody_reads_is_not_forgotten_while_it_takes_its_memory() {
+    let (mut table, now) = (Table::default(), Moment::from_secs(1));
+    let read = kept(&mut table, "read", READ, now);
+    for key in 0..9 {
+        kept(&mut table, &key.to_string(), 7, now);
+        assert!(table.bytes() <= TERMS.most_bytes);
+    }
+    let later = now.after(TERMS.keep);
+    assert!(matches!(
+        enter(&mut table, &read, 1, later),
+        Entered::Again { .. }
+    ));
+    // What is read for good leaves no room for more than fits beside it.
+    let mut table = Table::default();
+    for key in 0..4 {
+        kept(&mut table, &key.to_string(), READ, now);
+    }
+    let entered = enter(&mut table, &name("a", "more"), 1, now);
+    assert_eq!(entered, Entered::Full);
+}
+
+#[test]
+fn o08_answers_that_are_given_up_leave_their_keys_so_that_nothing_is_executed_twice() {
+    let (mut table, now) = (Table::default(), Moment::from_secs(1));
+    let (one, read) = (
+        kept(&mut table, "1", 7, now),
+        kept(&mut table, "2", READ, now),
+    );
+    assert_eq!(table.give_up(), 1);
+    assert_eq!(table.bytes(), 5 * NAME_BYTES);
+    assert_eq!(enter(&mut table, &one, 1, now), Entered::NotKept);
+    assert!(matches!(
+        enter(&mut table, &read, 1, now),
+        Entered::Again { .. }
+    ));
+    assert_eq!(table.give_up(), 0);
+    let later = now.after(TERMS.keep);
+    assert!(matches!(
+        enter(&mut table, &one, 1, later),
+        Entered::First(_)
+    ));
 }

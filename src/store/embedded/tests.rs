@@ -155,7 +155,7 @@ fn journal(folder: &Path, records: std::ops::RangeInclusive<u64>) {
 #[tokio::test]
 async fn the_journal_is_booked_once_however_often_and_from_wherever_it_is_read() {
     use crate::store::StoreDesk;
-    use crate::store::spending::{catch_up, spent_since};
+    use crate::store::spending::{Behind, behind, catch_up, spent_since};
     let place = place();
     let folder = tempfile::tempdir().unwrap();
     let desk = StoreDesk::new(place.settings.clone());
@@ -181,8 +181,30 @@ async fn the_journal_is_booked_once_however_often_and_from_wherever_it_is_read()
         assert_eq!(cost().await, 500);
     }
     journal(folder.path(), 1..=12);
+    let late = || behind(folder.path(), super::booked_to(&place.settings).unwrap()).unwrap();
+    assert_eq!(late().records, 1);
     catch_up(folder.path(), &desk, &mut None).await.unwrap();
     assert_eq!(cost().await, 600);
+    assert_eq!(late(), Behind::default());
+}
+
+#[tokio::test]
+async fn many_records_of_no_cost_do_not_keep_what_follows_from_being_booked() {
+    use crate::store::StoreDesk;
+    use crate::store::spending::catch_up;
+    let place = place();
+    let folder = tempfile::tempdir().unwrap();
+    let desk = StoreDesk::new(place.settings.clone());
+    let events: String = (1..=50_000)
+        .map(|seq| {
+            format!("{{\"seq\":{seq},\"at\":9,\"kind\":\"event\",\"name\":\"key.returned\"}}\n")
+        })
+        .collect();
+    let cost = "{\"seq\":50001,\"at\":9,\"kind\":\"outcome\",\"request\":\"sy-01\",\"how\":\"ok\",\"cost_nano\":100}\n";
+    let path = folder.path().join("journal-00000000000000000001.jsonl");
+    std::fs::write(path, events + cost).unwrap();
+    catch_up(folder.path(), &desk, &mut None).await.unwrap();
+    assert_eq!(super::booked_to(&place.settings).unwrap().seq, 50_001);
 }
 
 #[tokio::test]

@@ -174,15 +174,22 @@ impl JournalHandle {
         &self.shared.health
     }
 
+    /// As the thread does once a minute.
+    #[cfg(test)]
+    pub(super) fn tend_segments(&self) {
+        self.shared.trim().unwrap_or_default();
+    }
+
     #[cfg(test)]
     pub(super) fn drag_writes(&self, by: std::time::Duration) {
         let ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         self.shared.health.dragging_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// A hash of a prompt that nobody can compute without this installation.
-    pub fn prompt_hash(&self, prompt: &[u8]) -> [u8; 16] {
-        self.shared.prompts.hash(prompt)
+    /// A hash of a tenant's prompt that nobody can compute without this installation, nor compare with another
+    /// tenant's (ground rule G10).
+    pub fn prompt_hash(&self, tenant: &str, prompt: &[u8]) -> [u8; 16] {
+        self.shared.prompts.hash(tenant, prompt)
     }
 
     /// Keeps a text, sealed; `whole` is how long it was before it was cut to what is kept. Whether it was taken:
@@ -327,6 +334,7 @@ pub fn open(
         owed: Owed::default(),
         began: wall_ms(),
     };
+    health.written_to.store(found.last_seq, Ordering::Relaxed);
     writer
         .new_segment()
         .map_err(|error| fail(error.to_string()))?;

@@ -15,6 +15,11 @@ pub struct JournalHealth {
     pub(super) lost: AtomicU64,
     pub(super) owners: AtomicU64,
     pub(super) syncs: AtomicU64,
+    /// The last record that stands on the disk, and the last that is booked.
+    pub(super) written_to: AtomicU64,
+    booked: AtomicU64,
+    /// A segment is kept only because it is not booked.
+    pub(super) held: AtomicBool,
     /// Makes writes fail as a full disk would.
     #[cfg(test)]
     pub(super) failing: AtomicBool,
@@ -43,6 +48,20 @@ impl JournalHealth {
     /// Batches that were synced before they were answered.
     pub fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// The last record that stands on the disk.
+    pub fn written_to(&self) -> u64 {
+        self.written_to.load(Ordering::Acquire)
+    }
+
+    /// All up to this record is booked.
+    pub fn booked_to(&self, seq: u64) {
+        self.booked.fetch_max(seq, Ordering::Relaxed);
+    }
+
+    pub(super) fn booked(&self) -> u64 {
+        self.booked.load(Ordering::Relaxed).min(u64::MAX - 1)
     }
 
     /// End users and owners of texts that are told apart.

@@ -29,7 +29,9 @@ pub use handle::{JournalError, JournalHandle, JournalOptions, Written, open};
 pub use health::JournalHealth;
 pub use owners::names as alias_names;
 pub use owners::{Erasure, SealedError, TextKeys, TextReader, count_owners};
-pub use read::{Bookmark, Line, Lines, ReadError, ReadRecord, costs, costs_behind, read};
+pub use read::{
+    Bookmark, Line, Lines, ReadError, ReadRecord, costs, costs_behind, costs_since, read,
+};
 pub use record::{AttemptRecord, IntentRecord, OutcomeRecord, Record, TextRecord, Who};
 pub use recover::Opened;
 pub use retention::{Keep, ask_to_erase};

@@ -67,12 +67,18 @@ pub fn read(folder: &Path, from_seq: u64) -> Lines {
 }
 
 /// What tells of costs.
-const COSTS: &[&str] = &["attempt", "outcome"];
+const COSTS: &[&str] = &["attempt", "outcome", "event"];
 
-/// As [`read`], but attempts and outcomes alone, with end users under their aliases: the other records are passed over
+/// As [`read`], but attempts, outcomes and events alone, with end users under their aliases: the other records are passed over
 /// unread, and what is added up elsewhere forgets a name with the journal.
 pub fn costs(folder: &Path, from_seq: u64) -> Lines {
     Lines::from(folder, from_seq, COSTS, HashMap::new())
+}
+
+/// As [`costs`], from the segment on that holds the first record of this time.
+pub fn costs_since(folder: &Path, at_ms: u64) -> Lines {
+    // A folder that cannot be read is told by the reader.
+    costs(folder, seq_at(folder, at_ms).unwrap_or_default())
 }
 
 /// As [`costs`], from behind a bookmark: what was read before is not read again. `None` where the marked record

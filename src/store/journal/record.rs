@@ -14,7 +14,12 @@ pub enum Record<'a> {
     /// Durable before the first byte goes to a provider.
     Intent(IntentRecord<'a>),
     /// More is set aside than the intent says: durable before the leg it is for is sent.
-    Reserve { request: RequestId, more_nano: u64 },
+    Reserve {
+        request: RequestId,
+        more_nano: u64,
+        /// What of it providers may bill; written where that is something else.
+        more_bill_nano: u64,
+    },
     /// One per try.
     Attempt(AttemptRecord<'a>),
     /// Exactly once per request.
@@ -55,6 +60,8 @@ pub struct IntentRecord<'a> {
     pub prompt_hash: Option<[u8; 16]>,
     /// Nano-dollars, as they would be charged, held back for the request, all its copies together; `None` when nothing is.
     pub reserved_nano: Option<u64>,
+    /// Nano-dollars that providers may bill for all of that; written where that is something else.
+    pub reserved_bill_nano: Option<u64>,
     /// Version of the price list that the reservation was made with.
     pub price: Option<u64>,
     /// Where the request may be served.
@@ -83,6 +90,11 @@ pub struct AttemptRecord<'a> {
     pub region: Option<&'a str>,
     /// Nano-dollars that the provider bills for it; `None` when nobody reckoned.
     pub cost_nano: Option<u64>,
+    /// Nano-dollars that are charged for it; written where that is something else.
+    pub charged_nano: Option<u64>,
+    /// Nano-dollars it would have cost without the discount for what was bought before; written where that is
+    /// something else.
+    pub list_nano: Option<u64>,
     /// More on the outcome: which wait ran out, what was wrong with the body.
     pub reason: Option<&'a str>,
 }
@@ -151,31 +163,19 @@ pub(super) fn encode(record: &Record<'_>, alias: Option<&str>, at_ms: u64, out: 
     decimal(out, at_ms);
     match record {
         Record::Intent(intent) => encode_intent(intent, alias, out),
-        Record::Reserve { request, more_nano } => {
+        Record::Reserve {
+            request,
+            more_nano,
+            more_bill_nano,
+        } => {
             text(out, "kind", "reserve");
             id(out, *request);
             number(out, "more_nano", *more_nano);
-        }
-        Record::Attempt(attempt) => {
-            text(out, "kind", "attempt");
-            id(out, attempt.request);
-            number(out, "number", attempt.number.into());
-            text(out, "provider", attempt.provider);
-            text(out, "model", attempt.model);
-            text(out, "key", attempt.key);
-            text(out, "outcome", attempt.outcome.label());
-            if let Some(status) = attempt.status {
-                number(out, "status", status.into());
+            if more_bill_nano != more_nano {
+                number(out, "more_bill_nano", *more_bill_nano);
             }
-            millis(out, "first_content_ms", attempt.first_content);
-            millis(out, "took_ms", Some(attempt.took));
-            usage(out, attempt.usage);
-            flag(out, "won", attempt.won);
-            flag(out, "second_leg", attempt.second_leg);
-            if_text(out, "region", attempt.region);
-            if_number(out, "cost_nano", attempt.cost_nano);
-            if_text(out, "reason", attempt.reason);
         }
+        Record::Attempt(attempt) => encode_attempt(attempt, out),
         Record::Outcome(outcome) => encode_outcome(outcome, alias, out),
         Record::Text(kept) => {
             text(out, "kind", "text");
@@ -204,6 +204,29 @@ pub(super) fn encode(record: &Record<'_>, alias: Option<&str>, at_ms: u64, out: 
     }
 }
 
+fn encode_attempt(attempt: &AttemptRecord<'_>, out: &mut Vec<u8>) {
+    text(out, "kind", "attempt");
+    id(out, attempt.request);
+    number(out, "number", attempt.number.into());
+    text(out, "provider", attempt.provider);
+    text(out, "model", attempt.model);
+    text(out, "key", attempt.key);
+    text(out, "outcome", attempt.outcome.label());
+    if let Some(status) = attempt.status {
+        number(out, "status", status.into());
+    }
+    millis(out, "first_content_ms", attempt.first_content);
+    millis(out, "took_ms", Some(attempt.took));
+    usage(out, attempt.usage);
+    flag(out, "won", attempt.won);
+    flag(out, "second_leg", attempt.second_leg);
+    if_text(out, "region", attempt.region);
+    costs(out, attempt.cost_nano, attempt.charged_nano);
+    let list = attempt.list_nano;
+    if_number(out, "list_nano", list.filter(|_| list != attempt.cost_nano));
+    if_text(out, "reason", attempt.reason);
+}
+
 fn encode_intent(intent: &IntentRecord<'_>, alias: Option<&str>, out: &mut Vec<u8>) {
     text(out, "kind", "intent");
     id(out, intent.request);
@@ -223,6 +246,12 @@ fn encode_intent(intent: &IntentRecord<'_>, alias: Option<&str>, out: &mut Vec<u
         );
     }
     if_number(out, "reserved_nano", intent.reserved_nano);
+    let billed = intent.reserved_bill_nano;
+    if_number(
+        out,
+        "reserved_bill_nano",
+        billed.filter(|_| billed != intent.reserved_nano),
+    );
     if let Some(version) = intent.price {
         hex_number(out, "price", version);
     }
@@ -261,16 +290,16 @@ fn encode_outcome(outcome: &OutcomeRecord<'_>, alias: Option<&str>, out: &mut Ve
     }
     millis(out, "first_content_ms", outcome.first_content);
     millis(out, "took_ms", Some(outcome.took));
-    if_number(out, "cost_nano", outcome.cost_nano);
-    let charged = outcome.charged_nano;
-    if_number(
-        out,
-        "charged_nano",
-        charged.filter(|_| charged != outcome.cost_nano),
-    );
+    costs(out, outcome.cost_nano, outcome.charged_nano);
     if outcome.cost_estimated {
         flag(out, "cost_estimated", true);
     }
+}
+
+/// What is billed, and what is charged where that is something else.
+fn costs(out: &mut Vec<u8>, billed: Option<u64>, charged: Option<u64>) {
+    if_number(out, "cost_nano", billed);
+    if_number(out, "charged_nano", charged.filter(|_| charged != billed));
 }
 
 fn id(out: &mut Vec<u8>, request: RequestId) {

@@ -43,8 +43,31 @@ pub(super) struct Interrupted {
     intent: ReadIntent,
     tags: Vec<Arc<str>>,
     attempts: Vec<ReadAttempt>,
-    /// What was set aside after the intent.
-    extended_nano: u64,
+    extended: Option<Aside>,
+}
+
+/// Nano-dollars on both sides: what providers bill, and what is charged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Aside {
+    billed: u64,
+    charged: u64,
+}
+
+impl Aside {
+    /// Without a word on what is billed, or charged, it is the same.
+    fn of(charged: u64, billed: Option<u64>) -> Self {
+        Self {
+            billed: billed.unwrap_or(charged),
+            charged,
+        }
+    }
+
+    fn plus(self, more: Self) -> Self {
+        Self {
+            billed: self.billed.saturating_add(more.billed),
+            charged: self.charged.saturating_add(more.charged),
+        }
+    }
 }
 
 /// The lines of a request, as long as it has no outcome.
@@ -53,7 +76,17 @@ struct Open {
     seq: u64,
     intent: Vec<u8>,
     attempts: Vec<Vec<u8>>,
-    extended_nano: u64,
+    /// What was set aside after the intent.
+    extended: Option<Aside>,
+}
+
+impl Open {
+    fn extend(&mut self, more: Option<Aside>) {
+        self.extended = match (self.extended, more) {
+            (Some(before), Some(more)) => Some(before.plus(more)),
+            (before, more) => more.or(before),
+        };
+    }
 }
 
 /// How long ago a record was written, by the clock that dated it.
@@ -76,7 +109,7 @@ impl Interrupted {
                 .iter()
                 .filter_map(|line| parse(line))
                 .collect(),
-            extended_nano: open.extended_nano,
+            extended: open.extended,
         })
     }
 
@@ -85,18 +118,29 @@ impl Interrupted {
     /// was under way, or two in a race, nothing on the disk can say, and the provider bills it all the
     /// same. The reservation bounds what was under way. So the sum may be above the provider's bill and is
     /// never below it; `cost_estimated` says that it is not to be taken for the bill. Where more was set aside
-    /// later, it was made to cover what had been spent by then as well, so all of it together is the bound.
-    fn cost_nano(&self) -> Option<u64> {
+    /// later, it was made to cover what had been spent by then as well, so all of it together is the bound. What
+    /// providers bill and what is charged are reckoned side by side: a margin is nobody's bill.
+    fn aside(&self) -> Option<Aside> {
         let attempts = self.attempts.iter();
-        let spent = attempts.filter_map(|attempt| attempt.cost_nano);
-        if self.extended_nano > 0 {
-            let aside = self.intent.reserved_nano.unwrap_or_default();
-            let spent = spent.fold(0, u64::saturating_add);
-            return Some(aside.saturating_add(self.extended_nano).max(spent));
+        let spent = attempts.filter_map(|attempt| {
+            let billed = attempt.cost_nano?;
+            Some(Aside::of(
+                attempt.charged_nano.unwrap_or(billed),
+                Some(billed),
+            ))
+        });
+        let intent = &self.intent;
+        let reserved = intent.reserved_nano;
+        let reserved = reserved.map(|charged| Aside::of(charged, intent.reserved_bill_nano));
+        if let Some(extended) = self.extended {
+            let aside = reserved.unwrap_or_default().plus(extended);
+            let spent = spent.fold(Aside::default(), Aside::plus);
+            return Some(Aside {
+                billed: aside.billed.max(spent.billed),
+                charged: aside.charged.max(spent.charged),
+            });
         }
-        spent
-            .chain(self.intent.reserved_nano)
-            .reduce(u64::saturating_add)
+        spent.chain(reserved).reduce(Aside::plus)
     }
 
     fn usage(&self) -> Option<Usage> {
@@ -117,7 +161,7 @@ impl Interrupted {
 
     pub(super) fn outcome(&self) -> OutcomeRecord<'_> {
         let last = self.attempts.last();
-        let (usage, cost_nano) = (self.usage(), self.cost_nano());
+        let (usage, aside) = (self.usage(), self.aside());
         OutcomeRecord {
             request: self.intent.request,
             who: Who {
@@ -140,9 +184,9 @@ impl Interrupted {
             // Since it was let in: what is paid counts in the time of its admission.
             took: since(self.intent.at),
             race: None,
-            cost_nano,
-            charged_nano: cost_nano,
-            cost_estimated: cost_nano.is_some(),
+            cost_nano: aside.map(|aside| aside.billed),
+            charged_nano: aside.map(|aside| aside.charged),
+            cost_estimated: aside.is_some(),
         }
     }
 }
@@ -230,7 +274,7 @@ impl Older {
         for (request, stray) in &self.strays {
             if let Some(open) = look.open.get_mut(request) {
                 open.attempts.extend(stray.attempts.iter().cloned());
-                open.extended_nano = open.extended_nano.saturating_add(stray.extended_nano);
+                open.extend(stray.extended);
             }
         }
         Ok(interrupted(&look.open))
@@ -329,7 +373,7 @@ impl Look {
                 if let Some(read) = parse::<ReadReserve>(line)
                     && let Some(open) = self.of(head.request)
                 {
-                    open.extended_nano = open.extended_nano.saturating_add(read.more_nano);
+                    open.extend(Some(Aside::of(read.more_nano, read.more_bill_nano)));
                 }
             }
             "attempt" => {

@@ -16,6 +16,8 @@ use super::segment::{next_line, segments};
 pub struct Keep {
     pub age: Option<Duration>,
     pub bytes: Option<u64>,
+    /// What nobody has booked yet stays, however old or large: what was spent would be forgotten with it.
+    pub until_booked: bool,
 }
 
 /// With a limit of age a segment spans no more than this, or one quiet segment would hold years.

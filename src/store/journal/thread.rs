@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::handle::Shared;
 use super::health::wall_ms;
 use super::record::{Record, encode};
-use super::retention::{self, Keep, LONGEST_SEGMENT};
+use super::retention::{self, LONGEST_SEGMENT};
 
 /// Records nobody waits for leave at the latest after this.
 const LINGER: Duration = Duration::from_millis(20);
@@ -74,13 +74,13 @@ impl Shared {
 
     /// Removes the oldest segment, if it need not be kept. Requests write beside: only the record itself is
     /// written under their lock.
-    fn trim(&self) -> io::Result<()> {
+    pub(super) fn trim(&self) -> io::Result<()> {
         let (folder, keep) = {
             let Ok(mut writer) = self.writer.lock() else {
                 return Ok(());
             };
             let keep = writer.options.keep;
-            if keep == Keep::default() || writer.file.is_none() {
+            if (keep.age, keep.bytes) == (None, None) || writer.file.is_none() {
                 return Ok(());
             }
             let age = Duration::from_millis(wall_ms().saturating_sub(writer.began));
@@ -92,6 +92,13 @@ impl Shared {
         let Some(oldest) = retention::due(&folder, keep, wall_ms())? else {
             return Ok(());
         };
+        let is_booked = !keep.until_booked || oldest.next <= self.health.booked() + 1;
+        if self.health.held.swap(!is_booked, Ordering::Relaxed) == is_booked && !is_booked {
+            tracing::warn!(segment = %oldest.path.display(), "the journal grows beyond what is to be kept: its oldest segment is not booked yet");
+        }
+        if !is_booked {
+            return Ok(());
+        }
         let told = match self.writer.lock() {
             Ok(mut writer) => writer.tell_trim(&oldest),
             Err(_poisoned) => return Ok(()),

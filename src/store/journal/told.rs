@@ -43,6 +43,9 @@ pub struct ReadIntent {
     pub prompt_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserved_nano: Option<u64>,
+    /// `None`: as much as was reserved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reserved_bill_nano: Option<u64>,
     #[serde(
         default,
         deserialize_with = "hex",
@@ -88,6 +91,12 @@ pub struct ReadAttempt {
     pub region: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_nano: Option<u64>,
+    /// `None`: what it cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub charged_nano: Option<u64>,
+    /// `None`: what it cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub list_nano: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -149,6 +158,8 @@ pub struct ReadOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct ReadReserve {
     pub(super) more_nano: u64,
+    /// `None`: as much.
+    pub(super) more_bill_nano: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

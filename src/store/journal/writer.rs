@@ -93,6 +93,7 @@ impl Writer {
             Ok(()) => {
                 self.health.unwritable.store(false, Ordering::Relaxed);
                 self.health.records.fetch_add(lines, Ordering::Relaxed);
+                self.health.written_to.store(self.seq, Ordering::Release);
                 self.owed.paid();
                 Ok(())
             }

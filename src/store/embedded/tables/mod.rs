@@ -1,5 +1,7 @@
 //! Every table of the store: how it came to be, and what is let go of it.
 
+mod alerted;
+mod bought;
 mod charges;
 pub(super) mod keys;
 mod meta;
@@ -28,6 +30,8 @@ const ALL: &[Table] = &[
     responses::TABLE,
     spend::TABLE,
     charges::TABLE,
+    alerted::TABLE,
+    bought::TABLE,
     keys::TABLE,
     meta::TABLE,
 ];

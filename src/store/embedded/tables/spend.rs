@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
 
-use super::{Table, charges, nothing};
-use crate::domain::NanoUsd;
+use super::{Table, alerted, bought, charges, nothing};
+use crate::domain::{Bought, NanoUsd};
+
 use crate::store::Pending;
 use crate::store::embedded::Embedded;
 use crate::store::embedded::schema::{Migration, fault};
@@ -159,6 +160,7 @@ fn book(connection: &Connection, from: Position, batch: &Batch) -> rusqlite::Res
         Some(from) => {
             replace(connection, (from, i64::MAX as u64), batch)?;
             connection.execute("DELETE FROM spend_providers WHERE quarter >= ?1", [from])?;
+            bought::delete(connection, from)?;
         }
         None => insert(connection, batch)?,
     }
@@ -169,6 +171,8 @@ fn book(connection: &Connection, from: Position, batch: &Batch) -> rusqlite::Res
     for ((quarter, provider), cost) in &batch.providers {
         insert.execute((provider, quarter, i64::try_from(*cost).unwrap_or(i64::MAX)))?;
     }
+    bought::insert(connection, batch)?;
+    alerted::insert(connection, batch)?;
     connection
         .prepare_cached(
             "INSERT INTO spend_position (only, seq, at_ms) VALUES (1, ?1, ?2)
@@ -372,6 +376,22 @@ impl SpendStore for Embedded {
         let (provider, path) = (provider.to_owned(), self.path());
         self.read(move |connection, _| {
             spent_at(connection, &provider, since).map_err(|error| fault(&error, &path))
+        })
+    }
+
+    fn bought(&self, provider: &str, since: u64) -> Pending<Bought> {
+        let (provider, path) = (provider.to_owned(), self.path());
+        self.read(move |connection, _| {
+            bought::since(connection, &provider, since).map_err(|error| fault(&error, &path))
+        })
+    }
+
+    fn alerted(&self, what: Vec<String>) -> Pending<Vec<Option<u64>>> {
+        let path = self.path();
+        self.read(move |connection, _| {
+            let told = what.iter().map(|one| alerted::told(connection, one));
+            let told: rusqlite::Result<Vec<_>> = told.collect();
+            told.map_err(|error| fault(&error, &path))
         })
     }
 

@@ -58,6 +58,18 @@ const HELD: &[(u32, &str, &str, &str)] = &[
         "SELECT tenant || team || client || tag || margin_nano FROM spend_margins",
         "acmesearchapp2",
     ),
+    (
+        7,
+        "INSERT INTO budget_alerts VALUES ('acme: 80 % of 100 USD (month)', 3)",
+        "SELECT what || at_ms FROM budget_alerts",
+        "acme: 80 % of 100 USD (month)3",
+    ),
+    (
+        8,
+        "INSERT INTO spend_bought VALUES ('z', 900, 3, 4)",
+        "SELECT provider || cost_nano || tokens FROM spend_bought WHERE provider = 'z'",
+        "z34",
+    ),
 ];
 
 /// The first eight bytes of SHA-256 of each step: files of it exist, so it never changes.
@@ -68,6 +80,8 @@ const STEPS: &[(u32, &str)] = &[
     (4, "24bf565cfbb6bd84"),
     (5, "a30a58196b715185"),
     (6, "07dc04e8aa07d569"),
+    (7, "46009f30fc689ef9"),
+    (8, "fb2011b1b9102303"),
 ];
 
 fn fingerprint(sql: &str) -> String {

@@ -346,8 +346,11 @@ impl PromptKey {
         Self(zeroize::Zeroizing::new(*key))
     }
 
-    pub(super) fn hash(&self, prompt: &[u8]) -> [u8; 16] {
-        first_16(blake3::keyed_hash(&self.0, prompt).as_bytes())
+    /// Under a key of the tenant's own: who reads one tenant's records learns nothing of another's prompts by
+    /// comparing (ground rule G10).
+    pub(super) fn hash(&self, tenant: &str, prompt: &[u8]) -> [u8; 16] {
+        let own = blake3::keyed_hash(&self.0, tenant.as_bytes());
+        first_16(blake3::keyed_hash(own.as_bytes(), prompt).as_bytes())
     }
 }
 

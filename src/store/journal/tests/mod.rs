@@ -48,6 +48,7 @@ fn intent(number: u128) -> Record<'static> {
         config_version: 7,
         prompt_hash: None,
         reserved_nano: None,
+        reserved_bill_nano: None,
         price: None,
         region: None,
         policy: &[],
@@ -96,6 +97,8 @@ fn attempt(number: u128) -> Record<'static> {
         second_leg: false,
         region: None,
         cost_nano: None,
+        charged_nano: None,
+        list_nano: None,
         reason: None,
     })
 }

@@ -299,13 +299,56 @@ fn t4_a_prompts_hash_is_the_same_after_a_restart_and_another_elsewhere() {
     let hash = |folder: &Path| {
         let mut hash = [0; 16];
         with(options(folder), async |handle| {
-            hash = handle.prompt_hash(b"yes")
+            hash = handle.prompt_hash("acme", b"yes")
         });
         hash
     };
     let first = hash(here.path());
     assert_eq!(hash(here.path()), first);
     assert_ne!(hash(there.path()), first);
+}
+
+#[test]
+fn g10_one_tenants_prompt_is_not_known_by_the_hash_of_anothers() {
+    let folder = tempfile::tempdir().unwrap();
+    with(options(folder.path()), async |handle| {
+        let of = |tenant: &str, prompt: &str| handle.prompt_hash(tenant, prompt.as_bytes());
+        assert_eq!(of("acme", "yes"), of("acme", "yes"));
+        assert_ne!(of("acme", "yes"), of("other", "yes"));
+        // No two ways to divide tenant and prompt are one.
+        assert_ne!(of("acme", "yes"), of("acmey", "es"));
+    });
+}
+
+#[test]
+fn t4_a_segment_that_is_not_booked_stays_and_goes_when_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), 1..60);
+    let segments = || {
+        super::super::segment::segments(folder.path())
+            .unwrap()
+            .len()
+    };
+    let keep = Keep {
+        bytes: Some(16 * 1024),
+        until_booked: true,
+        ..Keep::default()
+    };
+    let look = |booked: Option<u64>| {
+        with(keeping(folder.path(), keep), async |handle| {
+            if let Some(seq) = booked {
+                handle.health().booked_to(seq);
+            }
+            handle.tend_segments();
+        });
+    };
+    let before = segments();
+    look(None);
+    look(Some(1));
+    assert_eq!(segments(), before + 2, "each start begins one");
+    look(Some(u64::MAX));
+    assert_eq!(segments(), before + 2, "one begun, and the oldest gone");
+    assert!(verify(folder.path()).unwrap().intact());
 }
 
 #[cfg(unix)]
@@ -360,8 +403,8 @@ fn t4_old_segments_go_one_by_one_and_the_chain_holds_from_the_first_kept() {
     let before = segments().len();
     assert!(before > 5);
     let keep = Keep {
-        age: None,
         bytes: Some(16 * 1024),
+        ..Keep::default()
     };
     for _ in 0..before {
         let run = keeping(folder.path(), keep);
@@ -390,7 +433,7 @@ fn t4_a_segment_goes_when_the_youngest_in_it_is_too_old_and_never_the_last() {
     let folder = tempfile::tempdir().unwrap();
     let keep = Keep {
         age: Some(Duration::from_secs(86_400)),
-        bytes: None,
+        ..Keep::default()
     };
     write(folder.path(), 1..2);
     assert_eq!(due(folder.path(), keep, u64::MAX).unwrap(), None);

@@ -97,6 +97,7 @@ fn costing_attempt(number: u32, cost: Option<u64>, output: u64) -> Record<'stati
         won: false,
         region: Some("eu-west-1"),
         cost_nano: cost,
+        charged_nano: cost,
         reason: Some("no terminal event"),
         ..plain
     })
@@ -226,7 +227,11 @@ fn interrupted_with(reserved: Option<u64>, attempts: &[Option<u64>], more: &[u64
         }
         for more_nano in more.iter().copied() {
             let request = record_request(&record);
-            let record = Record::Reserve { request, more_nano };
+            let record = Record::Reserve {
+                request,
+                more_nano,
+                more_bill_nano: more_nano,
+            };
             handle.append_and_wait(&record).await.unwrap();
         }
     });
@@ -289,6 +294,58 @@ fn x07_what_was_set_aside_for_a_second_leg_is_booked_with_the_first() {
     assert_eq!(retried.cost_nano, Some(5_070));
     let dear = interrupted_with(Some(5_000), &[Some(9_000)], &[70]);
     assert_eq!(dear.cost_nano, Some(9_000));
+}
+
+/// A fifth is charged on top of what is billed: what a killed request is booked at.
+fn interrupted_with_a_margin(attempts: &[u64], more: &[u64]) -> (Option<u64>, Option<u64>) {
+    let charged = |billed: u64| billed / 5 * 6;
+    let folder = tempfile::tempdir().unwrap();
+    let tags = tags();
+    with(options(folder.path()), async |handle| {
+        let Record::Intent(plain) = rich_intent(&tags, Some(charged(5_000))) else {
+            unreachable!()
+        };
+        let request = plain.request;
+        let record = Record::Intent(IntentRecord {
+            reserved_bill_nano: Some(5_000),
+            ..plain
+        });
+        handle.append_and_wait(&record).await.unwrap();
+        for billed in attempts.iter().copied() {
+            let Record::Attempt(plain) = costing_attempt(1, Some(billed), 4) else {
+                unreachable!()
+            };
+            let record = Record::Attempt(AttemptRecord {
+                charged_nano: Some(charged(billed)),
+                ..plain
+            });
+            handle.append_and_wait(&record).await.unwrap();
+        }
+        for more_bill_nano in more.iter().copied() {
+            let record = Record::Reserve {
+                request,
+                more_nano: charged(more_bill_nano),
+                more_bill_nano,
+            };
+            handle.append_and_wait(&record).await.unwrap();
+        }
+    });
+    with(options(folder.path()), async |_| {});
+    let outcome = only(folder.path(), the_outcome);
+    assert!(outcome.cost_estimated);
+    (outcome.cost_nano, outcome.charged_nano)
+}
+
+#[test]
+fn m1_an_interrupted_requests_margin_is_not_booked_as_its_providers_bill() {
+    let both = |billed, charged| (Some(billed), Some(charged));
+    assert_eq!(interrupted_with_a_margin(&[], &[]), both(5_000, 6_000));
+    assert_eq!(interrupted_with_a_margin(&[50], &[]), both(5_050, 6_060));
+    assert_eq!(interrupted_with_a_margin(&[50], &[50]), both(5_050, 6_060));
+    assert_eq!(
+        interrupted_with_a_margin(&[9_000], &[50]),
+        both(9_000, 10_800)
+    );
 }
 
 #[test]
@@ -421,7 +478,11 @@ fn x07_a_request_that_began_long_before_the_crash_gets_its_outcome_too() {
         // What came of it lately stands in the end that is read, and its intent before.
         let request = RequestId::from_draw(1_000);
         for more_nano in [70, 7] {
-            let record = Record::Reserve { request, more_nano };
+            let record = Record::Reserve {
+                request,
+                more_nano,
+                more_bill_nano: more_nano / 7 * 6,
+            };
             handle.append_and_wait(&record).await.unwrap();
         }
     });
@@ -451,9 +512,9 @@ fn x07_a_request_that_began_long_before_the_crash_gets_its_outcome_too() {
         let ReadRecord::Outcome(outcome) = line.record else {
             return None;
         };
-        (outcome.how == "interrupted").then_some(outcome.cost_nano)
+        (outcome.how == "interrupted").then_some((outcome.cost_nano, outcome.charged_nano))
     });
-    assert_eq!(booked, Some(Some(77)));
+    assert_eq!(booked, Some((Some(66), Some(77))));
 }
 
 fn record_request(record: &Record<'_>) -> RequestId {
