@@ -14,7 +14,7 @@ use ::metrics::{
     gauge, histogram,
 };
 
-use crate::domain::{AttemptOutcome, Lane, NanoUsd, Usage};
+use crate::domain::{AttemptOutcome, Lane, NanoUsd, ShareClass, Usage};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
@@ -53,8 +53,8 @@ rows! {
     HEADROOM = Gauge "switchyard_headroom_ratio" ["provider", "key_id", "model"] "Share left of the tightest limit the provider told";
     INFLIGHT = Gauge "switchyard_inflight" ["provider", "model"] "Attempts under way";
     STREAM_END = Counter "switchyard_stream_end_total" ["how"] "How streams ended after their first content";
-    SHED = Counter "switchyard_shed_total" ["lane", "why"] "Requests refused to keep the rest in time";
-    QUEUE = Histogram "switchyard_queue_seconds" ["lane"] "Time waited for a free target";
+    SHED = Counter "switchyard_shed_total" ["lane", "why", "tenant_class"] "Requests refused to keep the rest in time";
+    QUEUE = Histogram "switchyard_queue_seconds" ["lane", "tenant_class"] "Time waited for a free target";
     WAITING = Gauge "switchyard_waiting" ["pool"] "Requests waiting for a free target";
     RESTARTS = Counter "switchyard_actor_restarts_total" ["actor"] "Actors started again after a crash";
     STUCK = Counter "switchyard_actor_stuck_total" ["actor"] "Actors killed because a handler did not return";
@@ -331,7 +331,7 @@ pub struct GatewayMetrics {
     pub audit_records: Gauge,
     pub drain: Gauge,
     pub overload_level: Gauge,
-    queue: [Histogram; Lane::ALL.len()],
+    queue: [[Histogram; ShareClass::ALL.len()]; Lane::ALL.len()],
     estimated: Counter,
     conn_stale: Counter,
 }
@@ -347,7 +347,11 @@ impl GatewayMetrics {
             audit_records: gauge!(AUDIT_RECORDS),
             drain: gauge!(DRAIN),
             overload_level: gauge!(OVERLOAD),
-            queue: Lane::ALL.map(|lane| histogram!(QUEUE, "lane" => lane.label())),
+            queue: Lane::ALL.map(|lane| {
+                ShareClass::ALL.map(|class| {
+                    histogram!(QUEUE, "lane" => lane.label(), "tenant_class" => class.label())
+                })
+            }),
             estimated: counter!(ESTIMATED),
             conn_stale: counter!(CONN_STALE),
         }
@@ -443,12 +447,14 @@ impl GatewayMetrics {
         counter!(STREAM_END, "how" => how).increment(1);
     }
 
-    pub fn shed(&self, lane: Lane, why: &'static str) {
-        counter!(SHED, "lane" => lane.label(), "why" => why).increment(1);
+    pub fn shed(&self, lane: Lane, why: &'static str, class: ShareClass) {
+        let class = class.label();
+        counter!(SHED, "lane" => lane.label(), "why" => why, "tenant_class" => class).increment(1);
     }
 
-    pub fn queued(&self, lane: Lane, wait: Duration) {
-        if let Some(histogram) = self.queue.get(lane.index()) {
+    pub fn queued(&self, lane: Lane, class: ShareClass, wait: Duration) {
+        let of_lane = self.queue.get(lane.index());
+        if let Some(histogram) = of_lane.and_then(|all| all.get(class.index())) {
             histogram.record(wait.as_secs_f64());
         }
     }

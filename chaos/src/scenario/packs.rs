@@ -99,7 +99,7 @@ const PACKS: &[Pack] = &[
     pack!(
         "tenant",
         "tenants side by side: nothing of one reaches another",
-        ["two_tenants"]
+        ["two_tenants", "noisy_tenant"]
     ),
     pack!(
         "region",
