@@ -4,6 +4,7 @@ mod charges;
 pub(super) mod keys;
 mod meta;
 mod responses;
+mod rollup;
 pub(super) mod spend;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ const ALL: &[Table] = &[
     responses::TABLE,
     spend::TABLE,
     charges::TABLE,
+    rollup::TABLE,
     keys::TABLE,
     meta::TABLE,
 ];
