@@ -93,7 +93,8 @@ const PACKS: &[Pack] = &[
             "budget_race",
             "rate_limit",
             "cancelled_streams",
-            "money_under_kills"
+            "money_under_kills",
+            "budget_under_kills"
         ]
     ),
     pack!(
