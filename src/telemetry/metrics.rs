@@ -60,6 +60,7 @@ rows! {
     STUCK = Counter "switchyard_actor_stuck_total" ["actor"] "Actors killed because a handler did not return";
     MAILBOX = Gauge "switchyard_mailbox_len" ["actor"] "Longest mailbox of each sort of actor";
     RELOADS = Counter "switchyard_config_reload_total" ["result"] "Configuration reloads";
+    RELOAD_TOOK = Histogram "switchyard_reload_seconds" ["what"] "From the beginning of reading the configuration, or keys that changed in the store, until it is in force";
     AUTH_FAIL = Counter "switchyard_auth_fail_total" ["why"] "Requests without a good client key";
     BLOCKED = Counter "switchyard_blocked_total" ["rule"] "Requests and answers refused by a security rule";
     GUARDED = Counter "switchyard_guard_total" ["rule", "action"] "What the guard found in requests and answers, and what it did";
@@ -119,6 +120,10 @@ pub(super) const BUCKETS: &[(&str, &[f64])] = &[
         &[
             0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
         ],
+    ),
+    (
+        "reload_seconds",
+        &[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0],
     ),
     (
         "duration_seconds",
@@ -473,6 +478,11 @@ impl GatewayMetrics {
 
     pub fn config_reloaded(&self, result: &'static str) {
         counter!(RELOADS, "result" => result).increment(1);
+    }
+
+    /// `what`: the configuration, or keys of the store.
+    pub fn reload_took(&self, what: &'static str, took: Duration) {
+        histogram!(RELOAD_TOOK, "what" => what).record(took.as_secs_f64());
     }
 
     pub fn stall_detected(&self) {
