@@ -58,27 +58,25 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "domain",
         ],
     ),
-    // A command for who reads the journal.
-    ("audit", &["store", "config", "domain"]),
-    // Commands for who manages keys and for who pays.
-    ("keys_command", &["keys", "store", "config", "domain"]),
-    ("spend", &["audit", "store", "config", "domain"]),
-    // A command of its own, beside the gateway: it measures what the others do.
-    ("bench", &["actors", "telemetry", "config", "domain"]),
+    // Commands beside the gateway: for who reads the journal, manages keys, pays, measures.
+    (
+        "command",
+        &["keys", "actors", "telemetry", "store", "config", "domain"],
+    ),
 ];
 
 /// Crates that only some folders may know.
 const CRATES: &[(&str, &[&str])] = &[
     ("ractor", &["actors"]),
-    ("axum", &["edge", "bench"]),
-    ("reqwest", &["upstream", "keys_command"]),
+    ("axum", &["edge", "command"]),
+    ("reqwest", &["upstream", "command"]),
     ("hyper", &["upstream", "edge"]),
-    ("hyper_util", &["upstream", "edge", "bench"]),
+    ("hyper_util", &["upstream", "edge", "command"]),
     ("rustls", &["upstream"]),
     ("figment", &["config"]),
     ("rusqlite", &["store"]),
     ("metrics_exporter_prometheus", &["telemetry"]),
-    ("switchyard_chaos", &["bench"]),
+    ("switchyard_chaos", &["command"]),
 ];
 
 /// Folders that think and therefore may not touch the outside world.

@@ -111,6 +111,8 @@ async fn a_report_is_owed_all_the_same(folder: &Path) {
         seed: 1,
         seeds: 2,
         faults: None,
+        requests: None,
+        rate: None,
         report: report.clone(),
         quiet: true,
     };

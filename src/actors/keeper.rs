@@ -176,6 +176,8 @@ fn put_in_force(system: &System, watch: &mut RollWatch) -> Result<(), StoreError
     };
     if !Arc::ptr_eq(&known, &roster.roll) || pepper.is_some() != roster.pepper.is_some() {
         system.adopt(known, pepper);
+        let took = system.clock.now().since(now);
+        system.news.metrics.reload_took("keys", took);
     }
     system.keys_confirmed(now);
     Ok(())

@@ -12,7 +12,7 @@ use super::journal::JournalDesk;
 use super::slot::Seat;
 use super::supervisor::FamilyNews;
 use super::tenant::{TenantCell, wall};
-use crate::domain::{AttemptOutcome, Lane, PoolName, ProviderName};
+use crate::domain::{AttemptOutcome, Lane, PoolName, ProviderName, ShareClass};
 use crate::policy::alerts::{AlertKind, Facts, Notice};
 use crate::policy::breaker::Change;
 use crate::policy::ledger::Alert;
@@ -190,12 +190,12 @@ impl News {
             .event("overload.level", "memory", &number.to_string());
     }
 
-    pub(super) fn shed(&self, lane: Lane, why: ShedReason) {
-        self.metrics.shed(lane, why.label());
+    pub(super) fn shed(&self, lane: Lane, why: ShedReason, class: ShareClass) {
+        self.metrics.shed(lane, why.label(), class);
     }
 
-    pub(super) fn waited(&self, lane: Lane, wait: Duration) {
-        self.metrics.queued(lane, wait);
+    pub(super) fn waited(&self, lane: Lane, class: ShareClass, wait: Duration) {
+        self.metrics.queued(lane, class, wait);
     }
 }
 

@@ -15,6 +15,7 @@ use super::member::{Crash, Member, Stage};
 use super::news::News;
 use super::slot::Seat;
 use crate::config::{ConfigError, Fingerprint, Settings};
+use crate::domain::Moment;
 
 /// Where settings come from and where they go. Implemented where the files and the whole system are known.
 pub trait SettingsDoor: Send + Sync {
@@ -100,6 +101,8 @@ pub(crate) struct SettingsActor {
     pub(super) seen: Option<Fingerprint>,
     pub(super) waiting: Vec<RpcReplyPort<Reloaded>>,
     pub(super) stage_of_reload: ReloadStage,
+    /// Since when the load under way reads; `None` while there is none.
+    pub(super) loading_since: Option<Moment>,
 }
 
 /// How far a reload is.
@@ -166,12 +169,17 @@ impl Member for SettingsActor {
             }
             SettingsMessage::LoadNow => {
                 self.stage_of_reload = ReloadStage::Loading;
+                self.loading_since = Some(stage.clock.now());
                 let load = self.door.load();
                 stage.spawn(async move { Some(SettingsMessage::Loaded(load.await.map(Box::new))) });
             }
             SettingsMessage::Loaded(result) => {
                 let again = self.stage_of_reload == ReloadStage::LoadingAndAskedAgain;
                 let reloaded = self.take(result);
+                if let (Reloaded::Applied { .. }, Some(since)) = (&reloaded, self.loading_since) {
+                    let took = stage.clock.now().since(since);
+                    self.news.metrics.reload_took("configuration", took);
+                }
                 if again {
                     // Those who asked meanwhile are answered by the load that starts now.
                     self.stage_of_reload = ReloadStage::Idle;

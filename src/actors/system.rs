@@ -457,6 +457,7 @@ impl System {
             seen: None,
             waiting: Vec::new(),
             stage_of_reload: ReloadStage::Idle,
+            loading_since: None,
         })
     }
 

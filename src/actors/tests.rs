@@ -13,8 +13,9 @@ use super::*;
 use crate::config::{ConfigError, Fingerprint, Settings};
 use crate::domain::{
     AttemptOutcome, Dialect, KeyName, Lane, Mode, Operation, PromptClass, ProviderName, RequestId,
-    Shape, Tokens, Usage,
+    Shape, Stake, Tokens, Usage, Weight,
 };
+use crate::policy::residency::{Demand, Demands};
 
 struct NoDoor;
 
@@ -184,6 +185,10 @@ fn wish(system: &System) -> Wish {
             mode: Mode::Stream,
         },
         lane: Lane::Default,
+        stake: Stake {
+            tenant: Arc::from("default"),
+            weight: Weight::ONE,
+        },
         estimate: Estimate {
             input: Tokens(10),
             output: Tokens(10),
@@ -268,6 +273,136 @@ async fn l3_who_waits_is_served_when_the_window_opens_and_not_before() {
         began.elapsed()
     );
     drop(lease);
+}
+
+/// One place at each of two providers.
+async fn two_places() -> (Arc<System>, RootHandle, Arc<GoodKeys>) {
+    let mut settings = settings(None);
+    for provider in &mut settings.providers {
+        let mut narrow = (**provider).clone();
+        narrow.keys[0].limits.concurrency = Some(1);
+        *provider = Arc::new(narrow);
+    }
+    system_of(settings).await
+}
+
+fn patient(system: &System, tenant: &str, weight: u32) -> Wish {
+    Wish {
+        patience: Patience::Queue,
+        stake: Stake {
+            tenant: Arc::from(tenant),
+            weight: Weight::new(weight).unwrap(),
+        },
+        ..wish(system)
+    }
+}
+
+/// Waits for a place, keeps it for ten milliseconds, and tells whose it was.
+async fn served(
+    system: Arc<System>,
+    wish: Wish,
+    told: tokio::sync::mpsc::UnboundedSender<Arc<str>>,
+) {
+    let tenant = Arc::clone(&wish.stake.tenant);
+    let lease = place(&system, wish).await.unwrap();
+    told.send(tenant).unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    drop(lease);
+}
+
+#[tokio::test(start_paused = true)]
+async fn o05_places_go_round_the_tenants_however_many_one_of_them_asks_for() {
+    let (system, _root, _) = two_places().await;
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let all = [("noisy", 1, 60), ("quiet", 1, 6), ("heavy", 3, 12)];
+    for (tenant, weight, count) in all {
+        for _ in 0..count {
+            tokio::spawn(served(
+                Arc::clone(&system),
+                patient(&system, tenant, weight),
+                told.clone(),
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(told);
+    let mut order = Vec::new();
+    while let Some(tenant) = heard.recv().await {
+        order.push(tenant);
+    }
+    assert_eq!(order.len(), 78);
+    let had = |tenant: &str, turns: usize| {
+        let first = order.iter().take(turns);
+        first.filter(|one| &***one == tenant).count()
+    };
+    // Two places were taken before the others came; of the next twenty, heavy has its twelve.
+    assert_eq!(had("noisy", 2), 2, "{order:?}");
+    assert_eq!(had("heavy", 22), 12, "{order:?}");
+    assert!((3..=5).contains(&had("quiet", 22)), "{order:?}");
+    assert_eq!(had("quiet", 27), 6, "{order:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn o05_room_belongs_to_who_waits_and_not_to_who_happens_to_come() {
+    let (system, _root, _) = two_places().await;
+    let first = place(&system, wish(&system)).await.unwrap();
+    let _second = place(&system, wish(&system)).await.unwrap();
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(served(
+        Arc::clone(&system),
+        patient(&system, "quiet", 1),
+        told.clone(),
+    ));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    // The flood's question is in the mailbox before anybody hears of the room.
+    let pool = Arc::clone(&first.target().pool_slot);
+    let (reply, answer) = ractor::concurrency::oneshot();
+    let question = PoolMessage::Place {
+        wish: Arc::new(patient(&system, "noisy", 1)),
+        reply: reply.into(),
+    };
+    pool.cast(question).unwrap();
+    drop(first);
+    let who = tokio::select! {
+        lease = answer => {
+            assert!(lease.unwrap().is_ok());
+            "noisy".into()
+        }
+        tenant = heard.recv() => tenant.unwrap(),
+    };
+    assert_eq!(&*who, "quiet");
+}
+
+#[tokio::test(start_paused = true)]
+async fn o05_one_tenants_wish_for_a_full_place_holds_up_nobody_elses_for_a_free_one() {
+    let (system, _root, _) = two_places().await;
+    let first = place(&system, wish(&system)).await.unwrap();
+    let second = place(&system, wish(&system)).await.unwrap();
+    let provider = |lease: &Lease| lease.target().endpoint.provider.to_string();
+    let only = [provider(&first)];
+    let only = Demand::default().and(&Demands {
+        providers: Some(&only),
+        ..Demands::default()
+    });
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let choosy = Wish {
+        demand: Some(Arc::new(only)),
+        ..patient(&system, "choosy", 1)
+    };
+    tokio::spawn(served(Arc::clone(&system), choosy, told.clone()));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    tokio::spawn(served(
+        Arc::clone(&system),
+        patient(&system, "other", 1),
+        told.clone(),
+    ));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    drop(second);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(heard.try_recv().as_deref(), Ok("other"));
+    drop(first);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(heard.try_recv().as_deref(), Ok("choosy"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,8 @@ use super::lease::{Estimate, Target};
 use super::router::Routes;
 use super::till::{NoMoney, TillDoor};
 use crate::domain::{
-    Dialect, Lane, ModelName, Moment, NanoUsd, Operation, Preference, RequestId, Shape, Tokens,
+    Dialect, Lane, ModelName, Moment, NanoUsd, Operation, Preference, RequestId, Shape, Stake,
+    Tokens,
 };
 use crate::policy::residency::{Demand, Server, Violation};
 use crate::pricing::{Bounds, Price};
@@ -30,6 +31,8 @@ pub struct Wish {
     pub preference: Option<Arc<Preference>>,
     pub shape: Shape,
     pub lane: Lane,
+    /// For whom it waits, where it has to.
+    pub stake: Stake,
     pub estimate: Estimate,
     pub deadline: Moment,
     pub patience: Patience,
@@ -416,6 +419,16 @@ fn ranked(wanted: &Preference, provider: &str, price: Option<&Price>) -> Option<
 }
 
 impl Wish {
+    /// Whether it wants some targets only: that there is no room for it says nothing of others.
+    pub(super) fn is_choosy(&self) -> bool {
+        self.demand.is_some()
+            || self.preference.is_some()
+            || self.wider_than.is_some()
+            || self.direct_only
+            || !self.tried.is_empty()
+            || self.operation != Operation::Chat
+    }
+
     /// How gladly this provider is taken, 0 before 1, or why not at all.
     pub(super) fn rank(
         &self,

@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-/// The address in a URL, as whoever connects reads it: 2852039166 and 0xa9.254.169.254 are addresses, too.
-pub fn host_address(url: &str) -> Option<IpAddr> {
-    let url = reqwest::Url::parse(url).ok()?;
-    let host = url.host_str()?;
+/// The address that stands in a URL as its host. What only whoever connects takes for one (2852039166) is none here.
+pub(super) fn written_address(url: &str) -> Option<IpAddr> {
+    let host = host(url)?;
     let address: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
     Some(address.to_canonical())
 }
@@ -13,15 +12,17 @@ pub fn host_address(url: &str) -> Option<IpAddr> {
 /// Whether who wrote this means a server of their own network: this machine, or a private address. A name does not
 /// say so, whatever it leads to, and where clouds answer for their machines' secrets nobody has a server.
 pub(super) fn is_inside(url: &str) -> bool {
-    let host = reqwest::Url::parse(url)
-        .ok()
-        .and_then(|url| url.host_str().map(str::to_owned));
-    let this_machine = host.is_some_and(|host| host == "localhost" || host.ends_with(".localhost"));
-    this_machine
-        || host_address(url).is_some_and(|address| match address {
+    let this_machine = |host: String| host == "localhost" || host.ends_with(".localhost");
+    host(url).is_some_and(this_machine)
+        || written_address(url).is_some_and(|address| match address {
             IpAddr::V4(address) => address.is_loopback() || address.is_private(),
             IpAddr::V6(address) => address.is_loopback() || is_unique_local(address.segments()),
         })
+}
+
+fn host(url: &str) -> Option<String> {
+    let url: http::Uri = url.parse().ok()?;
+    url.host().map(str::to_owned)
 }
 
 /// `fc00::/7` but for `fd00:ec2::/32`, where a cloud has its services.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::address::host_address;
+use super::address::written_address;
 use super::egress;
 use super::raw::RawConfig;
 use super::secret::Secret;
@@ -178,7 +178,7 @@ fn address_mistakes(judge: &mut Judge<'_>, path: &str, raw: &RawAlert) {
             "use https, or set allow_private_address = true for one inside your network",
         );
     }
-    let is_local = host_address(&raw.url).is_some_and(|address| match address {
+    let is_local = written_address(&raw.url).is_some_and(|address| match address {
         IpAddr::V4(address) => address.is_link_local(),
         IpAddr::V6(address) => address.is_unicast_link_local(),
     });

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::mistakes::Mistake;
 use super::raw::{BudgetForm, LimitForm, RawTermsOf};
 use super::settings::TenantSettings;
-use super::tenants::{Reader, RightsOf, grant};
+use super::tenants::{Reader, RightsOf, grant, weight};
 use super::validate::{Judge, Slash};
 use crate::domain::Lane;
 use crate::policy::grant::Grant;
@@ -156,6 +156,9 @@ pub struct TenantForm {
     /// Where its days and months begin; UTC when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    /// How many times the share of a tenant of weight 1 it has where there is not enough for all: 1 to 1000; 1 when it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
     pub grant: GrantForm,
     pub terms: TermsForm,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -176,9 +179,11 @@ impl TenantForm {
             Zone::default()
         });
         let own = self.grant.read(&mut judge, "grant");
+        let weight = weight(&mut judge, "weight", self.weight);
         let mut settings = TenantSettings {
             name: name.into(),
             written: false,
+            weight,
             accounts: BTreeMap::new(),
             zone,
             grant: own,

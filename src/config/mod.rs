@@ -34,7 +34,6 @@ mod tests;
 mod validate;
 mod volume;
 
-pub use address::host_address;
 pub use alerts::AlertSettings;
 pub use diff::{changes, restart_needed};
 pub use explain::{explain, explain_json};

@@ -199,6 +199,7 @@ with_terms! {
     #[serde(deny_unknown_fields, default)]
     struct RawTenant {
         time_zone: Option<String>,
+        weight: Option<u32>,
         pools: Option<Vec<String>>,
         operations: Option<Vec<String>>,
         lane: Option<crate::domain::Lane>,

@@ -22,7 +22,7 @@ use super::store::StoreSettings;
 use super::streams::StreamShape;
 use crate::domain::{
     ClientName, Dialect, KeyName, Lane, ModelName, PoolName, PromptClass, ProviderName, Quirks,
-    Score, ServiceTier, SignerName, Signers, TenantName, Tokens, Unoffered, Unsupported,
+    Score, ServiceTier, SignerName, Signers, TenantName, Tokens, Unoffered, Unsupported, Weight,
 };
 use crate::policy::grant::Grant;
 use crate::policy::ledger::{AccountName, AccountTerms, Cap, Zone};
@@ -130,6 +130,8 @@ pub struct TenantSettings {
     pub name: TenantName,
     /// The file names it: then what the store says of it does not count.
     pub written: bool,
+    /// How many times the share of another it has of what is short.
+    pub weight: Weight,
     /// Accounts with a limit or a budget, by name: `acme`, `acme/search`, `acme#app`, `acme+nightly`.
     pub accounts: BTreeMap<AccountName, AccountTerms>,
     /// Where its days and months begin.

@@ -8,7 +8,7 @@ use super::raw::{BudgetForm, RawClient, RawConfig, RawTeam, RawTenant, RawTermsO
 use super::settings::TenantSettings;
 use super::validate::{Judge, Slash};
 use crate::domain::money::AmountError;
-use crate::domain::{Lane, Operation};
+use crate::domain::{Lane, Operation, Weight};
 use crate::policy::grant::{Allow, Grant};
 use crate::policy::ledger::{AccountName, AccountTerms, Cap, QuotaTerms, Zone};
 
@@ -182,6 +182,7 @@ fn one(judge: &mut Judge<'_>, raw: &RawConfig, name: &str, tenant: &RawTenant) -
         Zone::default()
     });
     let own = grant(judge, &path, &tenant.rights());
+    let weight = weight(judge, &format!("{path}.weight"), tenant.weight);
     let mut teams = BTreeMap::new();
     let mut reader = Reader::new(judge, zone);
     reader.account(&path, name.to_owned(), &tenant.terms());
@@ -213,6 +214,7 @@ fn one(judge: &mut Judge<'_>, raw: &RawConfig, name: &str, tenant: &RawTenant) -
     TenantSettings {
         name: name.into(),
         written: raw.tenants.contains_key(name),
+        weight,
         accounts: reader.accounts,
         zone: reader.zone,
         grant: own,
@@ -221,6 +223,21 @@ fn one(judge: &mut Judge<'_>, raw: &RawConfig, name: &str, tenant: &RawTenant) -
         demand: None,
         team_demands: BTreeMap::new(),
     }
+}
+
+/// What a tenant weighs among the others.
+pub(super) fn weight(judge: &mut Judge<'_>, path: &str, written: Option<u32>) -> Weight {
+    let Some(number) = written else {
+        return Weight::ONE;
+    };
+    Weight::new(number).unwrap_or_else(|| {
+        judge.wrong(
+            path,
+            format!("{number} is no weight"),
+            "write how many times the share of a tenant of weight 1 it may have, from 1 to 1000",
+        );
+        Weight::ONE
+    })
 }
 
 /// The signs that join the parts of an account's name may not be in one.

@@ -344,12 +344,32 @@ fn the_example_file_holds_every_option_with_its_default() {
         "hedge_budget_share",
         "hedge_largest_prompt",
         "lane",
+        "time_zone",
+        "# weight",
     ] {
         assert!(
             text.contains(&format!("{option} =")),
             "{option} is not in the example"
         );
     }
+}
+
+#[test]
+fn o05_a_weight_that_is_none_is_a_mistake_and_one_is_the_default() {
+    for wrong in [0, 1_001] {
+        let told = mistakes(&format!("[tenants.acme]\nweight = {wrong}\n"));
+        assert!(
+            told[0].starts_with("tenants.acme.weight") && told[0].contains("from 1 to 1000"),
+            "{told:?}"
+        );
+    }
+    let settings = load("[tenants.acme]\nweight = 1000\n[tenants.other]\n").unwrap();
+    let weights: Vec<u32> = settings
+        .tenants
+        .iter()
+        .map(|tenant| tenant.weight.get())
+        .collect();
+    assert_eq!(weights, [1_000, 1, 1], "acme, default, other");
 }
 
 #[test]

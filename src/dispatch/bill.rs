@@ -17,7 +17,7 @@ use crate::config::RaceMode;
 use crate::dialects::openai::ToldCost;
 use crate::domain::{
     AttemptOutcome, Failure, FailureKind, Mode, ModelName, Moment, NanoUsd, RequestId, ServiceTier,
-    Tokens, Usage,
+    Stake, Tokens, Usage, Weight,
 };
 use crate::policy::ledger::{AccountName, Admitted, Ask, Denied, Settled, Short};
 use crate::pricing::{Bounds, Due, Margin, Price, Volume};
@@ -32,11 +32,23 @@ const GRACE: Duration = Duration::from_secs(120);
 #[derive(Clone, Debug)]
 pub struct Payer {
     pub tenant: Arc<str>,
+    /// What it weighs among the tenants.
+    pub weight: Weight,
     pub team: Option<Arc<str>>,
     /// The accounts it counts in, the widest first.
     pub path: SmallVec<[AccountName; 4]>,
     /// Whose limits and budgets it has to keep; `None` when no account on the path has any.
     pub entry: Option<Arc<TenantEntry>>,
+}
+
+impl Payer {
+    /// For whom its requests wait.
+    pub(super) fn stake(&self) -> Stake {
+        Stake {
+            tenant: Arc::clone(&self.tenant),
+            weight: self.weight,
+        }
+    }
 }
 
 /// What the attempts of a request have cost. Shared by its legs: the loser of a race ends where no account is

@@ -670,6 +670,7 @@ impl Search {
             preference: request.preference.clone(),
             shape: request.shape,
             lane: request.lane,
+            stake: request.caller.payer.stake(),
             estimate: request.estimate,
             deadline: self.deadline,
             patience: if purpose == Purpose::SecondLeg {

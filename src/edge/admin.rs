@@ -26,9 +26,9 @@ use crate::actors::{
     Estimate, InjectedFault, Patience, Published, Purpose, ReloadReason, Reloaded, RouterMessage,
     SeatState, SettingsMessage, Wish, wall,
 };
-use crate::config::{Secret, explain};
+use crate::config::{Secret, TenantSettings, explain};
 use crate::dispatch::Drill;
-use crate::domain::{Lane, Mode, Operation, PromptClass, Shape, Tokens};
+use crate::domain::{Lane, Mode, Operation, PromptClass, Shape, Stake, Tokens, Weight};
 use crate::keys::form::{self, KeyKind};
 use crate::keys::{Client, Principal};
 use crate::pricing::Bounds;
@@ -309,6 +309,10 @@ pub(super) async fn explain_model(
                 mode: Mode::Stream,
             },
             lane: Lane::Default,
+            stake: Stake {
+                tenant: Arc::from(TenantSettings::DEFAULT),
+                weight: Weight::ONE,
+            },
             estimate: Estimate {
                 input: Tokens(input),
                 output: Tokens(256),

@@ -68,6 +68,7 @@ fn payer(client: &Client, published: &Published, tags: &[Arc<str>]) -> Payer {
     });
     Payer {
         tenant: Arc::clone(&client.tenant),
+        weight: client.weight,
         team: client.team.clone(),
         path,
         entry: bound.map(Arc::clone),

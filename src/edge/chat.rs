@@ -1,7 +1,6 @@
 //! Generations, in every client's dialect: key, body, facts, dispatch, answer.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -19,40 +18,18 @@ use super::caller::caller;
 use super::connection::ConnectionControl;
 use super::demand::demand;
 use super::detours::{Way, way};
+use super::inside::InFlight;
 use super::stored::{KeptStream, Outgoing};
 use super::{Edge, body, once, reply, stored};
 use crate::actors::{Estimate, IssuersMessage, Published, Route, wall};
-use crate::config::StreamShape;
 use crate::dialects::openai::ChatPeek;
 use crate::dispatch::{Bill, Prompt, RaceMark, Request, Served, Told};
 use crate::domain::{
     ClientDialect, Failure, FailureKind, Lane, Mode, Operation, PromptClass, RequestId, Shape,
-    Tokens, Unsupported,
+    ShareClass, Stake, Tokens, Unsupported,
 };
 use crate::keys::Client;
 use crate::policy::overload::Overload;
-
-/// Counts a request as long as it is served.
-pub(super) struct InFlight(Arc<Edge>);
-
-impl InFlight {
-    fn enter(edge: &Arc<Edge>, most: u32) -> Option<Self> {
-        let inside = edge.in_flight.fetch_add(1, Ordering::Relaxed);
-        let entered = Self(Arc::clone(edge));
-        (inside < most).then_some(entered)
-    }
-
-    /// How streams leave now.
-    pub(super) fn shape(&self) -> StreamShape {
-        self.0.published().settings.streams
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Operations of OpenAI's form.
 pub(super) async fn operation(
@@ -262,12 +239,13 @@ fn admit(
         )
         .retry_after(Duration::from_secs(1)));
     }
-    if edge.overload() == Overload::Full {
-        edge.news.metrics.shed(client.lane, "memory");
+    let stake = client.stake();
+    if let Some(class) = memory_sheds(edge, &stake) {
+        edge.news.metrics.shed(client.lane, "memory", class);
         return Err(memory_is_short());
     }
     let published = edge.published();
-    let guard = counted(edge, &published, client.lane)?;
+    let guard = counted(edge, &published, (client.lane, stake))?;
     Ok((client, published, guard))
 }
 
@@ -275,16 +253,31 @@ fn admit(
 pub(super) fn counted(
     edge: &Arc<Edge>,
     published: &Published,
-    lane: Lane,
+    (lane, stake): (Lane, Stake),
 ) -> Result<InFlight, Failure> {
-    InFlight::enter(edge, published.settings.listen.max_in_flight).ok_or_else(|| {
-        edge.news.metrics.shed(lane, "in_flight");
+    let room = (
+        published.settings.listen.max_in_flight,
+        published.roster.peers,
+    );
+    InFlight::enter(edge, stake, room).map_err(|class| {
+        edge.news.metrics.shed(lane, "in_flight", class);
         Failure::new(
             FailureKind::Overloaded,
             "the gateway serves as many requests as it may; come back shortly",
         )
         .retry_after(Duration::from_secs(1))
     })
+}
+
+/// How much its tenant holds of what is served, if a request is refused to spare memory: whoever has more than its
+/// share before everyone else (fault O05).
+fn memory_sheds(edge: &Edge, stake: &Stake) -> Option<ShareClass> {
+    let level = edge.overload();
+    if level < Overload::Scarce {
+        return None;
+    }
+    let class = edge.inside.class(stake);
+    (level == Overload::Full || class == ShareClass::Beyond).then_some(class)
 }
 
 /// What a client reads whose request would take memory that streams under way need (fault O08).
@@ -380,7 +373,10 @@ async fn read_and_serve(
     let prompt = read.map_err(|failure| {
         // Usually it would have been let in.
         if most.bytes < usual.bytes && failure.kind == FailureKind::RequestTooLarge {
-            edge.news.metrics.shed(admission.client.lane, "memory");
+            let class = edge.inside.class(&admission.client.stake());
+            edge.news
+                .metrics
+                .shed(admission.client.lane, "memory", class);
             memory_is_short()
         } else {
             failure

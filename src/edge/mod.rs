@@ -14,6 +14,7 @@ mod demand;
 mod detours;
 mod framing;
 mod health;
+mod inside;
 mod models;
 mod once;
 mod paths;
@@ -25,7 +26,7 @@ mod spending;
 mod stored;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -60,7 +61,7 @@ pub struct Edge {
     pub guesses: auth::GuessLimiter,
     /// Bytes of request bodies that may be in memory at once (fault O11), in KiB.
     pub body_memory: Arc<Semaphore>,
-    pub in_flight: AtomicU32,
+    inside: inside::Inside,
     /// Responses that are made while nobody waits.
     runs: stored::Runs,
     /// Requests with a key of their own.
@@ -81,7 +82,7 @@ impl Edge {
             keys: ArcSwap::from_pointee(ClientKeys::new(settings)),
             body_memory: Arc::new(Semaphore::new(kib.clamp(1, Semaphore::MAX_PERMITS))),
             guesses: auth::GuessLimiter::default(),
-            in_flight: AtomicU32::new(0),
+            inside: inside::Inside::default(),
             runs: stored::Runs::default(),
             once: Once::new(system.clock, Arc::clone(&system.news.pressure)),
             draining: AtomicBool::new(false),

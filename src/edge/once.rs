@@ -13,10 +13,11 @@ use ring::digest;
 
 use super::Edge;
 use super::asked::form_type;
-use super::chat::{Admission, Answer, InFlight, answer, told_timeout};
+use super::chat::{Admission, Answer, answer, told_timeout};
 use super::connection::ConnectionControl;
 use super::demand::demand;
 use super::detours::way;
+use super::inside::InFlight;
 use super::reply::{self, Said};
 use super::stored::Outgoing;
 use crate::actors::at_most;

@@ -17,8 +17,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use http_body::Frame;
 use tokio::sync::mpsc;
 
-use super::chat::InFlight;
 use super::connection::ConnectionControl;
+use super::inside::InFlight;
 use super::shape::{Filling, Shaped};
 use super::stored::{Follow, Outgoing};
 use super::{Edge, paths};

@@ -224,6 +224,7 @@ impl Office<'_> {
             "name": tenant.name,
             "from": if tenant.written { "file" } else { "store" },
             "time_zone": tenant.zone.name(),
+            "weight": tenant.weight.get(),
             "grant": shown_grant(&tenant.grant),
             "demand": tenant.demand_of(None).map(|demand| demand.words()),
             "teams": teams,

@@ -1,6 +1,6 @@
 //! Every tenant and key in force. Built beside the requests, swapped in as a whole, looked up without a lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
@@ -11,7 +11,7 @@ use super::pepper::Pepper;
 use crate::config::{
     ClientSettings, IdentitySettings, Mistake, Settings, TenantSettings, account_path, read_grant,
 };
-use crate::domain::{ClientName, Lane};
+use crate::domain::{ClientName, Lane, Stake, Weight};
 use crate::policy::grant::Grant;
 use crate::policy::ledger::AccountName;
 use crate::policy::residency::Demand;
@@ -27,6 +27,8 @@ pub struct Client {
     /// Its own lane; a request may step back from it.
     pub lane: Lane,
     pub tenant: Arc<str>,
+    /// Of its tenant, among the others.
+    pub weight: Weight,
     pub team: Option<Arc<str>>,
     /// The accounts it counts in, the widest first.
     pub path: SmallVec<[AccountName; 4]>,
@@ -59,6 +61,14 @@ impl Client {
         }
     }
 
+    /// For whom what it holds of what is short is counted.
+    pub fn stake(&self) -> Stake {
+        Stake {
+            tenant: Arc::clone(&self.tenant),
+            weight: self.weight,
+        }
+    }
+
     fn new(
         name: ClientName,
         tenant: Arc<str>,
@@ -76,6 +86,7 @@ impl Client {
             grant: Arc::new(grant),
             name,
             tenant,
+            weight: Weight::ONE,
             team,
         }
     }
@@ -95,6 +106,7 @@ impl Client {
         );
         Self {
             of_file: true,
+            weight: tenant.map_or(Weight::ONE, |tenant| tenant.weight),
             ..client
         }
     }
@@ -138,6 +150,7 @@ impl Client {
         let local = ClientName::from("local");
         let mut local = Self::new(local, Arc::clone(&name), None, grant, demand);
         local.of_file = true;
+        local.weight = tenant.map_or(Weight::ONE, |tenant| tenant.weight);
         local.lane = local.lane.max(Lane::Default);
         local.path = smallvec![name];
         local
@@ -194,6 +207,8 @@ pub struct Roster {
     pub pepper: Option<Pepper>,
     /// What of the store could not be used, and why.
     pub mistakes: Vec<Mistake>,
+    /// How many tenants have somebody who may ask.
+    pub peers: usize,
     keys: HashMap<String, Arc<KnownKey>>,
 }
 
@@ -208,6 +223,8 @@ impl Roster {
         let mut mistakes = Vec::new();
         let mut tenants = tenants(settings, &roll, &mut mistakes);
         let mut keys = HashMap::with_capacity(roll.keys.len());
+        let clients = settings.clients.iter();
+        let mut peers: BTreeSet<&str> = clients.map(|client| client.tenant.as_str()).collect();
         let mut accounts: BTreeMap<&str, Vec<&Arc<StoredKey>>> = BTreeMap::new();
         for (id, record) in &roll.keys {
             let Some(tenant) = record.tenant.as_deref() else {
@@ -222,6 +239,7 @@ impl Roster {
             let Some(bound) = home.grant_of(record.team.as_deref()) else {
                 continue;
             };
+            peers.insert(tenant);
             if record.terms != crate::config::TermsForm::default() {
                 accounts.entry(tenant).or_default().push(record);
             }
@@ -251,6 +269,7 @@ impl Roster {
             }
         }
         Self {
+            peers: peers.len(),
             tenants: tenants.into_values().collect(),
             roll,
             pepper,
@@ -276,7 +295,8 @@ impl Roster {
         let team = key.team.as_deref();
         let before = key.tenant.as_deref().and_then(|name| self.tenant(name));
         before.is_some_and(|before| {
-            before.grant_of(team) == now.grant_of(team)
+            before.weight == now.weight
+                && before.grant_of(team) == now.grant_of(team)
                 && before.demand_of(team) == now.demand_of(team)
         })
     }
@@ -411,6 +431,7 @@ fn client(
         record.grant.demand(above),
     );
     client.lane = client.lane.max(usual);
+    client.weight = home.weight;
     client
 }
 

@@ -456,3 +456,30 @@ fn a06_a_team_of_the_stores_that_nobody_can_read_is_not_there() {
     );
     assert!(!odd.mistakes.is_empty());
 }
+
+#[test]
+fn o05_a_key_weighs_as_its_tenant_does_now() {
+    let settings = Settings::default();
+    let key = Arc::new(issued(wanted(None)).key);
+    let roster = |weight, before: Option<&Roster>| {
+        let mut tenant = acme();
+        tenant.form.weight = weight;
+        let roll = Roll {
+            changes: 1,
+            tenants: [(tenant.name.clone(), Arc::new(tenant))].into(),
+            keys: [(key.id.clone(), Arc::clone(&key))].into(),
+            file: None,
+        };
+        Roster::merge(&settings, Arc::new(roll), Some(pepper()), before)
+    };
+    let first = roster(None, None);
+    let weight = |roster: &Roster| roster.of_key(&key.id).map(|client| client.weight.get());
+    assert_eq!((weight(&first), first.peers), (Some(1), 1));
+    let second = roster(Some(7), Some(&first));
+    assert_eq!(weight(&second), Some(7));
+    let odd = TenantForm {
+        weight: Some(0),
+        ..TenantForm::default()
+    };
+    assert!(odd.settings("acme").is_err());
+}

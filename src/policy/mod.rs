@@ -26,6 +26,7 @@ pub mod restart;
 pub mod retry;
 pub mod score;
 pub mod served;
+pub mod shares;
 pub mod timers;
 pub mod token;
 pub mod window;

@@ -14,7 +14,7 @@ use ::metrics::{
     gauge, histogram,
 };
 
-use crate::domain::{AttemptOutcome, Lane, NanoUsd, Usage};
+use crate::domain::{AttemptOutcome, Lane, NanoUsd, ShareClass, Usage};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
@@ -53,13 +53,14 @@ rows! {
     HEADROOM = Gauge "switchyard_headroom_ratio" ["provider", "key_id", "model"] "Share left of the tightest limit the provider told";
     INFLIGHT = Gauge "switchyard_inflight" ["provider", "model"] "Attempts under way";
     STREAM_END = Counter "switchyard_stream_end_total" ["how"] "How streams ended after their first content";
-    SHED = Counter "switchyard_shed_total" ["lane", "why"] "Requests refused to keep the rest in time";
-    QUEUE = Histogram "switchyard_queue_seconds" ["lane"] "Time waited for a free target";
+    SHED = Counter "switchyard_shed_total" ["lane", "why", "tenant_class"] "Requests refused to keep the rest in time";
+    QUEUE = Histogram "switchyard_queue_seconds" ["lane", "tenant_class"] "Time waited for a free target";
     WAITING = Gauge "switchyard_waiting" ["pool"] "Requests waiting for a free target";
     RESTARTS = Counter "switchyard_actor_restarts_total" ["actor"] "Actors started again after a crash";
     STUCK = Counter "switchyard_actor_stuck_total" ["actor"] "Actors killed because a handler did not return";
     MAILBOX = Gauge "switchyard_mailbox_len" ["actor"] "Longest mailbox of each sort of actor";
     RELOADS = Counter "switchyard_config_reload_total" ["result"] "Configuration reloads";
+    RELOAD_TOOK = Histogram "switchyard_reload_seconds" ["what"] "From the beginning of reading the configuration, or keys that changed in the store, until it is in force";
     AUTH_FAIL = Counter "switchyard_auth_fail_total" ["why"] "Requests without a good client key";
     BLOCKED = Counter "switchyard_blocked_total" ["rule"] "Requests and answers refused by a security rule";
     GUARDED = Counter "switchyard_guard_total" ["rule", "action"] "What the guard found in requests and answers, and what it did";
@@ -121,6 +122,10 @@ pub(super) const BUCKETS: &[(&str, &[f64])] = &[
         &[
             0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
         ],
+    ),
+    (
+        "reload_seconds",
+        &[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0],
     ),
     (
         "duration_seconds",
@@ -333,7 +338,7 @@ pub struct GatewayMetrics {
     pub audit_records: Gauge,
     pub drain: Gauge,
     pub overload_level: Gauge,
-    queue: [Histogram; Lane::ALL.len()],
+    queue: [[Histogram; ShareClass::ALL.len()]; Lane::ALL.len()],
     estimated: Counter,
     conn_stale: Counter,
 }
@@ -349,7 +354,11 @@ impl GatewayMetrics {
             audit_records: gauge!(AUDIT_RECORDS),
             drain: gauge!(DRAIN),
             overload_level: gauge!(OVERLOAD),
-            queue: Lane::ALL.map(|lane| histogram!(QUEUE, "lane" => lane.label())),
+            queue: Lane::ALL.map(|lane| {
+                ShareClass::ALL.map(|class| {
+                    histogram!(QUEUE, "lane" => lane.label(), "tenant_class" => class.label())
+                })
+            }),
             estimated: counter!(ESTIMATED),
             conn_stale: counter!(CONN_STALE),
         }
@@ -445,12 +454,14 @@ impl GatewayMetrics {
         counter!(STREAM_END, "how" => how).increment(1);
     }
 
-    pub fn shed(&self, lane: Lane, why: &'static str) {
-        counter!(SHED, "lane" => lane.label(), "why" => why).increment(1);
+    pub fn shed(&self, lane: Lane, why: &'static str, class: ShareClass) {
+        let class = class.label();
+        counter!(SHED, "lane" => lane.label(), "why" => why, "tenant_class" => class).increment(1);
     }
 
-    pub fn queued(&self, lane: Lane, wait: Duration) {
-        if let Some(histogram) = self.queue.get(lane.index()) {
+    pub fn queued(&self, lane: Lane, class: ShareClass, wait: Duration) {
+        let of_lane = self.queue.get(lane.index());
+        if let Some(histogram) = of_lane.and_then(|all| all.get(class.index())) {
             histogram.record(wait.as_secs_f64());
         }
     }
@@ -469,6 +480,11 @@ impl GatewayMetrics {
 
     pub fn config_reloaded(&self, result: &'static str) {
         counter!(RELOADS, "result" => result).increment(1);
+    }
+
+    /// `what`: the configuration, or keys of the store.
+    pub fn reload_took(&self, what: &'static str, took: Duration) {
+        histogram!(RELOAD_TOOK, "what" => what).record(took.as_secs_f64());
     }
 
     pub fn stall_detected(&self) {

@@ -16,7 +16,7 @@ use super::address::is_public;
 use super::client::web_roots;
 use super::error::BuildError;
 use super::probe::proxy;
-use crate::config::{AlertSettings, Secret, host_address};
+use crate::config::{AlertSettings, Secret};
 use crate::policy::alerts::{Delivery, Parcel};
 
 /// The client for one receiver.
@@ -61,6 +61,13 @@ fn may_be_told(address: IpAddr, allow_private: bool) -> bool {
         IpAddr::V6(address) => address.is_unicast_link_local() || address == METADATA_V6,
     };
     !is_metadata && (allow_private || is_public(address))
+}
+
+/// The address in a URL, as whoever connects reads it: 2852039166 and 0xa9.254.169.254 are addresses, too.
+fn host_address(url: &str) -> Option<IpAddr> {
+    let url = reqwest::Url::parse(url).ok()?;
+    let host = url.host_str()?;
+    host.trim_matches(['[', ']']).parse().ok()
 }
 
 impl AlertPost {

@@ -700,3 +700,107 @@ async fn t1_every_tenant_is_listed_however_many_there_are() {
     // And the default one, of the first key.
     assert_eq!(listed["tenants"].as_array().unwrap().len(), 1_101);
 }
+
+/// Five thousand keys of the store's, among them the one whose text comes back.
+fn many_keys(gateway: &Gateway) -> String {
+    use switchyard::config::StoreSettings;
+    use switchyard::keys::Pepper;
+    use switchyard::keys::form::{KeyKind, RANDOM, make};
+    use switchyard::store::embedded::{change_many, pepper};
+    use switchyard::store::keys::{KeyChange, KeyUse, StoredKey};
+
+    let settings = StoreSettings {
+        path: gateway.folder.path().join("switchyard.db"),
+        ..StoreSettings::default()
+    };
+    let pepper = Pepper::new(&pepper(&settings, None, true).unwrap());
+    let mut text = String::new();
+    let adds: Vec<KeyChange> = (0_u32..5_000)
+        .map(|nth| {
+            let mut bytes = [7; RANDOM];
+            for (to, from) in bytes.iter_mut().zip(nth.to_be_bytes()) {
+                *to = from;
+            }
+            let made = make(KeyKind::Client, "live", None, &bytes);
+            text = made.text.expose().to_owned();
+            let key = StoredKey {
+                id: made.id,
+                r#use: KeyUse::Client,
+                env: "live".to_owned(),
+                name: format!("app-{nth}"),
+                tenant: Some("default".to_owned()),
+                team: None,
+                grant: Default::default(),
+                terms: Default::default(),
+                scopes: Vec::new(),
+                expires: None,
+                blocked: false,
+                created: 1,
+                created_by: "test".to_owned(),
+                changed_by: "test".to_owned(),
+                pepper: String::new(),
+                digest: pepper.digest(made.text.expose().as_bytes()),
+                before: None,
+                version: 0,
+            };
+            KeyChange::Add {
+                key: Box::new(key),
+                once: None,
+            }
+        })
+        .collect();
+    change_many(&settings, &adds, |_| {}).unwrap();
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c08_thousands_of_keys_are_put_in_force_again_and_again_and_no_request_notices() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    let first = create(&gateway, &["--name", "first"]);
+    until(&gateway, &first.secret, 200).await;
+    let last = many_keys(&gateway);
+    assert!(until(&gateway, &last, 200).await < 10 * SOON);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let asking = async {
+        let mut asked = 0;
+        while !over.load(std::sync::atomic::Ordering::Relaxed) {
+            for key in [KEY, &first.secret, &last] {
+                let answer = ask(&gateway, key, "p").await;
+                assert_eq!(answer.status(), 200, "{}", answer.json());
+                asked += 1;
+            }
+        }
+        asked
+    };
+    let reloading = async {
+        let good = std::fs::read_to_string(gateway.config_path()).unwrap();
+        let mut longest = Duration::ZERO;
+        for round in 0..5 {
+            let changed = format!("{good}\n[tenants.of-round-{round}]\nweight = 2\n");
+            std::fs::write(gateway.config_path(), changed).unwrap();
+            let began = Instant::now();
+            let reloaded = gateway.admin_post("/admin/reload").await;
+            assert_eq!(reloaded.json()["result"], "applied", "{}", reloaded.json());
+            longest = longest.max(began.elapsed());
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        longest
+    };
+    let (asked, longest) = tokio::join!(asking, reloading);
+    assert!(asked > 15, "{asked}");
+    // A tenth of the keys that are promised in a second, unoptimised and beside others.
+    assert!(longest < 3 * SOON, "{longest:?}");
+    let metrics = gateway.metrics().await;
+    let seconds = |what: &str| format!("switchyard_reload_seconds_count{{what=\"{what}\"}} ");
+    for (what, least) in [("configuration", 5), ("keys", 2)] {
+        let told = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(&seconds(what)))
+            .unwrap_or_else(|| panic!("{what} is not in\n{metrics}"));
+        assert!(
+            told.trim().parse::<u64>().unwrap() >= least,
+            "{what}: {told}"
+        );
+    }
+}

@@ -24,6 +24,7 @@ mod dialects;
 mod egress;
 mod embeddings;
 mod failover;
+mod fairness;
 mod followed;
 mod frame;
 mod guard;

@@ -48,6 +48,12 @@ pub struct RunOptions {
     /// Length of the faults phase instead of the scenario's: "60s", "30m".
     #[arg(long)]
     pub faults: Option<String>,
+    /// So many requests of all open workloads together, the length of the faults phase follows: "1000000".
+    #[arg(long, conflicts_with = "faults")]
+    pub requests: Option<String>,
+    /// So many times the rate of every open workload: "10".
+    #[arg(long)]
+    pub rate: Option<String>,
     /// Where the reports go: report.json, junit.xml, report.html.
     #[arg(long, default_value = "chaos-report")]
     pub report: PathBuf,

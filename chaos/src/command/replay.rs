@@ -71,6 +71,8 @@ fn again(run: &Run, binary: &Path) -> Result<Planned, String> {
     let asked = Asked {
         config: origin.config.as_ref().map(PathBuf::from),
         faults: origin.faults.clone(),
+        requests: origin.requests.clone(),
+        rate: origin.rate.clone(),
         binary,
     };
     let found = asked.scenarios(std::slice::from_ref(&origin.asked))?;

@@ -8,7 +8,7 @@ use super::{CompareOptions, RunOptions, complain, say};
 use crate::conduct::{self, Plan, Subject};
 use crate::lab::Door;
 use crate::report::{Origin, OtherGateway};
-use crate::scenario::{self, Scenario, Span};
+use crate::scenario::{self, PhaseName, Phases, Scenario, Span};
 
 /// What cannot be run at all ends with this.
 pub(super) const CANNOT: u8 = 2;
@@ -30,6 +30,8 @@ fn planned(options: &RunOptions, binary: &Path) -> Result<Vec<Planned>, String> 
     let asked = Asked {
         config: options.config.clone(),
         faults: options.faults.clone(),
+        requests: options.requests.clone(),
+        rate: options.rate.clone(),
         binary,
     };
     let mut plans = Vec::new();
@@ -54,6 +56,8 @@ pub(super) struct Asked<'a> {
     pub(super) config: Option<PathBuf>,
     /// As it was written.
     pub(super) faults: Option<String>,
+    pub(super) requests: Option<String>,
+    pub(super) rate: Option<String>,
     pub(super) binary: &'a Path,
 }
 
@@ -75,6 +79,8 @@ impl Asked<'_> {
             asked,
             config: self.config.as_deref().map(from_anywhere),
             faults: self.faults.clone(),
+            requests: self.requests.clone(),
+            rate: self.rate.clone(),
             other: None,
         }
     }
@@ -95,13 +101,25 @@ impl Asked<'_> {
             ),
             None => None,
         };
+        let rate = numbered("--rate", self.rate.as_deref())?;
+        let requests = numbered("--requests", self.requests.as_deref())?;
         let mut all = Vec::new();
         for word in what {
             all.extend(self.of_word(word, providers)?);
         }
         for (scenario, word) in &mut all {
+            for rated in scenario
+                .workloads
+                .iter_mut()
+                .filter_map(|one| one.per_second.as_mut())
+            {
+                *rated *= rate.unwrap_or(1.0);
+            }
             if let Some(faults) = faults {
                 scenario.phases.faults = faults;
+            }
+            if let Some(requests) = requests {
+                scenario.phases.faults = time_for(scenario, requests)?;
             }
             // Shortened, or on other providers, it may say what can no longer be.
             scenario::check(word, scenario, providers).map_err(|bad| bad.to_string())?;
@@ -149,6 +167,35 @@ impl Asked<'_> {
     }
 }
 
+/// A number above nothing, if one was given.
+fn numbered(flag: &str, text: Option<&str>) -> Result<Option<f64>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let number = text.parse::<f64>().ok();
+    let good = number.filter(|number| number.is_finite() && *number > 0.0);
+    good.map(Some)
+        .ok_or_else(|| format!("{flag} {text}: a number above 0 is wanted"))
+}
+
+/// How long the faults phase takes until so many requests have come in all.
+fn time_for(scenario: &Scenario, requests: f64) -> Result<Span, String> {
+    let rate = |phase: PhaseName| -> f64 {
+        let workloads = scenario.workloads.iter();
+        let on = workloads.filter(|one| one.phases.is_empty() || one.phases.contains(&phase));
+        on.filter_map(|one| one.per_second).sum()
+    };
+    let Phases { control, heal, .. } = scenario.phases;
+    let before = rate(PhaseName::Control) * control.0.as_secs_f64();
+    let after = rate(PhaseName::Heal) * heal.0.as_secs_f64();
+    let seconds = (requests - before - after).max(0.0) / rate(PhaseName::Faults);
+    let told = format!("{seconds:.3}s");
+    Span::parse(&told).ok_or_else(|| {
+        format!(
+            "{}: --requests {requests} takes {told} at its rates, which is more than a day or never; raise --rate",
+            scenario.name
+        )
+    })
+}
+
 /// A path that is right in whatever folder it is read.
 fn from_anywhere(path: &Path) -> String {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -179,6 +226,8 @@ fn compared(options: &CompareOptions, binary: &Path) -> Result<Vec<Planned>, Str
     let asked = Asked {
         config: None,
         faults: None,
+        requests: None,
+        rate: None,
         binary,
     };
     let others: Vec<Other> = options
@@ -279,6 +328,8 @@ mod tests {
             seed: 5,
             seeds: 2,
             faults: Some("9s".to_owned()),
+            requests: None,
+            rate: None,
             report: PathBuf::from("report"),
             quiet: true,
         }
@@ -331,10 +382,43 @@ mod tests {
     }
 
     #[test]
+    fn so_many_requests_take_the_time_that_the_rates_need_for_them() {
+        let asked = RunOptions {
+            what: vec!["two_tenants".to_owned()],
+            faults: None,
+            requests: Some("1000000".to_owned()),
+            rate: Some("10".to_owned()),
+            ..options()
+        };
+        let plans = planned(&asked, Path::new("gateway")).unwrap();
+        let scenario = &plans[0].plan.scenario;
+        let streams = &scenario.workloads[0];
+        assert_eq!(streams.per_second, Some(400.0));
+        // 1,300 a second for seven seconds beside 1,380 in the faults.
+        assert_eq!(scenario.phases.faults.millis(), 718_043);
+        assert_eq!(plans[0].origin.requests.as_deref(), Some("1000000"));
+        for (requests, rate, said) in [
+            ("many", "1", "--requests many: a number"),
+            ("10", "0", "--rate 0: a number"),
+            ("1e12", "1", "more than a day"),
+        ] {
+            let wrong = RunOptions {
+                requests: Some(requests.to_owned()),
+                rate: Some(rate.to_owned()),
+                ..asked.clone()
+            };
+            let why = refused(&wrong);
+            assert!(why.contains(said), "{why}");
+        }
+    }
+
+    #[test]
     fn a_file_is_remembered_by_a_path_that_holds_everywhere() {
         let asked = Asked {
             config: Some(PathBuf::from("own.toml")),
             faults: None,
+            requests: None,
+            rate: None,
             binary: Path::new("gateway"),
         };
         let origin = asked.origin("mine.toml");

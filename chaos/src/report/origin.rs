@@ -12,6 +12,11 @@ pub struct Origin {
     /// Length of the faults phase instead of the scenario's, as it was written.
     #[serde(default)]
     pub faults: Option<String>,
+    /// How many requests instead, and how many times the scenario's rates, as they were written.
+    #[serde(default)]
+    pub requests: Option<String>,
+    #[serde(default)]
+    pub rate: Option<String>,
     /// Another gateway than the harness's own binary.
     #[serde(default)]
     pub other: Option<OtherGateway>,
@@ -42,7 +47,12 @@ pub fn command_of(origin: &Origin, seed: u64) -> String {
             add(&["--with", &with, "--ports", &ports.join(",")]);
         }
     }
-    for (flag, value) in [("--config", &origin.config), ("--faults", &origin.faults)] {
+    for (flag, value) in [
+        ("--config", &origin.config),
+        ("--faults", &origin.faults),
+        ("--requests", &origin.requests),
+        ("--rate", &origin.rate),
+    ] {
         if let Some(value) = value {
             add(&[flag, value]);
         }
@@ -80,6 +90,12 @@ mod tests {
         assert_eq!(
             command_of(&origin, 7),
             "switchyard chaos run one_down --seed 7 --config 'my own.toml' --faults 60s"
+        );
+        (origin.config, origin.faults) = (None, None);
+        (origin.requests, origin.rate) = (Some("1000".to_owned()), Some("2.5".to_owned()));
+        assert_eq!(
+            command_of(&origin, 7),
+            "switchyard chaos run one_down --seed 7 --requests 1000 --rate 2.5"
         );
         origin = Origin {
             asked: "smoke".to_owned(),

@@ -93,13 +93,14 @@ const PACKS: &[Pack] = &[
             "budget_race",
             "rate_limit",
             "cancelled_streams",
-            "money_under_kills"
+            "money_under_kills",
+            "budget_under_kills"
         ]
     ),
     pack!(
         "tenant",
         "tenants side by side: nothing of one reaches another",
-        ["two_tenants"]
+        ["two_tenants", "noisy_tenant"]
     ),
     pack!(
         "region",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::RpcReplyPort;
-use state::{Answer, PoolState};
+use state::{Answer, PoolState, Turn};
 pub use state::{ExplainedTarget, Explanation};
 pub(crate) use state::{Group, PoolLine};
 
@@ -76,24 +76,30 @@ impl Member for Pool {
     ) -> Result<(), Crash> {
         let now = stage.clock.now();
         match message {
-            PoolMessage::Place { wish, reply } => match self.state.place(&wish, now) {
-                // A caller that left drops the answer, and an unsent lease refunds itself when dropped.
-                Answer::Lease(lease) => drop(reply.send(Ok(lease))),
-                Answer::Refuse(refusal) => drop(reply.send(Err(refusal))),
-                Answer::Wait(fallback) => {
-                    if let Some((late, why)) =
-                        self.state.queue(Waiting { wish, reply }, fallback.why, now)
-                    {
-                        refuse(late, why, fallback.retry_after);
+            PoolMessage::Place { wish, reply } => {
+                // Room belongs to those who wait for it, not to whoever happens to come when it is there: else a
+                // tenant that asks often enough would never have to wait (fault O05).
+                self.serve(now);
+                match self.state.place(&wish, now) {
+                    // A caller that left drops the answer, and an unsent lease refunds itself when dropped.
+                    Answer::Lease(lease) => drop(reply.send(Ok(lease))),
+                    Answer::Refuse(refusal) => drop(reply.send(Err(refusal))),
+                    Answer::Wait(fallback) => {
+                        if let Some((late, why)) =
+                            self.state.queue(Waiting { wish, reply }, fallback.why, now)
+                        {
+                            refuse(late, why, fallback.retry_after);
+                        }
+                        self.tick(stage);
                     }
-                    self.tick(stage);
                 }
-            },
-            PoolMessage::Freed => self.serve(stage),
+            }
+            PoolMessage::Freed => self.serve(now),
             PoolMessage::Tick => {
                 self.tick_due = self.tick_due.filter(|due| *due > now);
                 self.state.look_around(now);
-                self.serve(stage);
+                self.refuse_late(now);
+                self.serve(now);
                 self.tick(stage);
             }
             PoolMessage::Explain { wish, reply } => {
@@ -106,13 +112,18 @@ impl Member for Pool {
 
 impl Pool {
     /// Serves those who wait, as far as there is room.
-    fn serve(&mut self, stage: &mut Stage<PoolMessage>) {
-        let now = stage.clock.now();
+    fn serve(&mut self, now: Moment) {
+        while let Some(turn) = self.state.next_in_line(now) {
+            match turn {
+                Turn::Served(waiting, lease) => drop(waiting.reply.send(Ok(lease))),
+                Turn::Gone => self.refuse_late(now),
+            }
+        }
+    }
+
+    fn refuse_late(&mut self, now: Moment) {
         for (late, why) in self.state.late(now) {
             refuse(late, why, None);
-        }
-        while let Some((waiting, lease)) = self.state.next_served(now) {
-            drop(waiting.reply.send(Ok(lease)));
         }
     }
 

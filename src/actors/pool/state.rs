@@ -23,7 +23,7 @@ use crate::domain::{Moment, NanoUsd, Score};
 use crate::policy::breaker::{BreakerState, slow_start_share};
 use crate::policy::headroom::head_room;
 use crate::policy::panic::panicking;
-use crate::policy::queue::{ShedReason, WaitQueue};
+use crate::policy::queue::{Comer, Head, Shed, ShedReason, WaitQueue};
 use crate::policy::score::{Candidate, choose, load};
 
 /// How many endpoints, and how many keys of one, are judged for a placement.
@@ -54,6 +54,13 @@ pub(super) enum Answer {
     Lease(Lease),
     Wait(Refusal),
     Refuse(Refusal),
+}
+
+/// What became of whoever was next in line.
+pub(super) enum Turn {
+    Served(Waiting, Lease),
+    /// Its asker has left, or has waited too long.
+    Gone,
 }
 
 /// What `/admin/explain` and `check --explain` show of one target.
@@ -457,18 +464,22 @@ impl PoolState {
         now: Moment,
     ) -> Option<(Waiting, RefusalKind)> {
         let longest = now.after(self.line.max_wait);
-        let deadline = waiting.wish.deadline.min(longest);
-        let lane = waiting.wish.lane;
-        let pushed = if why == RefusalKind::Busy && self.queue.is_hopeless(lane, deadline, now) {
-            Err((waiting, ShedReason::Hopeless))
+        let comer = Comer {
+            stake: waiting.wish.stake.clone(),
+            lane: waiting.wish.lane,
+            deadline: waiting.wish.deadline.min(longest),
+        };
+        let pushed = if why == RefusalKind::Busy && self.queue.is_hopeless(&comer, now) {
+            Err(Shed {
+                class: self.queue.class(&comer.stake),
+                item: waiting,
+                why: ShedReason::Hopeless,
+            })
         } else {
-            self.queue.push(lane, deadline, now, waiting)
+            self.queue.push(comer, now, waiting)
         };
         self.count_waiting();
-        pushed.err().map(|(waiting, shed)| {
-            self.line.news.shed(waiting.wish.lane, shed);
-            (waiting, refusal_of(shed))
-        })
+        pushed.err().map(|shed| self.told(shed))
     }
 
     /// Those who have waited too long or whose client has left.
@@ -476,31 +487,49 @@ impl PoolState {
         self.queue.drop_left(|waiting| waiting.reply.is_closed());
         let late = self.queue.expired(now);
         self.count_waiting();
-        late.into_iter()
-            .map(|(waiting, shed)| {
-                self.line.news.shed(waiting.wish.lane, shed);
-                (waiting, refusal_of(shed))
-            })
-            .collect()
+        late.into_iter().map(|shed| self.told(shed)).collect()
     }
 
-    /// The next one to be served, if there is room for it.
-    pub(super) fn next_served(&mut self, now: Moment) -> Option<(Waiting, Lease)> {
-        let in_panic = self.line.cell.panicking.load(Ordering::Relaxed);
-        let popped = self.queue.pop(now)?;
-        let wish = Arc::clone(&popped.item.wish);
-        let mut reasons = Reasons::default();
-        let leased = self.try_lease(&wish, in_panic, now, &mut reasons);
-        let Some(lease) = leased else {
-            self.queue.put_back(popped);
+    /// Counts one that is refused.
+    fn told(&self, shed: Shed<Waiting>) -> (Waiting, RefusalKind) {
+        let Shed { item, why, class } = shed;
+        self.line.news.shed(item.wish.lane, why, class);
+        (item, refusal_of(why))
+    }
+
+    /// The next of those who wait, if there is room for it. When whose turn it is wants what is not to be had, a
+    /// few of those who follow are looked at: one tenant's demand for a place that is full must not hold up the rest.
+    pub(super) fn next_in_line(&mut self, now: Moment) -> Option<Turn> {
+        if self.queue.is_empty() {
             return None;
-        };
+        }
+        let in_panic = self.line.cell.panicking.load(Ordering::Relaxed);
+        for head in self.queue.heads(now) {
+            let Some((waiting, deadline)) = self.queue.peek(&head) else {
+                continue;
+            };
+            if deadline <= now || waiting.reply.is_closed() {
+                return Some(Turn::Gone);
+            }
+            let wish = Arc::clone(&waiting.wish);
+            let mut reasons = Reasons::default();
+            if let Some(lease) = self.try_lease(&wish, in_panic, now, &mut reasons) {
+                return self.served(&head, lease, now);
+            }
+            if !wish.is_choosy() {
+                return None;
+            }
+        }
+        None
+    }
+
+    fn served(&mut self, head: &Head, lease: Lease, now: Moment) -> Option<Turn> {
+        let popped = self.queue.pop(head, now)?;
         self.queue.served(now);
-        self.line
-            .news
-            .waited(wish.lane, now.since(popped.enqueued_at));
+        let wait = now.since(popped.enqueued_at);
+        self.line.news.waited(popped.lane, popped.class, wait);
         self.count_waiting();
-        Some((popped.item, lease))
+        Some(Turn::Served(popped.item, lease))
     }
 
     fn count_waiting(&self) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchyard::config::{GrantForm, Settings, TenantForm, TermsForm};
+use switchyard::config::{GrantForm, Secret, Settings, TenantForm, TermsForm};
 use switchyard::keys::form::{KeyKind, RANDOM, make, read};
 use switchyard::keys::{Pepper, Roster};
 use switchyard::store::embedded::{self, RollWatch};
@@ -12,7 +12,7 @@ use switchyard::store::keys::{KeyChange, KeyUse, StoredKey};
 use super::placement::own_cpu_nanos;
 use super::{Fault, float, say};
 
-const KEYS: u64 = 50_000;
+pub(super) const KEYS: u64 = 50_000;
 const LOOKS: u64 = 1_000_000;
 
 /// Measures in this process; nothing else runs in it.
@@ -23,20 +23,8 @@ pub(super) fn auth(folder: &std::path::Path) -> Result<(), Fault> {
     let tenant = tenant.map_err(|_| "no tenant")?;
     settings.tenants.push(Arc::new(tenant));
     let pepper = Pepper::new(b"a pepper for the bench, and no other");
-    let mut random = fastrand::Rng::with_seed(7);
-    let (mut texts, mut adds) = (Vec::new(), Vec::new());
-    for nth in 0..KEYS {
-        let mut bytes = [0; RANDOM];
-        random.fill(&mut bytes);
-        let made = make(KeyKind::Client, "live", None, &bytes);
-        let digest = pepper.digest(made.text.expose().as_bytes());
-        let key = key(nth, made.id, digest);
-        texts.push(made.text);
-        adds.push(KeyChange::Add {
-            key: Box::new(key),
-            once: None,
-        });
-    }
+    let mut random = fastrand::Rng::with_seed(8);
+    let (texts, adds) = added(&pepper);
     embedded::change_many(&settings.store, &adds, |_| {})?;
     let mut watch = RollWatch::new(settings.store.clone(), Arc::default());
     let (read_all, roll) = timed(|| watch.look());
@@ -77,6 +65,25 @@ pub(super) fn auth(folder: &std::path::Path) -> Result<(), Fault> {
         "who calls, among {KEYS} keys: {used:.0} ns of CPU"
     ));
     Ok(())
+}
+
+/// The texts of keys, and what puts them into a store.
+pub(super) fn added(pepper: &Pepper) -> (Vec<Secret>, Vec<KeyChange>) {
+    let mut random = fastrand::Rng::with_seed(7);
+    let (mut texts, mut adds) = (Vec::new(), Vec::new());
+    for nth in 0..KEYS {
+        let mut bytes = [0; RANDOM];
+        random.fill(&mut bytes);
+        let made = make(KeyKind::Client, "live", None, &bytes);
+        let digest = pepper.digest(made.text.expose().as_bytes());
+        let key = key(nth, made.id, digest);
+        texts.push(made.text);
+        adds.push(KeyChange::Add {
+            key: Box::new(key),
+            once: None,
+        });
+    }
+    (texts, adds)
 }
 
 fn key(nth: u64, id: String, digest: [u8; 32]) -> StoredKey {

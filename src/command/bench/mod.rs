@@ -12,6 +12,8 @@ mod cases;
 mod guard;
 mod placement;
 mod process;
+mod reload;
+mod reports;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -23,12 +25,13 @@ use switchyard_chaos::mock::Dialect;
 
 pub(crate) use bare::bare;
 pub(crate) use placement::place;
-use process::{Counted, Measured, Mock, Proxy, Valgrind};
+use process::{Counted, Extra, Measured, Mock, Proxy, Valgrind};
 
 /// What to measure.
 #[derive(clap::Args, Default)]
 pub(crate) struct BenchOptions {
-    /// Only the parts whose name holds this text: cpu, dialects, memory, latency, placement, auth, flat, guard.
+    /// Only the parts whose name holds this text: cpu, dialects, memory, latency, placement, auth, flat, guard,
+    /// reports, reload.
     #[arg(long)]
     only: Option<String>,
     /// Leave out what takes minutes: instructions and ten thousand streams.
@@ -117,6 +120,12 @@ impl Bench {
         if self.wants("guard") {
             guard::measure(&self.folder)?;
         }
+        if self.wants("reload") {
+            reload::measure(&self.folder).await?;
+        }
+        if self.wants("reports") {
+            reports::measure(&self.folder).await?;
+        }
         Ok(())
     }
 
@@ -136,12 +145,16 @@ impl Bench {
             "", "bare µs", "ours µs", "ratio", "bare ins", "ours ins", "ratio", "SHA-256", "errors"
         ));
         for case in &cases::UNARY {
-            let (plain, ours) = self.pair(case).await?;
+            let (plain, ours) = self.pair(case, &Extra::default()).await?;
             report(case.name, plain, ours);
         }
+        // The journal and the client's key are in all of them; this is what paying costs besides.
+        let paid = Extra::paid(&self.folder)?;
+        let (plain, ours) = self.pair(&cases::UNARY[0], &paid).await?;
+        report("  with limits and budgets kept", plain, ours);
         for (name, short, long) in &cases::STREAMS {
-            let (few_plain, few_ours) = self.pair(short).await?;
-            let (many_plain, many_ours) = self.pair(long).await?;
+            let (few_plain, few_ours) = self.pair(short, &Extra::default()).await?;
+            let (many_plain, many_ours) = self.pair(long, &Extra::default()).await?;
             report(long.name, many_plain, many_ours);
             let chunks = long.chunks - short.chunks;
             let per_chunk = |many: Measured, few: Measured| many.minus(few).divided_by(chunks);
@@ -155,11 +168,11 @@ impl Bench {
     }
 
     /// What one case costs the bare proxy and the gateway.
-    async fn pair(&self, case: &cases::Case) -> Result<(Measured, Measured), Fault> {
+    async fn pair(&self, case: &cases::Case, extra: &Extra) -> Result<(Measured, Measured), Fault> {
         progress(&format!("  {} …", case.name));
         let mock = Mock::start(case).await?;
         let bare = Proxy::bare(&mock, &self.folder, None).await?;
-        let gateway = Proxy::gateway(&mock, &self.folder, None).await?;
+        let gateway = Proxy::gateway_with(&mock, &self.folder, extra, None).await?;
         let mut costs = (Vec::new(), Vec::new());
         let mut errors = (0, 0);
         for round in 0..=cases::ROUNDS {
@@ -176,8 +189,8 @@ impl Bench {
         let mut plain = Measured::cpu(median(costs.0), errors.0);
         let mut ours = Measured::cpu(median(costs.1), errors.1);
         if let Some(valgrind) = &self.valgrind {
-            for (measured, which) in [(&mut plain, "bare"), (&mut ours, "gateway")] {
-                let counted = self.instructions(valgrind, which, &mock, case).await?;
+            for (measured, which) in [(&mut plain, None), (&mut ours, Some(extra))] {
+                let counted = self.instructions((valgrind, &mock), which, case).await?;
                 measured.instructions = Some(counted.all);
                 measured.digest = counted.digest;
             }
@@ -189,18 +202,23 @@ impl Bench {
     /// do not count.
     async fn instructions(
         &self,
-        valgrind: &Valgrind,
-        which: &str,
-        mock: &Mock,
+        (valgrind, mock): (&Valgrind, &Mock),
+        ours: Option<&Extra>,
         case: &cases::Case,
     ) -> Result<Counted, Fault> {
         let few = case.counted / 4;
         let mut counts = [Counted::default(); 2];
         for (count, requests) in counts.iter_mut().zip([few, case.counted]) {
+            let which = match ours {
+                None => "bare",
+                Some(extra) if extra.terms.is_empty() => "gateway",
+                Some(_) => "paid",
+            };
             let name = format!("{which}-{}-{requests}", case.slug());
-            let proxy = match which {
-                "bare" => Proxy::bare(mock, &self.folder, Some((valgrind, &name))).await?,
-                _ => Proxy::gateway(mock, &self.folder, Some((valgrind, &name))).await?,
+            let around = Some((valgrind, name.as_str()));
+            let proxy = match ours {
+                None => Proxy::bare(mock, &self.folder, around).await?,
+                Some(extra) => Proxy::gateway_with(mock, &self.folder, extra, around).await?,
             };
             let wrong = proxy.load(case, requests).await;
             if wrong > 0 {

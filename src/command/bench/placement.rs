@@ -13,7 +13,8 @@ use switchyard::actors::{
 };
 use switchyard::config::{ConfigError, Fingerprint, Settings, Source};
 use switchyard::domain::{
-    KeyName, Lane, Mode, Operation, PromptClass, ProviderName, RequestId, Shape, Tokens,
+    KeyName, Lane, Mode, Operation, PromptClass, ProviderName, RequestId, Shape, Stake, Tokens,
+    Weight,
 };
 use switchyard::policy::overload::Pressure;
 use switchyard::telemetry::Telemetry;
@@ -101,6 +102,10 @@ fn wish(system: &System) -> Wish {
             mode: Mode::Whole,
         },
         lane: Lane::Default,
+        stake: Stake {
+            tenant: Arc::from("default"),
+            weight: Weight::ONE,
+        },
         estimate: Estimate {
             input: Tokens(10),
             output: Tokens(10),

@@ -12,7 +12,8 @@ use switchyard_chaos::mock::{Dialect, Fast, MockOptions, MockProvider};
 use super::cases::Case;
 use super::{Fault, inside, own_binary};
 
-const KEY: &str = "sk-bench-key-0000000001";
+pub(super) const KEY: &str = "sk-bench-key-0000000001";
+pub(super) const ADMIN: &str = "sk-bench-admin-0000000002";
 const PATH: &str = "/v1/chat/completions";
 
 /// What something costs.
@@ -87,10 +88,41 @@ impl Mock {
     }
 }
 
+/// What a gateway is configured with besides.
+#[derive(Default)]
+pub(super) struct Extra {
+    /// Of its client.
+    pub(super) terms: String,
+    /// Further tables.
+    pub(super) more: String,
+}
+
+impl Extra {
+    /// Limits and budgets of the client, its team, its tenant and a tag: each wide enough never to be met, and all of
+    /// them kept.
+    pub(super) fn paid(folder: &Path) -> Result<Self, Fault> {
+        const TERMS: &str = "requests_per_minute = 100000000\ntokens_per_minute = 1000000000000\nconcurrency = 100000\nbudgets = [{ usd = \"1000000\", period = \"day\" }, { usd = \"10000000\", period = \"month\" }]\n";
+        let prices = inside(folder, "prices.toml");
+        std::fs::write(
+            &prices,
+            "[mock.\"mock-model\"]\ncan = [\"chat\"]\ncontext = 1000000\noutput_limit = 10000\nprice = { input = \"3\", output = \"15\" }\nconfirmed = \"a bench\"\n",
+        )?;
+        Ok(Self {
+            terms: format!("tenant = \"acme\"\nteam = \"search\"\n{TERMS}"),
+            more: format!(
+                "[tenants.acme]\n{TERMS}[tenants.acme.teams.search]\n{TERMS}[registry]\nfile = \"{}\"\n",
+                prices.display()
+            ),
+        })
+    }
+}
+
 /// A proxy; ended when dropped.
 pub(super) struct Proxy {
     child: Child,
     address: SocketAddr,
+    /// `None` of the bare proxy.
+    admin: Option<SocketAddr>,
 }
 
 impl Drop for Proxy {
@@ -119,19 +151,31 @@ impl Proxy {
         folder: &Path,
         valgrind: Option<(&Valgrind, &str)>,
     ) -> Result<Self, Fault> {
+        Self::gateway_with(mock, folder, &Extra::default(), valgrind).await
+    }
+
+    pub(super) async fn gateway_with(
+        mock: &Mock,
+        folder: &Path,
+        extra: &Extra,
+        valgrind: Option<(&Valgrind, &str)>,
+    ) -> Result<Self, Fault> {
         // A journal of its own each time: a start reads what an earlier one left behind.
         let journal = tempfolder(folder)?;
         let config = inside(folder, "switchyard.toml");
         let text = format!(
             "[listen]\naddress = \"127.0.0.1:0\"\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n\
+             [admin]\naddress = \"127.0.0.1:0\"\nkey = \"env:SWITCHYARD_BENCH_ADMIN\"\n\
              [journal]\npath = \"{place}\"\nshed_after_ms = 10000\n\
              [logs]\nlevel = \"error\"\n\
              [timeouts]\ngap_ms = 600000\ngap_floor_ms = 600000\n\
-             [[clients]]\nname = \"bench\"\nkey = \"env:SWITCHYARD_BENCH_KEY\"\n\
+             [store]\npath = \"{place}/switchyard.db\"\n\
+             [[clients]]\nname = \"bench\"\nkey = \"env:SWITCHYARD_BENCH_KEY\"\n{terms}\
              [providers.mock]\ndialect = \"{dialect}\"\nbase_url = \"{base_url}\"\nmax_in_flight = 20000\nallow_private_address = true\n\
              keys = [{{ name = \"main\", secret = \"env:SWITCHYARD_BENCH_KEY\", requests_per_minute = 100000000, tokens_per_minute = 4000000000 }}]\n\
-             [pools.fast]\ntargets = [\"mock/mock-model\"]\nqueue_length = 20000\nmax_wait_ms = 60000\n",
+             [pools.fast]\ntargets = [\"mock/mock-model\"]\nqueue_length = 20000\nmax_wait_ms = 60000\n{more}",
+            terms = extra.terms,
+            more = extra.more,
             place = journal.display(),
             base_url = mock.0.base_url(),
             dialect = mock.0.dialect().name(),
@@ -170,12 +214,19 @@ impl Proxy {
         // Valgrind needs seconds to begin.
         for _ in 0..3_000 {
             let told = std::fs::read_to_string(announce).unwrap_or_default();
-            let address = told.lines().find_map(|line| {
-                let rest = line.strip_prefix("base_url=http://")?;
-                rest.split('/').next()?.parse().ok()
-            });
-            if let Some(address) = address {
-                return Ok(Self { child, address });
+            let address = |name: &str| {
+                told.lines().find_map(|line| {
+                    let rest = line.strip_prefix(name)?.strip_prefix("=http://")?;
+                    rest.split('/').next()?.parse().ok()
+                })
+            };
+            let admin = address("admin_url");
+            if let Some(address) = address("base_url") {
+                return Ok(Self {
+                    child,
+                    address,
+                    admin,
+                });
             }
             if let Some(status) = child.try_wait()? {
                 return Err(format!("a process under measurement ended at once ({status})").into());
@@ -185,6 +236,20 @@ impl Proxy {
         let _ = child.kill();
         let _ = child.wait();
         Err("a process under measurement did not start within 30 s".into())
+    }
+
+    /// Asks for a reload and waits until it is in force.
+    pub(super) async fn reload(&self) -> Result<(), Fault> {
+        let admin = self.admin.ok_or("it has no admin listener")?;
+        let mut client = Client::connect(admin).await?;
+        let fields = [("authorization".to_owned(), format!("Bearer {ADMIN}"))];
+        let nothing = serde_json::json!({});
+        let answer = client.post_json("/admin/reload", &fields, &nothing).await?;
+        if answer.status() == 200 && answer.json()["result"] == "applied" {
+            Ok(())
+        } else {
+            Err(format!("the reload was not applied: {}", answer.json()).into())
+        }
     }
 
     /// Ends it the way an operator would, so that what it counted is written.
@@ -305,6 +370,7 @@ fn command(folder: &Path, valgrind: Option<(&Valgrind, &str)>) -> Result<Command
     command
         .env("TOKIO_WORKER_THREADS", "1")
         .env("SWITCHYARD_BENCH_KEY", KEY)
+        .env("SWITCHYARD_BENCH_ADMIN", ADMIN)
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     Ok(command)

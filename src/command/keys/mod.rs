@@ -189,6 +189,9 @@ struct Account {
     /// Where its days and months begin, such as Europe/Berlin.
     #[arg(long, conflicts_with = "team")]
     time_zone: Option<String>,
+    /// How many times the share of a tenant of weight 1 it has where there is not enough for all.
+    #[arg(long, conflicts_with = "team")]
+    weight: Option<u32>,
     #[command(flatten)]
     rights: Rights,
     #[command(flatten)]
@@ -354,6 +357,7 @@ fn put(way: &Way, account: Account, new: bool) -> Result<serde_json::Value, way:
         None => {
             form = TenantForm {
                 time_zone: account.time_zone.or(form.time_zone),
+                weight: account.weight.or(form.weight),
                 grant,
                 terms,
                 teams: form.teams,

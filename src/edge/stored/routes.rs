@@ -17,9 +17,9 @@ use crate::dialects::one_line;
 use crate::dialects::responses::state::{PageQuery, after, page, replay, used_items};
 use crate::dispatch::Told;
 use crate::dispatch::once::Head;
-use crate::domain::{ClientDialect, Failure, FailureKind, Lane};
-use crate::edge::chat::InFlight;
+use crate::domain::{ClientDialect, Failure, FailureKind, Lane, Stake};
 use crate::edge::connection::ConnectionControl;
+use crate::edge::inside::InFlight;
 use crate::edge::reply::Said;
 use crate::edge::{Edge, chat, reply};
 use crate::store::{Conversation, ResponseKey, ResponseStore, Standing, StoredResponse};
@@ -51,7 +51,7 @@ pub(super) async fn retrieve(
         };
         match reader.head().await {
             Head::Stream { told } => {
-                let guard = chat::counted(&edge, &edge.published(), visit.lane)?;
+                let guard = chat::counted(&edge, &edge.published(), visit.counts)?;
                 let follow = Follow::new(reader, known);
                 Ok(Told200::Live(follow, Box::new(told), guard))
             }
@@ -156,7 +156,8 @@ struct Visit<'a> {
     edge: &'a Edge,
     store: Arc<dyn ResponseStore>,
     key: ResponseKey,
-    lane: Lane,
+    /// How it is counted while it is served.
+    counts: (Lane, Stake),
 }
 
 impl<'a> Visit<'a> {
@@ -177,7 +178,7 @@ impl<'a> Visit<'a> {
                 owner: client.owner(),
                 id: id.to_owned(),
             },
-            lane: client.lane,
+            counts: (client.lane, client.stake()),
         })
     }
 

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, ToSql};
 
+use super::rollup::Source;
 use super::{Table, nothing};
 use crate::store::embedded::schema::Migration;
-use crate::store::spending::{Batch, SpendBy, SpendLine, SpendQuestion};
+use crate::store::spending::{MarginPlace, SpendBy, SpendLine, SpendQuestion};
 
 pub(super) const TABLE: Table = Table {
     migrations: &[Migration {
@@ -32,14 +33,18 @@ CREATE TABLE spend_margins (
     evict: |_| Ok(0),
 };
 
-/// Adds a batch's margins to what is there.
-pub(super) fn insert(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO spend_margins (tenant, quarter, team, client, tag, margin_nano)
+/// Adds margins to what is there, by quarters or by days.
+pub(super) fn insert(
+    connection: &Connection,
+    table: &str,
+    margins: &HashMap<MarginPlace, u64>,
+) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached(&format!(
+        "INSERT INTO {table} (tenant, quarter, team, client, tag, margin_nano)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT DO UPDATE SET margin_nano = margin_nano + excluded.margin_nano",
-    )?;
-    for (place, nano) in &batch.margins {
+    ))?;
+    for (place, nano) in margins {
         let nano = i64::try_from(*nano).unwrap_or(i64::MAX);
         let row: [&dyn ToSql; 6] = [
             &place.tenant,
@@ -82,30 +87,27 @@ fn by_name(
     connection: &Connection,
     question: &SpendQuestion,
 ) -> rusqlite::Result<Option<HashMap<String, u64>>> {
-    let (name, tags) = match question.by {
-        SpendBy::Tenant => ("tenant", false),
-        SpendBy::Team => ("tenant || '/' || team", false),
-        SpendBy::Client => ("tenant || '#' || client", false),
-        SpendBy::Tag => ("tenant || '+' || tag", true),
-        SpendBy::Day => ("date(quarter, 'unixepoch')", false),
-        SpendBy::Hour => ("strftime('%Y-%m-%dT%H:00Z', quarter, 'unixepoch')", false),
+    let Some(source) = Source::of_margins(question.by) else {
+        return Ok(None);
+    };
+    let name = match question.by {
+        SpendBy::Tenant => "tenant",
+        SpendBy::Team => "rtrim(tenant || '/' || team, '/')",
+        SpendBy::Client => "tenant || '#' || client",
+        SpendBy::Tag => "tenant || '+' || tag",
+        SpendBy::Day => "date(quarter, 'unixepoch')",
+        SpendBy::Hour => "strftime('%Y-%m-%dT%H:00Z', quarter, 'unixepoch')",
         SpendBy::Provider | SpendBy::Model | SpendBy::User => return Ok(None),
     };
-    let of_tags = if tags { "tag <> ''" } else { "tag = ''" };
     // Names in the text are ours; what was asked for is bound (attack A08).
     let sql = format!(
-        "SELECT {name} AS name, sum(margin_nano) FROM spend_margins
-         WHERE quarter >= ?1 AND quarter < ?2 AND (?3 IS NULL OR tenant = ?3) AND {of_tags}
-         GROUP BY name"
+        "{} SELECT {name} AS name, sum(margin_nano) FROM entries GROUP BY name",
+        source.rows()
     );
     let mut asked = connection.prepare_cached(&sql)?;
-    let rows = asked.query_map(
-        (
-            question.from.min(i64::MAX as u64),
-            question.to.min(i64::MAX as u64),
-            &question.tenant,
-        ),
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
+    let [from, first, last, to] = source.bounds(question);
+    let rows = asked.query_map((from, first, last, to, &question.tenant), |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
     rows.collect::<rusqlite::Result<_>>().map(Some)
 }

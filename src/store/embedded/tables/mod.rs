@@ -6,6 +6,7 @@ mod charges;
 pub(super) mod keys;
 mod meta;
 mod responses;
+mod rollup;
 pub(super) mod spend;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ const ALL: &[Table] = &[
     charges::TABLE,
     alerted::TABLE,
     bought::TABLE,
+    rollup::TABLE,
     keys::TABLE,
     meta::TABLE,
 ];

@@ -1,15 +1,18 @@
 //! What was spent, by a quarter of an hour.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
 
+use super::rollup::{self, Source};
 use super::{Table, alerted, bought, charges, nothing};
 use crate::domain::{Bought, NanoUsd};
-
 use crate::store::Pending;
 use crate::store::embedded::Embedded;
 use crate::store::embedded::schema::{Migration, fault};
 use crate::store::spending::{
-    Batch, LabelKind, Position, SpendBy, SpendLine, SpendQuestion, SpendStore, Spent, Sum,
+    Batch, Label, LabelKind, Position, Slice, SpendBy, SpendLine, SpendQuestion, SpendStore, Spent,
+    Sum,
 };
 
 pub(super) const TABLE: Table = Table {
@@ -91,6 +94,7 @@ fn evict(connection: &Connection) -> rusqlite::Result<u64> {
         "DELETE FROM spend_labels WHERE quarter = (SELECT min(quarter) FROM spend_labels)",
         [],
     )?;
+    rollup::forget(connection)?;
     Ok(deleted as u64)
 }
 
@@ -184,12 +188,27 @@ fn book(connection: &Connection, from: Position, batch: &Batch) -> rusqlite::Res
 
 /// Adds what a batch counts to what is there.
 fn insert(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
-    let slices = upsert(
-        "spend",
+    insert_slices(connection, "spend", &batch.slices)?;
+    insert_slices(connection, "spend_hours", &rollup::hours(&batch.slices))?;
+    insert_slices(connection, "spend_days", &rollup::days(&batch.slices))?;
+    insert_labels(connection, "spend_labels", &batch.labels)?;
+    let days = rollup::label_days(&batch.labels);
+    insert_labels(connection, "spend_label_days", &days)?;
+    charges::insert(connection, "spend_margins", &batch.margins)?;
+    charges::insert(connection, "spend_margin_days", &rollup::margin_days(batch))
+}
+
+fn insert_slices(
+    connection: &Connection,
+    table: &str,
+    slices: &HashMap<Slice, Sum>,
+) -> rusqlite::Result<()> {
+    let sql = upsert(
+        table,
         &["quarter", "tenant", "team", "client", "provider", "model"],
     );
-    let mut insert = connection.prepare_cached(&slices)?;
-    for (slice, sum) in &batch.slices {
+    let mut insert = connection.prepare_cached(&sql)?;
+    for (slice, sum) in slices {
         let counts = signed(sum);
         let names: [&dyn ToSql; 6] = [
             &slice.quarter,
@@ -205,9 +224,17 @@ fn insert(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
             .collect();
         insert.execute(&*row)?;
     }
-    let labels = upsert("spend_labels", &["quarter", "tenant", "kind", "value"]);
-    let mut insert = connection.prepare_cached(&labels)?;
-    for (label, sum) in &batch.labels {
+    Ok(())
+}
+
+fn insert_labels(
+    connection: &Connection,
+    table: &str,
+    labels: &HashMap<Label, Sum>,
+) -> rusqlite::Result<()> {
+    let sql = upsert(table, &["quarter", "tenant", "kind", "value"]);
+    let mut insert = connection.prepare_cached(&sql)?;
+    for (label, sum) in labels {
         let (counts, kind) = (signed(sum), kind(label.kind));
         let names: [&dyn ToSql; 4] = [&label.quarter, &label.tenant, &kind, &label.value];
         let row: Vec<&dyn ToSql> = names
@@ -216,7 +243,7 @@ fn insert(connection: &Connection, batch: &Batch) -> rusqlite::Result<()> {
             .collect();
         insert.execute(&*row)?;
     }
-    charges::insert(connection, batch)
+    Ok(())
 }
 
 /// Puts a batch in the place of everything in these quarters, the end excluded.
@@ -232,6 +259,7 @@ pub(in crate::store::embedded) fn replace(
         )?;
     }
     charges::delete(connection, (from, to))?;
+    rollup::rebuild(connection, (from, to), &SUMS)?;
     insert(connection, batch)
 }
 
@@ -278,31 +306,18 @@ pub(in crate::store::embedded) fn report(
     connection: &Connection,
     question: &SpendQuestion,
 ) -> rusqlite::Result<Vec<SpendLine>> {
-    let (table, name, kind) = match question.by {
-        SpendBy::Tenant => ("spend", "tenant", None),
-        SpendBy::Team => ("spend", "rtrim(tenant || '/' || team, '/')", None),
-        SpendBy::Client => ("spend", "tenant || '#' || client", None),
-        SpendBy::Provider => ("spend", "provider", None),
-        SpendBy::Model => ("spend", "trim(provider || '/' || model, '/')", None),
-        SpendBy::Tag => (
-            "spend_labels",
-            "tenant || '+' || value",
-            Some(LabelKind::Tag),
-        ),
-        SpendBy::User => (
-            "spend_labels",
-            "tenant || '@' || value",
-            Some(LabelKind::User),
-        ),
-        SpendBy::Day => ("spend", "date(quarter, 'unixepoch')", None),
-        SpendBy::Hour => (
-            "spend",
-            "strftime('%Y-%m-%dT%H:00Z', quarter, 'unixepoch')",
-            None,
-        ),
+    let name = match question.by {
+        SpendBy::Tenant => "tenant",
+        SpendBy::Team => "rtrim(tenant || '/' || team, '/')",
+        SpendBy::Client => "tenant || '#' || client",
+        SpendBy::Provider => "provider",
+        SpendBy::Model => "trim(provider || '/' || model, '/')",
+        SpendBy::Tag => "tenant || '+' || value",
+        SpendBy::User => "tenant || '@' || value",
+        SpendBy::Day => "date(quarter, 'unixepoch')",
+        SpendBy::Hour => "strftime('%Y-%m-%dT%H:00Z', quarter, 'unixepoch')",
     };
     let sums: Vec<String> = SUMS.iter().map(|column| format!("sum({column})")).collect();
-    // Names in the text are ours; what was asked for is bound (attack A08).
     let order = match question.by {
         SpendBy::Day | SpendBy::Hour => "name",
         SpendBy::Tenant
@@ -313,28 +328,16 @@ pub(in crate::store::embedded) fn report(
         | SpendBy::Tag
         | SpendBy::User => "sum(cost_nano) DESC, name",
     };
-    let of_kind = if kind.is_some() {
-        "AND kind = ?4"
-    } else {
-        "AND ?4 IS NULL"
-    };
+    let source = Source::of(question.by);
+    // Names in the text are ours; what was asked for is bound (attack A08).
     let sql = format!(
-        "SELECT {name} AS name, {} FROM {table}
-         WHERE quarter >= ?1 AND quarter < ?2 AND (?3 IS NULL OR tenant = ?3) {of_kind}
-         GROUP BY name ORDER BY {order} LIMIT 10000",
+        "{} SELECT {name} AS name, {} FROM entries GROUP BY name ORDER BY {order} LIMIT 10000",
+        source.rows(),
         sums.join(", ")
     );
     let mut asked = connection.prepare_cached(&sql)?;
-    let rows = asked.query_map(
-        (
-            // SQLite's numbers have a sign.
-            question.from.min(i64::MAX as u64),
-            question.to.min(i64::MAX as u64),
-            &question.tenant,
-            kind.map(self::kind),
-        ),
-        line,
-    )?;
+    let [from, first, last, to] = source.bounds(question);
+    let rows = asked.query_map((from, first, last, to, &question.tenant), line)?;
     let lines = rows.collect::<rusqlite::Result<_>>()?;
     charges::with_margins(connection, question, lines)
 }

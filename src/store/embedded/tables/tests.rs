@@ -6,10 +6,16 @@
     reason = "a broken step is a failed test"
 )]
 
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
 use rusqlite::Connection;
 
-use super::migrations;
+use super::{migrations, spend};
 use crate::store::embedded::schema::{latest, migrate, number};
+use crate::store::spending::{
+    Batch, Label, LabelKind, MarginPlace, Slice, SpendBy, SpendLine, SpendQuestion, Sum,
+};
 
 /// What a file of each schema held, and how it is found after all later steps: (schema, written, asked, answer).
 /// A new step adds a line; the lines there are stay.
@@ -70,6 +76,12 @@ const HELD: &[(u32, &str, &str, &str)] = &[
         "SELECT provider || cost_nano || tokens FROM spend_bought WHERE provider = 'z'",
         "z34",
     ),
+    (
+        9,
+        "INSERT INTO spend_days VALUES (86400, 'beta', 'search', 'app', 'a', 'm-a', 1, 0, 0, 5, 6, 0, 0, 0, 0, 0, 0, 13, 0)",
+        "SELECT tenant || team || client || provider || model || cost_nano FROM spend_days WHERE quarter = 86400",
+        "betasearchappam-a13",
+    ),
 ];
 
 /// The first eight bytes of SHA-256 of each step: files of it exist, so it never changes.
@@ -82,6 +94,7 @@ const STEPS: &[(u32, &str)] = &[
     (6, "07dc04e8aa07d569"),
     (7, "46009f30fc689ef9"),
     (8, "fb2011b1b9102303"),
+    (9, "f313af3b60f98d57"),
 ];
 
 fn fingerprint(sql: &str) -> String {
@@ -156,4 +169,233 @@ fn x18_a_step_that_fails_leaves_the_file_at_the_schema_it_had() {
     assert!(migrate(&file, 1, latest(), "old").is_err());
     assert_eq!(number(&file, "old").unwrap(), 1);
     assert_eq!(dump(&file), before);
+}
+
+// --- hours and days ---
+
+const QUARTER: u64 = 900;
+
+/// What somebody spent: quarter, tenant, client, model, tag, cost.
+type Spent = (u64, usize, usize, usize, usize, u64);
+
+fn spent(quarters: u64) -> impl Strategy<Value = Spent> {
+    (
+        0..quarters,
+        0..3_usize,
+        0..2_usize,
+        0..3_usize,
+        0..3_usize,
+        1..1_000_u64,
+    )
+}
+
+fn batch(all: &[Spent]) -> Batch {
+    let mut batch = Batch::default();
+    for (quarter, tenant, client, model, tag, cost) in all {
+        let (quarter, tenant) = (quarter * QUARTER, format!("t{tenant}"));
+        let sum = Sum {
+            requests: 1,
+            output: 7,
+            cost_nano: *cost,
+            ..Sum::default()
+        };
+        let slice = Slice {
+            quarter,
+            tenant: tenant.clone(),
+            team: format!("team-{}", client % 2),
+            client: format!("c{client}"),
+            provider: format!("p{}", model % 2),
+            model: format!("m{model}"),
+        };
+        let margin = |team: &str, client: &str, tag: &str| MarginPlace {
+            quarter,
+            tenant: tenant.clone(),
+            team: team.to_owned(),
+            client: client.to_owned(),
+            tag: tag.to_owned(),
+        };
+        let tagged = format!("tag-{tag}");
+        for place in [
+            margin(&slice.team, &slice.client, ""),
+            margin("", "", &tagged),
+        ] {
+            *batch.margins.entry(place).or_default() += cost / 5;
+        }
+        let labels = [
+            (LabelKind::Tag, tagged),
+            (LabelKind::User, format!("u{tag}")),
+        ];
+        for (kind, value) in labels {
+            let label = Label {
+                quarter,
+                tenant: tenant.clone(),
+                kind,
+                value,
+            };
+            let of_label = batch.labels.entry(label).or_default();
+            *of_label = of_label.plus(&sum);
+        }
+        let of_slice = batch.slices.entry(slice).or_default();
+        *of_slice = of_slice.plus(&sum);
+    }
+    batch
+}
+
+/// What was spent, told from what was spent and nothing else: name, (cost, requests, margin).
+fn expected(all: &[Spent], question: &SpendQuestion) -> BTreeMap<String, (u64, u64, Option<u64>)> {
+    let mut lines = BTreeMap::new();
+    for (quarter, tenant, client, model, tag, cost) in all {
+        let at = quarter * QUARTER;
+        let tenant = format!("t{tenant}");
+        let other = question.tenant.as_ref().is_some_and(|only| *only != tenant);
+        if other || at < question.from || at >= question.to {
+            continue;
+        }
+        let (day, hour) = (at / 86_400 + 1, at % 86_400 / 3_600);
+        let name = match question.by {
+            SpendBy::Tenant => tenant,
+            SpendBy::Team => format!("{tenant}/team-{}", client % 2),
+            SpendBy::Client => format!("{tenant}#c{client}"),
+            SpendBy::Provider => format!("p{}", model % 2),
+            SpendBy::Model => format!("p{}/m{model}", model % 2),
+            SpendBy::Tag => format!("{tenant}+tag-{tag}"),
+            SpendBy::User => format!("{tenant}@u{tag}"),
+            SpendBy::Day => format!("1970-01-{day:02}"),
+            SpendBy::Hour => format!("1970-01-{day:02}T{hour:02}:00Z"),
+        };
+        let nobodys = matches!(
+            question.by,
+            SpendBy::Provider | SpendBy::Model | SpendBy::User
+        );
+        let line = lines.entry(name).or_insert((0, 0, (!nobodys).then_some(0)));
+        line.0 += cost;
+        line.1 += 1;
+        line.2 = line.2.map(|margin| margin + cost / 5);
+    }
+    lines
+}
+
+fn told(lines: Vec<SpendLine>) -> BTreeMap<String, (u64, u64, Option<u64>)> {
+    lines
+        .into_iter()
+        .map(|line| {
+            (
+                line.name,
+                (line.sum.cost_nano, line.sum.requests, line.margin_nano),
+            )
+        })
+        .collect()
+}
+
+/// A file with these batches booked one after the other.
+fn booked(batches: &[Vec<Spent>]) -> Connection {
+    let file = Connection::open_in_memory().unwrap();
+    migrate(&file, 0, latest(), "fresh").unwrap();
+    for all in batches {
+        // In the place of nothing: at a quarter that none of them has.
+        spend::replace(&file, (u64::MAX / 4, u64::MAX / 4), &batch(all)).unwrap();
+    }
+    file
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn m4_a_report_is_the_sum_of_what_was_spent_in_its_stretch_wherever_that_begins_and_ends(
+        batches in prop::collection::vec(prop::collection::vec(spent(300), 0..40), 1..4),
+        anew in prop::option::of((prop::collection::vec(spent(300), 0..20), 0_u64..300, 0_u64..300)),
+        stretches in prop::collection::vec((0_u64..300_000, 0_u64..300_000, any::<bool>()), 1..4),
+        only in prop::option::of(0_usize..4),
+    ) {
+        let file = booked(&batches);
+        let mut all: Vec<Spent> = batches.concat();
+        if let Some((mut anew, one, other)) = anew {
+            let (from, to) = (one.min(other), one.max(other));
+            anew.retain(|spent| (from..to).contains(&spent.0));
+            spend::replace(&file, (from * QUARTER, to * QUARTER), &batch(&anew)).unwrap();
+            all.retain(|spent| !(from..to).contains(&spent.0));
+            all.extend(anew);
+        }
+        for (one, other, endless) in stretches {
+            for by in SpendBy::ALL {
+                let question = SpendQuestion {
+                    by,
+                    from: one.min(other),
+                    to: if endless { u64::MAX } else { one.max(other) },
+                    tenant: only.map(|tenant| format!("t{tenant}")),
+                };
+                let found = told(spend::report(&file, &question).unwrap());
+                prop_assert_eq!(found, expected(&all, &question), "{:?}", question);
+            }
+        }
+    }
+}
+
+#[test]
+fn x18_what_an_older_release_booked_is_added_up_by_hours_and_days_as_well() {
+    let all: Vec<Spent> = (0..400)
+        .map(|nth| {
+            (
+                nth * 7 % 290,
+                nth as usize % 3,
+                1,
+                nth as usize % 3,
+                1,
+                nth + 1,
+            )
+        })
+        .collect();
+    let file = booked(std::slice::from_ref(&all));
+    let rolled = [
+        "spend_hours",
+        "spend_days",
+        "spend_label_days",
+        "spend_margin_days",
+    ];
+    let rows = |table: &str| -> Vec<String> {
+        let mut asked = file
+            .prepare(&format!(
+                "SELECT * FROM {table} ORDER BY tenant, quarter, 3, 4, 5"
+            ))
+            .unwrap();
+        let columns = asked.column_count();
+        let rows = asked.query_map([], |row| {
+            let cells = (0..columns).map(|nth| row.get::<_, rusqlite::types::Value>(nth));
+            Ok(format!("{:?}", cells.collect::<Result<Vec<_>, _>>()?))
+        });
+        rows.unwrap().map(Result::unwrap).collect()
+    };
+    let before = rolled.map(rows);
+    assert!(before.iter().all(|rows| rows.len() > 2));
+    // As if the step had never been made.
+    for table in rolled {
+        file.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+    }
+    file.pragma_update(None, "user_version", 6).unwrap();
+    migrate(&file, 6, latest(), "old").unwrap();
+    assert_eq!(rolled.map(rows), before);
+}
+
+#[test]
+fn m4_tags_of_a_day_go_with_the_last_of_their_quarters() {
+    let all: Vec<Spent> = vec![(0, 0, 0, 0, 0, 5), (1, 0, 0, 0, 0, 5), (200, 0, 0, 0, 1, 5)];
+    let file = booked(&[all]);
+    let tags = |file: &Connection| {
+        let question = SpendQuestion {
+            by: SpendBy::Tag,
+            from: 0,
+            to: u64::MAX,
+            tenant: None,
+        };
+        let lines = spend::report(file, &question).unwrap();
+        lines
+            .iter()
+            .map(|line| line.sum.requests)
+            .collect::<Vec<_>>()
+    };
+    for wanted in [vec![2, 1], vec![1], vec![]] {
+        (spend::TABLE.evict)(&file).unwrap();
+        assert_eq!(tags(&file), wanted);
+    }
 }
