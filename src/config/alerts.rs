@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::address::written_address;
 use super::egress;
+use super::judge::{self, Judge, Slash};
 use super::raw::RawConfig;
 use super::secret::Secret;
 use super::settings::{EgressSettings, ProxySettings};
-use super::validate::{self, Judge, Slash};
 use crate::policy::alerts::{AlertKind, Facts, Notice};
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -170,7 +170,7 @@ fn one(
 }
 
 fn address_mistakes(judge: &mut Judge<'_>, path: &str, raw: &RawAlert) {
-    validate::base_url_mistakes(judge, path, &raw.url);
+    judge::base_url_mistakes(judge, path, &raw.url);
     if raw.url.starts_with("http://") && !raw.allow_private_address {
         judge.wrong(
             path,

@@ -1,8 +1,8 @@
 //! How a provider is told who calls.
 
+use super::judge::Judge;
 use super::raw::{RawAuth, RawProvider};
 use super::settings::{AuthSettings, KeySettings, KeySource};
-use super::validate::Judge;
 use crate::domain::Dialect;
 
 /// The newest version of Azure's deployments that is no preview.

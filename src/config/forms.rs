@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::judge::{Judge, Slash};
 use super::mistakes::Mistake;
 use super::raw::{BudgetForm, LimitForm, RawTermsOf};
 use super::settings::TenantSettings;
 use super::tenants::{Reader, RightsOf, grant, weight};
-use super::validate::{Judge, Slash};
 use crate::domain::Lane;
 use crate::policy::grant::Grant;
 use crate::policy::ledger::{AccountTerms, Zone};

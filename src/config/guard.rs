@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::judge::{Judge, base_url_mistakes};
 use super::raw::RawConfig;
 use super::secret::Secret;
 use super::settings::{EgressSettings, ProxySettings};
-use super::validate::Judge;
-use super::{egress, residency, validate};
+use super::{egress, residency};
 use crate::domain::{ClientName, PoolName};
 use crate::policy::guard::{
     Action, Actions, Class, Finder, FinderError, Lists, MOST_PATTERNS, Pattern, RuleId,
@@ -496,7 +496,7 @@ fn webhook(
     if raw.url.is_empty() {
         return None;
     }
-    validate::base_url_mistakes(judge, &format!("{PATH}.url"), &raw.url);
+    base_url_mistakes(judge, &format!("{PATH}.url"), &raw.url);
     if raw.url.starts_with("http://") && !raw.allow_private_address {
         judge.wrong(
             format!("{PATH}.url"),

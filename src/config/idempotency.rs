@@ -1,7 +1,7 @@
 //! The `[idempotency]` section.
 
+use super::judge::Judge;
 use super::raw::RawIdempotency;
-use super::validate::Judge;
 use crate::policy::once::{NAME_BYTES, Terms};
 
 /// Less holds hardly a key.

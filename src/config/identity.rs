@@ -7,11 +7,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::forms::GrantForm;
+use super::judge::{Judge, Slash};
 use super::mistakes::Mistake;
 use super::raw::{RawConfig, RawIdentity};
 use super::registry::{is_fetchable, is_here};
 use super::settings::{EgressSettings, ProxySettings, TenantSettings};
-use super::validate::{Judge, Slash};
 use crate::domain::{ClientName, TenantName};
 use crate::policy::grant::Grant;
 use crate::policy::jwt::{Algorithm, ClaimName, KeySet, LARGEST_SET, Rules};

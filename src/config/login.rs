@@ -11,10 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::judge::Judge;
 use super::raw::{RawAuth, RawProvider};
 use super::secret::{Secret, projected};
 use super::settings::{KeySource, ProxySettings};
-use super::validate::Judge;
 use crate::domain::Dialect;
 
 /// How a key becomes a token.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::egress;
+use super::judge::Judge;
 use super::raw::RawConfig;
 use super::settings::{EgressSettings, ProxySettings};
-use super::validate::Judge;
 
 /// What the operator allows; with nothing allowed, nothing is fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 mod address;
 mod alerts;
 mod auth;
+mod clients;
 mod diff;
 mod egress;
 mod explain;
@@ -14,12 +15,17 @@ mod forms;
 mod guard;
 mod idempotency;
 mod identity;
+mod journal;
+mod judge;
+mod listen;
 mod load;
 mod login;
 mod media;
 mod mistakes;
+mod pools;
 mod presets;
 mod pricing;
+mod providers;
 mod raw;
 mod registry;
 mod registry_copy;
@@ -31,8 +37,10 @@ mod streams;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod validate;
 mod volume;
+mod way_out;
 
 pub use alerts::AlertSettings;
 pub use diff::{changes, restart_needed};

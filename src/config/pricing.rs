@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::judge::Judge;
 use super::raw::RawConfig;
 use super::settings::{TenantSettings, allows};
-use super::validate::Judge;
 use crate::domain::money::AmountError;
 use crate::pricing::{Factor, Margin};
 

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::judge::Judge;
 use super::mistakes::Mistake;
 use super::raw::{RawConfig, RawRegistry};
 use super::registry_copy::{RegistryCopy, RegistrySettings};
 use super::settings::{EgressSettings, PoolOrigin, PoolSettings, ProviderSettings};
-use super::validate::Judge;
 use crate::domain::{PoolName, Tokens};
 use crate::pricing::{Date, Found, Price, Registry, Standing};
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::judge::Judge;
 use super::raw::{RawAuth, RawConfig, RawKeyForm, RawProvider};
 use super::settings::{ClientSettings, KeySettings, TenantSettings};
-use super::validate::Judge;
 use crate::domain::Dialect;
 use crate::policy::residency::{Demand, Demands, Handling, is_place};
 

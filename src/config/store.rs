@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::judge::Judge;
 use super::raw::{RawKeepResponses, RawStore, RawStoreMode};
 use super::secret::Secret;
-use super::validate::Judge;
 
 /// What outlives the process beside the journal, and how it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

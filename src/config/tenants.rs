@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::identity;
+use super::judge::{Judge, Slash};
 use super::raw::{BudgetForm, RawClient, RawConfig, RawTeam, RawTenant, RawTermsOf};
 use super::settings::TenantSettings;
-use super::validate::{Judge, Slash};
 use crate::domain::money::AmountError;
 use crate::domain::{Lane, Operation, Weight};
 use crate::policy::grant::{Allow, Grant};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::judge::Judge;
 use super::raw::RawProvider;
-use super::validate::Judge;
 use crate::domain::NanoUsd;
 use crate::domain::money::AmountError;
 use crate::pricing::{Factor, Measure, Volume, VolumeStep};

@@ -372,8 +372,8 @@ fn x18_what_an_older_release_booked_is_added_up_by_hours_and_days_as_well() {
     for table in rolled {
         file.execute_batch(&format!("DROP TABLE {table}")).unwrap();
     }
-    file.pragma_update(None, "user_version", 6).unwrap();
-    migrate(&file, 6, latest(), "old").unwrap();
+    file.pragma_update(None, "user_version", 8).unwrap();
+    migrate(&file, 8, latest(), "old").unwrap();
     assert_eq!(rolled.map(rows), before);
 }
 
