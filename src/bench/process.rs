@@ -12,7 +12,9 @@ use switchyard_chaos::mock::{Dialect, Fast, MockOptions, MockProvider};
 use super::cases::Case;
 use super::{Fault, inside, own_binary};
 
-pub(super) const KEY: &str = "sk-bench-key-0000000001";
+const KEY: &str = "sk-bench-key-0000000001";
+/// What digests of keys are keyed with.
+pub(super) const PEPPER: &str = "a-pepper-for-the-bench-and-for-no-other-purpose";
 pub(super) const ADMIN: &str = "sk-bench-admin-0000000002";
 const PATH: &str = "/v1/chat/completions";
 
@@ -371,6 +373,7 @@ fn command(folder: &Path, valgrind: Option<(&Valgrind, &str)>) -> Result<Command
         .env("TOKIO_WORKER_THREADS", "1")
         .env("SWITCHYARD_BENCH_KEY", KEY)
         .env("SWITCHYARD_BENCH_ADMIN", ADMIN)
+        .env("SWITCHYARD_BENCH_PEPPER", PEPPER)
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     Ok(command)

@@ -56,7 +56,7 @@ async fn store(folder: &Path) -> Result<Seen, Fault> {
     let config = inside(folder, "switchyard.toml");
     let extra = Extra {
         terms: String::new(),
-        more: "[keys]\npepper = \"env:SWITCHYARD_BENCH_KEY\"\n[tenants.acme]\n".to_owned(),
+        more: "[keys]\npepper = \"env:SWITCHYARD_BENCH_PEPPER\"\n[tenants.acme]\n".to_owned(),
     };
     let mock = Mock::start(&cases::UNARY[0]).await?;
     let gateway = Proxy::gateway_with(&mock, folder, &extra, None).await?;
@@ -68,7 +68,7 @@ async fn store(folder: &Path) -> Result<Seen, Fault> {
         path: path.ok_or("the configuration names no store")?.into(),
         ..StoreSettings::default()
     };
-    let (_, adds) = added(&Pepper::new(super::process::KEY.as_bytes()));
+    let (_, adds) = added(&Pepper::new(super::process::PEPPER.as_bytes()));
     embedded::change_many(&settings, &adds, |_| {})?;
     sleep(Duration::from_secs(5)).await;
     beside(&gateway, &config).await

@@ -1,6 +1,6 @@
 //! From what was written to what is used; every mistake is found before any is reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -268,13 +268,13 @@ fn version_of(raw: &RawConfig, settings: &Settings) -> u64 {
 
 fn clients(judge: &mut Judge<'_>, raw: &[RawClient]) -> Vec<ClientSettings> {
     let mut clients: Vec<ClientSettings> = Vec::new();
+    // There may be tens of thousands: each is held against those alone that might be the same.
+    let mut names: HashSet<&str> = HashSet::new();
+    let mut alike: HashMap<_, Vec<usize>> = HashMap::new();
     for (index, client) in raw.iter().enumerate() {
         let path = format!("clients[{index}]");
         judge.name(&format!("{path}.name"), &client.name, Slash::Refused);
-        if clients
-            .iter()
-            .any(|other| other.name.as_str() == client.name)
-        {
+        if !names.insert(client.name.as_str()) {
             judge.wrong(
                 format!("{path}.name"),
                 format!("{:?} is there twice", client.name),
@@ -291,13 +291,16 @@ fn clients(judge: &mut Judge<'_>, raw: &[RawClient]) -> Vec<ClientSettings> {
                 "use a long random one",
             );
         }
-        if clients.iter().any(|other| other.key == key) {
+        let alike = alike.entry(key.fingerprint()).or_default();
+        let mut others = alike.iter().filter_map(|place| clients.get(*place));
+        if others.any(|other| other.key == key) {
             judge.wrong(
                 format!("{path}.key"),
                 "another client has the same key",
                 "give each its own",
             );
         }
+        alike.push(clients.len());
         clients.push(ClientSettings {
             name: client.name.as_str().into(),
             key,
