@@ -1,5 +1,7 @@
 //! What putting fifty thousand keys in force costs those who are served meanwhile (fault C08).
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -81,7 +83,10 @@ async fn file(folder: &Path) -> Result<Seen, Fault> {
     progress("  keys are written …");
     for nth in 0..KEYS {
         let file = keys.join(format!("{nth}"));
-        std::fs::write(&file, format!("sk-bench-of-the-file-{nth:08}"))?;
+        // What others may read is refused as a secret.
+        let mut options = std::fs::OpenOptions::new();
+        let opened = options.write(true).create_new(true).mode(0o600).open(&file);
+        opened?.write_all(format!("sk-bench-of-the-file-{nth:08}").as_bytes())?;
         more.push_str(&format!(
             "[[clients]]\nname = \"app-{nth}\"\nkey = \"file:{}\"\n",
             file.display()
