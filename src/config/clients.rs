@@ -1,21 +1,23 @@
 //! Who may call: clients of the file, and what holds for keys of the store.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
 use super::judge::{Judge, Slash};
 use super::raw::{RawClient, RawConfig};
 use super::secret::Secret;
 use super::settings::{ClientSettings, IssuedKeySettings, TenantSettings};
 use super::tenants;
-use std::sync::Arc;
 
 pub(super) fn clients(judge: &mut Judge<'_>, raw: &[RawClient]) -> Vec<ClientSettings> {
     let mut clients: Vec<ClientSettings> = Vec::new();
+    // There may be tens of thousands: each is held against those alone that might be the same.
+    let mut names: HashSet<&str> = HashSet::new();
+    let mut alike: HashMap<_, Vec<usize>> = HashMap::new();
     for (index, client) in raw.iter().enumerate() {
         let path = format!("clients[{index}]");
         judge.name(&format!("{path}.name"), &client.name, Slash::Refused);
-        if clients
-            .iter()
-            .any(|other| other.name.as_str() == client.name)
-        {
+        if !names.insert(client.name.as_str()) {
             judge.wrong(
                 format!("{path}.name"),
                 format!("{:?} is there twice", client.name),
@@ -32,13 +34,16 @@ pub(super) fn clients(judge: &mut Judge<'_>, raw: &[RawClient]) -> Vec<ClientSet
                 "use a long random one",
             );
         }
-        if clients.iter().any(|other| other.key == key) {
+        let alike = alike.entry(key.fingerprint()).or_default();
+        let mut others = alike.iter().filter_map(|place| clients.get(*place));
+        if others.any(|other| other.key == key) {
             judge.wrong(
                 format!("{path}.key"),
                 "another client has the same key",
                 "give each its own",
             );
         }
+        alike.push(clients.len());
         clients.push(ClientSettings {
             name: client.name.as_str().into(),
             key,

@@ -1,5 +1,7 @@
 //! What differs between two settings, in words an operator reads in the log.
 
+use std::collections::{HashMap, HashSet};
+
 use super::settings::{ListenSettings, Settings};
 
 /// What changed; empty when nothing did that anyone would notice.
@@ -84,17 +86,16 @@ fn named<T: PartialEq>(
     new: &[T],
     name: impl Fn(&T) -> String,
 ) {
+    let before: HashMap<String, &T> = old.iter().map(|one| (name(one), one)).collect();
+    let after: HashSet<String> = new.iter().map(&name).collect();
     for one in new {
-        match old.iter().find(|before| name(before) == name(one)) {
+        match before.get(&name(one)).copied() {
             None => said.push(format!("{what} {} added", name(one))),
             Some(before) if before != one => said.push(format!("{what} {} changed", name(one))),
             Some(_) => {}
         }
     }
-    for gone in old
-        .iter()
-        .filter(|before| !new.iter().any(|one| name(one) == name(before)))
-    {
+    for gone in old.iter().filter(|one| !after.contains(&name(one))) {
         said.push(format!("{what} {} removed", name(gone)));
     }
 }

@@ -1,11 +1,12 @@
 //! What is recorded of requests, and what is logged.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use super::judge::Judge;
 use super::raw::{RawConfig, RawJournal, RawJournalMode, RawLogFormat, RawOnFailure};
 use super::secret::Secret;
 use super::settings::{JournalMode, JournalOnFailure, JournalSettings, LogFormat, LogSettings};
-use std::path::PathBuf;
-use std::time::Duration;
 
 pub(super) fn journal(judge: &mut Judge<'_>, raw: &RawConfig) -> JournalSettings {
     let raw = &raw.journal;

@@ -1,11 +1,12 @@
 //! Collects mistakes while settings are built: every one is found before any is reported.
 
-use super::mistakes::{ConfigError, Mistake};
-use super::secret::{Environment, Secret, resolve, resolve_text};
-use super::settings::Settings;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use super::mistakes::{ConfigError, Mistake};
+use super::secret::{Environment, Secret, resolve, resolve_text};
+use super::settings::Settings;
 
 /// Collects mistakes while building; what could not be built is left out.
 pub(super) struct Judge<'a> {

@@ -1,5 +1,9 @@
 //! What clients call a model: pools, their targets, where they fall back to.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::judge::{Judge, Slash};
 use super::raw::{RawPool, RawPromptClass, RawRace, RawTarget, RawTargetForm};
 use super::settings::{
@@ -7,9 +11,6 @@ use super::settings::{
 };
 use crate::domain::{ModelName, PoolName, PromptClass, ProviderName, Score, Tokens, Unoffered};
 use crate::policy::chain::cycle;
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
 pub(super) fn pools(
     judge: &mut Judge<'_>,

@@ -1,5 +1,7 @@
 //! Who answers: providers, their keys, limits and peculiarities.
 
+use std::sync::Arc;
+
 use super::address::is_inside;
 use super::auth;
 use super::egress;
@@ -12,7 +14,6 @@ use super::tenants;
 use crate::domain::money::AmountError;
 use crate::domain::{KeyName, ModelName, Quirks, ServiceTier, SignerName, Signers, Tokens};
 use crate::policy::ledger::{Cap, Period, Zone};
-use std::sync::Arc;
 
 pub(super) fn provider(
     judge: &mut Judge<'_>,

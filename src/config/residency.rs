@@ -1,6 +1,6 @@
 //! Where providers process what they are sent, and what tenants, teams and clients demand of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::judge::Judge;
@@ -118,14 +118,18 @@ pub(super) fn demands(
         let path = format!("identities.{name}");
         let _ = reader.demand(&path, &nothing, &identity.demands());
     }
+    // By name: there may be tens of thousands.
+    let mut by_name: HashMap<String, &mut ClientSettings> = HashMap::new();
+    for one in clients.iter_mut() {
+        by_name.entry(one.name.to_string()).or_insert(one);
+    }
     for (index, client) in raw.clients.iter().enumerate() {
         let tenant = client.tenant.as_deref().unwrap_or(TenantSettings::DEFAULT);
         let of_team = known.get(&(tenant, client.team.as_deref()));
         let above = of_team.or_else(|| known.get(&(tenant, None)));
         let path = format!("clients[{index}]");
         let demand = reader.demand(&path, above.unwrap_or(&nothing), &client.demands());
-        let named = |one: &&mut ClientSettings| one.name.as_str() == client.name;
-        if let Some(settings) = clients.iter_mut().find(named) {
+        if let Some(settings) = by_name.get_mut(&client.name) {
             settings.demand = some(&demand);
         }
     }

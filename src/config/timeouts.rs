@@ -1,9 +1,10 @@
 //! How long anything may take, and what is tried again.
 
+use std::time::Duration;
+
 use super::judge::Judge;
 use super::raw::RawConfig;
 use super::settings::{FailoverSettings, TimeoutSettings};
-use std::time::Duration;
 
 pub(super) fn timeouts(judge: &mut Judge<'_>, raw: &RawConfig) -> TimeoutSettings {
     let raw = &raw.timeouts;

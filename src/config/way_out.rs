@@ -1,11 +1,12 @@
 //! The way out to the providers: a proxy, name servers.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use super::egress;
 use super::judge::Judge;
 use super::raw::RawConfig;
 use super::settings::EgressSettings;
-use std::net::SocketAddr;
-use std::sync::Arc;
 
 pub(super) fn way_out(judge: &mut Judge<'_>, raw: &RawConfig) -> EgressSettings {
     const PATH: &str = "egress.proxy";

@@ -1,5 +1,7 @@
 //! What putting fifty thousand keys in force costs those who are served meanwhile (fault C08).
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -56,7 +58,7 @@ async fn store(folder: &Path) -> Result<Seen, Fault> {
     let config = inside(folder, "switchyard.toml");
     let extra = Extra {
         terms: String::new(),
-        more: "[keys]\npepper = \"env:SWITCHYARD_BENCH_KEY\"\n[tenants.acme]\n".to_owned(),
+        more: "[keys]\npepper = \"env:SWITCHYARD_BENCH_PEPPER\"\n[tenants.acme]\n".to_owned(),
     };
     let mock = Mock::start(&cases::UNARY[0]).await?;
     let gateway = Proxy::gateway_with(&mock, folder, &extra, None).await?;
@@ -68,7 +70,7 @@ async fn store(folder: &Path) -> Result<Seen, Fault> {
         path: path.ok_or("the configuration names no store")?.into(),
         ..StoreSettings::default()
     };
-    let (_, adds) = added(&Pepper::new(super::process::KEY.as_bytes()));
+    let (_, adds) = added(&Pepper::new(super::process::PEPPER.as_bytes()));
     embedded::change_many(&settings, &adds, |_| {})?;
     sleep(Duration::from_secs(5)).await;
     beside(&gateway, &config).await
@@ -81,7 +83,10 @@ async fn file(folder: &Path) -> Result<Seen, Fault> {
     progress("  keys are written …");
     for nth in 0..KEYS {
         let file = keys.join(format!("{nth}"));
-        std::fs::write(&file, format!("sk-bench-of-the-file-{nth:08}"))?;
+        // What others may read is refused as a secret.
+        let mut options = std::fs::OpenOptions::new();
+        let opened = options.write(true).create_new(true).mode(0o600).open(&file);
+        opened?.write_all(format!("sk-bench-of-the-file-{nth:08}").as_bytes())?;
         more.push_str(&format!(
             "[[clients]]\nname = \"app-{nth}\"\nkey = \"file:{}\"\n",
             file.display()
