@@ -3,6 +3,7 @@
 //! Dropping a leg cancels it at the provider and settles it as cancelled: the loser of a race and the
 //! attempt of a client that left need no one to clean up after them.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -302,7 +303,15 @@ impl Dispatch {
             told: FailedAttempt::plain(failure.outcome),
             failure,
         };
-        let media = self.media(request, &translation).await.map_err(failed)?;
+        let media = match self.wants_media(request, &translation).map_err(failed)? {
+            // Apart, so that requests without any carry nothing of it.
+            Some(wanted) => Some(
+                Box::pin(self.media(request, wanted))
+                    .await
+                    .map_err(failed)?,
+            ),
+            None => None,
+        };
         if media.is_some() {
             // What was fetched is not the provider's time.
             leg.started = Instant::now();
@@ -319,9 +328,12 @@ impl Dispatch {
         self.last_look(request, &leg.lease, &client)
             .map_err(failed)?;
         leg.lease.sent();
-        let exchange = self.exchange(leg, &client, translation, prepared.body);
-        if let Some(ended) = until(give_up_at, exchange).await {
-            return ended;
+        {
+            // In its one place: whoever takes it by value has room for it twice.
+            let exchange = pin!(self.exchange(leg, &client, translation, prepared.body));
+            if let Some(ended) = until(give_up_at, exchange).await {
+                return ended;
+            }
         }
         // Who asks for an answer in a millisecond learns nothing about the provider, and teaches us nothing.
         if patience_ends <= request.deadline {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use memchr::memmem;
 use tokio::time::timeout_at;
 
@@ -11,16 +12,25 @@ use super::request::Request;
 use super::translation::Translation;
 use crate::dialects::media::{Fetched, addresses, place_of_address};
 use crate::dialects::{DialectError, decode_request};
+use crate::domain::chat::ChatRequest;
 use crate::domain::{AttemptOutcome, Operation};
-use crate::upstream::{MediaFault, Unfetched};
+use crate::upstream::{MediaFault, MediaFetcher, Unfetched};
+
+/// What has to be fetched, and by whom.
+pub(super) struct Wanted {
+    body: Bytes,
+    canonical: ChatRequest,
+    urls: Vec<String>,
+    fetcher: Arc<MediaFetcher>,
+}
 
 impl Dispatch {
-    /// What has to be fetched before this target can be asked. Fetched once for all attempts of a request.
-    pub(super) async fn media(
+    /// What has to be fetched before this target can be asked.
+    pub(super) fn wants_media(
         &self,
         request: &Request,
         translation: &Translation<'_>,
-    ) -> Result<Option<Arc<Fetched>>, AttemptFailure> {
+    ) -> Result<Option<Wanted>, AttemptFailure> {
         if !request.published.settings.media.fetch
             || translation.is_plain()
             || request.operation != Operation::Chat
@@ -36,9 +46,26 @@ impl Dispatch {
         if urls.is_empty() {
             return Ok(None);
         }
-        let Some(fetcher) = self.upstreams.media() else {
-            return Ok(None);
-        };
+        Ok(self.upstreams.media().map(|fetcher| Wanted {
+            body,
+            canonical,
+            urls,
+            fetcher,
+        }))
+    }
+
+    /// Fetches it, once for all attempts of a request.
+    pub(super) async fn media(
+        &self,
+        request: &Request,
+        wanted: Wanted,
+    ) -> Result<Arc<Fetched>, AttemptFailure> {
+        let Wanted {
+            body,
+            canonical,
+            urls,
+            fetcher,
+        } = wanted;
         let fetch = request
             .media
             .get_or_init(|| async { fetcher.fetch(&urls).await.map(Arc::new) });
@@ -54,7 +81,7 @@ impl Dispatch {
         let ended = timeout_at(request.deadline, fetched).await;
         let fetched = ended.map_err(|_| AttemptFailure::plain(AttemptOutcome::Deadline))?;
         match fetched {
-            Ok(fetched) => Ok(Some(fetched)),
+            Ok(fetched) => Ok(fetched),
             Err(Unfetched { url, fault }) => {
                 if fault == MediaFault::Refused {
                     self.news.metrics.blocked("ssrf");

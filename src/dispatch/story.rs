@@ -85,6 +85,27 @@ pub(super) enum Finished {
 /// A question to the actors is answered within this, or something is very wrong.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
 
+/// A second leg beside the first, at once or after a while.
+struct SecondLeg {
+    dual: bool,
+    wait: Duration,
+}
+
+/// Whether a request has one.
+fn second_leg(entry: &PoolEntry, request: &Request) -> Option<SecondLeg> {
+    let dual = match (entry.settings.race, request.race) {
+        (RaceMode::Never, _) | (_, RaceMark::Off) => false,
+        (RaceMode::Always, _) | (RaceMode::Marked, RaceMark::Dual) => true,
+        (RaceMode::Marked, RaceMark::None) => false,
+    };
+    let hedge = || {
+        let after = entry.cell.hedge_after(request.shape);
+        after.filter(|_| request.race != RaceMark::Off)
+    };
+    let wait = if dual { Some(Duration::ZERO) } else { hedge() };
+    wait.map(|wait| SecondLeg { dual, wait })
+}
+
 impl Dispatch {
     /// Serves one request. A stream's head is held until its first content, but not for ever.
     pub async fn serve(self: &Arc<Self>, request: Arc<Request>) -> Served {
@@ -99,7 +120,8 @@ impl Dispatch {
             Mode::Stream => keep_alive(request.speaks),
         };
         let Some(said) = said else {
-            return match self.story(request).await {
+            // Apart: it is large, and what holds it is moved more than once on its way to where it runs.
+            return match Box::pin(self.story(request)).await {
                 Ok((Finished::Whole(body), told)) => Served::Whole { body, told },
                 Ok((Finished::Live(live), told)) => Served::Stream {
                     stream: Box::new(LiveStream::live(live)),
@@ -341,30 +363,18 @@ impl Dispatch {
             again: Again::Never,
             ..address(lease.target(), AttemptOutcome::Ok)
         };
-        let first = self.run_leg(
-            request,
-            lease,
-            LegPlace {
-                number,
-                second: false,
-            },
-        );
+        let place = LegPlace {
+            number,
+            second: false,
+        };
         // A second leg is an attempt like any other.
-        let Some(entry) = entry.filter(|_| account.attempts < request.max_attempts) else {
-            return first.await;
+        let entry = entry.filter(|_| account.attempts < request.max_attempts);
+        let second = entry.and_then(|entry| Some((entry, second_leg(entry, request)?)));
+        // Decided before the first leg is there: it is large, and whoever waits for it alone need not move it.
+        let Some((entry, SecondLeg { dual, wait })) = second else {
+            return self.run_leg(request, lease, place).await;
         };
-        let dual = match (entry.settings.race, request.race) {
-            (RaceMode::Never, _) | (_, RaceMark::Off) => false,
-            (RaceMode::Always, _) | (RaceMode::Marked, RaceMark::Dual) => true,
-            (RaceMode::Marked, RaceMark::None) => false,
-        };
-        let hedge = entry
-            .cell
-            .hedge_after(request.shape)
-            .filter(|_| request.race != RaceMark::Off);
-        let wait = if dual { Some(Duration::ZERO) } else { hedge };
-        let Some(wait) = wait else { return first.await };
-        let first = Box::pin(first);
+        let first = Box::pin(self.run_leg(request, lease, place));
         let first = if wait.is_zero() {
             first
         } else {

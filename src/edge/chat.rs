@@ -400,7 +400,8 @@ pub(super) async fn answer(
     (prompt, peek): (Prompt, Option<ChatPeek>),
 ) -> Result<Answer, Failure> {
     if admission.asked.speaks == ClientDialect::Responses {
-        return stored::serve(edge, admission, headers, prompt).await;
+        // Apart, so that other requests carry nothing of it.
+        return Box::pin(stored::serve(edge, admission, headers, prompt)).await;
     }
     let (request, notice) = facts(admission, headers, (prompt, peek))?;
     let request = edge.dispatch.guard(request.bounded()).await?;
