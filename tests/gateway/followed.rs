@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use switchyard_chaos::client::{BodyEnd, SseReader};
+use switchyard_chaos::client::{BodyEnd, SseReader, request_bytes};
 use switchyard_chaos::mock::{Behaviour, Dialect, Ending, MockProvider, edit};
 use tokio::time::{sleep, timeout};
 
@@ -87,6 +87,77 @@ async fn e2_a_stream_in_the_background_goes_on_without_its_client_and_is_read_on
             "nobody had left, as far as it knows"
         );
         gateway.stop().await;
+    }
+}
+
+fn keyed(key: &str) -> Vec<(String, String)> {
+    let mut fields = bearer(crate::frame::KEY);
+    fields.push(("idempotency-key".to_owned(), key.to_owned()));
+    fields
+}
+
+async fn until_asked(mock: &MockProvider, times: usize) {
+    let asked = async {
+        while mock.in_flight() < times {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), asked).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l12_a_key_holds_for_what_goes_on_in_the_background_after_its_client_has_left() {
+    let (mock, gateway) = slow(Dialect::Responses, 15).await;
+    // In the middle of its stream.
+    let mut client = gateway.client().await;
+    let mut reader = client.stream(PATH, &keyed("a"), &asked()).await.unwrap();
+    let (id, first) = begun(&mut reader).await;
+    drop(reader);
+    drop(client);
+    sleep(Duration::from_millis(200)).await;
+    let mut client = gateway.client().await;
+    let again = client.stream(PATH, &keyed("a"), &asked()).await.unwrap();
+    let again = again.collect().await.unwrap();
+    assert_eq!(
+        again.head.header("x-switchyard-idempotent"),
+        Some("replayed")
+    );
+    let all = again.documents();
+    assert_eq!(all[..first.len()], first, "it is another response");
+    let last = all.last().unwrap();
+    assert_eq!(last["type"], "response.completed");
+    assert_eq!(last["response"]["id"], *id);
+    assert_eq!(mock.requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l12_a_key_holds_for_what_is_begun_in_the_background_though_its_client_leaves_unanswered() {
+    let mock = mock_of(Dialect::OpenAi, "a").await;
+    mock.weather(quick().first_content(Duration::from_millis(600)));
+    let gateway = alone(&mock, "").await;
+    for (number, streams) in [true, false].into_iter().enumerate() {
+        let mut body = asked();
+        body["stream"] = streams.into();
+        let key = format!("k{number}");
+        let text = body.to_string();
+        let wire = request_bytes(gateway.address, "POST", PATH, &keyed(&key), text.as_bytes());
+        let mut client = gateway.client().await;
+        client.send(&wire).await.unwrap();
+        until_asked(&mock, 1).await;
+        drop(client);
+        sleep(Duration::from_millis(100)).await;
+        let mut client = gateway.client().await;
+        let response = if streams {
+            let reader = client.stream(PATH, &keyed(&key), &body).await.unwrap();
+            let stream = reader.collect().await.unwrap();
+            stream.documents().pop().unwrap()["response"].take()
+        } else {
+            let answer = client.post_json(PATH, &keyed(&key), &body).await.unwrap();
+            answer.json()
+        };
+        let made = ended(gateway.address, &id(&response)).await;
+        assert_eq!(made["status"], "completed");
+        assert_eq!(mock.requests(), number as u64 + 1, "stream: {streams}");
     }
 }
 

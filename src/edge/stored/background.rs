@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tracing::warn;
 
 use super::keep::Keep;
@@ -139,16 +139,24 @@ pub(super) async fn start(
     })?;
     let terms = terms(&request, said, &keep);
     let queued = stamped(&keep, without_output(&terms, "queued", None));
-    let begun = keep.begin(&queued, Standing::UnderWay, Bytes::new()).await;
-    begun.map_err(|error| unavailable(edge, &error))?;
+    let begun = keep.begin(&queued, Standing::UnderWay, Bytes::new());
+    let (tell_begun, told_begun) = oneshot::channel();
     let reader = telling
         .as_ref()
         .and_then(|telling| telling.tape.join().ok());
-    let edge = Arc::clone(edge);
+    let dispatching = Arc::clone(edge);
+    // Before its place is taken: a client that leaves in that moment leaves no place behind that nobody fills.
     tokio::spawn(async move {
+        let begun = begun.await;
+        let is_begun = begun.is_ok();
+        // Whoever has left is not waited for.
+        let _ = tell_begun.send(begun);
+        if !is_begun {
+            return;
+        }
         let cancelled = Arc::clone(&running.cancelled);
         let made = async {
-            let served = edge.dispatch.serve(request).await;
+            let served = dispatching.dispatch.serve(request).await;
             match &telling {
                 Some(telling) => telling.tell(keep, &terms, served).await,
                 None => end(&keep, &terms, served).await,
@@ -161,17 +169,26 @@ pub(super) async fn start(
         }
         drop(running);
     });
+    match told_begun.await {
+        Ok(begun) => begun.map_err(|error| unavailable(edge, &error))?,
+        Err(_) => return Err(crashed()),
+    }
+    Ok(first_word(reader, &queued).await)
+}
+
+/// What the client is told at once.
+async fn first_word(reader: Option<Reader>, queued: &Value) -> Served {
     let Some(reader) = reader else {
-        return Ok(Served::Whole {
-            body: serde_json::to_vec(&queued).unwrap_or_default().into(),
+        return Served::Whole {
+            body: serde_json::to_vec(queued).unwrap_or_default().into(),
             told: Told::default(),
-        });
+        };
     };
-    Ok(match reader.head().await {
+    match reader.head().await {
         Head::Whole { body, told } => Served::Whole { body, told },
         Head::Failed { failure, told } => Served::Failed { failure, told },
         Head::Stream { told } => Served::Followed { reader, told },
-    })
+    }
 }
 
 /// Writes a tape to its end, whatever happens: whoever reads it is never left waiting.
@@ -242,13 +259,16 @@ impl Telling {
 
 impl Drop for Telling {
     fn drop(&mut self) {
-        let failure = Failure::new(
-            FailureKind::Internal,
-            "the gateway failed while it made this response; make it again",
-        );
-        self.fail(failure, Told::default());
+        self.fail(crashed(), Told::default());
         self.tape.end(End::Cut);
     }
+}
+
+fn crashed() -> Failure {
+    Failure::new(
+        FailureKind::Internal,
+        "the gateway failed while it made this response; make it again",
+    )
 }
 
 fn terms(request: &Request, said: &[u8], keep: &Keep) -> AnswerTerms {
