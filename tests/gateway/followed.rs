@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use switchyard_chaos::client::{BodyEnd, SseReader, request_bytes};
+use switchyard_chaos::client::{BodyEnd, Client, SseReader, request_bytes};
 use switchyard_chaos::mock::{Behaviour, Dialect, Ending, MockProvider, edit};
 use tokio::time::{sleep, timeout};
 
 use crate::frame::{Gateway, alone, mock_of, quick};
+use crate::process::Process;
 use crate::stored::{self, PATH, bearer, ended, get, id, made, said, send};
 
 fn asked() -> Value {
@@ -197,6 +198,39 @@ async fn e2_who_reads_a_stream_in_the_background_is_told_that_it_was_cancelled()
         .await
         .expect("the provider still works");
     assert_eq!(get(at, &id).await.json()["status"], "cancelled");
+    // Who comes back later is told so as well.
+    let again = get(at, &format!("{id}?stream=true")).await;
+    let told = events(std::str::from_utf8(&again.body).unwrap());
+    assert_eq!(told.last().unwrap()["code"], "cancelled");
+    let rest = get(at, &format!("{id}?stream=true&starting_after=8")).await;
+    let told = events(std::str::from_utf8(&rest.body).unwrap());
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        (&told[0]["code"], number(&told[0])),
+        (&json!("cancelled"), 9)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn x07_who_reads_on_after_kill_9_is_told_the_end_behind_what_is_known() {
+    let mock = mock_of(Dialect::OpenAi, "a").await;
+    mock.weather(quick().tokens(400).gap(Duration::from_millis(50)));
+    let gateway = Process::start("ulimit -c 0", &stored::config_of(&mock)).await;
+    let mut client = Client::connect(gateway.address).await.unwrap();
+    let fields = bearer(crate::frame::KEY);
+    let mut reader = client.stream(PATH, &fields, &asked()).await.unwrap();
+    let (id, first) = begun(&mut reader).await;
+    let known = number(first.last().unwrap());
+    let gateway = gateway.killed_and_started_again().await;
+    let path = format!("{id}?stream=true&starting_after={known}");
+    let rest = get(gateway.address, &path).await;
+    let told = events(std::str::from_utf8(&rest.body).unwrap());
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        (&told[0]["type"], number(&told[0])),
+        (&json!("response.failed"), known + 1)
+    );
+    assert_eq!(told[0]["response"], get(gateway.address, &id).await.json());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

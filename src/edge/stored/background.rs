@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 use tracing::warn;
 
@@ -20,7 +20,7 @@ use super::keep::Keep;
 use super::stream::{KeptStream, Outgoing};
 use super::unavailable;
 use crate::dialects::AnswerTerms;
-use crate::dialects::responses::state::{Stamp, stamp_response};
+use crate::dialects::responses::state::{Stamp, cancelled_event, stamp_response};
 use crate::dialects::responses::without_output;
 use crate::dispatch::once::{End, Head, Reader, Tape};
 use crate::dispatch::{Request, Served, StreamPiece, Told};
@@ -245,7 +245,7 @@ impl Telling {
     fn cancel(&self) {
         const SAID: &str = "the response was cancelled";
         self.fail(Failure::new(FailureKind::Conflict, SAID), Told::default());
-        let event = json!({"type": "error", "code": "cancelled", "message": SAID, "param": null});
+        let event = cancelled_event();
         self.tape
             .write(format!("event: error\ndata: {event}\n\n").as_bytes());
         self.tape.end(End::Broken);

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memmem};
 use serde_json::{Value, json};
 
+use super::replay::stub;
 use crate::dialects::one_line;
 
 /// What the gateway says of a response, whoever made it.
@@ -52,7 +53,7 @@ pub fn stamp_line(line: &[u8], stamp: &Stamp) -> Option<(Vec<u8>, Value, bool)> 
     Some((stamped, whole, last))
 }
 
-/// A longer stream is kept without its events.
+/// A longer stream is kept without its events but the last, and of that only which it was.
 const LONGEST: usize = 8 << 20;
 
 /// What was sent so far.
@@ -60,6 +61,8 @@ const LONGEST: usize = 8 << 20;
 pub struct EventLog {
     bytes: BytesMut,
     too_long: bool,
+    /// The last piece of one that is too long.
+    last: Bytes,
 }
 
 impl EventLog {
@@ -67,15 +70,17 @@ impl EventLog {
         if self.bytes.len() + piece.len() > LONGEST {
             self.too_long = true;
         }
-        if !self.too_long {
+        if self.too_long {
+            self.last = Bytes::copy_from_slice(piece);
+        } else {
             self.bytes.extend_from_slice(piece);
         }
     }
 
-    /// All of it, or nothing where it was too long to be kept.
+    /// All of it, or how it ended where it was too long to be kept; nothing where that did not end.
     pub fn whole(&self) -> Bytes {
         if self.too_long {
-            return Bytes::new();
+            return stub(&self.last).into();
         }
         Bytes::copy_from_slice(&self.bytes)
     }
@@ -91,6 +96,13 @@ pub(super) fn events(bytes: &[u8]) -> impl Iterator<Item = Value> {
         let data = line.strip_prefix(b"data:")?;
         serde_json::from_slice(data.trim_ascii()).ok()
     })
+}
+
+/// The last event in a piece of a stream.
+pub(super) fn last_event(bytes: &[u8]) -> Option<Value> {
+    let mut from_the_end = bytes.rsplit(|byte| *byte == b'\n');
+    let data = from_the_end.find_map(|line| line.strip_prefix(b"data:"))?;
+    serde_json::from_slice(data.trim_ascii()).ok()
 }
 
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {

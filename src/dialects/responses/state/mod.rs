@@ -13,7 +13,7 @@ pub use ask::{Rewritten, Shift, StateAsk, read_state, rewritten};
 pub use items::{item_ids, loses_thoughts, said_again, thinker, used_items, with_ids};
 pub use log::{EventLog, Stamp, cut_short, stamp_line, stamp_response};
 pub use page::{Order, PageQuery, page};
-pub use replay::{after, replay};
+pub use replay::{cancelled_event, told_again};
 
 /// Draws what makes an id unguessable.
 pub type Draw<'a> = &'a mut dyn FnMut() -> String;
