@@ -235,21 +235,28 @@ async fn x07_who_reads_on_after_kill_9_is_told_the_end_behind_what_is_known() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s01_a_stream_in_the_background_that_breaks_is_failed_to_all_who_read_it() {
-    let (mock, gateway) = slow(Dialect::OpenAi, 5).await;
-    mock.set(Behaviour::healthy().edit(edit::cut_after(20, Ending::Reset)));
-    let at = gateway.address;
-    let mut client = gateway.client().await;
-    let fields = bearer(crate::frame::KEY);
-    let reader = client.stream(PATH, &fields, &asked()).await.unwrap();
-    let all = reader.collect().await.unwrap().documents();
-    let last = all.last().unwrap();
-    assert_eq!(last["type"], "response.failed");
-    let id = id(&last["response"]);
-    let failed = ended(at, &id).await;
-    assert_eq!(failed, last["response"]);
-    assert_eq!(failed["status"], "failed");
-    let again = get(at, &format!("{id}?stream=true")).await;
-    assert_eq!(events(std::str::from_utf8(&again.body).unwrap()), all);
+    for dialect in [Dialect::OpenAi, Dialect::Responses] {
+        let (mock, gateway) = slow(dialect, 5).await;
+        mock.set(Behaviour::healthy().edit(edit::cut_after(20, Ending::Reset)));
+        let at = gateway.address;
+        let mut client = gateway.client().await;
+        let fields = bearer(crate::frame::KEY);
+        let reader = client.stream(PATH, &fields, &asked()).await.unwrap();
+        let all = reader.collect().await.unwrap().documents();
+        let last = all.last().unwrap();
+        assert_eq!(last["type"], "response.failed");
+        let numbers: Vec<u64> = all.iter().map(number).collect();
+        assert_eq!(numbers, (0..all.len() as u64).collect::<Vec<_>>());
+        let created = all.iter().filter(|one| one["type"] == "response.created");
+        assert_eq!(created.count(), 1);
+        let id = id(&last["response"]);
+        let failed = ended(at, &id).await;
+        assert_eq!(failed, last["response"]);
+        assert_eq!(failed["status"], "failed");
+        assert!(!said(&failed).is_empty(), "what had come is lost");
+        let again = get(at, &format!("{id}?stream=true")).await;
+        assert_eq!(events(std::str::from_utf8(&again.body).unwrap()), all);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 use serde_json::Value;
 
+use crate::dialects::responses::state::is_end;
 use crate::dispatch::StreamPiece;
 use crate::dispatch::once::Reader;
 
@@ -66,14 +67,17 @@ impl Follow {
     }
 }
 
-/// Signs of life have no number, and are nothing that a client knows.
+/// Signs of life have no number, and are nothing that a client knows. How it ended is told whatever its number:
+/// nothing else comes behind it.
 fn is_later(event: &[u8], known: u64) -> bool {
     let mut lines = event.split(|byte| *byte == b'\n');
     let data = lines.find_map(|line| line.strip_prefix(b"data:"));
     let Some(data) = data else { return false };
-    let number = |event: Value| event.get("sequence_number").and_then(Value::as_u64);
-    let read = serde_json::from_slice(data.trim_ascii()).ok();
-    read.and_then(number).is_none_or(|number| number > known)
+    let Ok(event) = serde_json::from_slice::<Value>(data.trim_ascii()) else {
+        return true;
+    };
+    let number = event.get("sequence_number").and_then(Value::as_u64);
+    is_end(&event) || number.is_none_or(|number| number > known)
 }
 
 #[cfg(test)]
@@ -137,6 +141,20 @@ mod tests {
         ] {
             assert_eq!(read(&[&all], known).await, expected, "{known:?}");
             assert_eq!(read(&bytes, known).await, expected, "{known:?} by bytes");
+        }
+    }
+
+    #[tokio::test]
+    async fn how_it_ended_is_told_whatever_its_number() {
+        for kind in [
+            "error",
+            "response.failed",
+            "response.completed",
+            "response.incomplete",
+        ] {
+            let end =
+                format!("event: {kind}\ndata: {{\"type\":\"{kind}\",\"sequence_number\":2}}\n\n");
+            assert_eq!(read(&[&end], Some(7)).await, end);
         }
     }
 

@@ -9,7 +9,9 @@ use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
 use super::keep::Keep;
-use crate::dialects::responses::state::{EventLog, Stamp, cut_short, stamp_line};
+use crate::dialects::responses::state::{
+    EventLog, Stamp, cut_short, stamp_line, with_what_had_come,
+};
 use crate::dispatch::{LiveStream, StreamPiece};
 use crate::store::{Pending, Standing};
 
@@ -113,6 +115,10 @@ impl KeptStream {
         for line in piece.split_inclusive(|byte| *byte == b'\n') {
             match stamp_line(line, &self.stamp) {
                 Some((stamped, response, last)) => {
+                    let (stamped, response) = match last {
+                        true => with_what_had_come(stamped, response, self.log.so_far()),
+                        false => (stamped, response),
+                    };
                     self.block.extend_from_slice(&stamped);
                     self.block.extend_from_slice(b"\n");
                     self.spoke_of(&response, last);

@@ -118,6 +118,35 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// A failed response that says less than had come before it failed, with all of that: its line and itself.
+pub fn with_what_had_come(line: Vec<u8>, response: Value, log: &[u8]) -> (Vec<u8>, Value) {
+    let items = |response: &Value| {
+        response
+            .get("output")
+            .and_then(Value::as_array)
+            .map(Vec::len)
+    };
+    let failed = response.get("status").and_then(Value::as_str) == Some("failed");
+    let had_come = if failed {
+        cut_short(log, "failed")
+    } else {
+        None
+    };
+    let Some(mut had_come) = had_come.filter(|more| items(more) > items(&response)) else {
+        return (line, response);
+    };
+    let Some(mut event) = last_event(&line) else {
+        return (line, response);
+    };
+    let mut response = response;
+    let output = had_come.get_mut("output").map(Value::take);
+    response["output"] = output.unwrap_or_default();
+    event["response"] = response.clone();
+    let mut line = b"data: ".to_vec();
+    line.extend_from_slice(&one_line(&event));
+    (line, response)
+}
+
 /// The response of a stream that did not come to its end: what had come, and what became of it.
 pub fn cut_short(log: &[u8], status: &str) -> Option<Value> {
     let (mut response, mut output, mut open) = (None, Vec::new(), String::new());

@@ -6,12 +6,18 @@ use super::log::{events, last_event};
 use crate::dialects::one_line;
 
 /// Behind these nothing comes.
-pub(super) const ENDS: [&str; 4] = [
+const ENDS: [&str; 4] = [
     "response.completed",
     "response.incomplete",
     "response.failed",
     "error",
 ];
+
+/// Whether it is the last event of a stream.
+pub fn is_end(event: &Value) -> bool {
+    let kind = event.get("type").and_then(Value::as_str);
+    kind.is_some_and(|kind| ENDS.contains(&kind))
+}
 
 /// How a stream is told that its response was cancelled: the protocol has no event for it.
 pub fn cancelled_event() -> Value {
@@ -64,14 +70,11 @@ struct Sent {
 
 impl Sent {
     fn of(log: &[u8]) -> Self {
-        let kind = |event: &Value| event.get("type").and_then(Value::as_str).map(str::to_owned);
-        let first = events(log).next().and_then(|event| kind(&event));
         let last = last_event(log);
-        let end = last.as_ref().and_then(kind);
         Self {
             // What was too long to be kept is there by its end only.
-            from_its_beginning: first.is_some_and(|kind| !ENDS.contains(&kind.as_str())),
-            to_its_end: end.is_some_and(|kind| ENDS.contains(&kind.as_str())),
+            from_its_beginning: events(log).next().is_some_and(|event| !is_end(&event)),
+            to_its_end: last.as_ref().is_some_and(is_end),
             last: last.and_then(|event| event.get("sequence_number")?.as_u64()),
         }
     }
@@ -84,9 +87,8 @@ fn status(response: &Value) -> Option<&str> {
 /// The end of a stream without what it said: by what and at which number it ended.
 pub(super) fn stub(block: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    if let Some(event) = last_event(block)
+    if let Some(event) = last_event(block).filter(is_end)
         && let Some(kind) = event.get("type").and_then(Value::as_str)
-        && ENDS.contains(&kind)
     {
         let number = event.get("sequence_number");
         write(

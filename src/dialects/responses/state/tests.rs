@@ -157,6 +157,37 @@ fn a_stream_cut_short_holds_what_had_come() {
     assert_eq!(cut_short(b"", "failed"), None);
 }
 
+#[test]
+fn what_failed_says_what_had_come_where_it_says_less_itself() {
+    let log = [
+        json!({"type": "response.created", "response": {"id": "resp_1", "output": []}}),
+        json!({"type": "response.output_item.done", "item": {"type": "reasoning", "id": "rs_1"}}),
+        json!({"type": "response.output_text.delta", "item_id": "msg_1", "delta": "half"}),
+    ];
+    let log: String = log
+        .iter()
+        .map(|event| format!("data: {event}\n\n"))
+        .collect();
+    let told = |status: &str, output: Value| {
+        let response = json!({"id": "resp_1", "status": status, "output": output});
+        let event = json!({"type": "response.failed", "sequence_number": 9, "response": response});
+        let line = format!("data: {event}").into_bytes();
+        let (line, response) = with_what_had_come(line, response, log.as_bytes());
+        let event: Value = serde_json::from_slice(&line["data: ".len()..]).unwrap();
+        assert_eq!(event["response"], response, "what is told is what is kept");
+        assert_eq!(event["sequence_number"], 9);
+        response["output"].clone()
+    };
+    for less in [json!([]), json!([{"id": "rs_1"}])] {
+        let output = told("failed", less);
+        assert_eq!(output[0]["id"], "rs_1");
+        assert_eq!(output[1]["content"][0]["text"], "half");
+    }
+    let own = json!([{"id": "a"}, {"id": "b"}]);
+    assert_eq!(told("failed", own.clone()), own);
+    assert_eq!(told("completed", json!([])), json!([]));
+}
+
 fn block(kind: &str, number: u64, fields: Value) -> String {
     let mut event = fields;
     event["type"] = kind.into();
