@@ -260,6 +260,36 @@ async fn s01_a_stream_in_the_background_that_breaks_is_failed_to_all_who_read_it
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s16_a_stream_whose_lines_end_otherwise_is_kept_and_read_on_as_it_comes() {
+    for end in ["\r\n", "\r"] {
+        let (mock, gateway) = slow(Dialect::Responses, 40).await;
+        let other = edit::rewrite(move |bytes| {
+            let text = String::from_utf8(bytes.to_vec()).unwrap();
+            text.replace('\n', end).into_bytes()
+        });
+        mock.set(Behaviour::healthy().edit(other));
+        let at = gateway.address;
+        let mut client = gateway.client().await;
+        let fields = bearer(crate::frame::KEY);
+        let mut reader = client.stream(PATH, &fields, &asked()).await.unwrap();
+        let (id, mut all) = timeout(Duration::from_millis(1_800), begun(&mut reader))
+            .await
+            .expect("it stands still");
+        drop(reader);
+        drop(client);
+        let known = number(all.last().unwrap());
+        let rest = get(at, &format!("{id}?stream=true&starting_after={known}")).await;
+        all.extend(events(std::str::from_utf8(&rest.body).unwrap()));
+        let numbers: Vec<u64> = all.iter().map(number).collect();
+        assert_eq!(numbers, (0..all.len() as u64).collect::<Vec<_>>());
+        let last = all.last().unwrap();
+        assert_eq!(last["type"], "response.completed");
+        assert_eq!(get(at, &id).await.json(), last["response"]);
+        assert_eq!(last["response"]["id"], *id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a04_a_stream_in_the_background_is_followed_by_its_owner_alone_and_only_if_it_is_one() {
     let mock = mock_of(Dialect::OpenAi, "a").await;
     mock.weather(quick().first_content(Duration::from_secs(20)));

@@ -17,6 +17,8 @@ pub(in crate::edge) struct Follow {
     known: Option<u64>,
     /// An event that has not come in whole, while they are still looked at.
     held: BytesMut,
+    /// How much of it was searched for an end before.
+    searched: usize,
     /// What comes behind the last of it.
     end: Option<StreamPiece>,
 }
@@ -27,6 +29,7 @@ impl Follow {
             reader,
             known,
             held: BytesMut::new(),
+            searched: 0,
             end: None,
         }
     }
@@ -43,8 +46,7 @@ impl Follow {
             match piece {
                 StreamPiece::Data(bytes) => {
                     self.held.extend_from_slice(&bytes);
-                    while let Some(place) = memmem::find(&self.held, b"\n\n") {
-                        let event = self.held.split_to(place + 2);
+                    while let Some(event) = self.next_event() {
                         if is_later(&event, known) {
                             // All behind it is new as well.
                             self.known = None;
@@ -64,6 +66,19 @@ impl Follow {
                 }
             }
         }
+    }
+
+    /// The next whole event of what is held; its lines end in our own way, as they were written.
+    fn next_event(&mut self) -> Option<BytesMut> {
+        let unseen = self.held.get(self.searched..)?;
+        let Some(place) = memmem::find(unseen, b"\n\n") else {
+            // The last byte may be half of an end.
+            self.searched = self.held.len().saturating_sub(1);
+            return None;
+        };
+        let end = self.searched + place + 2;
+        self.searched = 0;
+        Some(self.held.split_to(end))
     }
 }
 

@@ -12,6 +12,7 @@ use super::keep::Keep;
 use crate::dialects::responses::state::{
     EventLog, Stamp, cut_short, stamp_line, with_what_had_come,
 };
+use crate::dialects::sse::LineEnds;
 use crate::dispatch::{LiveStream, StreamPiece};
 use crate::store::{Pending, Standing};
 
@@ -56,6 +57,8 @@ pub(in crate::edge) struct KeptStream {
     /// `None`: it is not kept, or not any more.
     keep: Option<Keep>,
     begun: bool,
+    /// What is kept and read on from is looked at by lines, and a provider may end them otherwise.
+    line_ends: LineEnds,
     /// The event under way.
     block: BytesMut,
     /// Whole events that may go out.
@@ -73,6 +76,7 @@ impl KeptStream {
             stamp,
             keep,
             begun: false,
+            line_ends: LineEnds::default(),
             block: BytesMut::new(),
             out: BytesMut::new(),
             last: None,
@@ -112,6 +116,7 @@ impl KeptStream {
     }
 
     fn feed(&mut self, piece: &[u8]) {
+        let piece = self.line_ends.unified(piece);
         for line in piece.split_inclusive(|byte| *byte == b'\n') {
             match stamp_line(line, &self.stamp) {
                 Some((stamped, response, last)) => {
