@@ -1,6 +1,7 @@
 //! Responses that are made in the background as a stream (row E2): made whether or not anybody reads, and read on by
 //! who comes back.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -38,6 +39,17 @@ async fn begun<'a>(reader: &mut SseReader<'a>) -> (String, Vec<Value>) {
     (id(response), first)
 }
 
+/// The store learns of it by the way.
+async fn until_in_progress(at: SocketAddr, id: &str) {
+    let told = async {
+        while get(at, id).await.json()["status"] == "queued" {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), told).await.unwrap();
+    assert_eq!(get(at, id).await.json()["status"], "in_progress");
+}
+
 async fn slow(dialect: Dialect, gap: u64) -> (MockProvider, Gateway) {
     let mock = mock_of(dialect, "a").await;
     mock.weather(quick().tokens(60).gap(Duration::from_millis(gap)));
@@ -57,6 +69,8 @@ async fn e2_a_stream_in_the_background_goes_on_without_its_client_and_is_read_on
         let (id, mut all) = begun(&mut reader).await;
         drop(reader);
         drop(client);
+        until_in_progress(at, &id).await;
+        assert_eq!(mock.in_flight(), 1, "it is being made");
         let known = number(all.last().unwrap());
         let path = format!("{id}?stream=true&starting_after={known}");
         // While it is being made, by two at once.
