@@ -304,6 +304,35 @@ async fn s16_a_stream_whose_lines_end_otherwise_is_kept_and_read_on_as_it_comes(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g14_a_stream_longer_than_is_held_comes_whole_to_its_client_and_ends_for_who_reads_on() {
+    let mock = mock_of(Dialect::Responses, "a").await;
+    mock.weather(quick().tokens(40));
+    let long = edit::Edit::new(|draft| {
+        for document in draft.documents() {
+            if let Some(delta) = document.get_mut("delta") {
+                *delta = "a".repeat(300_000).into();
+            }
+        }
+    });
+    mock.set(Behaviour::healthy().edit(long));
+    let gateway = alone(&mock, "").await;
+    let mut client = gateway.client().await;
+    let fields = bearer(crate::frame::KEY);
+    let reader = client.stream(PATH, &fields, &asked()).await.unwrap();
+    let stream = reader.collect().await.unwrap();
+    assert!(stream.raw.len() > 10 << 20, "{}", stream.raw.len());
+    let all = stream.documents();
+    let numbers: Vec<u64> = all.iter().map(number).collect();
+    assert_eq!(numbers, (0..all.len() as u64).collect::<Vec<_>>());
+    let last = all.last().unwrap();
+    assert_eq!(last["type"], "response.completed");
+    let path = format!("{}?stream=true&starting_after=5", id(&last["response"]));
+    let rest = get(gateway.address, &path).await;
+    let told = events(std::str::from_utf8(&rest.body).unwrap());
+    assert_eq!(told, [last.clone()]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a04_a_stream_in_the_background_is_followed_by_its_owner_alone_and_only_if_it_is_one() {
     let mock = mock_of(Dialect::OpenAi, "a").await;
     mock.weather(quick().first_content(Duration::from_secs(20)));

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::timeout;
 
 use super::super::live::StreamPiece;
@@ -75,6 +75,8 @@ struct State {
     is_abandoned: bool,
     /// It is written whether or not anybody reads.
     is_made_anyway: bool,
+    /// What it holds of a memory that has bounds.
+    grant: Option<OwnedSemaphorePermit>,
 }
 
 /// Where a reader is.
@@ -154,6 +156,14 @@ impl Tape {
         self.abandoned.notified().await;
     }
 
+    /// Holds this until neither who writes nor who reads has it any more.
+    pub fn hold(&self, more: OwnedSemaphorePermit) {
+        self.with(|state| match &mut state.grant {
+            Some(grant) => grant.merge(more),
+            None => state.grant = Some(more),
+        });
+    }
+
     /// Tells the head; a later one changes nothing.
     pub fn begin(&self, head: Head) {
         self.wake_after(|state| {
@@ -209,7 +219,10 @@ impl Tape {
     /// Ends it; a later end changes nothing.
     pub fn end(&self, end: End) {
         self.wake_after(|state| {
-            state.end.get_or_insert(end);
+            if state.end.is_some() {
+                return;
+            }
+            state.end = Some(end);
             // The last reader left while it was being ended: it is there for the next one all the same.
             state.is_abandoned = false;
             // What grew piece by piece has room to grow on.

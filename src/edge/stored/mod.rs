@@ -10,6 +10,7 @@ mod follow;
 mod keep;
 mod plan;
 mod routes;
+mod runs;
 mod stream;
 
 use std::sync::Arc;
@@ -27,8 +28,8 @@ use crate::dispatch::{Prompt, Served};
 use crate::domain::{ClientDialect, Failure, FailureKind};
 use crate::store::StoreError;
 
-pub(super) use background::Runs;
 pub(super) use follow::Follow;
+pub(super) use runs::Runs;
 pub(super) use stream::{KeptStream, Outgoing};
 
 use plan::Plan;

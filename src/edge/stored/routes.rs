@@ -196,7 +196,7 @@ impl<'a> Visit<'a> {
         }
         Err(Failure::new(
             FailureKind::Conflict,
-            "this response is still being made, and was not made to be followed; retrieve it without \"stream\" until it has ended, or make it with \"background\" and \"stream\"",
+            "this response is still being made, and cannot be followed: it was not made with \"background\" and \"stream\", or is longer than is held; retrieve it without \"stream\" until it has ended",
         ))
     }
 

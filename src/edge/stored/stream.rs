@@ -187,6 +187,11 @@ impl KeptStream {
         }
     }
 
+    /// There is no room for them any more.
+    pub(super) fn forget_events(&mut self) {
+        self.log.give_up();
+    }
+
     fn rest(&mut self) -> Option<Bytes> {
         let rest = self.block.split().freeze();
         Some(rest).filter(|rest| !rest.is_empty())

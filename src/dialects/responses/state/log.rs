@@ -60,6 +60,8 @@ const LONGEST: usize = 8 << 20;
 #[derive(Debug, Default)]
 pub struct EventLog {
     bytes: BytesMut,
+    /// Of the first piece, which says what it is the log of.
+    first: usize,
     too_long: bool,
     /// The last piece of one that is too long.
     last: Bytes,
@@ -74,6 +76,18 @@ impl EventLog {
             self.last = Bytes::copy_from_slice(piece);
         } else {
             self.bytes.extend_from_slice(piece);
+        }
+        if self.first == 0 {
+            self.first = self.bytes.len();
+        }
+    }
+
+    /// Holds no more of it than its first piece; what ended it is still told.
+    pub fn give_up(&mut self) {
+        self.too_long = true;
+        if self.bytes.len() > self.first {
+            let first = self.bytes.get(..self.first);
+            self.bytes = BytesMut::from(first.unwrap_or_default());
         }
     }
 

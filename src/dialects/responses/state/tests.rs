@@ -271,6 +271,22 @@ fn a_stream_too_long_to_be_kept_ends_at_its_own_number() {
 }
 
 #[test]
+fn a_log_that_is_given_up_still_says_of_what_it_was_and_how_it_ended() {
+    let mut log = EventLog::default();
+    let begun = block("response.created", 0, json!({"response": {"id": "resp_1"}}));
+    log.push(begun.as_bytes());
+    log.push(block("response.output_text.delta", 1, json!({"delta": "a"})).as_bytes());
+    log.give_up();
+    assert_eq!(log.so_far(), begun.as_bytes());
+    assert_eq!(cut_short(log.so_far(), "failed").unwrap()["id"], "resp_1");
+    log.push(block("response.completed", 2, json!({})).as_bytes());
+    assert_eq!(
+        numbered_kinds(&log.whole()),
+        [("response.completed".to_owned(), 2)]
+    );
+}
+
+#[test]
 fn a_text_that_looks_like_an_event_is_left_alone() {
     let stamp = Stamp {
         id: Some("resp_ours".to_owned()),
