@@ -218,6 +218,21 @@ impl Decoder {
         }
     }
 
+    /// The number of the last event, where events have one.
+    pub(super) fn number(&self) -> Option<u64> {
+        match self {
+            Self::Responses(decoder) => decoder.number(),
+            Self::Openai(_)
+            | Self::Completions(_)
+            | Self::Typed(_)
+            | Self::Anthropic(_)
+            | Self::Gemini(_)
+            | Self::Ollama(_)
+            | Self::Cohere(_)
+            | Self::Bedrock(_) => None,
+        }
+    }
+
     /// The body has ended: what that means where the protocol has no terminal event.
     pub(super) fn ends(&mut self, events: &mut Vec<ChatEvent>) {
         match self {
@@ -261,6 +276,14 @@ impl Encoder {
             Self::Anthropic(encoder) => encoder.event(event, out),
             Self::Responses(encoder) => encoder.event(event, out),
             Self::Gemini(encoder) => encoder.event(event, out),
+        }
+    }
+
+    /// An event of the provider's went out as it came: what is said here goes on behind it.
+    pub(super) fn passed(&mut self, number: Option<u64>, said: &[ChatEvent]) {
+        match self {
+            Self::Responses(encoder) => encoder.passed(number, said),
+            Self::Openai(_) | Self::Anthropic(_) | Self::Gemini(_) => {}
         }
     }
 

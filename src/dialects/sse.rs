@@ -2,8 +2,10 @@
 //!
 //! An event that lies within one piece is looked at where it lies; only one that spans pieces is copied.
 
+use std::borrow::Cow;
+
 use bytes::{Buf as _, Bytes, BytesMut};
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
 /// A longer event is an attack or a mistake (fault P32).
 pub const LONGEST: usize = 1 << 20;
@@ -19,6 +21,40 @@ pub struct Event {
     pub data: Bytes,
     /// The event's own bytes, its ending blank line included.
     pub raw: Bytes,
+}
+
+/// Ends every line of a stream in LF, whichever of the three ends it came with and however it was cut.
+#[derive(Debug, Default)]
+pub struct LineEnds {
+    /// The last byte was a CR, whose LF may be the next.
+    half: bool,
+}
+
+impl LineEnds {
+    pub fn unified<'a>(&mut self, piece: &'a [u8]) -> Cow<'a, [u8]> {
+        let Some(last) = piece.last() else {
+            return Cow::Borrowed(piece);
+        };
+        let was_half = std::mem::replace(&mut self.half, *last == b'\r');
+        let mut rest = match piece.strip_prefix(b"\n") {
+            Some(rest) if was_half => rest,
+            Some(_) | None => piece,
+        };
+        if memchr(b'\r', rest).is_none() {
+            return Cow::Borrowed(rest);
+        }
+        let mut unified = Vec::with_capacity(rest.len());
+        while let Some((line, behind)) =
+            memchr(b'\r', rest).and_then(|place| rest.split_at_checked(place))
+        {
+            unified.extend_from_slice(line);
+            unified.push(b'\n');
+            let behind = behind.strip_prefix(b"\r").unwrap_or(behind);
+            rest = behind.strip_prefix(b"\n").unwrap_or(behind);
+        }
+        unified.extend_from_slice(rest);
+        Cow::Owned(unified)
+    }
 }
 
 /// Cuts a byte stream into events.
@@ -160,7 +196,7 @@ fn parse(raw: &Bytes) -> Option<Event> {
             [b'\r', b'\n', tail @ ..] | [b'\n' | b'\r', tail @ ..] => tail,
             _ => tail,
         };
-        let (field, value) = match memchr::memchr(b':', line) {
+        let (field, value) = match memchr(b':', line) {
             Some(0) => continue,
             Some(colon) => {
                 let (field, value) = line.split_at(colon);
@@ -289,6 +325,23 @@ mod tests {
             }
             pieces.push(&bytes[from..]);
             prop_assert_eq!(events_of(&pieces), whole);
+        }
+
+        #[test]
+        fn s16_lines_end_in_our_own_way_however_they_are_cut(
+            text in "[a\n\r]{0,40}",
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ) {
+            let wanted = text.replace("\r\n", "\n").replace('\r', "\n");
+            let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+            places.push(text.len());
+            places.sort_unstable();
+            let (mut ends, mut unified, mut from) = (LineEnds::default(), Vec::new(), 0);
+            for place in places {
+                unified.extend_from_slice(&ends.unified(&text.as_bytes()[from..place]));
+                from = place;
+            }
+            prop_assert_eq!(unified, wanted.as_bytes());
         }
 
         #[test]

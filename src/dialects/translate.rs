@@ -289,6 +289,8 @@ impl MirrorRelay {
             Some(marked) => out.extend_from_slice(&marked),
             None => out.extend_from_slice(&event.raw),
         }
+        let number = self.reader.decoder.number();
+        self.encoder.passed(number, &self.reader.events);
     }
 
     /// A text continued, which exists in one form only.
@@ -738,6 +740,46 @@ mod tests {
             .and_then(|()| relay.end(&mut out));
         let out = String::from_utf8(out.to_vec()).unwrap();
         (end, out, relay.facts().quirks)
+    }
+
+    #[test]
+    fn s01_the_gateways_own_end_of_a_stream_goes_on_behind_the_providers_last_event() {
+        let terms = crate::dialects::AnswerTerms::default();
+        let encoder = Encoder::of(ClientDialect::Responses, &terms);
+        let mut relay = MirrorRelay::new(ClientDialect::Responses, encoder, "sy-1");
+        let mut out = BytesMut::new();
+        let mut feed = |event: &str| {
+            let text = format!("data: {event}\n\n");
+            relay.feed(&Bytes::from(text), &mut out)
+        };
+        feed(r#"{"type":"response.created","sequence_number":0,"response":{"id":"resp_theirs","model":"m-1"}}"#).unwrap();
+        feed(r#"{"type":"response.output_item.added","sequence_number":1,"output_index":0,"item":{"type":"message","id":"msg"}}"#).unwrap();
+        feed(r#"{"type":"response.output_text.delta","sequence_number":2,"output_index":0,"delta":"a"}"#).unwrap();
+        // What is not passed on takes no number.
+        feed(r#"{"type":"error","sequence_number":3,"code":"server_error","message":"no"}"#)
+            .unwrap_err();
+        out.clear();
+        let failure = Failure::new(crate::domain::FailureKind::UpstreamReset, "cut");
+        relay.fail(&failure, "sy-1", &mut out);
+        let text = String::from_utf8(out.to_vec()).unwrap();
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        let events: Vec<Value> = data
+            .map(|data| serde_json::from_str(data).unwrap())
+            .collect();
+        let told: Vec<_> = events
+            .iter()
+            .map(|event| (event["type"].as_str().unwrap(), &event["sequence_number"]))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("error", &Value::from(3)),
+                ("response.failed", &Value::from(4))
+            ]
+        );
+        let response = &events[1]["response"];
+        assert_eq!(response["id"], "resp_theirs");
+        assert_eq!(response["model"], "m-1");
     }
 
     #[test]

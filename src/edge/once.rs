@@ -19,7 +19,7 @@ use super::demand::demand;
 use super::detours::way;
 use super::inside::InFlight;
 use super::reply::{self, Said};
-use super::stored::Outgoing;
+use super::stored::{self, Outgoing};
 use crate::actors::at_most;
 use crate::dialects::multipart::boundary_of;
 use crate::dialects::openai::{ChatPeek, ToldCost};
@@ -189,13 +189,17 @@ fn around<'a>(body: &'a [u8], boundary: Option<&'a str>) -> impl Iterator<Item =
     })
 }
 
-/// Serves a request for all who ask it, for as long as anybody does.
+/// Serves a request for all who ask it, for as long as anybody does; what is made in the background, to its end.
 async fn execute(
     edge: Arc<Edge>,
     admission: Admission,
     (headers, prompt, peek): (HeaderMap, Prompt, Option<ChatPeek>),
     execution: Execution,
 ) {
+    // Begun again for who sends it again, it would be bought twice.
+    if stored::goes_on(&admission, &prompt) && !execution.make_anyway() {
+        return;
+    }
     let served = answer(&edge, admission, &headers, (prompt, peek));
     let Some(answered) = execution.wanted(served).await else {
         return;

@@ -68,7 +68,8 @@ pub trait ResponseStore: Send + Sync {
     /// Keeps a new one.
     fn begin(&self, response: StoredResponse) -> Pending<()>;
 
-    /// Tells how one that is under way ended. `false`: it has ended before, or was deleted; then nothing changes.
+    /// Tells how one that is under way ended, or how far it has come. `false`: it has ended before, or was deleted;
+    /// then nothing changes.
     fn finish(&self, response: StoredResponse) -> Pending<bool>;
 
     fn get(&self, key: &ResponseKey) -> Pending<Option<StoredResponse>>;

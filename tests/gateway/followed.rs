@@ -1,14 +1,16 @@
 //! Responses that are made in the background as a stream (row E2): made whether or not anybody reads, and read on by
 //! who comes back.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use switchyard_chaos::client::{BodyEnd, SseReader};
+use switchyard_chaos::client::{BodyEnd, Client, SseReader, request_bytes};
 use switchyard_chaos::mock::{Behaviour, Dialect, Ending, MockProvider, edit};
 use tokio::time::{sleep, timeout};
 
 use crate::frame::{Gateway, alone, mock_of, quick};
+use crate::process::Process;
 use crate::stored::{self, PATH, bearer, ended, get, id, made, said, send};
 
 fn asked() -> Value {
@@ -37,6 +39,17 @@ async fn begun<'a>(reader: &mut SseReader<'a>) -> (String, Vec<Value>) {
     (id(response), first)
 }
 
+/// The store learns of it by the way.
+async fn until_in_progress(at: SocketAddr, id: &str) {
+    let told = async {
+        while get(at, id).await.json()["status"] == "queued" {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), told).await.unwrap();
+    assert_eq!(get(at, id).await.json()["status"], "in_progress");
+}
+
 async fn slow(dialect: Dialect, gap: u64) -> (MockProvider, Gateway) {
     let mock = mock_of(dialect, "a").await;
     mock.weather(quick().tokens(60).gap(Duration::from_millis(gap)));
@@ -56,6 +69,8 @@ async fn e2_a_stream_in_the_background_goes_on_without_its_client_and_is_read_on
         let (id, mut all) = begun(&mut reader).await;
         drop(reader);
         drop(client);
+        until_in_progress(at, &id).await;
+        assert_eq!(mock.in_flight(), 1, "it is being made");
         let known = number(all.last().unwrap());
         let path = format!("{id}?stream=true&starting_after={known}");
         // While it is being made, by two at once.
@@ -87,6 +102,77 @@ async fn e2_a_stream_in_the_background_goes_on_without_its_client_and_is_read_on
             "nobody had left, as far as it knows"
         );
         gateway.stop().await;
+    }
+}
+
+fn keyed(key: &str) -> Vec<(String, String)> {
+    let mut fields = bearer(crate::frame::KEY);
+    fields.push(("idempotency-key".to_owned(), key.to_owned()));
+    fields
+}
+
+async fn until_asked(mock: &MockProvider, times: usize) {
+    let asked = async {
+        while mock.in_flight() < times {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), asked).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l12_a_key_holds_for_what_goes_on_in_the_background_after_its_client_has_left() {
+    let (mock, gateway) = slow(Dialect::Responses, 15).await;
+    // In the middle of its stream.
+    let mut client = gateway.client().await;
+    let mut reader = client.stream(PATH, &keyed("a"), &asked()).await.unwrap();
+    let (id, first) = begun(&mut reader).await;
+    drop(reader);
+    drop(client);
+    sleep(Duration::from_millis(200)).await;
+    let mut client = gateway.client().await;
+    let again = client.stream(PATH, &keyed("a"), &asked()).await.unwrap();
+    let again = again.collect().await.unwrap();
+    assert_eq!(
+        again.head.header("x-switchyard-idempotent"),
+        Some("replayed")
+    );
+    let all = again.documents();
+    assert_eq!(all[..first.len()], first, "it is another response");
+    let last = all.last().unwrap();
+    assert_eq!(last["type"], "response.completed");
+    assert_eq!(last["response"]["id"], *id);
+    assert_eq!(mock.requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l12_a_key_holds_for_what_is_begun_in_the_background_though_its_client_leaves_unanswered() {
+    let mock = mock_of(Dialect::OpenAi, "a").await;
+    mock.weather(quick().first_content(Duration::from_millis(600)));
+    let gateway = alone(&mock, "").await;
+    for (number, streams) in [true, false].into_iter().enumerate() {
+        let mut body = asked();
+        body["stream"] = streams.into();
+        let key = format!("k{number}");
+        let text = body.to_string();
+        let wire = request_bytes(gateway.address, "POST", PATH, &keyed(&key), text.as_bytes());
+        let mut client = gateway.client().await;
+        client.send(&wire).await.unwrap();
+        until_asked(&mock, 1).await;
+        drop(client);
+        sleep(Duration::from_millis(100)).await;
+        let mut client = gateway.client().await;
+        let response = if streams {
+            let reader = client.stream(PATH, &keyed(&key), &body).await.unwrap();
+            let stream = reader.collect().await.unwrap();
+            stream.documents().pop().unwrap()["response"].take()
+        } else {
+            let answer = client.post_json(PATH, &keyed(&key), &body).await.unwrap();
+            answer.json()
+        };
+        let made = ended(gateway.address, &id(&response)).await;
+        assert_eq!(made["status"], "completed");
+        assert_eq!(mock.requests(), number as u64 + 1, "stream: {streams}");
     }
 }
 
@@ -126,25 +212,124 @@ async fn e2_who_reads_a_stream_in_the_background_is_told_that_it_was_cancelled()
         .await
         .expect("the provider still works");
     assert_eq!(get(at, &id).await.json()["status"], "cancelled");
+    // Who comes back later is told so as well.
+    let again = get(at, &format!("{id}?stream=true")).await;
+    let told = events(std::str::from_utf8(&again.body).unwrap());
+    assert_eq!(told.last().unwrap()["code"], "cancelled");
+    let rest = get(at, &format!("{id}?stream=true&starting_after=8")).await;
+    let told = events(std::str::from_utf8(&rest.body).unwrap());
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        (&told[0]["code"], number(&told[0])),
+        (&json!("cancelled"), 9)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn x07_who_reads_on_after_kill_9_is_told_the_end_behind_what_is_known() {
+    let mock = mock_of(Dialect::OpenAi, "a").await;
+    mock.weather(quick().tokens(400).gap(Duration::from_millis(50)));
+    let gateway = Process::start("ulimit -c 0", &stored::config_of(&mock)).await;
+    let mut client = Client::connect(gateway.address).await.unwrap();
+    let fields = bearer(crate::frame::KEY);
+    let mut reader = client.stream(PATH, &fields, &asked()).await.unwrap();
+    let (id, first) = begun(&mut reader).await;
+    let known = number(first.last().unwrap());
+    let gateway = gateway.killed_and_started_again().await;
+    let path = format!("{id}?stream=true&starting_after={known}");
+    let rest = get(gateway.address, &path).await;
+    let told = events(std::str::from_utf8(&rest.body).unwrap());
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        (&told[0]["type"], number(&told[0])),
+        (&json!("response.failed"), known + 1)
+    );
+    assert_eq!(told[0]["response"], get(gateway.address, &id).await.json());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s01_a_stream_in_the_background_that_breaks_is_failed_to_all_who_read_it() {
-    let (mock, gateway) = slow(Dialect::OpenAi, 5).await;
-    mock.set(Behaviour::healthy().edit(edit::cut_after(20, Ending::Reset)));
-    let at = gateway.address;
+    for dialect in [Dialect::OpenAi, Dialect::Responses] {
+        let (mock, gateway) = slow(dialect, 5).await;
+        mock.set(Behaviour::healthy().edit(edit::cut_after(20, Ending::Reset)));
+        let at = gateway.address;
+        let mut client = gateway.client().await;
+        let fields = bearer(crate::frame::KEY);
+        let reader = client.stream(PATH, &fields, &asked()).await.unwrap();
+        let all = reader.collect().await.unwrap().documents();
+        let last = all.last().unwrap();
+        assert_eq!(last["type"], "response.failed");
+        let numbers: Vec<u64> = all.iter().map(number).collect();
+        assert_eq!(numbers, (0..all.len() as u64).collect::<Vec<_>>());
+        let created = all.iter().filter(|one| one["type"] == "response.created");
+        assert_eq!(created.count(), 1);
+        let id = id(&last["response"]);
+        let failed = ended(at, &id).await;
+        assert_eq!(failed, last["response"]);
+        assert_eq!(failed["status"], "failed");
+        assert!(!said(&failed).is_empty(), "what had come is lost");
+        let again = get(at, &format!("{id}?stream=true")).await;
+        assert_eq!(events(std::str::from_utf8(&again.body).unwrap()), all);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s16_a_stream_whose_lines_end_otherwise_is_kept_and_read_on_as_it_comes() {
+    for end in ["\r\n", "\r"] {
+        let (mock, gateway) = slow(Dialect::Responses, 40).await;
+        let other = edit::rewrite(move |bytes| {
+            let text = String::from_utf8(bytes.to_vec()).unwrap();
+            text.replace('\n', end).into_bytes()
+        });
+        mock.set(Behaviour::healthy().edit(other));
+        let at = gateway.address;
+        let mut client = gateway.client().await;
+        let fields = bearer(crate::frame::KEY);
+        let mut reader = client.stream(PATH, &fields, &asked()).await.unwrap();
+        let (id, mut all) = timeout(Duration::from_millis(1_800), begun(&mut reader))
+            .await
+            .expect("it stands still");
+        drop(reader);
+        drop(client);
+        let known = number(all.last().unwrap());
+        let rest = get(at, &format!("{id}?stream=true&starting_after={known}")).await;
+        all.extend(events(std::str::from_utf8(&rest.body).unwrap()));
+        let numbers: Vec<u64> = all.iter().map(number).collect();
+        assert_eq!(numbers, (0..all.len() as u64).collect::<Vec<_>>());
+        let last = all.last().unwrap();
+        assert_eq!(last["type"], "response.completed");
+        assert_eq!(get(at, &id).await.json(), last["response"]);
+        assert_eq!(last["response"]["id"], *id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g14_a_stream_longer_than_is_held_comes_whole_to_its_client_and_ends_for_who_reads_on() {
+    let mock = mock_of(Dialect::Responses, "a").await;
+    mock.weather(quick().tokens(40));
+    let long = edit::Edit::new(|draft| {
+        for document in draft.documents() {
+            if let Some(delta) = document.get_mut("delta") {
+                *delta = "a".repeat(300_000).into();
+            }
+        }
+    });
+    mock.set(Behaviour::healthy().edit(long));
+    let gateway = alone(&mock, "").await;
     let mut client = gateway.client().await;
     let fields = bearer(crate::frame::KEY);
     let reader = client.stream(PATH, &fields, &asked()).await.unwrap();
-    let all = reader.collect().await.unwrap().documents();
+    let stream = reader.collect().await.unwrap();
+    assert!(stream.raw.len() > 10 << 20, "{}", stream.raw.len());
+    let all = stream.documents();
+    let numbers: Vec<u64> = all.iter().map(number).collect();
+    assert_eq!(numbers, (0..all.len() as u64).collect::<Vec<_>>());
     let last = all.last().unwrap();
-    assert_eq!(last["type"], "response.failed");
-    let id = id(&last["response"]);
-    let failed = ended(at, &id).await;
-    assert_eq!(failed, last["response"]);
-    assert_eq!(failed["status"], "failed");
-    let again = get(at, &format!("{id}?stream=true")).await;
-    assert_eq!(events(std::str::from_utf8(&again.body).unwrap()), all);
+    assert_eq!(last["type"], "response.completed");
+    let path = format!("{}?stream=true&starting_after=5", id(&last["response"]));
+    let rest = get(gateway.address, &path).await;
+    let told = events(std::str::from_utf8(&rest.body).unwrap());
+    assert_eq!(told, [last.clone()]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

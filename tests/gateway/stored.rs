@@ -948,7 +948,7 @@ async fn e2_a_response_in_the_background_is_cancelled_once_and_its_provider_stop
     assert_eq!(refused.status(), 400);
 }
 
-fn config_of(mock: &MockProvider) -> String {
+pub fn config_of(mock: &MockProvider) -> String {
     format!(
         "[listen]\naddress = \"127.0.0.1:0\"\n{}[pools.p]\ntargets = [\"a/m-a\"]\n",
         provider("a", mock)

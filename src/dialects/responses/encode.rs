@@ -280,6 +280,21 @@ impl StreamEncoder {
         }
     }
 
+    /// An event that was written by another: what is written here is about the same response, and numbered behind it.
+    pub fn passed(&mut self, number: Option<u64>, said: &[ChatEvent]) {
+        self.started = true;
+        self.sequence = number.unwrap_or(self.sequence).saturating_add(1);
+        for event in said {
+            if let ChatEvent::Start { id, model } = event {
+                for (own, told) in [(&mut self.frame.id, id), (&mut self.frame.model, model)] {
+                    if !told.is_empty() {
+                        own.clone_from(told);
+                    }
+                }
+            }
+        }
+    }
+
     /// The terminal event with the whole response.
     pub fn end(&mut self, out: &mut BytesMut) {
         self.start(out);
@@ -554,7 +569,7 @@ impl StreamEncoder {
     fn write(&mut self, kind: &str, mut event: Value, out: &mut BytesMut) {
         event["type"] = kind.into();
         event["sequence_number"] = self.sequence.into();
-        self.sequence += 1;
+        self.sequence = self.sequence.saturating_add(1);
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(kind.as_bytes());
         out.extend_from_slice(b"\ndata: ");

@@ -31,6 +31,8 @@ pub struct EventDecoder {
     items: Vec<u64>,
     /// Whether the last event had been said before (fault S13).
     repeated: bool,
+    /// The last event's own, if it has one; what is no event of the protocol leaves it.
+    number: Option<u64>,
     /// Whether the reasoning item under way has said anything.
     thought: bool,
     started: bool,
@@ -45,6 +47,10 @@ impl EventDecoder {
         self.repeated
     }
 
+    pub fn number(&self) -> Option<u64> {
+        self.number
+    }
+
     pub fn event(&mut self, event: &Event, events: &mut Vec<ChatEvent>) -> Result<(), StreamFault> {
         // Some readers expect chat's own end, so some servers write it.
         if event.data.is_empty() || &event.data[..] == b"[DONE]" {
@@ -52,8 +58,8 @@ impl EventDecoder {
         }
         let value: Value = serde_json::from_slice(&event.data)
             .map_err(|_| StreamFault::Malformed("an event is not JSON"))?;
-        let number = value.get("sequence_number").and_then(Value::as_u64);
-        self.repeated = self.sequence.arrives(number, &event.data)? == Arrival::Again;
+        self.number = value.get("sequence_number").and_then(Value::as_u64);
+        self.repeated = self.sequence.arrives(self.number, &event.data)? == Arrival::Again;
         if self.repeated {
             return Ok(());
         }

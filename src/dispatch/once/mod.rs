@@ -3,7 +3,8 @@
 //!
 //! # Why a task of its own
 //! Whoever was first may leave while others still wait. A request with a key therefore belongs to nobody's
-//! connection: it goes on while anybody reads, and is dropped with the last of them.
+//! connection: it goes on while anybody reads, and is dropped with the last of them. One that goes on without its
+//! client by its nature is not: it would be begun again for whoever sends it again.
 
 mod tape;
 #[cfg(test)]
@@ -205,6 +206,12 @@ impl Execution {
         }
     }
 
+    /// From here on it is executed whether or not anybody waits; `false`: nobody has for a while.
+    #[must_use]
+    pub fn make_anyway(&self) -> bool {
+        self.tape.make_anyway()
+    }
+
     /// The answer came in one piece, or there is none.
     pub fn tell(mut self, mut head: Head) {
         match &mut head {
@@ -256,6 +263,8 @@ impl Execution {
                     self.keep(room.used);
                 }
                 (End::Whole, false) => self.spend(),
+                // What is made anyway was cut off for us alone, who were held up by a reader of ours.
+                (End::Cut, false) if tape.is_made_anyway() => self.spend(),
                 (End::Broken | End::Cut, _) => self.forget(),
             }
             return tape.end(end);

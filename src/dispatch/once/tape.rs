@@ -2,13 +2,13 @@
 //!
 //! # When it stops
 //! While anybody reads, it goes on, whoever was first. When the last reader leaves before the end, it is abandoned,
-//! and whoever writes it stops (fault L01).
+//! and whoever writes it stops (fault L01); but for one that is made anyway: it is written to its end.
 //!
 //! # Back-pressure
 //! An answer that is kept is written as fast as it comes; it is bounded by what is granted to it. One that is not
 //! waits for its readers: for the eldest as long as an answer without a key would, for who joined a moment. Who is
 //! still behind by more than may be held for them then is cut off: neither do they take memory that is granted to
-//! nobody, nor hold up who came first.
+//! nobody, nor hold up who came first. One that is made anyway waits for nobody longer than that.
 
 use std::future::poll_fn;
 use std::sync::{Arc, PoisonError};
@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::timeout;
 
 use super::super::live::StreamPiece;
@@ -73,6 +73,10 @@ struct State {
     last_reader: u64,
     writer: Option<Waker>,
     is_abandoned: bool,
+    /// It is written whether or not anybody reads.
+    is_made_anyway: bool,
+    /// What it holds of a memory that has bounds.
+    grant: Option<OwnedSemaphorePermit>,
 }
 
 /// Where a reader is.
@@ -134,9 +138,30 @@ impl Tape {
 
     // --- who writes ---
 
+    /// From here on it is written to its end, whether or not anybody reads; `false`: all have left before.
+    #[must_use]
+    pub fn make_anyway(&self) -> bool {
+        self.with(|state| {
+            state.is_made_anyway |= !state.is_abandoned;
+            state.is_made_anyway
+        })
+    }
+
+    pub(super) fn is_made_anyway(&self) -> bool {
+        self.with(|state| state.is_made_anyway)
+    }
+
     /// Resolves when nobody reads any more.
     pub async fn abandoned(&self) {
         self.abandoned.notified().await;
+    }
+
+    /// Holds this until neither who writes nor who reads has it any more.
+    pub fn hold(&self, more: OwnedSemaphorePermit) {
+        self.with(|state| match &mut state.grant {
+            Some(grant) => grant.merge(more),
+            None => state.grant = Some(more),
+        });
     }
 
     /// Tells the head; a later one changes nothing.
@@ -147,7 +172,11 @@ impl Tape {
     }
 
     pub fn write(&self, piece: &[u8]) {
-        self.wake_after(|state| state.text.extend_from_slice(piece));
+        self.wake_after(|state| {
+            state.text.extend_from_slice(piece);
+            // With nobody there, nobody's reading makes room.
+            state.let_go();
+        });
     }
 
     /// From here on nothing is kept of it.
@@ -190,7 +219,10 @@ impl Tape {
     /// Ends it; a later end changes nothing.
     pub fn end(&self, end: End) {
         self.wake_after(|state| {
-            state.end.get_or_insert(end);
+            if state.end.is_some() {
+                return;
+            }
+            state.end = Some(end);
             // The last reader left while it was being ended: it is there for the next one all the same.
             state.is_abandoned = false;
             // What grew piece by piece has room to grow on.
@@ -222,7 +254,8 @@ impl State {
         }
         let readers = self.readers.iter().filter(|reader| !reader.is_cut);
         let slowest = readers.map(|reader| reader.at).min();
-        let read = slowest.map_or(0, |at| at.saturating_sub(self.gone));
+        // Nobody joins what is let go: where nobody is, nobody will read it.
+        let read = slowest.map_or(u64::MAX, |at| at.saturating_sub(self.gone));
         let read = usize::try_from(read)
             .unwrap_or(usize::MAX)
             .min(self.text.len());
@@ -235,7 +268,8 @@ impl State {
         let end = self.gone + self.text.len() as u64;
         let floor = end.saturating_sub(AHEAD as u64);
         // While the eldest is behind itself, nobody holds anything up.
-        let eldest = self.readers.first().map_or(0, |reader| reader.at);
+        let eldest = self.readers.first().filter(|_| !self.is_made_anyway);
+        let eldest = eldest.map_or(end, |reader| reader.at);
         if !self.passes || eldest < floor {
             return Vec::new();
         }
@@ -346,7 +380,7 @@ impl Drop for Reader {
         let (writer, is_last) = self.tape.with(|state| {
             state.readers.retain(|place| place.number != self.number);
             state.let_go();
-            let is_last = state.readers.is_empty() && !state.is_over();
+            let is_last = state.readers.is_empty() && !state.is_over() && !state.is_made_anyway;
             state.is_abandoned |= is_last;
             (state.writer.take(), is_last)
         });

@@ -129,6 +129,36 @@ async fn l12_a_record_is_abandoned_with_its_last_reader_and_never_after_its_end(
 }
 
 #[tokio::test]
+async fn l12_what_is_made_anyway_is_not_abandoned_and_does_not_wait_for_nobody() {
+    let (tape, reader) = Tape::new(ID);
+    assert!(tape.make_anyway());
+    drop(reader);
+    assert!(tape.abandoned().now_or_never().is_none());
+    tape.write(b"all of it");
+    assert_eq!(read(&tape.join().unwrap()).0, b"all of it");
+    tape.pass();
+    tape.write(&vec![b'a'; 300 * 1_024]);
+    assert!(has_room(&tape), "held up by nobody");
+    assert_eq!(tape.holds(), 0);
+
+    let (tape, reader) = Tape::new(ID);
+    drop(reader);
+    assert!(!tape.make_anyway(), "all have left before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn l12_what_is_made_anyway_waits_for_who_came_first_a_moment_only() {
+    let (tape, eldest) = Tape::new(ID);
+    assert!(tape.make_anyway());
+    tape.pass();
+    tape.write(&vec![b'a'; 300 * 1_024]);
+    assert!(!has_room(&tape));
+    let waited = timeout(Duration::from_secs(60), tape.room()).await;
+    assert!(waited.is_ok());
+    assert!(matches!(poll(&eldest), Poll::Ready(StreamPiece::Cut)));
+}
+
+#[tokio::test]
 async fn l12_who_waits_for_head_or_text_is_woken() {
     let (tape, reader) = Tape::new(ID);
     let waiting = tokio::spawn(async move {
@@ -288,6 +318,30 @@ async fn l12_a_stream_whose_execution_crashes_is_cut_and_not_ended() {
     };
     assert!(matches!(end, StreamPiece::Cut));
     assert_eq!(text, b"aa");
+}
+
+#[tokio::test]
+async fn l12_what_goes_on_without_its_clients_is_found_by_who_comes_back() {
+    let once = Once::new(Clock::start(), calm());
+    let (execution, reader) = first(&once);
+    assert!(execution.make_anyway());
+    drop(reader);
+    assert_eq!(execution.wanted(std::future::ready(7)).await, Some(7));
+    let joined = again(&once);
+    drop(joined);
+    let told = Told::default();
+    let mut pieces = vec![
+        StreamPiece::End,
+        StreamPiece::Data(Bytes::from_static(b"all")),
+    ];
+    let poll_next = move |_: &mut Context<'_>| {
+        let piece = pieces.pop();
+        Poll::Ready(piece.unwrap_or(StreamPiece::Cut))
+    };
+    execution
+        .tell_stream(Head::Stream { told }, poll_next)
+        .await;
+    assert_eq!(read(&again(&once)), (b"all".to_vec(), true));
 }
 
 #[tokio::test]

@@ -4,121 +4,34 @@
 //! comes first. A process that ends takes them with it, and the next one says so of them.
 //!
 //! One that is streamed is written on a tape: who asked for it reads that, and who comes back reads it from where it
-//! left. It is made whether or not anybody reads.
+//! left. It is made whether or not anybody reads, and waits for no reader longer than a moment. What is longer than is
+//! held, or than there is room for, is read by who is there, and nobody joins.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
-use tokio::sync::Notify;
+use serde_json::Value;
+use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::keep::Keep;
+use super::runs::{Fit, Share};
 use super::stream::{KeptStream, Outgoing};
 use super::unavailable;
 use crate::dialects::AnswerTerms;
-use crate::dialects::responses::state::{Stamp, stamp_response};
+use crate::dialects::responses::state::{Stamp, cancelled_event, stamp_response};
 use crate::dialects::responses::without_output;
 use crate::dispatch::once::{End, Head, Reader, Tape};
 use crate::dispatch::{Request, Served, StreamPiece, Told};
 use crate::domain::{Failure, FailureKind, RequestId};
 use crate::edge::Edge;
-use crate::store::{ResponseKey, Standing};
-
-/// More at once are refused (ground rule G14).
-const MOST: usize = 1_000;
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// What is longer is still made, but nobody can read on.
-const LONGEST_TAPE: usize = 8 << 20;
+use crate::store::Standing;
 
 /// A response to be made in the background.
 pub(super) struct Background {
     pub(super) keep: Keep,
     pub(super) streams: bool,
-}
-
-#[expect(
-    clippy::disallowed_types,
-    reason = "a table of who runs, held for a look or an entry only"
-)]
-type Lock<T> = std::sync::Mutex<T>;
-
-/// What runs now, so that it can be cancelled.
-#[derive(Default)]
-pub(in crate::edge) struct Runs(Arc<Lock<Table>>);
-
-type Table = HashMap<ResponseKey, Run>;
-
-struct Run {
-    cancelled: Arc<Notify>,
-    tape: Option<Arc<Tape>>,
-}
-
-impl Runs {
-    /// `None`: as many run as may.
-    fn enter(&self, key: &ResponseKey, tape: Option<Arc<Tape>>) -> Option<Running> {
-        let cancelled = Arc::new(Notify::new());
-        let mut runs = self.0.lock().ok()?;
-        if runs.len() >= MOST {
-            return None;
-        }
-        let run = Run {
-            cancelled: Arc::clone(&cancelled),
-            tape,
-        };
-        runs.insert(key.clone(), run);
-        Some(Running {
-            runs: Arc::clone(&self.0),
-            key: key.clone(),
-            cancelled,
-        })
-    }
-
-    /// Waits until none runs; how many are left at the end of the limit.
-    pub(in crate::edge) async fn ended(&self, limit: Duration) -> usize {
-        let left = || self.0.lock().map_or(0, |runs| runs.len());
-        // Looked at now and then: this happens once, when the process ends.
-        let all = async {
-            while left() > 0 {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        };
-        let _ = tokio::time::timeout(limit, all).await;
-        left()
-    }
-
-    /// Stops it, if it runs here.
-    pub(super) fn cancel(&self, key: &ResponseKey) {
-        if let Ok(runs) = self.0.lock()
-            && let Some(run) = runs.get(key)
-        {
-            run.cancelled.notify_one();
-        }
-    }
-
-    /// Reads it from its beginning, if it is being made here as a stream.
-    pub(super) fn follow(&self, key: &ResponseKey) -> Option<Reader> {
-        let runs = self.0.lock().ok()?;
-        runs.get(key)?.tape.as_ref()?.join().ok()
-    }
-}
-
-/// An entry in the table, for as long as it runs.
-struct Running {
-    runs: Arc<Lock<Table>>,
-    key: ResponseKey,
-    cancelled: Arc<Notify>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Ok(mut runs) = self.runs.lock() {
-            runs.remove(&self.key);
-        }
-    }
 }
 
 /// Sets a response going, and tells the client by which id it is found. `said` is the request before the guard
@@ -128,28 +41,28 @@ pub(super) async fn start(
     (request, said): (Arc<Request>, &[u8]),
     Background { keep, streams }: Background,
 ) -> Result<Served, Failure> {
-    let telling = streams.then(|| Telling::new(request.id));
+    let telling = streams.then(|| Telling::new(edge, request.id));
+    let (mut telling, reader) = telling.transpose()?.unzip();
     let tape = telling.as_ref().map(|telling| Arc::clone(&telling.tape));
-    let running = edge.runs.enter(&keep.key, tape).ok_or_else(|| {
-        Failure::new(
-            FailureKind::Overloaded,
-            "as many responses are being made in the background as may be; come back shortly",
-        )
-        .retry_after(Duration::from_secs(1))
-    })?;
+    let running = edge.runs.enter(&keep.key, tape)?;
     let terms = terms(&request, said, &keep);
     let queued = stamped(&keep, without_output(&terms, "queued", None));
-    let begun = keep.begin(&queued, Standing::UnderWay, Bytes::new()).await;
-    begun.map_err(|error| unavailable(edge, &error))?;
-    let reader = telling
-        .as_ref()
-        .and_then(|telling| telling.tape.join().ok());
-    let edge = Arc::clone(edge);
+    let begun = keep.begin(&queued, Standing::UnderWay, Bytes::new());
+    let (tell_begun, told_begun) = oneshot::channel();
+    let dispatching = Arc::clone(edge);
+    // Before its place is taken: a client that leaves in that moment leaves no place behind that nobody fills.
     tokio::spawn(async move {
+        let begun = begun.await;
+        let is_begun = begun.is_ok();
+        // Whoever has left is not waited for.
+        let _ = tell_begun.send(begun);
+        if !is_begun {
+            return;
+        }
         let cancelled = Arc::clone(&running.cancelled);
         let made = async {
-            let served = edge.dispatch.serve(request).await;
-            match &telling {
+            let served = dispatching.dispatch.serve(request).await;
+            match &mut telling {
                 Some(telling) => telling.tell(keep, &terms, served).await,
                 None => end(&keep, &terms, served).await,
             }
@@ -161,36 +74,45 @@ pub(super) async fn start(
         }
         drop(running);
     });
+    match told_begun.await {
+        Ok(begun) => begun.map_err(|error| unavailable(edge, &error))?,
+        Err(_) => return Err(crashed()),
+    }
+    Ok(first_word(reader, &queued).await)
+}
+
+/// What the client is told at once.
+async fn first_word(reader: Option<Reader>, queued: &Value) -> Served {
     let Some(reader) = reader else {
-        return Ok(Served::Whole {
-            body: serde_json::to_vec(&queued).unwrap_or_default().into(),
+        return Served::Whole {
+            body: serde_json::to_vec(queued).unwrap_or_default().into(),
             told: Told::default(),
-        });
+        };
     };
-    Ok(match reader.head().await {
+    match reader.head().await {
         Head::Whole { body, told } => Served::Whole { body, told },
         Head::Failed { failure, told } => Served::Failed { failure, told },
         Head::Stream { told } => Served::Followed { reader, told },
-    })
+    }
 }
 
 /// Writes a tape to its end, whatever happens: whoever reads it is never left waiting.
 struct Telling {
     tape: Arc<Tape>,
-    /// It is made for nobody, too.
-    _made_anyway: Reader,
+    share: Share,
 }
 
 impl Telling {
-    fn new(id: RequestId) -> Self {
+    /// With its first reader, who may leave.
+    fn new(edge: &Edge, id: RequestId) -> Result<(Self, Reader), Failure> {
         let (tape, reader) = Tape::new(id);
-        Self {
-            tape,
-            _made_anyway: reader,
-        }
+        let share = edge.runs.share(&tape, &edge.news.pressure)?;
+        let goes_on = tape.make_anyway();
+        debug_assert!(goes_on, "its reader is there");
+        Ok((Self { tape, share }, reader))
     }
 
-    async fn tell(&self, keep: Keep, terms: &AnswerTerms, served: Served) {
+    async fn tell(&mut self, keep: Keep, terms: &AnswerTerms, served: Served) {
         let (stream, told) = match served {
             Served::Stream { stream, told } => (stream, told),
             Served::Failed { failure, told } => {
@@ -206,16 +128,20 @@ impl Telling {
         self.tape.begin(Head::Stream { told });
         let kept = Some(Box::new(KeptStream::begun(stamp(&keep), keep)));
         let mut outgoing = Outgoing { stream, kept };
-        let mut written = 0;
         let end = loop {
+            self.tape.room().await;
             match poll_fn(|cx| outgoing.poll_piece(cx)).await {
                 StreamPiece::Data(piece) => {
-                    written += piece.len();
-                    if written <= LONGEST_TAPE {
-                        self.tape.write(&piece);
-                    } else {
-                        self.tape.end(End::Cut);
+                    let fit = self.share.grows(piece.len(), &self.tape);
+                    if fit != Fit::Held {
+                        self.tape.pass();
                     }
+                    if fit == Fit::NoRoom
+                        && let Some(kept) = &mut outgoing.kept
+                    {
+                        kept.forget_events();
+                    }
+                    self.tape.write(&piece);
                 }
                 StreamPiece::End => break End::Whole,
                 StreamPiece::Broken => break End::Broken,
@@ -228,7 +154,7 @@ impl Telling {
     fn cancel(&self) {
         const SAID: &str = "the response was cancelled";
         self.fail(Failure::new(FailureKind::Conflict, SAID), Told::default());
-        let event = json!({"type": "error", "code": "cancelled", "message": SAID, "param": null});
+        let event = cancelled_event();
         self.tape
             .write(format!("event: error\ndata: {event}\n\n").as_bytes());
         self.tape.end(End::Broken);
@@ -242,13 +168,16 @@ impl Telling {
 
 impl Drop for Telling {
     fn drop(&mut self) {
-        let failure = Failure::new(
-            FailureKind::Internal,
-            "the gateway failed while it made this response; make it again",
-        );
-        self.fail(failure, Told::default());
+        self.fail(crashed(), Told::default());
         self.tape.end(End::Cut);
     }
+}
+
+fn crashed() -> Failure {
+    Failure::new(
+        FailureKind::Internal,
+        "the gateway failed while it made this response; make it again",
+    )
 }
 
 fn terms(request: &Request, said: &[u8], keep: &Keep) -> AnswerTerms {

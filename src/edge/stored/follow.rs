@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 use serde_json::Value;
 
+use crate::dialects::responses::state::is_end;
 use crate::dispatch::StreamPiece;
 use crate::dispatch::once::Reader;
 
@@ -16,6 +17,8 @@ pub(in crate::edge) struct Follow {
     known: Option<u64>,
     /// An event that has not come in whole, while they are still looked at.
     held: BytesMut,
+    /// How much of it was searched for an end before.
+    searched: usize,
     /// What comes behind the last of it.
     end: Option<StreamPiece>,
 }
@@ -26,6 +29,7 @@ impl Follow {
             reader,
             known,
             held: BytesMut::new(),
+            searched: 0,
             end: None,
         }
     }
@@ -42,8 +46,7 @@ impl Follow {
             match piece {
                 StreamPiece::Data(bytes) => {
                     self.held.extend_from_slice(&bytes);
-                    while let Some(place) = memmem::find(&self.held, b"\n\n") {
-                        let event = self.held.split_to(place + 2);
+                    while let Some(event) = self.next_event() {
                         if is_later(&event, known) {
                             // All behind it is new as well.
                             self.known = None;
@@ -64,16 +67,32 @@ impl Follow {
             }
         }
     }
+
+    /// The next whole event of what is held; its lines end in our own way, as they were written.
+    fn next_event(&mut self) -> Option<BytesMut> {
+        let unseen = self.held.get(self.searched..)?;
+        let Some(place) = memmem::find(unseen, b"\n\n") else {
+            // The last byte may be half of an end.
+            self.searched = self.held.len().saturating_sub(1);
+            return None;
+        };
+        let end = self.searched + place + 2;
+        self.searched = 0;
+        Some(self.held.split_to(end))
+    }
 }
 
-/// Signs of life have no number, and are nothing that a client knows.
+/// Signs of life have no number, and are nothing that a client knows. How it ended is told whatever its number:
+/// nothing else comes behind it.
 fn is_later(event: &[u8], known: u64) -> bool {
     let mut lines = event.split(|byte| *byte == b'\n');
     let data = lines.find_map(|line| line.strip_prefix(b"data:"));
     let Some(data) = data else { return false };
-    let number = |event: Value| event.get("sequence_number").and_then(Value::as_u64);
-    let read = serde_json::from_slice(data.trim_ascii()).ok();
-    read.and_then(number).is_none_or(|number| number > known)
+    let Ok(event) = serde_json::from_slice::<Value>(data.trim_ascii()) else {
+        return true;
+    };
+    let number = event.get("sequence_number").and_then(Value::as_u64);
+    is_end(&event) || number.is_none_or(|number| number > known)
 }
 
 #[cfg(test)]
@@ -137,6 +156,20 @@ mod tests {
         ] {
             assert_eq!(read(&[&all], known).await, expected, "{known:?}");
             assert_eq!(read(&bytes, known).await, expected, "{known:?} by bytes");
+        }
+    }
+
+    #[tokio::test]
+    async fn how_it_ended_is_told_whatever_its_number() {
+        for kind in [
+            "error",
+            "response.failed",
+            "response.completed",
+            "response.incomplete",
+        ] {
+            let end =
+                format!("event: {kind}\ndata: {{\"type\":\"{kind}\",\"sequence_number\":2}}\n\n");
+            assert_eq!(read(&[&end], Some(7)).await, end);
         }
     }
 

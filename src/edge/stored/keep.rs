@@ -31,6 +31,12 @@ impl Keep {
             .finish(self.record(response, Standing::Ended, events))
     }
 
+    /// It is being made, and no longer only promised. Nothing is changed of one that was cancelled before.
+    pub(super) fn goes_on(&self, response: &Value) -> Pending<bool> {
+        let record = self.record(response, Standing::UnderWay, Bytes::new());
+        self.store.finish(record)
+    }
+
     fn record(&self, response: &Value, standing: Standing, events: Bytes) -> StoredResponse {
         StoredResponse {
             key: self.key.clone(),

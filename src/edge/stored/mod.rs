@@ -10,6 +10,7 @@ mod follow;
 mod keep;
 mod plan;
 mod routes;
+mod runs;
 mod stream;
 
 use std::sync::Arc;
@@ -22,13 +23,13 @@ use http::HeaderMap;
 use super::chat::{Admission, Answer, facts};
 use super::{Edge, chat, listed, reply, taken};
 use crate::dialects::DialectError;
-use crate::dialects::responses::state::Shift;
+use crate::dialects::responses::state::{Shift, read_state};
 use crate::dispatch::{Prompt, Served};
-use crate::domain::{Failure, FailureKind};
+use crate::domain::{ClientDialect, Failure, FailureKind};
 use crate::store::StoreError;
 
-pub(super) use background::Runs;
 pub(super) use follow::Follow;
+pub(super) use runs::Runs;
 pub(super) use stream::{KeptStream, Outgoing};
 
 use plan::Plan;
@@ -51,6 +52,12 @@ pub(super) fn add_routes(router: Router<Arc<Edge>>, prefix: &str) -> Router<Arc<
         )
         .route(&path("/{id}/cancel"), taken(routes::cancel))
         .route(&path("/{id}/input_items"), listed(routes::input_items))
+}
+
+/// Whether what is asked for is made in the background, and so goes on though its client leaves.
+pub(super) fn goes_on(admission: &Admission, prompt: &Prompt) -> bool {
+    admission.asked.speaks == ClientDialect::Responses
+        && read_state(prompt.bytes()).is_ok_and(|ask| ask.background)
 }
 
 /// Serves a request that may ask for something to be kept.

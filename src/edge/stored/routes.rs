@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::plan::read;
 use super::{Follow, unavailable, wrong};
 use crate::dialects::one_line;
-use crate::dialects::responses::state::{PageQuery, after, page, replay, used_items};
+use crate::dialects::responses::state::{PageQuery, page, told_again, used_items};
 use crate::dispatch::Told;
 use crate::dispatch::once::Head;
 use crate::domain::{ClientDialect, Failure, FailureKind, Lane, Stake};
@@ -196,7 +196,7 @@ impl<'a> Visit<'a> {
         }
         Err(Failure::new(
             FailureKind::Conflict,
-            "this response is still being made, and was not made to be followed; retrieve it without \"stream\" until it has ended, or make it with \"background\" and \"stream\"",
+            "this response is still being made, and cannot be followed: it was not made with \"background\" and \"stream\", or is longer than is held; retrieve it without \"stream\" until it has ended",
         ))
     }
 
@@ -241,16 +241,7 @@ fn known(starting_after: Option<&str>) -> Result<Option<u64>, Failure> {
 }
 
 fn streamed(found: &StoredResponse, known: Option<u64>) -> Vec<u8> {
-    let response = shown(found);
-    let is_told = found.standing == Standing::Ended && !found.events.is_empty();
-    let all = match is_told {
-        true => found.events.to_vec(),
-        false => replay(&response),
-    };
-    match known {
-        Some(number) => after(&all, number),
-        None => all,
-    }
+    told_again(&found.events, &shown(found), known)
 }
 
 enum Told200 {

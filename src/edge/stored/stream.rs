@@ -9,7 +9,10 @@ use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
 use super::keep::Keep;
-use crate::dialects::responses::state::{EventLog, Stamp, cut_short, stamp_line};
+use crate::dialects::responses::state::{
+    EventLog, Stamp, cut_short, stamp_line, with_what_had_come,
+};
+use crate::dialects::sse::LineEnds;
 use crate::dispatch::{LiveStream, StreamPiece};
 use crate::store::{Pending, Standing};
 
@@ -49,11 +52,22 @@ struct Ending {
     bytes: BytesMut,
 }
 
+/// What the store knows of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    /// It has a place, and is to be made.
+    Queued,
+    InProgress,
+}
+
 pub(in crate::edge) struct KeptStream {
     stamp: Stamp,
     /// `None`: it is not kept, or not any more.
     keep: Option<Keep>,
-    begun: bool,
+    known: Known,
+    /// What is kept and read on from is looked at by lines, and a provider may end them otherwise.
+    line_ends: LineEnds,
     /// The event under way.
     block: BytesMut,
     /// Whole events that may go out.
@@ -70,7 +84,8 @@ impl KeptStream {
         Self {
             stamp,
             keep,
-            begun: false,
+            known: Known::Nothing,
+            line_ends: LineEnds::default(),
             block: BytesMut::new(),
             out: BytesMut::new(),
             last: None,
@@ -83,7 +98,7 @@ impl KeptStream {
     /// One whose place is taken, and that goes on without its client: only its provider can end it early.
     pub(super) fn begun(stamp: Stamp, keep: Keep) -> Self {
         let mut stream = Self::new(stamp, Some(keep));
-        (stream.begun, stream.cut) = (true, "failed");
+        (stream.known, stream.cut) = (Known::Queued, "failed");
         stream
     }
 
@@ -110,9 +125,14 @@ impl KeptStream {
     }
 
     fn feed(&mut self, piece: &[u8]) {
+        let piece = self.line_ends.unified(piece);
         for line in piece.split_inclusive(|byte| *byte == b'\n') {
             match stamp_line(line, &self.stamp) {
                 Some((stamped, response, last)) => {
+                    let (stamped, response) = match last {
+                        true => with_what_had_come(stamped, response, self.log.so_far()),
+                        false => (stamped, response),
+                    };
                     self.block.extend_from_slice(&stamped);
                     self.block.extend_from_slice(b"\n");
                     self.spoke_of(&response, last);
@@ -128,11 +148,18 @@ impl KeptStream {
     fn spoke_of(&mut self, response: &Value, last: bool) {
         if last {
             self.last = Some(response.clone());
-        } else if let Some(keep) = self.keep.as_ref().filter(|_| !self.begun) {
-            self.begun = true;
-            // Nobody waits: should it fail, how it ends cannot be kept either, and that is told.
-            drop(keep.begin(response, Standing::UnderWay, Bytes::new()));
+            return;
         }
+        let Some(keep) = &self.keep else { return };
+        // Nobody waits: should it fail, how it ends cannot be kept either, and that is told.
+        match self.known {
+            Known::Nothing => drop(keep.begin(response, Standing::UnderWay, Bytes::new())),
+            // As the provider queues it as well, nothing has changed.
+            Known::Queued if response.get("status").is_some_and(|it| it == "queued") => return,
+            Known::Queued => drop(keep.goes_on(response)),
+            Known::InProgress => return,
+        }
+        self.known = Known::InProgress;
     }
 
     fn block_ends(&mut self) {
@@ -147,16 +174,22 @@ impl KeptStream {
         match (self.last.take(), &self.keep) {
             (Some(response), Some(keep)) => {
                 let events = self.log.whole();
-                let kept: Pending<bool> = if self.begun {
-                    keep.finish(&response, events)
-                } else {
-                    let begun = keep.begin(&response, Standing::Ended, events);
-                    Box::pin(async move { begun.await.map(|()| true) })
+                let kept: Pending<bool> = match self.known {
+                    Known::Queued | Known::InProgress => keep.finish(&response, events),
+                    Known::Nothing => {
+                        let begun = keep.begin(&response, Standing::Ended, events);
+                        Box::pin(async move { begun.await.map(|()| true) })
+                    }
                 };
                 self.ending = Some(Ending { kept, bytes: block });
             }
             (Some(_) | None, _) => self.out.extend_from_slice(&block),
         }
+    }
+
+    /// There is no room for them any more.
+    pub(super) fn forget_events(&mut self) {
+        self.log.give_up();
     }
 
     fn rest(&mut self) -> Option<Bytes> {
@@ -168,7 +201,7 @@ impl KeptStream {
 impl Drop for KeptStream {
     fn drop(&mut self) {
         // What is being kept already needs nobody to wait for it.
-        if self.ending.is_some() || !self.begun {
+        if self.ending.is_some() || self.known == Known::Nothing {
             return;
         }
         if let Some(keep) = self.keep.take()

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memmem};
 use serde_json::{Value, json};
 
+use super::replay::stub;
 use crate::dialects::one_line;
 
 /// What the gateway says of a response, whoever made it.
@@ -52,14 +53,18 @@ pub fn stamp_line(line: &[u8], stamp: &Stamp) -> Option<(Vec<u8>, Value, bool)> 
     Some((stamped, whole, last))
 }
 
-/// A longer stream is kept without its events.
+/// A longer stream is kept without its events but the last, and of that only which it was.
 const LONGEST: usize = 8 << 20;
 
 /// What was sent so far.
 #[derive(Debug, Default)]
 pub struct EventLog {
     bytes: BytesMut,
+    /// Of the first piece, which says what it is the log of.
+    first: usize,
     too_long: bool,
+    /// The last piece of one that is too long.
+    last: Bytes,
 }
 
 impl EventLog {
@@ -67,15 +72,29 @@ impl EventLog {
         if self.bytes.len() + piece.len() > LONGEST {
             self.too_long = true;
         }
-        if !self.too_long {
+        if self.too_long {
+            self.last = Bytes::copy_from_slice(piece);
+        } else {
             self.bytes.extend_from_slice(piece);
+        }
+        if self.first == 0 {
+            self.first = self.bytes.len();
         }
     }
 
-    /// All of it, or nothing where it was too long to be kept.
+    /// Holds no more of it than its first piece; what ended it is still told.
+    pub fn give_up(&mut self) {
+        self.too_long = true;
+        if self.bytes.len() > self.first {
+            let first = self.bytes.get(..self.first);
+            self.bytes = BytesMut::from(first.unwrap_or_default());
+        }
+    }
+
+    /// All of it, or how it ended where it was too long to be kept; nothing where that did not end.
     pub fn whole(&self) -> Bytes {
         if self.too_long {
-            return Bytes::new();
+            return stub(&self.last).into();
         }
         Bytes::copy_from_slice(&self.bytes)
     }
@@ -93,6 +112,13 @@ pub(super) fn events(bytes: &[u8]) -> impl Iterator<Item = Value> {
     })
 }
 
+/// The last event in a piece of a stream.
+pub(super) fn last_event(bytes: &[u8]) -> Option<Value> {
+    let mut from_the_end = bytes.rsplit(|byte| *byte == b'\n');
+    let data = from_the_end.find_map(|line| line.strip_prefix(b"data:"))?;
+    serde_json::from_slice(data.trim_ascii()).ok()
+}
+
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -104,6 +130,35 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = after;
         Some(line)
     })
+}
+
+/// A failed response that says less than had come before it failed, with all of that: its line and itself.
+pub fn with_what_had_come(line: Vec<u8>, response: Value, log: &[u8]) -> (Vec<u8>, Value) {
+    let items = |response: &Value| {
+        response
+            .get("output")
+            .and_then(Value::as_array)
+            .map(Vec::len)
+    };
+    let failed = response.get("status").and_then(Value::as_str) == Some("failed");
+    let had_come = if failed {
+        cut_short(log, "failed")
+    } else {
+        None
+    };
+    let Some(mut had_come) = had_come.filter(|more| items(more) > items(&response)) else {
+        return (line, response);
+    };
+    let Some(mut event) = last_event(&line) else {
+        return (line, response);
+    };
+    let mut response = response;
+    let output = had_come.get_mut("output").map(Value::take);
+    response["output"] = output.unwrap_or_default();
+    event["response"] = response.clone();
+    let mut line = b"data: ".to_vec();
+    line.extend_from_slice(&one_line(&event));
+    (line, response)
 }
 
 /// The response of a stream that did not come to its end: what had come, and what became of it.

@@ -11,9 +11,9 @@ mod tests;
 
 pub use ask::{Rewritten, Shift, StateAsk, read_state, rewritten};
 pub use items::{item_ids, loses_thoughts, said_again, thinker, used_items, with_ids};
-pub use log::{EventLog, Stamp, cut_short, stamp_line, stamp_response};
+pub use log::{EventLog, Stamp, cut_short, stamp_line, stamp_response, with_what_had_come};
 pub use page::{Order, PageQuery, page};
-pub use replay::{after, replay};
+pub use replay::{cancelled_event, is_end, told_again};
 
 /// Draws what makes an id unguessable.
 pub type Draw<'a> = &'a mut dyn FnMut() -> String;

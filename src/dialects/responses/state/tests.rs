@@ -158,6 +158,135 @@ fn a_stream_cut_short_holds_what_had_come() {
 }
 
 #[test]
+fn what_failed_says_what_had_come_where_it_says_less_itself() {
+    let log = [
+        json!({"type": "response.created", "response": {"id": "resp_1", "output": []}}),
+        json!({"type": "response.output_item.done", "item": {"type": "reasoning", "id": "rs_1"}}),
+        json!({"type": "response.output_text.delta", "item_id": "msg_1", "delta": "half"}),
+    ];
+    let log: String = log
+        .iter()
+        .map(|event| format!("data: {event}\n\n"))
+        .collect();
+    let told = |status: &str, output: Value| {
+        let response = json!({"id": "resp_1", "status": status, "output": output});
+        let event = json!({"type": "response.failed", "sequence_number": 9, "response": response});
+        let line = format!("data: {event}").into_bytes();
+        let (line, response) = with_what_had_come(line, response, log.as_bytes());
+        let event: Value = serde_json::from_slice(&line["data: ".len()..]).unwrap();
+        assert_eq!(event["response"], response, "what is told is what is kept");
+        assert_eq!(event["sequence_number"], 9);
+        response["output"].clone()
+    };
+    for less in [json!([]), json!([{"id": "rs_1"}])] {
+        let output = told("failed", less);
+        assert_eq!(output[0]["id"], "rs_1");
+        assert_eq!(output[1]["content"][0]["text"], "half");
+    }
+    let own = json!([{"id": "a"}, {"id": "b"}]);
+    assert_eq!(told("failed", own.clone()), own);
+    assert_eq!(told("completed", json!([])), json!([]));
+}
+
+fn block(kind: &str, number: u64, fields: Value) -> String {
+    let mut event = fields;
+    event["type"] = kind.into();
+    event["sequence_number"] = number.into();
+    format!("event: {kind}\ndata: {event}\n\n")
+}
+
+/// Type and number of each event.
+fn numbered_kinds(stream: &[u8]) -> Vec<(String, u64)> {
+    let text = std::str::from_utf8(stream).unwrap();
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.map(|data| {
+        let event: Value = serde_json::from_str(data).unwrap();
+        let number = event["sequence_number"].as_u64().unwrap();
+        (event["type"].as_str().unwrap().to_owned(), number)
+    })
+    .collect()
+}
+
+#[test]
+fn who_reads_on_is_told_the_end_of_a_stream_that_was_not_kept_to_its_end() {
+    let begun = block("response.created", 0, json!({"response": {}}));
+    let delta = block("response.output_text.delta", 1, json!({"delta": "a"}));
+    let half = format!("{begun}{delta}");
+    for (status, kind) in [
+        ("failed", "response.failed"),
+        ("cancelled", "error"),
+        ("incomplete", "response.incomplete"),
+        ("completed", "response.completed"),
+    ] {
+        let response = json!({"id": "resp_1", "status": status, "output": []});
+        let end = |number: u64| vec![(kind.to_owned(), number)];
+        // Nothing of it was kept: it was cut off with the process, or cancelled.
+        for known in [7, u64::MAX] {
+            let told = told_again(b"", &response, Some(known));
+            assert_eq!(numbered_kinds(&told), end(known.saturating_add(1)));
+        }
+        let told = told_again(b"", &response, None);
+        assert_eq!(numbered_kinds(&told).last(), end(2).last());
+        // Half of it was.
+        let told = told_again(half.as_bytes(), &response, Some(0));
+        assert_eq!(numbered_kinds(&told)[1..], end(2), "{status}");
+        let told = told_again(half.as_bytes(), &response, Some(1));
+        assert_eq!(numbered_kinds(&told), end(2), "{status}");
+        let told = told_again(half.as_bytes(), &response, None);
+        assert!(told.starts_with(half.as_bytes()));
+        assert_eq!(numbered_kinds(&told)[2..], end(2), "{status}");
+    }
+    let whole = format!("{half}{}", block("response.completed", 2, json!({})));
+    let response = json!({"status": "completed", "output": []});
+    assert_eq!(
+        told_again(whole.as_bytes(), &response, None),
+        whole.as_bytes()
+    );
+    let told = told_again(whole.as_bytes(), &response, Some(1));
+    assert_eq!(numbered_kinds(&told), [("response.completed".into(), 2)]);
+}
+
+#[test]
+fn a_stream_too_long_to_be_kept_ends_at_its_own_number() {
+    let mut log = EventLog::default();
+    let long = "a".repeat(1 << 20);
+    log.push(block("response.created", 0, json!({"response": {}})).as_bytes());
+    for number in 1..10 {
+        let event = block("response.output_text.delta", number, json!({"delta": long}));
+        log.push(event.as_bytes());
+    }
+    assert!(log.whole().is_empty(), "it has not ended");
+    let response = json!({"status": "completed", "output": [{"type": "message", "content": []}]});
+    log.push(block("response.completed", 10, json!({"response": response})).as_bytes());
+    let kept = log.whole();
+    assert!(kept.len() < 200);
+    let told = told_again(&kept, &response, Some(4));
+    assert_eq!(numbered_kinds(&told), [("response.completed".into(), 10)]);
+    let text = String::from_utf8(told).unwrap();
+    assert!(text.contains(r#""type":"message""#), "with all it says");
+    // From its beginning it is told anew.
+    let told = numbered_kinds(&told_again(&kept, &response, None));
+    assert_eq!(told.first(), Some(&("response.created".into(), 0)));
+    assert_eq!(told.last().unwrap().0, "response.completed");
+}
+
+#[test]
+fn a_log_that_is_given_up_still_says_of_what_it_was_and_how_it_ended() {
+    let mut log = EventLog::default();
+    let begun = block("response.created", 0, json!({"response": {"id": "resp_1"}}));
+    log.push(begun.as_bytes());
+    log.push(block("response.output_text.delta", 1, json!({"delta": "a"})).as_bytes());
+    log.give_up();
+    assert_eq!(log.so_far(), begun.as_bytes());
+    assert_eq!(cut_short(log.so_far(), "failed").unwrap()["id"], "resp_1");
+    log.push(block("response.completed", 2, json!({})).as_bytes());
+    assert_eq!(
+        numbered_kinds(&log.whole()),
+        [("response.completed".to_owned(), 2)]
+    );
+}
+
+#[test]
 fn a_text_that_looks_like_an_event_is_left_alone() {
     let stamp = Stamp {
         id: Some("resp_ours".to_owned()),
