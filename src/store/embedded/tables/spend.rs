@@ -88,13 +88,16 @@ INSERT INTO spend_providers (provider, quarter, cost_nano)
     evict,
 };
 
-/// Tags and users may be as many as clients care to name: the oldest quarter of them gives room.
+/// Users may be as many as clients care to name: the oldest quarter of them gives room. Tags stay: what is here of
+/// them is all that a tag's budget knows of what was spent before this process began.
 fn evict(connection: &Connection) -> rusqlite::Result<u64> {
+    let user = kind(LabelKind::User);
     let deleted = connection.execute(
-        "DELETE FROM spend_labels WHERE quarter = (SELECT min(quarter) FROM spend_labels)",
-        [],
+        "DELETE FROM spend_labels WHERE kind = ?1
+         AND quarter = (SELECT min(quarter) FROM spend_labels WHERE kind = ?1)",
+        [user],
     )?;
-    rollup::forget(connection)?;
+    rollup::forget(connection, user)?;
     Ok(deleted as u64)
 }
 
@@ -263,7 +266,11 @@ pub(in crate::store::embedded) fn replace(
     insert(connection, batch)
 }
 
-fn spent(connection: &Connection, tenant: &str, since: u64) -> rusqlite::Result<Vec<Spent>> {
+pub(super) fn spent(
+    connection: &Connection,
+    tenant: &str,
+    since: u64,
+) -> rusqlite::Result<Vec<Spent>> {
     // A quarter that began before counts whole: too much rather than too little.
     let mut by_client = connection.prepare_cached(
         "SELECT quarter, team, client, '', sum(cost_nano) FROM spend

@@ -377,25 +377,69 @@ fn x18_what_an_older_release_booked_is_added_up_by_hours_and_days_as_well() {
     assert_eq!(rolled.map(rows), before);
 }
 
+/// How many requests a report tells of each line.
+fn requests(file: &Connection, by: SpendBy) -> Vec<u64> {
+    let question = SpendQuestion {
+        by,
+        from: 0,
+        to: u64::MAX,
+        tenant: None,
+    };
+    let lines = spend::report(file, &question).unwrap();
+    lines.iter().map(|line| line.sum.requests).collect()
+}
+
 #[test]
-fn m4_tags_of_a_day_go_with_the_last_of_their_quarters() {
+fn m4_users_of_a_day_go_with_the_last_of_their_quarters() {
     let all: Vec<Spent> = vec![(0, 0, 0, 0, 0, 5), (1, 0, 0, 0, 0, 5), (200, 0, 0, 0, 1, 5)];
     let file = booked(&[all]);
-    let tags = |file: &Connection| {
-        let question = SpendQuestion {
-            by: SpendBy::Tag,
-            from: 0,
-            to: u64::MAX,
-            tenant: None,
-        };
-        let lines = spend::report(file, &question).unwrap();
-        lines
-            .iter()
-            .map(|line| line.sum.requests)
-            .collect::<Vec<_>>()
-    };
     for wanted in [vec![2, 1], vec![1], vec![]] {
         (spend::TABLE.evict)(&file).unwrap();
-        assert_eq!(tags(&file), wanted);
+        assert_eq!(requests(&file, SpendBy::User), wanted);
     }
+}
+
+#[test]
+fn x07_a_full_store_forgets_nothing_that_a_tags_budget_rests_on() {
+    let all: Vec<Spent> = (0..200).map(|nth| (nth, 0, 0, 0, 0, 5)).collect();
+    let file = booked(&[all]);
+    let by_tag = |file: &Connection| -> u64 {
+        let spent = spend::spent(file, "t0", 0).unwrap();
+        let tagged = spent.iter().filter(|spent| spent.tag == "tag-0");
+        tagged.map(|spent| spent.cost.0).sum()
+    };
+    let before = by_tag(&file);
+    // 5 and a margin of 1, two hundred times.
+    assert_eq!(before, 1_200);
+    let limits = super::Limits { max_bytes: 0 };
+    for _ in 0..8 {
+        super::tidy(&file, &limits, 0).unwrap();
+    }
+    assert_eq!(requests(&file, SpendBy::User), Vec::<u64>::new());
+    assert_eq!(by_tag(&file), before);
+    assert_eq!(requests(&file, SpendBy::Tag), [200]);
+}
+
+#[test]
+fn x07_responses_give_room_before_what_was_spent_does() {
+    let file = booked(&[vec![(0, 0, 0, 0, 0, 5)]]);
+    // More of them than one tidying lets go of.
+    let mut insert = file
+        .prepare(
+            "INSERT INTO responses (row, owner, id, previous, created, expires, standing, bytes, answer, input, events)
+             VALUES (?1, 'app', 'resp_' || ?1, NULL, 1, 9, 1, 3, x'01', x'02', x'')",
+        )
+        .unwrap();
+    for row in 0..5_000 {
+        insert.execute([row]).unwrap();
+    }
+    let limits = super::Limits { max_bytes: 0 };
+    let users = || requests(&file, SpendBy::User);
+    let tidied = super::tidy(&file, &limits, 0).unwrap();
+    assert!(tidied.evicted > 1_000 && tidied.evicted < 5_000);
+    assert_eq!(users(), [1]);
+    for _ in 0..3 {
+        super::tidy(&file, &limits, 0).unwrap();
+    }
+    assert_eq!(users(), Vec::<u64>::new());
 }
