@@ -35,6 +35,21 @@ pub(super) struct StepKey {
     nth: u32,
 }
 
+/// Tells a purse from all others of its books, whatever becomes of its cap's terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PurseId(u64);
+
+/// Where they come from.
+#[derive(Debug, Default)]
+pub(super) struct PurseIds(u64);
+
+impl PurseIds {
+    pub(super) fn next(&mut self) -> PurseId {
+        self.0 += 1;
+        PurseId(self.0)
+    }
+}
+
 /// A cap and its counts.
 ///
 /// # Why steps outlive their time
@@ -43,6 +58,7 @@ pub(super) struct StepKey {
 /// to that of now.
 #[derive(Clone, Debug)]
 pub struct Purse {
+    id: PurseId,
     cap: Cap,
     /// Oldest first; those that are over have no part in what is counted.
     steps: VecDeque<Step>,
@@ -76,8 +92,9 @@ const MOST_ROLLING_STEPS: usize = 124;
 const MOST_CALENDAR_STEPS: usize = 4;
 
 impl Purse {
-    pub fn new(cap: Cap) -> Self {
+    pub(super) fn new(cap: Cap, id: PurseId) -> Self {
         Self {
+            id,
             cap,
             steps: VecDeque::new(),
             moved: VecDeque::new(),
@@ -89,16 +106,19 @@ impl Purse {
         }
     }
 
+    pub(super) fn id(&self) -> PurseId {
+        self.id
+    }
+
     pub fn cap(&self) -> &Cap {
         &self.cap
     }
 
-    /// The same counts under another limit, if they are of the same time.
-    pub(super) fn under(mut self, cap: &Cap) -> Option<Self> {
-        let same = self.cap.period == cap.period && self.cap.zone == cap.zone;
+    /// The same counts under another cap of the same time.
+    pub(super) fn under(mut self, cap: &Cap) -> Self {
         self.cap = cap.clone();
         self.forget_told();
-        same.then_some(self)
+        self
     }
 
     /// The steps that count now.

@@ -521,6 +521,43 @@ fn m2_what_a_start_finds_reached_is_told_with_when_it_began_to_count() {
     assert!(books.complete(edition, morning).is_empty());
 }
 
+/// The caps of the one account there is.
+fn terms_of_all(caps: Vec<Cap>) -> [(AccountName, AccountTerms); 1] {
+    let terms = AccountTerms {
+        caps,
+        ..AccountTerms::default()
+    };
+    [(Arc::from("org"), terms)]
+}
+
+/// Of each cap: its limit, what is spent and what is set aside.
+fn counts(books: &mut Books, wall: Wall) -> Vec<(u64, u64, u64)> {
+    let views = books.view(Moment::from_secs(1), wall);
+    let purses = views.iter().flat_map(|view| &view.purses);
+    purses
+        .map(|purse| (purse.cap.limit.0, purse.spent.0, purse.reserved.0))
+        .collect()
+}
+
+#[test]
+fn m2_of_two_caps_of_one_period_the_one_that_stays_counts_what_is_under_way_once() {
+    for stays in [100, 50] {
+        let two = vec![cap(100, Period::Day), cap(50, Period::Day)];
+        let mut books = books(&[("org", two)]);
+        let now = Moment::from_secs(1);
+        pay(&mut books, 1, 3, Wall(0)).unwrap();
+        books.admit(&ask(2, &["org"], 20), now, Wall(0)).unwrap();
+        books.admit(&ask(3, &["org"], 10), now, Wall(0)).unwrap();
+        books.open_accounts(terms_of(cap(stays, Period::Day)), &[]);
+        assert_eq!(counts(&mut books, Wall(0)), [(stays, 3, 30)]);
+        books.settle(RequestId::from_draw(2), cost(15), now);
+        // What the other set aside is still there.
+        assert_eq!(counts(&mut books, Wall(0)), [(stays, 18, 10)]);
+        books.settle(RequestId::from_draw(3), cost(10), now);
+        assert_eq!(counts(&mut books, Wall(0)), [(stays, 28, 0)]);
+    }
+}
+
 const MONTH: u64 = 31 * DAY;
 
 #[test]
