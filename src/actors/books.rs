@@ -198,10 +198,16 @@ fn book(
     async move {
         let store = &news.store;
         catch_up(folder, store, mark).await?;
-        for tenant in tenants {
-            let Some((edition, since)) = tenant.wants_history() else {
-                continue;
-            };
+        // What ended until now stands in the journal, but not all of it may be booked: whoever wants to be told begins
+        // anew, and then the rest is booked. What ends between these two may count twice, and nothing is left out.
+        let tenants = waiting(tenants, |tenant| tenant.wants_history());
+        let tills = waiting(tills, |till| till.wants_history());
+        let sellers = waiting(sellers, |seller| seller.wants_history());
+        if !(tenants.is_empty() && tills.is_empty() && sellers.is_empty()) {
+            news.journal.written().await;
+            catch_up(folder, store, mark).await?;
+        }
+        for (tenant, (edition, since)) in tenants {
             remember(
                 &tenant,
                 spent_since(store, tenant.name.as_str(), since).await?,
@@ -212,10 +218,7 @@ fn book(
                 news.budget_alert(&tenant, &alert);
             }
         }
-        for till in tills {
-            let Some((edition, since)) = till.wants_history() else {
-                continue;
-            };
+        for (till, (edition, since)) in tills {
             let history = spent_at(store, till.provider.as_str(), since).await?;
             let now = wall();
             for (quarter, cost) in history {
@@ -225,14 +228,22 @@ fn book(
             let names = named(&alerts, |_| provider_account(&till.provider));
             till.tell(untold(alerts, told_before(store, names).await));
         }
-        for seller in sellers {
-            if let Some(since) = seller.wants_history() {
-                let bought = bought_at(store, seller.provider.as_str(), since).await?;
-                seller.remember(since, bought);
-            }
+        for (seller, since) in sellers {
+            let bought = bought_at(store, seller.provider.as_str(), since).await?;
+            seller.remember(since, bought);
         }
         Ok(())
     }
+}
+
+/// Those of them that want to be told, with what they want.
+fn waiting<T, W>(all: Vec<T>, wants: impl Fn(&T) -> Option<W>) -> Vec<(T, W)> {
+    let all = all.into_iter();
+    all.filter_map(|one| {
+        let wanted = wants(&one)?;
+        Some((one, wanted))
+    })
+    .collect()
 }
 
 /// How the journal names what was reached.

@@ -152,6 +152,14 @@ impl JournalDesk {
         handle.as_ref().map(|handle| handle.health().written_to())
     }
 
+    /// Waits until what was handed in so far is written, if the disk takes it.
+    pub(super) async fn written(&self) {
+        let handle = self.inner.handle.load_full();
+        if let Some(handle) = handle.as_deref() {
+            handle.written().await;
+        }
+    }
+
     /// All up to this record is booked, and need not be kept for it.
     pub(super) fn booked_to(&self, seq: u64) {
         if let Some(handle) = self.inner.handle.load().as_ref() {

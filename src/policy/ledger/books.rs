@@ -167,6 +167,8 @@ struct Open {
     model: Arc<str>,
     tokens: Tokens,
     at: Moment,
+    /// In which period it belongs, of a cap that comes later, too.
+    wall: Wall,
     until: Moment,
     reserved: NanoUsd,
     holds: SmallVec<[Hold; 4]>,
@@ -259,7 +261,7 @@ fn fits(pattern: &str, name: &str) -> bool {
 
 impl Books {
     /// Brings the accounts to these terms. What the new ones do not name is closed; what was open there is
-    /// settled with the rest. `also_at` are shares in percent that somebody wants to hear of in any case.
+    /// settled with the rest, and counts under caps that are new as well. `also_at` are shares in percent that somebody wants to hear of in any case.
     ///
     /// Returns what the new terms reach at once.
     pub fn open_accounts(
@@ -271,6 +273,7 @@ impl Books {
         self.also_at = also_at.to_vec();
         let mut before = std::mem::take(&mut self.accounts);
         let ids = &mut self.purses;
+        let first_new = ids.next();
         self.accounts = terms
             .into_iter()
             .map(|(name, terms)| {
@@ -282,6 +285,7 @@ impl Books {
                 (name, account)
             })
             .collect();
+        self.take_for_open(first_new);
         self.all_alerts()
     }
 
@@ -306,6 +310,7 @@ impl Books {
                 model: Arc::clone(&ask.model),
                 tokens: ask.tokens,
                 at: now,
+                wall,
                 until: ask.until,
                 reserved: ask.most.unwrap_or_default(),
                 holds,
@@ -601,6 +606,27 @@ impl Books {
             }
         }
         holds
+    }
+
+    /// Sets aside, in every purse from this one on, what is set aside for the requests that are open already: they end
+    /// under a cap that was not there when they came in, and no history tells what they cost.
+    fn take_for_open(&mut self, first_new: PurseId) {
+        for open in self.open.values_mut() {
+            for (nth, name) in (0_u8..).zip(&open.path) {
+                let Some(account) = self.accounts.get_mut(name) else {
+                    continue;
+                };
+                let purses = account.purses.iter_mut();
+                for purse in purses.filter(|purse| purse.id() > first_new) {
+                    open.holds.push(Hold {
+                        account: nth,
+                        purse: purse.id(),
+                        step: purse.take_at(open.wall, open.reserved),
+                        amount: open.reserved,
+                    });
+                }
+            }
+        }
     }
 
     /// The purse a hold is in; `None` when its cap is gone, and with it what was set aside there.

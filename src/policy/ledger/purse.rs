@@ -35,8 +35,8 @@ pub(super) struct StepKey {
     nth: u32,
 }
 
-/// Tells a purse from all others of its books, whatever becomes of its cap's terms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Tells a purse from all others of its books, whatever becomes of its cap's terms. Later ones are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PurseId(u64);
 
 /// Where they come from.
@@ -221,6 +221,28 @@ impl Purse {
         newest.key()
     }
 
+    /// As [`Self::take`], for what was let in at this time, before there was this cap.
+    pub(super) fn take_at(&mut self, at: Wall, amount: NanoUsd) -> StepKey {
+        match self.step_at(at) {
+            Some(step) => {
+                step.reserved += amount;
+                step.key()
+            }
+            None => self.take(amount),
+        }
+    }
+
+    /// The step that holds this time, made where there is none.
+    fn step_at(&mut self, at: Wall) -> Option<&mut Step> {
+        if !self.steps.iter().any(|step| step.span.holds(at)) {
+            self.push(self.cap.period.step(at, &self.cap.zone));
+            self.steps
+                .make_contiguous()
+                .sort_by_key(|step| step.span.start);
+        }
+        self.steps.iter_mut().find(|step| step.span.holds(at))
+    }
+
     /// Gives back what was set aside.
     pub(super) fn give_back(&mut self, step: StepKey, amount: NanoUsd) {
         if let Some(step) = self.step(step) {
@@ -228,10 +250,15 @@ impl Purse {
         }
     }
 
-    /// Counts a cost in the step in which it was admitted; what left the period needs no counting.
+    /// Counts a cost in the step in which it was admitted, or where nobody knows any more which that was, in that of
+    /// now; what left the period needs no counting.
     pub(super) fn spend(&mut self, step: StepKey, cost: NanoUsd) {
-        if let Some(step) = self.step(step) {
-            step.spent += cost;
+        let left = |oldest: &Step| step.start < oldest.span.start;
+        let has_left = self.steps.front().is_some_and(left);
+        if let Some(known) = self.step(step) {
+            known.spent += cost;
+        } else if let Some(newest) = self.steps.back_mut().filter(|_| !has_left) {
+            newest.spent += cost;
         }
     }
 
@@ -266,15 +293,7 @@ impl Purse {
         if self.complete {
             return;
         }
-        if !self.steps.iter().any(|step| step.span.holds(at)) {
-            let span = self.cap.period.step(at, &self.cap.zone);
-            self.push(span);
-            self.steps
-                .make_contiguous()
-                .sort_by_key(|step| step.span.start);
-        }
-        let mut steps = self.steps.iter_mut();
-        if let Some(step) = steps.find(|step| step.span.holds(at)) {
+        if let Some(step) = self.step_at(at) {
             step.spent += cost;
         }
     }

@@ -558,6 +558,60 @@ fn m2_of_two_caps_of_one_period_the_one_that_stays_counts_what_is_under_way_once
     }
 }
 
+/// The history that a new cap begins with, told: nothing.
+fn told_nothing(books: &mut Books, wall: Wall) {
+    let (edition, _) = books.wants_history(wall).unwrap();
+    books.complete(edition, wall);
+}
+
+#[test]
+fn m2_a_cap_that_is_new_counts_what_was_under_way_when_it_came() {
+    let mut books = books(&[("org", vec![cap(100, Period::Total)])]);
+    let (now, noon) = (Moment::from_secs(1), Wall(DAY / 2));
+    for id in 1..4 {
+        books.admit(&ask(id, &["org"], 20), now, noon).unwrap();
+    }
+    books
+        .extend(RequestId::from_draw(1), NanoUsd(5), noon)
+        .unwrap();
+    let both = vec![cap(100, Period::Total), cap(70, Period::Day)];
+    books.open_accounts(terms_of_all(both), &[]);
+    // One ends before its history is told, when it is booked and told by that; the others behind it.
+    books.settle(RequestId::from_draw(2), cost(20), now);
+    let (edition, _) = books.wants_history(noon).unwrap();
+    books.remember("org", noon, NanoUsd(20));
+    books.settle(RequestId::from_draw(3), cost(12), now);
+    books.complete(edition, noon);
+    assert_eq!(counts(&mut books, noon), [(100, 32, 25), (70, 32, 25)]);
+    assert!(books.admit(&ask(9, &["org"], 14), now, noon).is_err());
+    books.settle(RequestId::from_draw(1), cost(25), now);
+    assert_eq!(counts(&mut books, noon), [(100, 57, 0), (70, 57, 0)]);
+    // As in any other purse it belongs to the day on which it came in.
+    assert_eq!(counts(&mut books, Wall(DAY)), [(100, 57, 0), (70, 0, 0)]);
+}
+
+#[test]
+fn m2_what_is_under_way_when_a_cap_changes_its_time_zone_or_its_account_comes_back_is_counted() {
+    let (now, noon) = (Moment::from_secs(1), Wall(200 * DAY + DAY / 2));
+    let zone = "Europe/Berlin".parse::<Zone>().unwrap();
+    for gone in [None, Some(())] {
+        let mut books = books(&[("org", vec![cap(100, Period::Day)])]);
+        books.admit(&ask(1, &["org"], 40), now, noon).unwrap();
+        if gone.is_some() {
+            books.open_accounts([], &[]);
+        }
+        let elsewhere = Cap {
+            zone: zone.clone(),
+            ..cap(100, Period::Day)
+        };
+        books.open_accounts(terms_of(elsewhere), &[]);
+        told_nothing(&mut books, noon);
+        assert_eq!(counts(&mut books, noon), [(100, 0, 40)]);
+        books.settle(RequestId::from_draw(1), cost(30), now);
+        assert_eq!(counts(&mut books, noon), [(100, 30, 0)]);
+    }
+}
+
 const MONTH: u64 = 31 * DAY;
 
 #[test]

@@ -244,6 +244,18 @@ impl JournalHandle {
         Some(alias)
     }
 
+    /// Waits until what was handed in so far is written, if the disk takes it.
+    pub async fn written(&self) {
+        let shared = Arc::clone(&self.shared);
+        let write = move || {
+            if let Ok(mut writer) = shared.writer.lock() {
+                shared.drain(&mut writer);
+            }
+        };
+        // Ended early only with the process.
+        let _ = tokio::task::spawn_blocking(write).await;
+    }
+
     /// Hands in a record. The answer resolves when it is written (or synced, in durable mode).
     pub fn append_and_wait(&self, record: &Record<'_>) -> Written {
         let (sender, written) = oneshot::channel();
