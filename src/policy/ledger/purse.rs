@@ -67,8 +67,8 @@ pub struct Purse {
     /// The time it was brought to.
     now: Wall,
     setbacks: u32,
-    /// In percent: thresholds told of what is counted now.
-    told: Vec<u8>,
+    /// Thresholds told of what is counted now: in percent, and of which limit.
+    told: Vec<(u8, NanoUsd)>,
     /// What was spent before is counted too: until then nobody knows what is left.
     complete: bool,
     /// From when on what was spent before was asked for.
@@ -90,6 +90,8 @@ const JITTER_MS: u64 = 300_000;
 /// Steps that are kept: of a rolling cap those that count and as many again, of a calendar's a few.
 const MOST_ROLLING_STEPS: usize = 124;
 const MOST_CALENDAR_STEPS: usize = 4;
+/// Thresholds told that are remembered: those of many limits that one cap had.
+const MOST_TOLD: usize = 1_024;
 
 impl Purse {
     pub(super) fn new(cap: Cap, id: PurseId) -> Self {
@@ -117,7 +119,6 @@ impl Purse {
     /// The same counts under another cap of the same time.
     pub(super) fn under(mut self, cap: &Cap) -> Self {
         self.cap = cap.clone();
-        self.forget_told();
         self
     }
 
@@ -304,31 +305,33 @@ impl Purse {
         if !self.complete {
             return Vec::new();
         }
-        let spent = u128::from(self.spent().0) * 100;
-        let limit = u128::from(self.cap.limit.0);
+        let (spent, limit) = (self.spent(), self.cap.limit);
         let own = &self.cap.tell_at;
         let others = also.iter().filter(|share| !own.contains(share));
         let all = own.iter().map(|share| (*share, true));
         let all = all.chain(others.map(|share| (*share, false)));
         let mut news: Vec<(u8, bool)> = all
-            .filter(|(share, _)| spent >= limit * u128::from(*share))
-            .filter(|(share, _)| !self.told.contains(share))
+            .filter(|(share, _)| reaches(spent, *share, limit))
+            .filter(|(share, _)| !self.told.contains(&(*share, limit)))
             .collect();
         news.sort_unstable();
         news.dedup();
-        self.told.extend(news.iter().map(|(share, _)| *share));
+        self.told
+            .extend(news.iter().map(|(share, _)| (*share, limit)));
+        let excess = self.told.len().saturating_sub(MOST_TOLD);
+        self.told.drain(..excess);
         news
     }
 
-    /// What is not reached any more is told again when it is.
+    /// What is not reached any more is told again when it is. A limit of before may come back: what was told of it
+    /// stays.
     fn forget_told(&mut self) {
         if self.told.is_empty() {
             return;
         }
-        let spent = u128::from(self.spent().0) * 100;
-        let limit = u128::from(self.cap.limit.0);
+        let spent = self.spent();
         self.told
-            .retain(|share| spent >= limit * u128::from(*share));
+            .retain(|(share, limit)| reaches(spent, *share, *limit));
     }
 
     /// When what is counted newest began.
@@ -385,6 +388,11 @@ impl Purse {
                 .map(|end| Wall(end.0.saturating_add(self.lingers()))),
         }
     }
+}
+
+/// Whether so much is this share of a limit, in percent, or more.
+fn reaches(spent: NanoUsd, share: u8, limit: NanoUsd) -> bool {
+    u128::from(spent.0) * 100 >= u128::from(limit.0) * u128::from(share)
 }
 
 impl Step {

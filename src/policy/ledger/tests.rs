@@ -488,6 +488,20 @@ fn m2_what_a_reload_reaches_is_told_once_and_what_was_told_is_not_told_again() {
 }
 
 #[test]
+fn m2_a_limit_that_comes_back_tells_nothing_twice_until_its_period_is_over() {
+    let mut books = books(&[("org", vec![cap(500, Period::Day)])]);
+    assert_eq!(pay(&mut books, 1, 450, Wall(0)).unwrap(), [80]);
+    let mut under = |limit| percents(&books.open_accounts(terms_of(cap(limit, Period::Day)), &[]));
+    for limit in [2_000, 500, 2_000, 500] {
+        assert!(under(limit).is_empty(), "{limit}");
+    }
+    // A limit that there was not before is another threshold.
+    assert_eq!(under(450), [80, 100]);
+    assert!(under(500).is_empty());
+    assert_eq!(pay(&mut books, 2, 420, Wall(DAY)).unwrap(), [80]);
+}
+
+#[test]
 fn m2_a_receivers_shares_reach_every_budget_and_are_not_the_budgets_own() {
     let mut books = books(&[("org", vec![cap(100, Period::Month)])]);
     assert!(pay(&mut books, 1, 60, Wall(0)).unwrap().is_empty());
