@@ -102,6 +102,10 @@ pub struct Batch {
     pub margins: HashMap<MarginPlace, u64>,
     /// Thresholds of budgets that were told, and when last; see [`threshold`].
     pub alerted: HashMap<String, u64>,
+    /// How many of the labels there are in each quarter.
+    labelled: HashMap<u64, usize>,
+    /// The same of the tags of margins.
+    tagged: HashMap<u64, usize>,
 }
 
 /// What a report is broken down by.
@@ -217,7 +221,8 @@ pub fn alerted(subject: &str, detail: &str) -> String {
     format!("{subject}: {threshold}")
 }
 
-/// Tags and users that are told apart in one batch; a batch is what came within seconds.
+/// Tags and users that are told apart in one quarter of an hour by one batch: usually what came within seconds, but
+/// also hours of it after an outage, or years.
 const MOST_LABELS: usize = 4_096;
 /// Outcomes that are read in one go.
 const MOST_AT_ONCE: usize = 50_000;
@@ -358,7 +363,7 @@ impl Batch {
                 value: value.clone(),
             };
             // Whatever clients call themselves, the books stay small (attack A23).
-            if self.labels.len() >= MOST_LABELS && !self.labels.contains_key(&label) {
+            if !self.labels.contains_key(&label) && !has_room(&mut self.labelled, quarter) {
                 label.value = "other".to_owned();
             }
             self.labels
@@ -415,7 +420,7 @@ impl Batch {
         for mut place in places {
             // As with the labels.
             let is_new_tag = !place.tag.is_empty() && !self.margins.contains_key(&place);
-            if is_new_tag && self.margins.len() >= MOST_LABELS {
+            if is_new_tag && !has_room(&mut self.tagged, place.quarter) {
                 place.tag = "other".to_owned();
             }
             let sum = self.margins.entry(place).or_default();
@@ -429,6 +434,14 @@ impl Batch {
             && self.bought.is_empty()
             && self.alerted.is_empty()
     }
+}
+
+/// Whether one more name is told apart in this quarter; it is counted then.
+fn has_room(names: &mut HashMap<u64, usize>, quarter: u64) -> bool {
+    let names = names.entry(quarter).or_default();
+    let room = *names < MOST_LABELS;
+    *names += usize::from(room);
+    room
 }
 
 /// The quarter of an hour in which something began that ended then and took so long.
@@ -663,4 +676,56 @@ pub async fn spent_since(
         return Ok(Vec::new());
     }
     store.spending().await?.spent(tenant, since.0 / 1_000).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(at: u64, tag: &str) -> ReadOutcome {
+        let line = format!(
+            r#"{{"at":{at},"request":"sy-00000000000000000000000000000001","client":"app","tenant":"acme","tags":["{tag}"],"how":"ok","cost_nano":10,"charged_nano":12}}"#
+        );
+        serde_json::from_str(&line).unwrap()
+    }
+
+    fn tags(batch: &Batch, quarter: u64) -> (usize, u64) {
+        let of_it = batch.labels.iter();
+        let of_it = of_it.filter(|(label, _)| label.quarter == quarter);
+        let other = of_it.clone().filter(|(label, _)| label.value == "other");
+        (of_it.count(), other.map(|(_, sum)| sum.requests).sum())
+    }
+
+    #[test]
+    fn a23_names_are_told_apart_up_to_a_bound_in_each_quarter_however_long_a_stretch_is_booked_at_once()
+     {
+        let mut batch = Batch::default();
+        let quarters = 3;
+        for quarter in 0..quarters {
+            for nth in 0..3_000 {
+                // Other names in each of them, and each twice.
+                let tag = format!("t-{quarter}-{}", nth % 1_500);
+                batch.add(&outcome(quarter * QUARTER * 1_000, &tag), Some(10));
+            }
+        }
+        for quarter in 0..quarters {
+            assert_eq!(tags(&batch, quarter * QUARTER), (1_500, 0));
+        }
+        let of_tags = batch.margins.keys().filter(|place| !place.tag.is_empty());
+        assert_eq!(of_tags.count(), 4_500);
+        for nth in 0..5_000 {
+            batch.add(&outcome(QUARTER * 1_000, &format!("more-{nth}")), Some(10));
+        }
+        // Those that are named, and the rest together.
+        assert_eq!(
+            tags(&batch, QUARTER),
+            (MOST_LABELS + 1, 5_000 + 1_500 - MOST_LABELS as u64)
+        );
+        let others = batch
+            .margins
+            .iter()
+            .filter(|(place, _)| place.tag == "other");
+        let others: u64 = others.map(|(_, margin)| margin).sum();
+        assert_eq!(others, 2 * (5_000 + 1_500 - MOST_LABELS as u64));
+    }
 }
