@@ -21,7 +21,7 @@ use crate::domain::{
 };
 use crate::policy::ledger::{AccountName, Admitted, Ask, Denied, Settled, Short};
 use crate::pricing::{Bounds, Due, Margin, Price, Volume};
-use crate::store::journal::Record;
+use crate::store::journal::{Asked, Record};
 
 /// A tenant has its answer within this, or something is very wrong.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
@@ -153,6 +153,15 @@ impl Tab {
     /// Its turn to be priced, until it is dropped; `None` where the order does not matter.
     pub(super) fn turn(&self) -> Option<Turn<'_>> {
         self.volume.as_ref().map(|_| self.seller.turn())
+    }
+
+    /// What its price rests on beside what it used.
+    pub(super) fn asked(&self) -> Asked {
+        Asked {
+            operation: self.bounds.operation,
+            choices: self.bounds.choices,
+            tier: self.bounds.tier,
+        }
     }
 
     /// What usage that a provider reported costs, and whether that is an estimate.

@@ -213,6 +213,7 @@ impl Leg {
             cost_nano: due.map(|due| due.billed.0),
             charged_nano: due.map(|due| due.charged.0),
             list_nano: list.map(|list| list.0),
+            asked: Some(self.tab.asked()),
             reason: None,
         }));
     }

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use switchyard::config::Settings;
-use switchyard::domain::{Bought, ModelName, NanoUsd, ProviderName, RequestId, Usage};
-use switchyard::pricing::{Volume, month_of};
+use switchyard::domain::{Bought, ModelName, NanoUsd, ProviderName, RequestId};
+use switchyard::pricing::{Bounds, Volume, month_of};
 use switchyard::store::embedded::{booked_to, reprice};
 use switchyard::store::journal::{
     ReadAttempt, ReadError, ReadRecord, Row, Selection, costs_since, rows,
@@ -194,17 +194,24 @@ fn listed(attempt: &ReadAttempt, settings: &Settings) -> Option<u64> {
     let Some(usage) = attempt.usage else {
         return Some(attempt.cost_nano.unwrap_or_default());
     };
+    // Usage alone does not tell what was asked for, and so not what it costs.
+    let Some(asked) = attempt.asked() else {
+        return then;
+    };
     let name = ProviderName::from(attempt.provider.as_str());
     let model = ModelName::from(attempt.model.as_str());
     let mut providers = settings.providers.iter();
     let provider = providers.find(|provider| provider.name == name);
     match provider {
         Some(provider) => {
-            // Who did not tell served in the account's own.
-            let tier = usage.tier.or(provider.service_tier);
-            let usage = Usage { tier, ..usage };
-            let cost = settings.price(provider, model.as_str()).cost(&usage);
-            cost.map(|cost| cost.0).or(then)
+            let bounds = Bounds {
+                operation: asked.operation,
+                choices: asked.choices,
+                tier: asked.tier,
+                ..Bounds::default()
+            };
+            let price = settings.price(provider, model.as_str());
+            price.paid(&usage, &bounds).map(|cost| cost.0).or(then)
         }
         // A provider that is gone charged what it charged.
         None => attempt.cost_nano,
@@ -316,7 +323,7 @@ mod tests {
 
     #[test]
     fn m1_tokens_are_counted_again_at_the_prices_of_today() {
-        let used = json!([{"provider": "acme", "model": "m-1", "usage": {"input": 5, "output": 6}, "cost_nano": 11}]);
+        let used = json!([{"provider": "acme", "model": "m-1", "usage": {"input": 5, "output": 6}, "cost_nano": 11, "operation": "chat"}]);
         // A dollar for a million tokens is a thousand nano-dollars for one.
         let none = Discounted::new();
         assert_eq!(
@@ -324,6 +331,39 @@ mod tests {
             Some(11_000)
         );
         assert_eq!(cost(&row(used, 11), &settings("2"), &none), Some(22_000));
+    }
+
+    #[test]
+    fn m1_what_was_asked_for_is_priced_again_as_it_was_and_where_that_is_not_known_nothing_is() {
+        // Twice as dear where it was asked for, which no usage of this provider tells.
+        let folder = tempfile::tempdir().unwrap();
+        settings_in(folder.path(), "1", "");
+        let prices = folder.path().join("prices.toml");
+        let mut text = std::fs::read_to_string(&prices).unwrap();
+        text.push_str("tiers = { priority = \"2\" }\n");
+        std::fs::write(&prices, text).unwrap();
+        let settings = Source {
+            file: Some(folder.path().join("switchyard.toml")),
+        }
+        .load()
+        .unwrap();
+        let of = |more: serde_json::Value| {
+            let mut attempt = json!({"provider": "acme", "model": "m-1", "usage": {"input": 5, "output": 6}, "cost_nano": 7});
+            for (name, value) in more.as_object().unwrap() {
+                attempt[name] = value.clone();
+            }
+            cost(&row(json!([attempt]), 7), &settings, &Discounted::new())
+        };
+        let plain = json!({"operation": "chat"});
+        let dear = json!({"operation": "chat", "asked_tier": "priority"});
+        // Told as the ordinary one after all.
+        let told = json!({"operation": "chat", "asked_tier": "priority", "usage": {"input": 5, "output": 6, "tier": "default"}});
+        let free = json!({"operation": "moderations"});
+        let found = [plain, dear, told, free, json!({})].map(of);
+        assert_eq!(
+            found,
+            [Some(11_000), Some(22_000), Some(11_000), Some(0), Some(7)]
+        );
     }
 
     #[test]
@@ -350,7 +390,7 @@ mod tests {
             .zip(times)
             .map(|(seq, at)| {
                 format!(
-                    "{{\"seq\":{seq},\"at\":{at},\"kind\":\"attempt\",\"request\":\"sy-{seq:032x}\",\"number\":1,\"provider\":\"acme\",\"model\":\"m-1\",\"outcome\":\"ok\",\"usage\":{{\"input\":5,\"output\":6}},\"cost_nano\":4000}}\n"
+                    "{{\"seq\":{seq},\"at\":{at},\"kind\":\"attempt\",\"request\":\"sy-{seq:032x}\",\"number\":1,\"provider\":\"acme\",\"model\":\"m-1\",\"outcome\":\"ok\",\"usage\":{{\"input\":5,\"output\":6}},\"cost_nano\":4000,\"operation\":\"chat\"}}\n"
                 )
             })
             .collect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::domain::{AttemptOutcome, Lane, RequestId, ServiceTier, Tokens, Usage};
+use crate::domain::{AttemptOutcome, Lane, Operation, RequestId, ServiceTier, Tokens, Usage};
 
 #[derive(Debug)]
 pub enum Record<'a> {
@@ -95,8 +95,20 @@ pub struct AttemptRecord<'a> {
     /// Nano-dollars it would have cost without the discount for what was bought before; written where that is
     /// something else.
     pub list_nano: Option<u64>,
+    /// What its price rests on beside its usage; `None` when nobody reckoned.
+    pub asked: Option<Asked>,
     /// More on the outcome: which wait ran out, what was wrong with the body.
     pub reason: Option<&'a str>,
+}
+
+/// What was asked for, as far as the price depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub operation: Operation,
+    /// Answers, or pictures made; written where that is more than one.
+    pub choices: u32,
+    /// The lane of the provider's.
+    pub tier: Option<ServiceTier>,
 }
 
 #[derive(Debug)]
@@ -224,6 +236,12 @@ fn encode_attempt(attempt: &AttemptRecord<'_>, out: &mut Vec<u8>) {
     costs(out, attempt.cost_nano, attempt.charged_nano);
     let list = attempt.list_nano;
     if_number(out, "list_nano", list.filter(|_| list != attempt.cost_nano));
+    if let Some(asked) = attempt.asked {
+        text(out, "operation", asked.operation.label());
+        let several = Some(asked.choices.into()).filter(|choices| *choices > 1);
+        if_number(out, "choices", several);
+        if_text(out, "asked_tier", asked.tier.map(ServiceTier::word));
+    }
     if_text(out, "reason", attempt.reason);
 }
 

@@ -99,6 +99,7 @@ fn attempt(number: u128) -> Record<'static> {
         cost_nano: None,
         charged_nano: None,
         list_nano: None,
+        asked: None,
         reason: None,
     })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::domain::{Operation, ServiceTier};
 
 /// Opens a journal, does something with it, and waits until all is written.
 pub(super) fn with(
@@ -80,6 +81,12 @@ fn rich_intent(tags: &[Arc<str>], reserved: Option<u64>) -> Record<'_> {
     })
 }
 
+const PRICED: Asked = Asked {
+    operation: Operation::Images,
+    choices: 3,
+    tier: Some(ServiceTier::Flex),
+};
+
 fn costing_attempt(number: u32, cost: Option<u64>, output: u64) -> Record<'static> {
     let Record::Attempt(plain) = attempt(9) else {
         unreachable!()
@@ -98,6 +105,7 @@ fn costing_attempt(number: u32, cost: Option<u64>, output: u64) -> Record<'stati
         region: Some("eu-west-1"),
         cost_nano: cost,
         charged_nano: cost,
+        asked: Some(PRICED),
         reason: Some("no terminal event"),
         ..plain
     })
@@ -162,6 +170,7 @@ fn t4_everything_recorded_is_read_back() {
         (attempt.cost_nano, attempt.reason.as_deref()),
         (Some(17), Some("no terminal event"))
     );
+    assert_eq!(attempt.asked(), Some(PRICED));
     let usage = attempt.usage.unwrap();
     assert_eq!((usage.cache_write.0, usage.cache_write_hour.0), (2, 1));
     let outcome = only(folder.path(), the_outcome);
