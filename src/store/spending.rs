@@ -330,8 +330,7 @@ impl Batch {
 
     /// Counts an outcome at this cost.
     pub fn add(&mut self, outcome: &ReadOutcome, cost_nano: Option<u64>) {
-        // What is paid belongs to the time at which it was let in, as in the books.
-        let quarter = quarter_of(outcome.at, outcome.took_ms);
+        let quarter = booked_in(outcome);
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let tenant = outcome
             .tenant
@@ -442,6 +441,12 @@ fn has_room(names: &mut HashMap<u64, usize>, quarter: u64) -> bool {
     let room = *names < MOST_LABELS;
     *names += usize::from(room);
     room
+}
+
+/// The quarter of an hour that an outcome is booked in.
+pub fn booked_in(outcome: &ReadOutcome) -> u64 {
+    // What is paid belongs to the time at which it was let in, as in the books.
+    quarter_of(outcome.at, outcome.took_ms)
 }
 
 /// The quarter of an hour in which something began that ended then and took so long.

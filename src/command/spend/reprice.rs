@@ -15,7 +15,7 @@ use switchyard::store::embedded::{booked_to, reprice};
 use switchyard::store::journal::{
     ReadAttempt, ReadError, ReadRecord, Row, Selection, costs_since, rows,
 };
-use switchyard::store::spending::{Batch, QUARTER};
+use switchyard::store::spending::{Batch, Position, QUARTER, booked_in};
 
 use super::{Place, Stretch, shown};
 use crate::command::audit::dollars;
@@ -34,6 +34,9 @@ pub(crate) struct Reprice {
     #[command(flatten)]
     place: Place,
 }
+
+/// No request was under way for longer, in seconds, whatever the limit is today.
+const LONGEST: u64 = 3_600;
 
 /// What changes for one tenant's use of one model.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,34 +76,7 @@ fn counted(asked: &Reprice, settings: &Settings) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    let selection = Selection {
-        from_ms: Some(from * 1_000),
-        to_ms: Some(to * 1_000),
-        ..Selection::default()
-    };
-    let discounted = discounted(settings, from)?;
-    let (mut batch, mut changes) = (Batch::default(), BTreeMap::<_, Change>::new());
-    for row in rows(&settings.journal.path, selection) {
-        let row = row.map_err(|error| error.to_string())?;
-        let Some(outcome) = &row.outcome else {
-            continue;
-        };
-        let after = cost(&row, settings, &discounted);
-        batch.add(outcome, after);
-        let tenant = outcome.tenant.clone().unwrap_or_default();
-        let name = |part: &Option<String>| part.clone().unwrap_or_default();
-        let key = (tenant, name(&outcome.provider), name(&outcome.model));
-        let change = changes.entry(key).or_default();
-        change.requests += 1;
-        change.before += outcome.cost_nano.unwrap_or_default();
-        change.after += after.unwrap_or_default();
-    }
-    let quarters: Vec<u64> = batch.slices.keys().map(|slice| slice.quarter).collect();
-    if quarters.iter().any(|quarter| !(from..to).contains(quarter)) {
-        return Err(
-            "the journal and its times do not agree; run `switchyard audit verify`".to_owned(),
-        );
-    }
+    let (batch, changes) = anew(settings, (from, to), booked)?;
     print(asked, (from, to), &changes);
     if asked.dry_run {
         return Ok(());
@@ -113,6 +89,47 @@ fn counted(asked: &Reprice, settings: &Settings) -> Result<(), String> {
         "the reports of this stretch say it now; budgets that are running keep what they counted",
     );
     Ok(())
+}
+
+/// By tenant, provider and model.
+type Changes = BTreeMap<(String, String, String), Change>;
+
+/// Everything that is booked in these quarters (the end excluded), at the prices of today.
+fn anew(
+    settings: &Settings,
+    (from, to): (u64, u64),
+    booked: Position,
+) -> Result<(Batch, Changes), String> {
+    // A request is booked where it arrived; its intent was written later, or by a clock that was put right since.
+    let longest = settings.timeouts.request.as_secs().max(LONGEST);
+    let selection = Selection {
+        from_ms: Some(from.saturating_sub(longest) * 1_000),
+        to_ms: Some((to + longest) * 1_000),
+        ..Selection::default()
+    };
+    let discounted = discounted(settings, from)?;
+    let (mut batch, mut changes) = (Batch::default(), Changes::new());
+    for row in rows(&settings.journal.path, selection) {
+        let row = row.map_err(|error| error.to_string())?;
+        let Some(outcome) = &row.outcome else {
+            continue;
+        };
+        // What ended since is booked when its turn comes.
+        let is_booked = outcome.at <= booked.at_ms;
+        if !(is_booked && (from..to).contains(&booked_in(outcome))) {
+            continue;
+        }
+        let after = cost(&row, settings, &discounted);
+        batch.add(outcome, after);
+        let tenant = outcome.tenant.clone().unwrap_or_default();
+        let name = |part: &Option<String>| part.clone().unwrap_or_default();
+        let key = (tenant, name(&outcome.provider), name(&outcome.model));
+        let change = changes.entry(key).or_default();
+        change.requests += 1;
+        change.before += outcome.cost_nano.unwrap_or_default();
+        change.after += after.unwrap_or_default();
+    }
+    Ok((batch, changes))
 }
 
 /// What attempts cost where the price falls with what was bought, by request and number.
@@ -218,11 +235,7 @@ fn listed(attempt: &ReadAttempt, settings: &Settings) -> Option<u64> {
     }
 }
 
-fn print(
-    asked: &Reprice,
-    (from, to): (u64, u64),
-    changes: &BTreeMap<(String, String, String), Change>,
-) {
+fn print(asked: &Reprice, (from, to): (u64, u64), changes: &Changes) {
     let (mut before, mut after) = (0, 0);
     let mut lines = Vec::new();
     for ((tenant, provider, model), change) in changes {
@@ -378,6 +391,64 @@ mod tests {
         let none = Discounted::new();
         assert_eq!(cost(&row(attempts, 49), &settings("1"), &none), Some(49));
         assert_eq!(cost(&row(json!([]), 3), &settings("1"), &none), Some(3));
+    }
+
+    /// A journal of requests: when each arrived, when its intent was written and when it ended, in milliseconds.
+    fn journal(folder: &std::path::Path, requests: &[(u64, u64, u64)]) {
+        let mut text = String::new();
+        let mut seq = 0;
+        let mut record = |at: u64, kind: &str, nth: u64, members: &str| {
+            seq += 1;
+            text.push_str(&format!(
+                "{{\"seq\":{seq},\"at\":{at},\"kind\":\"{kind}\",\"request\":\"sy-{nth:032x}\",{members}}}\n"
+            ));
+        };
+        for (nth, (arrived, intent, end)) in (1_u64..).zip(requests) {
+            record(*intent, "intent", nth, r#""client":"app","asked":"m""#);
+            let attempt = r#""number":1,"provider":"acme","model":"m-1","outcome":"ok","usage":{"input":5,"output":6},"cost_nano":7,"operation":"chat""#;
+            record(*end, "attempt", nth, attempt);
+            let took = end - arrived;
+            let outcome = format!(
+                r#""client":"app","how":"ok","attempts":1,"took_ms":{took}.000,"cost_nano":7,"charged_nano":9"#
+            );
+            record(*end, "outcome", nth, &outcome);
+        }
+        std::fs::write(folder.join("journal-00000000000000000001.jsonl"), text).unwrap();
+    }
+
+    #[test]
+    fn m1_what_is_booked_in_a_stretch_is_priced_again_wherever_its_intent_stands() {
+        const MS: u64 = QUARTER * 1_000;
+        let folder = tempfile::tempdir().unwrap();
+        journal(
+            folder.path(),
+            &[
+                // Arrived before the stretch, recorded in it.
+                (2 * MS - 5, 2 * MS + 5, 2 * MS + 10),
+                (2 * MS, 2 * MS + 1, 2 * MS + 20),
+                // Arrived in it, recorded behind it.
+                (4 * MS - 5, 4 * MS + 5, 4 * MS + 10),
+                (4 * MS, 4 * MS + 1, 4 * MS + 20),
+                // In it, and not booked yet: its gateway was killed, and what it came to stands there since.
+                (3 * MS, 3 * MS + 1, 9 * MS),
+            ],
+        );
+        let settings = settings_in(folder.path(), "1", "");
+        let booked = Position {
+            seq: 12,
+            at_ms: 8 * MS,
+        };
+        let stretch = (2 * QUARTER, 4 * QUARTER);
+        let (batch, changes) = anew(&settings, stretch, booked).unwrap();
+        let mut found: Vec<_> = batch
+            .slices
+            .iter()
+            .map(|(slice, sum)| (slice.quarter / QUARTER, sum.requests, sum.cost_nano))
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, [(2, 1, 11_000), (3, 1, 11_000)]);
+        let all: Vec<_> = changes.values().map(|change| change.requests).collect();
+        assert_eq!(all, [2]);
     }
 
     #[test]
