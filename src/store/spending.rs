@@ -98,8 +98,9 @@ pub struct Batch {
     pub providers: HashMap<(u64, String), u64>,
     /// What was bought, by quarter (of its end) and provider: the attempts whose usage is known.
     pub bought: HashMap<(u64, String), Bought>,
-    /// Nano-dollars that were charged beyond what providers billed.
-    pub margins: HashMap<MarginPlace, u64>,
+    /// Nano-dollars that were charged beyond what providers billed; below nothing where the bill was found to be
+    /// greater later.
+    pub margins: HashMap<MarginPlace, i64>,
     /// Thresholds of budgets that were told, and when last; see [`threshold`].
     pub alerted: HashMap<String, u64>,
     /// How many of the labels there are in each quarter.
@@ -172,7 +173,15 @@ pub struct SpendLine {
     pub sum: Sum,
     /// Charged beyond the cost; `None` where that is nobody's, such as a provider's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub margin_nano: Option<u64>,
+    pub margin_nano: Option<i64>,
+}
+
+impl SpendLine {
+    /// What who asked was charged, in nano-dollars, where that can be told.
+    pub fn charged_nano(&self) -> Option<u64> {
+        let margin = self.margin_nano?;
+        Some(self.sum.cost_nano.saturating_add_signed(margin))
+    }
 }
 
 /// What one client spent in a quarter of an hour, for the books of its tenant.
@@ -347,7 +356,7 @@ impl Batch {
         if self.anew_from.is_some_and(|from| quarter < from) {
             return;
         }
-        self.add_margin(outcome, &slice);
+        self.add_margin(outcome, cost_nano, &slice);
         self.slices
             .entry(slice)
             .or_default()
@@ -399,10 +408,13 @@ impl Batch {
         bought.add(NanoUsd(cost), usage.total().0);
     }
 
-    /// Counts what was charged beyond the cost, for the client and for each tag.
-    fn add_margin(&mut self, outcome: &ReadOutcome, slice: &Slice) {
-        let charged = outcome.charged_nano.unwrap_or_default();
-        let margin = charged.saturating_sub(outcome.cost_nano.unwrap_or_default());
+    /// Counts what was charged beyond this cost, for the client and for each tag. What was charged stays what it was,
+    /// whatever the cost is found to be later.
+    fn add_margin(&mut self, outcome: &ReadOutcome, cost_nano: Option<u64>, slice: &Slice) {
+        let nano =
+            |amount: Option<u64>| i64::try_from(amount.unwrap_or_default()).unwrap_or(i64::MAX);
+        let charged = nano(outcome.charged_nano.or(outcome.cost_nano));
+        let margin = charged.saturating_sub(nano(cost_nano));
         if margin == 0 {
             return;
         }
@@ -730,7 +742,7 @@ mod tests {
             .margins
             .iter()
             .filter(|(place, _)| place.tag == "other");
-        let others: u64 = others.map(|(_, margin)| margin).sum();
-        assert_eq!(others, 2 * (5_000 + 1_500 - MOST_LABELS as u64));
+        let others: i64 = others.map(|(_, margin)| margin).sum();
+        assert_eq!(others, 2 * (5_000 + 1_500 - MOST_LABELS as i64));
     }
 }

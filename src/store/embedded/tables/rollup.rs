@@ -153,8 +153,8 @@ pub(super) fn label_days(labels: &HashMap<Label, Sum>) -> HashMap<Label, Sum> {
     })
 }
 
-pub(super) fn margin_days(batch: &Batch) -> HashMap<MarginPlace, u64> {
-    let mut all: HashMap<MarginPlace, u64> = HashMap::new();
+pub(super) fn margin_days(batch: &Batch) -> HashMap<MarginPlace, i64> {
+    let mut all: HashMap<MarginPlace, i64> = HashMap::new();
     for (place, nano) in &batch.margins {
         let day = MarginPlace {
             quarter: first_of(place.quarter, DAY),

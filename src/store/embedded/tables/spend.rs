@@ -273,14 +273,17 @@ pub(super) fn spent(
 ) -> rusqlite::Result<Vec<Spent>> {
     // A quarter that began before counts whole: too much rather than too little.
     let mut by_client = connection.prepare_cached(
-        "SELECT quarter, team, client, '', sum(cost_nano) FROM spend
-         WHERE tenant = ?1 AND quarter > ?2 - 900 GROUP BY quarter, team, client
-         UNION ALL
-         SELECT quarter, '', '', value, cost_nano FROM spend_labels
-         WHERE tenant = ?1 AND kind = 0 AND quarter > ?2 - 900
-         UNION ALL
-         SELECT quarter, team, client, tag, margin_nano FROM spend_margins
-         WHERE tenant = ?1 AND quarter > ?2 - 900",
+        // A margin may be below nothing; with the cost that it belongs to it is what was charged.
+        "SELECT quarter, team, client, tag, max(sum(nano), 0) FROM (
+             SELECT quarter, team, client, '' AS tag, cost_nano AS nano FROM spend
+             WHERE tenant = ?1 AND quarter > ?2 - 900
+             UNION ALL
+             SELECT quarter, '', '', value, cost_nano FROM spend_labels
+             WHERE tenant = ?1 AND kind = 0 AND quarter > ?2 - 900
+             UNION ALL
+             SELECT quarter, team, client, tag, margin_nano FROM spend_margins
+             WHERE tenant = ?1 AND quarter > ?2 - 900
+         ) GROUP BY quarter, team, client, tag",
     )?;
     let rows = by_client.query_map((tenant, since), |row| {
         Ok(Spent {

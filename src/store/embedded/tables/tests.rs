@@ -219,7 +219,7 @@ fn batch(all: &[Spent]) -> Batch {
             margin(&slice.team, &slice.client, ""),
             margin("", "", &tagged),
         ] {
-            *batch.margins.entry(place).or_default() += cost / 5;
+            *batch.margins.entry(place).or_default() += cost.cast_signed() / 5;
         }
         let labels = [
             (LabelKind::Tag, tagged),
@@ -242,7 +242,7 @@ fn batch(all: &[Spent]) -> Batch {
 }
 
 /// What was spent, told from what was spent and nothing else: name, (cost, requests, margin).
-fn expected(all: &[Spent], question: &SpendQuestion) -> BTreeMap<String, (u64, u64, Option<u64>)> {
+fn expected(all: &[Spent], question: &SpendQuestion) -> BTreeMap<String, (u64, u64, Option<i64>)> {
     let mut lines = BTreeMap::new();
     for (quarter, tenant, client, model, tag, cost) in all {
         let at = quarter * QUARTER;
@@ -270,12 +270,12 @@ fn expected(all: &[Spent], question: &SpendQuestion) -> BTreeMap<String, (u64, u
         let line = lines.entry(name).or_insert((0, 0, (!nobodys).then_some(0)));
         line.0 += cost;
         line.1 += 1;
-        line.2 = line.2.map(|margin| margin + cost / 5);
+        line.2 = line.2.map(|margin| margin + cost.cast_signed() / 5);
     }
     lines
 }
 
-fn told(lines: Vec<SpendLine>) -> BTreeMap<String, (u64, u64, Option<u64>)> {
+fn told(lines: Vec<SpendLine>) -> BTreeMap<String, (u64, u64, Option<i64>)> {
     lines
         .into_iter()
         .map(|line| {
@@ -442,4 +442,36 @@ fn x07_responses_give_room_before_what_was_spent_does() {
         super::tidy(&file, &limits, 0).unwrap();
     }
     assert_eq!(users(), Vec::<u64>::new());
+}
+
+#[test]
+fn m1_what_was_charged_stays_whatever_its_cost_is_found_to_be() {
+    for cost_after in [Some(4), Some(10), Some(50), None] {
+        let line = r#"{"at":900000,"request":"sy-00000000000000000000000000000001","client":"app","tenant":"acme","team":"search","tags":["nightly"],"how":"ok","cost_nano":10,"charged_nano":12}"#;
+        let outcome = serde_json::from_str(line).unwrap();
+        let file = booked(&[]);
+        let mut first = Batch::default();
+        first.add(&outcome, Some(10));
+        spend::replace(&file, (0, 1_800), &first).unwrap();
+        let mut anew = Batch::default();
+        anew.add(&outcome, cost_after);
+        spend::replace(&file, (900, 1_800), &anew).unwrap();
+        // As a budget is told after a restart, by client and by tag.
+        let spent = spend::spent(&file, "acme", 0).unwrap();
+        let mut told: Vec<_> = spent.iter().map(|one| (&*one.tag, one.cost.0)).collect();
+        told.sort_unstable();
+        assert_eq!(told, [("", 12), ("nightly", 12)], "{cost_after:?}");
+        for by in [SpendBy::Tenant, SpendBy::Tag, SpendBy::Day] {
+            let question = SpendQuestion {
+                by,
+                from: 0,
+                to: u64::MAX,
+                tenant: None,
+            };
+            let lines = spend::report(&file, &question).unwrap();
+            let told: Vec<_> = lines.iter().map(SpendLine::charged_nano).collect();
+            assert_eq!(told, [Some(12)], "{cost_after:?} by {by:?}");
+            assert_eq!(lines[0].sum.cost_nano, cost_after.unwrap_or_default());
+        }
+    }
 }
