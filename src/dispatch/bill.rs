@@ -309,6 +309,11 @@ fn most_of_a_copy(request: &Request) -> Option<Due> {
     request.route.most(&request.published.settings, asked, due)
 }
 
+/// The most that a request may come to, all copies of it that are sent whatever happens; `None` when nobody knows.
+pub(super) fn most_of(request: &Request) -> Option<Due> {
+    most_of_a_copy(request).map(|copy| copy.times(copies(request)))
+}
+
 /// What is held for a request in its tenant's books, until it is settled.
 #[derive(Debug)]
 pub(super) struct Charge {
@@ -326,14 +331,15 @@ pub(super) struct Charge {
 }
 
 impl Charge {
-    pub(super) fn reserved(&self) -> Due {
-        self.reserved
+    /// What is set aside; `None` where nobody knew how much that should be.
+    pub(super) fn held(&self) -> Option<Due> {
+        self.copy.map(|_| self.reserved)
     }
 
     /// What it comes to: where a part is unknown, what was set aside (ground rule G7); `None` where nobody knew
     /// how much that should be.
     pub(super) fn due(&self) -> Option<Due> {
-        let set_aside = self.copy.map(|_| self.reserved.max(self.bill.so_far()));
+        let set_aside = self.held().map(|held| held.max(self.bill.so_far()));
         self.bill.total().or(set_aside)
     }
 }

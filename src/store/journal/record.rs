@@ -62,6 +62,11 @@ pub struct IntentRecord<'a> {
     pub reserved_nano: Option<u64>,
     /// Nano-dollars that providers may bill for all of that; written where that is something else.
     pub reserved_bill_nano: Option<u64>,
+    /// Nano-dollars, as they would be charged, that it may come to where nothing is held back: what a kill leaves
+    /// behind of it is booked at that. `None` when nobody knows.
+    pub most_nano: Option<u64>,
+    /// Nano-dollars that providers may bill for all of that; written where that is something else.
+    pub most_bill_nano: Option<u64>,
     /// Version of the price list that the reservation was made with.
     pub price: Option<u64>,
     /// Where the request may be served.
@@ -263,13 +268,23 @@ fn encode_intent(intent: &IntentRecord<'_>, alias: Option<&str>, out: &mut Vec<u
             u128::from_be_bytes(hash)
         );
     }
-    if_number(out, "reserved_nano", intent.reserved_nano);
-    let billed = intent.reserved_bill_nano;
-    if_number(
-        out,
-        "reserved_bill_nano",
-        billed.filter(|_| billed != intent.reserved_nano),
-    );
+    for (named, charged, billed_named, billed) in [
+        (
+            "reserved_nano",
+            intent.reserved_nano,
+            "reserved_bill_nano",
+            intent.reserved_bill_nano,
+        ),
+        (
+            "most_nano",
+            intent.most_nano,
+            "most_bill_nano",
+            intent.most_bill_nano,
+        ),
+    ] {
+        if_number(out, named, charged);
+        if_number(out, billed_named, billed.filter(|_| billed != charged));
+    }
     if let Some(version) = intent.price {
         hex_number(out, "price", version);
     }

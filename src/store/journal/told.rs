@@ -47,6 +47,11 @@ pub struct ReadIntent {
     /// `None`: as much as was reserved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserved_bill_nano: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most_nano: Option<u64>,
+    /// `None`: as much as it may come to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most_bill_nano: Option<u64>,
     #[serde(
         default,
         deserialize_with = "hex",

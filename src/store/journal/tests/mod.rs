@@ -49,6 +49,8 @@ fn intent(number: u128) -> Record<'static> {
         prompt_hash: None,
         reserved_nano: None,
         reserved_bill_nano: None,
+        most_nano: None,
+        most_bill_nano: None,
         price: None,
         region: None,
         policy: &[],

@@ -346,6 +346,37 @@ fn interrupted_with_a_margin(attempts: &[u64], more: &[u64]) -> (Option<u64>, Op
 }
 
 #[test]
+fn x07_what_a_kill_catches_is_booked_at_what_it_may_come_to_where_no_budget_held_it() {
+    let interrupted = |most_nano: Option<u64>, most_bill_nano: Option<u64>| {
+        let folder = tempfile::tempdir().unwrap();
+        with(options(folder.path()), async |handle| {
+            let Record::Intent(plain) = intent(9) else {
+                unreachable!()
+            };
+            let record = Record::Intent(IntentRecord {
+                most_nano,
+                most_bill_nano,
+                ..plain
+            });
+            handle.append_and_wait(&record).await.unwrap();
+        });
+        with(options(folder.path()), async |_| {});
+        let outcome = only(folder.path(), the_outcome);
+        (
+            outcome.cost_nano,
+            outcome.charged_nano,
+            outcome.cost_estimated,
+        )
+    };
+    let same = interrupted(Some(700), Some(700));
+    assert_eq!(same, (Some(700), None, true));
+    let with_a_margin = interrupted(Some(840), Some(700));
+    assert_eq!(with_a_margin, (Some(700), Some(840), true));
+    // Nobody knows a price: that is said, and is not nothing.
+    assert_eq!(interrupted(None, None), (None, None, false));
+}
+
+#[test]
 fn m1_an_interrupted_requests_margin_is_not_booked_as_its_providers_bill() {
     let both = |billed, charged| (Some(billed), Some(charged));
     assert_eq!(interrupted_with_a_margin(&[], &[]), both(5_000, 6_000));
