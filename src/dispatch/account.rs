@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bill::{Charge, most_of};
+use super::bill::{Charge, Used, most_of};
 use super::request::Request;
 use crate::actors::{Lease, News};
 use crate::dialects::openai::ToldCost;
@@ -223,10 +223,10 @@ impl Account {
     }
 
     /// The usage to settle: what was reported, or an estimate marked as such (ground rule G7).
-    pub(super) fn used(&mut self, usage: Usage, estimated: bool) {
-        self.usage = Some(usage);
-        self.estimated = estimated;
-        if estimated {
+    pub(super) fn used(&mut self, used: Used) {
+        self.usage = Some(used.usage);
+        self.estimated = used.estimated;
+        if used.estimated {
             self.news.metrics.usage_estimated();
         }
     }

@@ -129,6 +129,22 @@ pub(super) struct Tab {
     volume: Option<Arc<Volume>>,
 }
 
+/// What an attempt used, as its provider told it or as it was estimated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Used {
+    pub(super) usage: Usage,
+    pub(super) estimated: bool,
+}
+
+impl Used {
+    pub(super) fn of(told: Option<Usage>, estimate: impl FnOnce() -> Usage) -> Self {
+        Self {
+            usage: told.unwrap_or_else(estimate),
+            estimated: told.is_none(),
+        }
+    }
+}
+
 /// What an attempt came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Closed {
@@ -201,12 +217,16 @@ impl Tab {
     pub(super) fn close(
         &self,
         outcome: AttemptOutcome,
-        usage: Option<Usage>,
+        used: Option<Used>,
         sent: Option<Duration>,
         turn: Option<&mut Turn<'_>>,
     ) -> Option<Closed> {
-        let ((list, mut estimated), tokens) = match (usage, sent) {
-            (Some(usage), _) => (self.reported(&usage), Price::tokens(&usage, &self.bounds)),
+        let ((list, mut estimated), tokens) = match (used, sent) {
+            (Some(Used { usage, estimated }), _) => {
+                let (list, unsure) = self.reported(&usage);
+                let tokens = Price::tokens(&usage, &self.bounds);
+                ((list, estimated || unsure), tokens)
+            }
             (None, Some(took)) if may_be_billed(outcome) => {
                 let (cost, tokens) = self.begun(took);
                 ((cost, true), tokens)
@@ -219,7 +239,8 @@ impl Tab {
         };
         let mut billed = list;
         // What nobody counted is neither cheaper for what was bought before, nor counted for what follows.
-        if let (Some(volume), Some(turn), Some(usage)) = (&self.volume, turn, usage) {
+        let counted = used.filter(|used| !used.estimated).map(|used| used.usage);
+        if let (Some(volume), Some(turn), Some(usage)) = (&self.volume, turn, counted) {
             let sold = turn.sell(volume, (list, usage.total().0), wall());
             estimated |= sold.is_unsure;
             billed = sold.billed;

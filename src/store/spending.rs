@@ -96,7 +96,7 @@ pub struct Batch {
     pub labels: HashMap<Label, Sum>,
     /// What providers bill, by quarter and provider: of every attempt, whoever's answer it was that counted.
     pub providers: HashMap<(u64, String), u64>,
-    /// What was bought, by quarter (of its end) and provider: the attempts whose usage is known.
+    /// What was bought, by quarter (of its end) and provider: the attempts whose usage was told.
     pub bought: HashMap<(u64, String), Bought>,
     /// Nano-dollars that were charged beyond what providers billed; below nothing where the bill was found to be
     /// greater later.
@@ -396,7 +396,8 @@ impl Batch {
     }
 
     fn add_purchase(&mut self, attempt: &ReadAttempt) {
-        let (Some(usage), Some(cost)) = (attempt.usage, attempt.cost_nano) else {
+        let counted = attempt.usage.filter(|_| !attempt.estimated);
+        let (Some(usage), Some(cost)) = (counted, attempt.cost_nano) else {
             return;
         };
         let quarter = quarter_of(attempt.at, 0.0);

@@ -160,7 +160,7 @@ fn discounted(settings: &Settings, from: u64) -> Result<Discounted, String> {
         };
         let (Some(volume), Some(usage), Some(billed)) = (
             by_volume.get(attempt.provider.as_str()),
-            attempt.usage,
+            attempt.usage.filter(|_| !attempt.estimated),
             attempt.cost_nano,
         ) else {
             continue;

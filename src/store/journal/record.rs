@@ -89,6 +89,8 @@ pub struct AttemptRecord<'a> {
     pub first_content: Option<Duration>,
     pub took: Duration,
     pub usage: Option<Usage>,
+    /// The provider did not tell it.
+    pub estimated: bool,
     /// Whether this attempt's answer went to the client.
     pub won: bool,
     pub second_leg: bool,
@@ -235,6 +237,9 @@ fn encode_attempt(attempt: &AttemptRecord<'_>, out: &mut Vec<u8>) {
     millis(out, "first_content_ms", attempt.first_content);
     millis(out, "took_ms", Some(attempt.took));
     usage(out, attempt.usage);
+    if attempt.estimated {
+        flag(out, "estimated", true);
+    }
     flag(out, "won", attempt.won);
     flag(out, "second_leg", attempt.second_leg);
     if_text(out, "region", attempt.region);

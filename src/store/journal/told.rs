@@ -89,6 +89,9 @@ pub struct ReadAttempt {
         skip_serializing_if = "Option::is_none"
     )]
     pub usage: Option<Usage>,
+    /// Not written before there was a discount that it matters for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
     #[serde(default)]
     pub won: bool,
     #[serde(default)]

@@ -95,6 +95,7 @@ fn attempt(number: u128) -> Record<'static> {
         first_content: None,
         took: Duration::from_millis(2),
         usage: None,
+        estimated: false,
         won: true,
         second_leg: false,
         region: None,
