@@ -240,10 +240,17 @@ impl Tab {
         let mut billed = list;
         // What nobody counted is neither cheaper for what was bought before, nor counted for what follows.
         let counted = used.filter(|used| !used.estimated).map(|used| used.usage);
-        if let (Some(volume), Some(turn), Some(usage)) = (&self.volume, turn, counted) {
-            let sold = turn.sell(volume, (list, usage.total().0), wall());
-            estimated |= sold.is_unsure;
-            billed = sold.billed;
+        if let Some(usage) = counted {
+            let tokens = usage.total().0;
+            match (&self.volume, turn) {
+                (Some(volume), Some(turn)) => {
+                    let sold = turn.sell(volume, (list, tokens), wall());
+                    estimated |= sold.is_unsure;
+                    billed = sold.billed;
+                }
+                // Terms may begin to ask for it at any time.
+                (None, _) | (_, None) => self.seller.turn().bought((list, tokens), wall()),
+            }
         }
         let due = self.bill.due(billed, tokens);
         self.bill.add(due, estimated);

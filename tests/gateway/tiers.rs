@@ -150,6 +150,24 @@ async fn m1_what_nobody_counted_is_neither_cheaper_nor_bought() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m1_a_discount_that_a_reload_takes_away_and_brings_back_is_none_the_smaller() {
+    let a = mock("a").await;
+    a.set(answer());
+    let gateway = gateway(&a, "", HALF).await;
+    let with = std::fs::read_to_string(gateway.config_path()).unwrap();
+    let full = USED * MILLI;
+    gateway.post(&asked()).await;
+    for config in [with.replace(HALF, ""), with] {
+        std::fs::write(gateway.config_path(), config).unwrap();
+        assert_eq!(gateway.admin_post("/admin/reload").await.status(), 200);
+        gateway.post(&asked()).await;
+    }
+    // The one between them was bought, too.
+    let half = (full / 2, Some(full));
+    assert_eq!(sold(&gateway).await, [(full, None), (full, None), half]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn m1_of_many_answers_at_once_each_is_billed_in_exactly_one_step_in_the_journals_order() {
     let a = mock("a").await;
     a.set(answer().delayed(Duration::from_millis(200)));
