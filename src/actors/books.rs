@@ -56,7 +56,7 @@ pub(crate) struct Bookkeeper {
 
 /// How far the reports lie behind at most.
 const EVERY: Duration = Duration::from_secs(2);
-/// Until the journal is there, and after a failure.
+/// Until the journal is there and whole, and after a failure.
 const SOON: Duration = Duration::from_millis(20);
 const LATER: Duration = Duration::from_secs(1);
 
@@ -82,7 +82,11 @@ impl Member for Bookkeeper {
             BooksMessage::Done { ended, mark } => {
                 self.busy = false;
                 self.mark = mark;
-                let wait = if self.ended(ended) { EVERY } else { LATER };
+                let wait = match self.ended(ended) {
+                    true if self.news.journal.is_searching() => SOON,
+                    true => EVERY,
+                    false => LATER,
+                };
                 if std::mem::take(&mut self.again) {
                     self.round(stage);
                 } else {
@@ -142,12 +146,17 @@ impl Bookkeeper {
             return;
         }
         self.busy = true;
+        // What is still found would be missing in what they are told.
+        let waiting = match self.news.journal.is_searching() {
+            true => Waiting::default(),
+            false => (tenants, tills, sellers),
+        };
         let (folder, news) = (self.journal.path.clone(), Arc::clone(&self.news));
         let mut mark = self.mark.take();
         stage.spawn(async move {
             // Taken before it is read: what is written meanwhile is for the next round.
             let (written, began) = (news.journal.written_to(), wall());
-            let ended = book(&folder, &news, &mut mark, (tenants, tills, sellers)).await;
+            let ended = book(&folder, &news, &mut mark, waiting).await;
             if ended.is_ok() {
                 news.booked_until.store(began.0, Ordering::Relaxed);
                 news.journal.booked_to(written.unwrap_or_default());

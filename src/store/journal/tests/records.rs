@@ -557,6 +557,36 @@ fn x07_a_request_that_began_long_before_the_crash_gets_its_outcome_too() {
     assert_eq!(booked, Some((Some(66), Some(77))));
 }
 
+/// Budgets are told what was spent when nothing more is to come of the last process.
+#[test]
+fn x07_a_search_has_ended_only_when_all_it_found_is_handed_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = || JournalOptions {
+        look_back: 1,
+        ..options(folder.path())
+    };
+    with(short(), async |handle| {
+        handle.append_and_wait(&intent(100_000)).await.unwrap();
+        for number in 1..3_000 {
+            handle.append(&intent(number)).unwrap();
+            handle.append_and_wait(&outcome(number)).await.unwrap();
+        }
+    });
+    with(short(), async |handle| {
+        let health = handle.health();
+        while health.is_searching() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        handle.written().await;
+        let written = health.written_to();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        handle.written().await;
+        assert_eq!(health.written_to(), written);
+    });
+    let last = read_all(folder.path()).pop().unwrap();
+    assert_eq!(the_outcome(last.record).unwrap().how, "interrupted");
+}
+
 fn record_request(record: &Record<'_>) -> RequestId {
     let Record::Intent(intent) = record else {
         panic!("an intent")
