@@ -15,7 +15,7 @@ use super::news::{News, provider_account};
 use super::seller::Seller;
 use super::slot::Seat;
 use super::system::System;
-use super::tenant::{TenantCell, wall};
+use super::tenant::{TenantCell, Tenants, wall};
 use super::till::Till;
 use crate::config::{JournalMode, JournalSettings};
 use crate::domain::{Bought, NanoUsd, Wall};
@@ -23,8 +23,8 @@ use crate::policy::ledger::Alert;
 
 use crate::store::journal::Bookmark;
 use crate::store::spending::{
-    BookingError, QUARTER, Spent, alerted, bought_at, catch_up, spent_at, spent_since, threshold,
-    told_before,
+    BookingError, QUARTER, Spent, alerted, bought_at, catch_up, keep, spent_at, spent_since,
+    threshold, told_before,
 };
 
 pub enum BooksMessage {
@@ -151,12 +151,13 @@ impl Bookkeeper {
             true => Waiting::default(),
             false => (tenants, tills, sellers),
         };
+        let kept = tags_with_budgets(&system.published().tenants);
         let (folder, news) = (self.journal.path.clone(), Arc::clone(&self.news));
         let mut mark = self.mark.take();
         stage.spawn(async move {
             // Taken before it is read: what is written meanwhile is for the next round.
             let (written, began) = (news.journal.written_to(), wall());
-            let ended = book(&folder, &news, &mut mark, waiting).await;
+            let ended = book(&folder, &news, &mut mark, (kept, waiting)).await;
             if ended.is_ok() {
                 news.booked_until.store(began.0, Ordering::Relaxed);
                 news.journal.booked_to(written.unwrap_or_default());
@@ -202,11 +203,12 @@ fn book(
     folder: &Path,
     news: &News,
     mark: &mut Option<Bookmark>,
-    (tenants, tills, sellers): Waiting,
+    (kept, (tenants, tills, sellers)): (Vec<(String, String)>, Waiting),
 ) -> impl Future<Output = Result<(), BookingError>> + Send {
     async move {
         let store = &news.store;
         catch_up(folder, store, mark).await?;
+        keep(store, kept).await?;
         // What ended until now stands in the journal, but not all of it may be booked: whoever wants to be told begins
         // anew, and then the rest is booked. What ends between these two may count twice, and nothing is left out.
         let tenants = waiting(tenants, |tenant| tenant.wants_history());
@@ -253,6 +255,20 @@ fn waiting<T, W>(all: Vec<T>, wants: impl Fn(&T) -> Option<W>) -> Vec<(T, W)> {
         Some((one, wanted))
     })
     .collect()
+}
+
+/// Tags that have a budget, each with its tenant.
+fn tags_with_budgets(tenants: &Tenants) -> Vec<(String, String)> {
+    let accounts = tenants.iter().flat_map(|(tenant, entry)| {
+        let accounts = entry.settings.accounts.iter();
+        let capped = accounts.filter(|(_, terms)| !terms.caps.is_empty());
+        capped.map(move |(account, _)| (tenant.as_str(), account))
+    });
+    let tags = accounts.filter_map(|(tenant, account)| {
+        let tag = account.strip_prefix(tenant)?.strip_prefix('+')?;
+        Some((tenant.to_owned(), tag.to_owned()))
+    });
+    tags.collect()
 }
 
 /// How the journal names what was reached.

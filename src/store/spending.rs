@@ -201,6 +201,9 @@ pub trait SpendStore: Send + Sync {
     /// Adds a batch read from behind `from`. `false`: something else is in already, and nothing was added.
     fn book(&self, from: Position, batch: Batch) -> Pending<bool>;
 
+    /// Tags, each with its tenant, that are never let go for want of room, because budgets rest on them.
+    fn keep(&self, tags: Vec<(String, String)>) -> Pending<()>;
+
     /// A tenant's costs since a time (unix seconds): once by team and client, and once by tag with neither.
     fn spent(&self, tenant: &str, since: u64) -> Pending<Vec<Spent>>;
 
@@ -682,6 +685,14 @@ pub async fn told_before(store: &StoreDesk, what: Vec<String>) -> Vec<Option<u64
     }
     let asked = async { store.spending().await?.alerted(what).await };
     asked.await.unwrap_or_else(|_| vec![None; count])
+}
+
+/// Says which tags have a budget, each with its tenant.
+pub async fn keep(store: &StoreDesk, tags: Vec<(String, String)>) -> Result<(), StoreError> {
+    if !store.is_there().await {
+        return Ok(());
+    }
+    store.spending().await?.keep(tags).await
 }
 
 /// What a tenant spent since a time; nothing where nothing was ever booked.

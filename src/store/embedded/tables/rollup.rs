@@ -109,7 +109,7 @@ INSERT INTO spend_margin_days SELECT tenant, quarter - quarter % 86400, team, cl
     FROM spend_margins GROUP BY 1, 2, 3, 4, 5",
     }],
     started: nothing,
-    // Kept as what was spent is; users of days go with the last of their quarters.
+    // Kept as what was spent is; tags and users of days go with the last of their quarters.
     expire: |_, _| Ok(0),
     evict: |_| Ok(0),
 };
@@ -226,16 +226,6 @@ pub(super) fn rebuild(
 fn whole_around((from, to): (u64, u64), unit: u64) -> (u64, u64) {
     let last = to.div_ceil(unit).saturating_mul(unit);
     (first_of(from, unit), last.min(i64::MAX as u64))
-}
-
-/// Takes out days of one kind of label of which no quarter is left.
-pub(super) fn forget(connection: &Connection, kind: i64) -> rusqlite::Result<()> {
-    connection.execute(
-        "DELETE FROM spend_label_days WHERE kind = ?1 AND quarter + 86400 <=
-         coalesce((SELECT min(quarter) FROM spend_labels WHERE kind = ?1), 9223372036854775807)",
-        [kind],
-    )?;
-    Ok(())
 }
 
 /// What a report reads.

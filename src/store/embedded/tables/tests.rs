@@ -401,8 +401,8 @@ fn m4_users_of_a_day_go_with_the_last_of_their_quarters() {
 
 #[test]
 fn x07_a_full_store_forgets_nothing_that_a_tags_budget_rests_on() {
-    let all: Vec<Spent> = (0..200).map(|nth| (nth, 0, 0, 0, 0, 5)).collect();
-    let file = booked(&[all]);
+    let all = |tag| -> Vec<Spent> { (0..200).map(|nth| (nth, 0, 0, 0, tag, 5)).collect() };
+    let file = booked(&[all(0), all(1)]);
     let by_tag = |file: &Connection| -> u64 {
         let spent = spend::spent(file, "t0", 0).unwrap();
         let tagged = spent.iter().filter(|spent| spent.tag == "tag-0");
@@ -412,12 +412,24 @@ fn x07_a_full_store_forgets_nothing_that_a_tags_budget_rests_on() {
     // 5 and a margin of 1, two hundred times.
     assert_eq!(before, 1_200);
     let limits = super::Limits { max_bytes: 0 };
-    for _ in 0..8 {
-        super::tidy(&file, &limits, 0).unwrap();
-    }
+    let full = || {
+        for _ in 0..16 {
+            super::tidy(&file, &limits, 0).unwrap();
+        }
+    };
+    // Which tags have one is not known yet.
+    full();
     assert_eq!(requests(&file, SpendBy::User), Vec::<u64>::new());
+    assert_eq!(requests(&file, SpendBy::Tag), [200, 200]);
+    let of = |tenant: &str| vec![(tenant.to_owned(), "tag-0".to_owned())];
+    spend::keep(&file, &of("t0")).unwrap();
+    full();
     assert_eq!(by_tag(&file), before);
     assert_eq!(requests(&file, SpendBy::Tag), [200]);
+    // It has none any more.
+    spend::keep(&file, &of("t1")).unwrap();
+    full();
+    assert_eq!(requests(&file, SpendBy::Tag), Vec::<u64>::new());
 }
 
 #[test]
