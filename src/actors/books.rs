@@ -15,7 +15,7 @@ use super::news::{News, provider_account};
 use super::seller::Seller;
 use super::slot::Seat;
 use super::system::System;
-use super::tenant::{TenantCell, wall};
+use super::tenant::{TenantCell, Tenants, wall};
 use super::till::Till;
 use crate::config::{JournalMode, JournalSettings};
 use crate::domain::{Bought, NanoUsd, Wall};
@@ -23,8 +23,8 @@ use crate::policy::ledger::Alert;
 
 use crate::store::journal::Bookmark;
 use crate::store::spending::{
-    BookingError, QUARTER, Spent, alerted, bought_at, catch_up, spent_at, spent_since, threshold,
-    told_before,
+    BookingError, QUARTER, Spent, alerted, bought_at, catch_up, keep, spent_at, spent_since,
+    threshold, told_before,
 };
 
 pub enum BooksMessage {
@@ -56,7 +56,7 @@ pub(crate) struct Bookkeeper {
 
 /// How far the reports lie behind at most.
 const EVERY: Duration = Duration::from_secs(2);
-/// Until the journal is there, and after a failure.
+/// Until the journal is there and whole, and after a failure.
 const SOON: Duration = Duration::from_millis(20);
 const LATER: Duration = Duration::from_secs(1);
 
@@ -82,7 +82,11 @@ impl Member for Bookkeeper {
             BooksMessage::Done { ended, mark } => {
                 self.busy = false;
                 self.mark = mark;
-                let wait = if self.ended(ended) { EVERY } else { LATER };
+                let wait = match self.ended(ended) {
+                    true if self.news.journal.is_searching() => SOON,
+                    true => EVERY,
+                    false => LATER,
+                };
                 if std::mem::take(&mut self.again) {
                     self.round(stage);
                 } else {
@@ -142,12 +146,18 @@ impl Bookkeeper {
             return;
         }
         self.busy = true;
+        // What is still found would be missing in what they are told.
+        let waiting = match self.news.journal.is_searching() {
+            true => Waiting::default(),
+            false => (tenants, tills, sellers),
+        };
+        let kept = tags_with_budgets(&system.published().tenants);
         let (folder, news) = (self.journal.path.clone(), Arc::clone(&self.news));
         let mut mark = self.mark.take();
         stage.spawn(async move {
             // Taken before it is read: what is written meanwhile is for the next round.
             let (written, began) = (news.journal.written_to(), wall());
-            let ended = book(&folder, &news, &mut mark, (tenants, tills, sellers)).await;
+            let ended = book(&folder, &news, &mut mark, (kept, waiting)).await;
             if ended.is_ok() {
                 news.booked_until.store(began.0, Ordering::Relaxed);
                 news.journal.booked_to(written.unwrap_or_default());
@@ -193,15 +203,22 @@ fn book(
     folder: &Path,
     news: &News,
     mark: &mut Option<Bookmark>,
-    (tenants, tills, sellers): Waiting,
+    (kept, (tenants, tills, sellers)): (Vec<(String, String)>, Waiting),
 ) -> impl Future<Output = Result<(), BookingError>> + Send {
     async move {
         let store = &news.store;
         catch_up(folder, store, mark).await?;
-        for tenant in tenants {
-            let Some((edition, since)) = tenant.wants_history() else {
-                continue;
-            };
+        keep(store, kept).await?;
+        // What ended until now stands in the journal, but not all of it may be booked: whoever wants to be told begins
+        // anew, and then the rest is booked. What ends between these two may count twice, and nothing is left out.
+        let tenants = waiting(tenants, |tenant| tenant.wants_history());
+        let tills = waiting(tills, |till| till.wants_history());
+        let sellers = waiting(sellers, |seller| seller.wants_history());
+        if !(tenants.is_empty() && tills.is_empty() && sellers.is_empty()) {
+            news.journal.written().await;
+            catch_up(folder, store, mark).await?;
+        }
+        for (tenant, (edition, since)) in tenants {
             remember(
                 &tenant,
                 spent_since(store, tenant.name.as_str(), since).await?,
@@ -212,10 +229,7 @@ fn book(
                 news.budget_alert(&tenant, &alert);
             }
         }
-        for till in tills {
-            let Some((edition, since)) = till.wants_history() else {
-                continue;
-            };
+        for (till, (edition, since)) in tills {
             let history = spent_at(store, till.provider.as_str(), since).await?;
             let now = wall();
             for (quarter, cost) in history {
@@ -225,14 +239,36 @@ fn book(
             let names = named(&alerts, |_| provider_account(&till.provider));
             till.tell(untold(alerts, told_before(store, names).await));
         }
-        for seller in sellers {
-            if let Some(since) = seller.wants_history() {
-                let bought = bought_at(store, seller.provider.as_str(), since).await?;
-                seller.remember(since, bought);
-            }
+        for (seller, since) in sellers {
+            let bought = bought_at(store, seller.provider.as_str(), since).await?;
+            seller.remember(since, bought);
         }
         Ok(())
     }
+}
+
+/// Those of them that want to be told, with what they want.
+fn waiting<T, W>(all: Vec<T>, wants: impl Fn(&T) -> Option<W>) -> Vec<(T, W)> {
+    let all = all.into_iter();
+    all.filter_map(|one| {
+        let wanted = wants(&one)?;
+        Some((one, wanted))
+    })
+    .collect()
+}
+
+/// Tags that have a budget, each with its tenant.
+fn tags_with_budgets(tenants: &Tenants) -> Vec<(String, String)> {
+    let accounts = tenants.iter().flat_map(|(tenant, entry)| {
+        let accounts = entry.settings.accounts.iter();
+        let capped = accounts.filter(|(_, terms)| !terms.caps.is_empty());
+        capped.map(move |(account, _)| (tenant.as_str(), account))
+    });
+    let tags = accounts.filter_map(|(tenant, account)| {
+        let tag = account.strip_prefix(tenant)?.strip_prefix('+')?;
+        Some((tenant.to_owned(), tag.to_owned()))
+    });
+    tags.collect()
 }
 
 /// How the journal names what was reached.

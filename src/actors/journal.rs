@@ -152,6 +152,14 @@ impl JournalDesk {
         handle.as_ref().map(|handle| handle.health().written_to())
     }
 
+    /// Waits until what was handed in so far is written, if the disk takes it.
+    pub(super) async fn written(&self) {
+        let handle = self.inner.handle.load_full();
+        if let Some(handle) = handle.as_deref() {
+            handle.written().await;
+        }
+    }
+
     /// All up to this record is booked, and need not be kept for it.
     pub(super) fn booked_to(&self, seq: u64) {
         if let Some(handle) = self.inner.handle.load().as_ref() {
@@ -159,9 +167,17 @@ impl JournalDesk {
         }
     }
 
-    /// Whether it has been opened, and what was under way at the last end has its outcome.
+    /// Whether it has been opened, and what was under way at the last end has its outcome, but for requests that a
+    /// search beside the work may still find; see [`Self::is_searching`].
     pub fn is_open(&self) -> bool {
         self.inner.handle.load().is_some()
+    }
+
+    /// Whether not all of what was under way at the last end has its outcome yet.
+    pub(super) fn is_searching(&self) -> bool {
+        let handle = self.inner.handle.load();
+        let health = handle.as_ref().map(|handle| handle.health());
+        health.is_some_and(|health| health.is_searching())
     }
 
     /// A word on the journal for `/ready`.

@@ -128,6 +128,11 @@ impl Turn<'_> {
         Sold { billed, is_unsure }
     }
 
+    /// Counts an attempt of which nothing is taken off.
+    pub fn bought(&mut self, (billed, tokens): (NanoUsd, u64), now: Wall) {
+        self.0.of(month_of(now.0)).add(billed, tokens);
+    }
+
     /// What it would be sold at now, counting nothing. At the very edge of a step another may come between.
     pub fn look(&mut self, volume: &Volume, list: NanoUsd, now: Wall) -> NanoUsd {
         let month = month_of(now.0);
@@ -178,6 +183,20 @@ mod tests {
         assert_eq!(sold(100, now), (50, false));
         let before = Wall(now.0 - 32 * DAY_MS);
         assert!(sell(100, before).is_unsure);
+    }
+
+    #[test]
+    fn m1_what_is_bought_while_nothing_is_taken_off_counts_when_something_is_again() {
+        let seller = Seller::new("acme".into());
+        let month = seller.wants_history().unwrap();
+        seller.remember(month, Bought::default());
+        let now = wall();
+        let sell = || seller.turn().sell(&half(), (NanoUsd(100), 1), now).billed.0;
+        assert_eq!(sell(), 100);
+        // Its terms are gone for a while.
+        seller.turn().bought((NanoUsd(900), 9), now);
+        assert_eq!(seller.wants_history(), None);
+        assert_eq!(sell(), 50);
     }
 
     #[test]

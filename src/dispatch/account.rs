@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bill::Charge;
+use super::bill::{Charge, Used, most_of};
 use super::request::Request;
 use crate::actors::{Lease, News};
 use crate::dialects::openai::ToldCost;
@@ -113,7 +113,12 @@ impl Account {
     pub(super) fn intent(&self) -> Record<'_> {
         let request = &self.request;
         let tenant = &request.caller.payer.tenant;
-        let reserved = self.charge.as_ref().map(Charge::reserved);
+        let reserved = self.charge.as_ref().and_then(Charge::held);
+        // Who has nothing to keep is billed all the same, and a kill must not make it nothing.
+        let most = match self.charge {
+            None => most_of(request),
+            Some(_) => None,
+        };
         Record::Intent(IntentRecord {
             request: request.id,
             who: self.who(),
@@ -126,6 +131,8 @@ impl Account {
             prompt_hash: self.news.journal.prompt_hash(tenant, &request.body()),
             reserved_nano: reserved.map(|most| most.charged.0),
             reserved_bill_nano: reserved.map(|most| most.billed.0),
+            most_nano: most.map(|most| most.charged.0),
+            most_bill_nano: most.map(|most| most.billed.0),
             price: None,
             region: request.demand.as_ref().and_then(|demand| demand.region()),
             policy: request.demand.as_ref().map_or(&[], |demand| demand.words()),
@@ -216,10 +223,10 @@ impl Account {
     }
 
     /// The usage to settle: what was reported, or an estimate marked as such (ground rule G7).
-    pub(super) fn used(&mut self, usage: Usage, estimated: bool) {
-        self.usage = Some(usage);
-        self.estimated = estimated;
-        if estimated {
+    pub(super) fn used(&mut self, used: Used) {
+        self.usage = Some(used.usage);
+        self.estimated = used.estimated;
+        if used.estimated {
             self.news.metrics.usage_estimated();
         }
     }

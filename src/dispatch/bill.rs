@@ -21,7 +21,7 @@ use crate::domain::{
 };
 use crate::policy::ledger::{AccountName, Admitted, Ask, Denied, Settled, Short};
 use crate::pricing::{Bounds, Due, Margin, Price, Volume};
-use crate::store::journal::Record;
+use crate::store::journal::{Asked, Record};
 
 /// A tenant has its answer within this, or something is very wrong.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
@@ -129,6 +129,22 @@ pub(super) struct Tab {
     volume: Option<Arc<Volume>>,
 }
 
+/// What an attempt used, as its provider told it or as it was estimated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Used {
+    pub(super) usage: Usage,
+    pub(super) estimated: bool,
+}
+
+impl Used {
+    pub(super) fn of(told: Option<Usage>, estimate: impl FnOnce() -> Usage) -> Self {
+        Self {
+            usage: told.unwrap_or_else(estimate),
+            estimated: told.is_none(),
+        }
+    }
+}
+
 /// What an attempt came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Closed {
@@ -153,6 +169,15 @@ impl Tab {
     /// Its turn to be priced, until it is dropped; `None` where the order does not matter.
     pub(super) fn turn(&self) -> Option<Turn<'_>> {
         self.volume.as_ref().map(|_| self.seller.turn())
+    }
+
+    /// What its price rests on beside what it used.
+    pub(super) fn asked(&self) -> Asked {
+        Asked {
+            operation: self.bounds.operation,
+            choices: self.bounds.choices,
+            tier: self.bounds.tier,
+        }
     }
 
     /// What usage that a provider reported costs, and whether that is an estimate.
@@ -192,12 +217,16 @@ impl Tab {
     pub(super) fn close(
         &self,
         outcome: AttemptOutcome,
-        usage: Option<Usage>,
+        used: Option<Used>,
         sent: Option<Duration>,
         turn: Option<&mut Turn<'_>>,
     ) -> Option<Closed> {
-        let ((list, mut estimated), tokens) = match (usage, sent) {
-            (Some(usage), _) => (self.reported(&usage), Price::tokens(&usage, &self.bounds)),
+        let ((list, mut estimated), tokens) = match (used, sent) {
+            (Some(Used { usage, estimated }), _) => {
+                let (list, unsure) = self.reported(&usage);
+                let tokens = Price::tokens(&usage, &self.bounds);
+                ((list, estimated || unsure), tokens)
+            }
             (None, Some(took)) if may_be_billed(outcome) => {
                 let (cost, tokens) = self.begun(took);
                 ((cost, true), tokens)
@@ -210,10 +239,18 @@ impl Tab {
         };
         let mut billed = list;
         // What nobody counted is neither cheaper for what was bought before, nor counted for what follows.
-        if let (Some(volume), Some(turn), Some(usage)) = (&self.volume, turn, usage) {
-            let sold = turn.sell(volume, (list, usage.total().0), wall());
-            estimated |= sold.is_unsure;
-            billed = sold.billed;
+        let counted = used.filter(|used| !used.estimated).map(|used| used.usage);
+        if let Some(usage) = counted {
+            let tokens = usage.total().0;
+            match (&self.volume, turn) {
+                (Some(volume), Some(turn)) => {
+                    let sold = turn.sell(volume, (list, tokens), wall());
+                    estimated |= sold.is_unsure;
+                    billed = sold.billed;
+                }
+                // Terms may begin to ask for it at any time.
+                (None, _) | (_, None) => self.seller.turn().bought((list, tokens), wall()),
+            }
         }
         let due = self.bill.due(billed, tokens);
         self.bill.add(due, estimated);
@@ -300,6 +337,11 @@ fn most_of_a_copy(request: &Request) -> Option<Due> {
     request.route.most(&request.published.settings, asked, due)
 }
 
+/// The most that a request may come to, all copies of it that are sent whatever happens; `None` when nobody knows.
+pub(super) fn most_of(request: &Request) -> Option<Due> {
+    most_of_a_copy(request).map(|copy| copy.times(copies(request)))
+}
+
 /// What is held for a request in its tenant's books, until it is settled.
 #[derive(Debug)]
 pub(super) struct Charge {
@@ -317,14 +359,15 @@ pub(super) struct Charge {
 }
 
 impl Charge {
-    pub(super) fn reserved(&self) -> Due {
-        self.reserved
+    /// What is set aside; `None` where nobody knew how much that should be.
+    pub(super) fn held(&self) -> Option<Due> {
+        self.copy.map(|_| self.reserved)
     }
 
     /// What it comes to: where a part is unknown, what was set aside (ground rule G7); `None` where nobody knew
     /// how much that should be.
     pub(super) fn due(&self) -> Option<Due> {
-        let set_aside = self.copy.map(|_| self.reserved.max(self.bill.so_far()));
+        let set_aside = self.held().map(|held| held.max(self.bill.so_far()));
         self.bill.total().or(set_aside)
     }
 }

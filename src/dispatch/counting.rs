@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::Dispatch;
 use super::account::{Account, Ending};
+use super::bill::Used;
 use super::request::Request;
 use super::story::{Served, Told, estimate, told};
 use crate::dialects::count_answer;
@@ -42,7 +43,10 @@ impl Dispatch {
         let body = answer(request);
         let usage = estimate(request, body.len() as u64);
         self.news.metrics.count_estimated(why);
-        account.used(usage, true);
+        account.used(Used {
+            usage,
+            estimated: true,
+        });
         account.answered(&body);
         account.close(Ending::Answered);
         Some((body, told(account, Vec::new(), vec![mark()])))

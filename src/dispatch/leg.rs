@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Dispatch;
-use super::bill::Tab;
+use super::bill::{Tab, Used};
 use super::guard::{Seen, Sifted, Written};
 use super::live::stream_words;
 use super::next::{AttemptFailure, final_kind};
@@ -24,7 +24,7 @@ use crate::actors::{FailedAttempt, Lease, News, until};
 use crate::dialects::{AnswerFacts, AnswerFault, Relay, UpstreamError};
 use crate::domain::{
     AttemptOutcome, Failure, FailureKind, Mode, Moment, Operation, RequestId, StreamFacts,
-    StreamFault, Usage,
+    StreamFault,
 };
 use crate::policy::timers::{TimerBounds, first_content_limit};
 use crate::store::journal::{AttemptRecord, Record};
@@ -176,14 +176,15 @@ fn from_provider(error: UpstreamError, wait: Option<Duration>) -> Failed {
 
 impl Leg {
     /// Tells lease, metrics and journal how it ended. Only the first call counts.
-    fn report(&mut self, outcome: AttemptOutcome, usage: Option<Usage>) {
+    fn report(&mut self, outcome: AttemptOutcome, used: Option<Used>) {
         if std::mem::replace(&mut self.reported, true) {
             return;
         }
         let sent = self.lease.was_sent().then(|| self.started.elapsed());
         // Until it stands in the journal, so that it is reckoned there in the order in which it was here.
         let mut turn = self.tab.turn();
-        let closed = self.tab.close(outcome, usage, sent, turn.as_mut());
+        let closed = self.tab.close(outcome, used, sent, turn.as_mut());
+        let usage = used.map(|used| used.usage);
         let due = closed.map(|closed| closed.due);
         let list = closed.map(|closed| closed.list);
         self.lease.costs(due.map(|due| due.billed));
@@ -208,28 +209,30 @@ impl Leg {
             first_content: self.first_content,
             took: self.started.elapsed(),
             usage,
+            estimated: used.is_some_and(|used| used.estimated),
             won: self.won,
             second_leg: self.second,
             region: target.handling.place_of(self.lease.model().as_str()),
             cost_nano: due.map(|due| due.billed.0),
             charged_nano: due.map(|due| due.charged.0),
             list_nano: list.map(|list| list.0),
+            asked: Some(self.tab.asked()),
             reason: None,
         }));
     }
 
     /// It answered, and this is what it used.
-    pub(super) fn succeeded(&mut self, usage: Usage, now: Moment) {
+    pub(super) fn succeeded(&mut self, used: Used, now: Moment) {
         let hedges = &self.lease.target().pool.hedges;
-        hedges.settled(usage.total(), now);
-        self.lease.succeeded(Some(&usage));
-        self.report(AttemptOutcome::Ok, Some(usage));
+        hedges.settled(used.usage.total(), now);
+        self.lease.succeeded(Some(&used.usage));
+        self.report(AttemptOutcome::Ok, Some(used));
     }
 
-    pub(super) fn failed(&mut self, told: FailedAttempt, usage: Option<Usage>) {
+    pub(super) fn failed(&mut self, told: FailedAttempt, used: Option<Used>) {
         let outcome = told.outcome;
         self.lease.failed(told);
-        self.report(outcome, usage);
+        self.report(outcome, used);
     }
 }
 

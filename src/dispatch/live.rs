@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::Dispatch;
 use super::account::{Account, Ending};
+use super::bill::Used;
 use super::leg::{Leg, broken};
 use super::story::{Finished, StoryEnd, estimate};
 use crate::actors::{Clock, FailedAttempt, News};
@@ -324,14 +325,14 @@ impl Live {
 
     fn finish(&mut self, end: StreamEnd, facts: &StreamFacts) {
         self.ended = true;
-        let usage = facts
-            .usage
-            .unwrap_or_else(|| estimate(&self.account.request, facts.content_bytes));
-        self.account.used(usage, facts.usage.is_none());
+        let used = Used::of(facts.usage, || {
+            estimate(&self.account.request, facts.content_bytes)
+        });
+        self.account.used(used);
         self.account.upstream_took(self.leg.started.elapsed());
         let target = self.leg.lease.target();
         target.endpoint.metrics.quirks(facts.quirks);
-        self.leg.succeeded(usage, self.clock.now());
+        self.leg.succeeded(used, self.clock.now());
         // What has not been handed on yet still will be.
         self.account
             .answered(self.record.as_deref().unwrap_or(&self.out));
@@ -362,10 +363,10 @@ impl Live {
             reported = relay.facts().usage;
         }
         // What was streamed is paid for, broken or not.
-        let usage = reported.unwrap_or_else(|| estimate(&self.account.request, content_bytes));
-        self.account.used(usage, reported.is_none());
+        let used = Used::of(reported, || estimate(&self.account.request, content_bytes));
+        self.account.used(used);
         self.account.upstream_took(self.leg.started.elapsed());
-        self.leg.failed(FailedAttempt::plain(outcome), Some(usage));
+        self.leg.failed(FailedAttempt::plain(outcome), Some(used));
         self.account
             .answered(self.record.as_deref().unwrap_or(&self.out));
         self.account.close(Ending::Failed(kind));
@@ -414,11 +415,11 @@ impl Drop for Live {
         let facts = self.upstream.as_ref().map(|(_, relay)| relay.facts());
         let reported = facts.and_then(|facts| facts.usage);
         let content = facts.map_or(0, |facts| facts.content_bytes);
-        let usage = reported.unwrap_or_else(|| estimate(&self.account.request, content));
-        self.account.used(usage, reported.is_none());
+        let used = Used::of(reported, || estimate(&self.account.request, content));
+        self.account.used(used);
         self.account.upstream_took(self.leg.started.elapsed());
         self.leg
-            .failed(FailedAttempt::plain(AttemptOutcome::Cancelled), Some(usage));
+            .failed(FailedAttempt::plain(AttemptOutcome::Cancelled), Some(used));
         self.account.close(Ending::Left);
         self.news.metrics.stream_ended("left");
     }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Dispatch;
 use super::account::{Account, Ending, RaceResult};
+use super::bill::Used;
 use super::leg::{LegPlace, Lost, Won, WonAnswer};
 use super::live::{Live, LiveStream, Voice};
 use super::next::{
@@ -485,11 +486,10 @@ impl Dispatch {
             WonAnswer::Whole(whole) => {
                 dropped.extend(whole.dropped.into_iter().map(std::borrow::Cow::Borrowed));
                 account.served_model = whole.facts.served_model;
-                let usage = whole.facts.usage;
-                let settled =
-                    usage.unwrap_or_else(|| estimate(&account.request, whole.body.len() as u64));
-                account.used(settled, usage.is_none());
-                leg.succeeded(settled, self.clock.now());
+                let length = whole.body.len() as u64;
+                let used = Used::of(whole.facts.usage, || estimate(&account.request, length));
+                account.used(used);
+                leg.succeeded(used, self.clock.now());
                 let told = told(&account, dropped, headers);
                 account.answered(whole.record.as_ref().unwrap_or(&whole.body));
                 account.close(Ending::Answered);
@@ -499,10 +499,9 @@ impl Dispatch {
             WonAnswer::Refused { failure, facts } => {
                 // Paid for, and not shown.
                 account.served_model = facts.served_model;
-                let usage = facts.usage;
-                let settled = usage.unwrap_or_else(|| estimate(&account.request, 0));
-                account.used(settled, usage.is_none());
-                leg.succeeded(settled, self.clock.now());
+                let used = Used::of(facts.usage, || estimate(&account.request, 0));
+                account.used(used);
+                leg.succeeded(used, self.clock.now());
                 let told = told(&account, dropped, headers);
                 account.close(Ending::Failed(failure.kind));
                 Err((failure, told))

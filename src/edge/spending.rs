@@ -178,8 +178,8 @@ fn line(line: &SpendLine, names: &HashMap<String, String>) -> Value {
     }
     let cost = NanoUsd(line.sum.cost_nano);
     value["cost_usd"] = cost.to_string().into();
-    if let Some(margin) = line.margin_nano {
-        value["charged_usd"] = (cost + NanoUsd(margin)).to_string().into();
+    if let Some(charged) = line.charged_nano() {
+        value["charged_usd"] = NanoUsd(charged).to_string().into();
     }
     value
 }

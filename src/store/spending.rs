@@ -96,12 +96,17 @@ pub struct Batch {
     pub labels: HashMap<Label, Sum>,
     /// What providers bill, by quarter and provider: of every attempt, whoever's answer it was that counted.
     pub providers: HashMap<(u64, String), u64>,
-    /// What was bought, by quarter (of its end) and provider: the attempts whose usage is known.
+    /// What was bought, by quarter (of its end) and provider: the attempts whose usage was told.
     pub bought: HashMap<(u64, String), Bought>,
-    /// Nano-dollars that were charged beyond what providers billed.
-    pub margins: HashMap<MarginPlace, u64>,
+    /// Nano-dollars that were charged beyond what providers billed; below nothing where the bill was found to be
+    /// greater later.
+    pub margins: HashMap<MarginPlace, i64>,
     /// Thresholds of budgets that were told, and when last; see [`threshold`].
     pub alerted: HashMap<String, u64>,
+    /// How many of the labels there are in each quarter.
+    labelled: HashMap<u64, usize>,
+    /// The same of the tags of margins.
+    tagged: HashMap<u64, usize>,
 }
 
 /// What a report is broken down by.
@@ -168,7 +173,15 @@ pub struct SpendLine {
     pub sum: Sum,
     /// Charged beyond the cost; `None` where that is nobody's, such as a provider's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub margin_nano: Option<u64>,
+    pub margin_nano: Option<i64>,
+}
+
+impl SpendLine {
+    /// What who asked was charged, in nano-dollars, where that can be told.
+    pub fn charged_nano(&self) -> Option<u64> {
+        let margin = self.margin_nano?;
+        Some(self.sum.cost_nano.saturating_add_signed(margin))
+    }
 }
 
 /// What one client spent in a quarter of an hour, for the books of its tenant.
@@ -187,6 +200,9 @@ pub trait SpendStore: Send + Sync {
 
     /// Adds a batch read from behind `from`. `false`: something else is in already, and nothing was added.
     fn book(&self, from: Position, batch: Batch) -> Pending<bool>;
+
+    /// Tags, each with its tenant, that are never let go for want of room, because budgets rest on them.
+    fn keep(&self, tags: Vec<(String, String)>) -> Pending<()>;
 
     /// A tenant's costs since a time (unix seconds): once by team and client, and once by tag with neither.
     fn spent(&self, tenant: &str, since: u64) -> Pending<Vec<Spent>>;
@@ -217,7 +233,8 @@ pub fn alerted(subject: &str, detail: &str) -> String {
     format!("{subject}: {threshold}")
 }
 
-/// Tags and users that are told apart in one batch; a batch is what came within seconds.
+/// Tags and users that are told apart in one quarter of an hour by one batch: usually what came within seconds, but
+/// also hours of it after an outage, or years.
 const MOST_LABELS: usize = 4_096;
 /// Outcomes that are read in one go.
 const MOST_AT_ONCE: usize = 50_000;
@@ -325,8 +342,7 @@ impl Batch {
 
     /// Counts an outcome at this cost.
     pub fn add(&mut self, outcome: &ReadOutcome, cost_nano: Option<u64>) {
-        // What is paid belongs to the time at which it was let in, as in the books.
-        let quarter = quarter_of(outcome.at, outcome.took_ms);
+        let quarter = booked_in(outcome);
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let tenant = outcome
             .tenant
@@ -343,7 +359,7 @@ impl Batch {
         if self.anew_from.is_some_and(|from| quarter < from) {
             return;
         }
-        self.add_margin(outcome, &slice);
+        self.add_margin(outcome, cost_nano, &slice);
         self.slices
             .entry(slice)
             .or_default()
@@ -358,7 +374,7 @@ impl Batch {
                 value: value.clone(),
             };
             // Whatever clients call themselves, the books stay small (attack A23).
-            if self.labels.len() >= MOST_LABELS && !self.labels.contains_key(&label) {
+            if !self.labels.contains_key(&label) && !has_room(&mut self.labelled, quarter) {
                 label.value = "other".to_owned();
             }
             self.labels
@@ -383,7 +399,8 @@ impl Batch {
     }
 
     fn add_purchase(&mut self, attempt: &ReadAttempt) {
-        let (Some(usage), Some(cost)) = (attempt.usage, attempt.cost_nano) else {
+        let counted = attempt.usage.filter(|_| !attempt.estimated);
+        let (Some(usage), Some(cost)) = (counted, attempt.cost_nano) else {
             return;
         };
         let quarter = quarter_of(attempt.at, 0.0);
@@ -395,10 +412,13 @@ impl Batch {
         bought.add(NanoUsd(cost), usage.total().0);
     }
 
-    /// Counts what was charged beyond the cost, for the client and for each tag.
-    fn add_margin(&mut self, outcome: &ReadOutcome, slice: &Slice) {
-        let charged = outcome.charged_nano.unwrap_or_default();
-        let margin = charged.saturating_sub(outcome.cost_nano.unwrap_or_default());
+    /// Counts what was charged beyond this cost, for the client and for each tag. What was charged stays what it was,
+    /// whatever the cost is found to be later.
+    fn add_margin(&mut self, outcome: &ReadOutcome, cost_nano: Option<u64>, slice: &Slice) {
+        let nano =
+            |amount: Option<u64>| i64::try_from(amount.unwrap_or_default()).unwrap_or(i64::MAX);
+        let charged = nano(outcome.charged_nano.or(outcome.cost_nano));
+        let margin = charged.saturating_sub(nano(cost_nano));
         if margin == 0 {
             return;
         }
@@ -415,7 +435,7 @@ impl Batch {
         for mut place in places {
             // As with the labels.
             let is_new_tag = !place.tag.is_empty() && !self.margins.contains_key(&place);
-            if is_new_tag && self.margins.len() >= MOST_LABELS {
+            if is_new_tag && !has_room(&mut self.tagged, place.quarter) {
                 place.tag = "other".to_owned();
             }
             let sum = self.margins.entry(place).or_default();
@@ -429,6 +449,20 @@ impl Batch {
             && self.bought.is_empty()
             && self.alerted.is_empty()
     }
+}
+
+/// Whether one more name is told apart in this quarter; it is counted then.
+fn has_room(names: &mut HashMap<u64, usize>, quarter: u64) -> bool {
+    let names = names.entry(quarter).or_default();
+    let room = *names < MOST_LABELS;
+    *names += usize::from(room);
+    room
+}
+
+/// The quarter of an hour that an outcome is booked in.
+pub fn booked_in(outcome: &ReadOutcome) -> u64 {
+    // What is paid belongs to the time at which it was let in, as in the books.
+    quarter_of(outcome.at, outcome.took_ms)
 }
 
 /// The quarter of an hour in which something began that ended then and took so long.
@@ -653,6 +687,14 @@ pub async fn told_before(store: &StoreDesk, what: Vec<String>) -> Vec<Option<u64
     asked.await.unwrap_or_else(|_| vec![None; count])
 }
 
+/// Says which tags have a budget, each with its tenant.
+pub async fn keep(store: &StoreDesk, tags: Vec<(String, String)>) -> Result<(), StoreError> {
+    if !store.is_there().await {
+        return Ok(());
+    }
+    store.spending().await?.keep(tags).await
+}
+
 /// What a tenant spent since a time; nothing where nothing was ever booked.
 pub async fn spent_since(
     store: &StoreDesk,
@@ -663,4 +705,56 @@ pub async fn spent_since(
         return Ok(Vec::new());
     }
     store.spending().await?.spent(tenant, since.0 / 1_000).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(at: u64, tag: &str) -> ReadOutcome {
+        let line = format!(
+            r#"{{"at":{at},"request":"sy-00000000000000000000000000000001","client":"app","tenant":"acme","tags":["{tag}"],"how":"ok","cost_nano":10,"charged_nano":12}}"#
+        );
+        serde_json::from_str(&line).unwrap()
+    }
+
+    fn tags(batch: &Batch, quarter: u64) -> (usize, u64) {
+        let of_it = batch.labels.iter();
+        let of_it = of_it.filter(|(label, _)| label.quarter == quarter);
+        let other = of_it.clone().filter(|(label, _)| label.value == "other");
+        (of_it.count(), other.map(|(_, sum)| sum.requests).sum())
+    }
+
+    #[test]
+    fn a23_names_are_told_apart_up_to_a_bound_in_each_quarter_however_long_a_stretch_is_booked_at_once()
+     {
+        let mut batch = Batch::default();
+        let quarters = 3;
+        for quarter in 0..quarters {
+            for nth in 0..3_000 {
+                // Other names in each of them, and each twice.
+                let tag = format!("t-{quarter}-{}", nth % 1_500);
+                batch.add(&outcome(quarter * QUARTER * 1_000, &tag), Some(10));
+            }
+        }
+        for quarter in 0..quarters {
+            assert_eq!(tags(&batch, quarter * QUARTER), (1_500, 0));
+        }
+        let of_tags = batch.margins.keys().filter(|place| !place.tag.is_empty());
+        assert_eq!(of_tags.count(), 4_500);
+        for nth in 0..5_000 {
+            batch.add(&outcome(QUARTER * 1_000, &format!("more-{nth}")), Some(10));
+        }
+        // Those that are named, and the rest together.
+        assert_eq!(
+            tags(&batch, QUARTER),
+            (MOST_LABELS + 1, 5_000 + 1_500 - MOST_LABELS as u64)
+        );
+        let others = batch
+            .margins
+            .iter()
+            .filter(|(place, _)| place.tag == "other");
+        let others: i64 = others.map(|(_, margin)| margin).sum();
+        assert_eq!(others, 2 * (5_000 + 1_500 - MOST_LABELS as i64));
+    }
 }

@@ -106,6 +106,29 @@ pub async fn booked(gateway: &Gateway) -> (usize, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn x07_an_intent_says_what_it_may_come_to_whether_or_not_a_budget_holds_it() {
+    let a = mock("a").await;
+    a.set(answer());
+    let most = reserve(&asked());
+    for (terms, held, named) in [
+        ("", None, Some(most)),
+        (
+            "budgets = [{ usd = \"100\", period = \"day\" }]",
+            Some(most),
+            None,
+        ),
+    ] {
+        let gateway = gateway(&[&a], terms, "").await;
+        assert_eq!(gateway.post(&asked()).await.status(), 200);
+        let records = gateway.records().await;
+        let intent = records.iter().find(|record| record["kind"] == "intent");
+        let intent = intent.unwrap();
+        assert_eq!(intent["reserved_nano"].as_u64(), held, "{intent}");
+        assert_eq!(intent["most_nano"].as_u64(), named, "{intent}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a17_of_many_at_once_exactly_those_are_let_in_that_the_budget_pays_for() {
     let a = mock("a").await;
     a.set(answer().delayed(Duration::from_millis(400)));

@@ -110,6 +110,64 @@ async fn m1_a_month_of_much_is_cheaper_from_its_threshold_on_and_after_a_restart
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m1_what_nobody_counted_is_neither_cheaper_nor_bought() {
+    let a = mock("a").await;
+    let untold = || {
+        let mut body = answer_body();
+        body.as_object_mut().unwrap().remove("usage");
+        Behaviour::status(200).json(&body)
+    };
+    a.set(untold());
+    let mut gateway = gateway(&a, "", HALF).await;
+    for _ in 0..3 {
+        let answer = gateway.post(&asked()).await;
+        assert!(answer.header("x-switchyard-estimated").is_some());
+    }
+    a.set(answer());
+    let full = USED * MILLI;
+    gateway.post(&asked()).await;
+    gateway.booked(4).await;
+    gateway.restart().await;
+    for _ in 0..2 {
+        gateway.post(&asked()).await;
+    }
+    a.set(untold());
+    gateway.post(&asked()).await;
+    let sold = sold(&gateway).await;
+    let guessed = sold[0];
+    assert_eq!(guessed.1, None);
+    let half = (full / 2, Some(full));
+    let wanted = [
+        guessed,
+        guessed,
+        guessed,
+        (full, None),
+        (full, None),
+        half,
+        guessed,
+    ];
+    assert_eq!(sold, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m1_a_discount_that_a_reload_takes_away_and_brings_back_is_none_the_smaller() {
+    let a = mock("a").await;
+    a.set(answer());
+    let gateway = gateway(&a, "", HALF).await;
+    let with = std::fs::read_to_string(gateway.config_path()).unwrap();
+    let full = USED * MILLI;
+    gateway.post(&asked()).await;
+    for config in [with.replace(HALF, ""), with] {
+        std::fs::write(gateway.config_path(), config).unwrap();
+        assert_eq!(gateway.admin_post("/admin/reload").await.status(), 200);
+        gateway.post(&asked()).await;
+    }
+    // The one between them was bought, too.
+    let half = (full / 2, Some(full));
+    assert_eq!(sold(&gateway).await, [(full, None), (full, None), half]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn m1_of_many_answers_at_once_each_is_billed_in_exactly_one_step_in_the_journals_order() {
     let a = mock("a").await;
     a.set(answer().delayed(Duration::from_millis(200)));

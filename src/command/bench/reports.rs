@@ -151,7 +151,7 @@ fn add(random: &mut fastrand::Rng, batch: &mut Batch, quarter: u64) {
         client: slice.client.clone(),
         tag: String::new(),
     };
-    *batch.margins.entry(place).or_default() += cost_nano / 5;
+    *batch.margins.entry(place).or_default() += cost_nano.cast_signed() / 5;
     *batch
         .providers
         .entry((quarter, slice.provider.clone()))

@@ -231,12 +231,6 @@ fn table(by: SpendBy, lines: &[SpendLine]) -> String {
     text
 }
 
-/// What who asked was charged, where that can be told.
-fn charged(line: &SpendLine) -> Option<u64> {
-    let margin = line.margin_nano?;
-    Some(line.sum.cost_nano.saturating_add(margin))
-}
-
 fn cells(line: &SpendLine) -> [String; 9] {
     let sum = &line.sum;
     [
@@ -251,7 +245,7 @@ fn cells(line: &SpendLine) -> [String; 9] {
         sum.output.to_string(),
         dollars(sum.cost_nano),
         dollars(sum.estimated_nano),
-        charged(line).map_or_else(|| "-".to_owned(), dollars),
+        line.charged_nano().map_or_else(|| "-".to_owned(), dollars),
         sum.unpriced.to_string(),
     ]
 }
@@ -268,7 +262,7 @@ fn csv(lines: &[SpendLine]) -> String {
             ""
         };
         let counts: Vec<String> = line.sum.columns().iter().map(u64::to_string).collect();
-        let charged = charged(line).map(|nano| nano.to_string());
+        let charged = line.charged_nano().map(|nano| nano.to_string());
         text.push_str(&format!(
             "\"{guard}{name}\",{},{}\n",
             counts.join(","),

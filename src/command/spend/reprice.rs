@@ -9,13 +9,13 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use switchyard::config::Settings;
-use switchyard::domain::{Bought, ModelName, NanoUsd, ProviderName, RequestId, Usage};
-use switchyard::pricing::{Volume, month_of};
+use switchyard::domain::{Bought, ModelName, NanoUsd, ProviderName, RequestId};
+use switchyard::pricing::{Bounds, Volume, month_of};
 use switchyard::store::embedded::{booked_to, reprice};
 use switchyard::store::journal::{
     ReadAttempt, ReadError, ReadRecord, Row, Selection, costs_since, rows,
 };
-use switchyard::store::spending::{Batch, QUARTER};
+use switchyard::store::spending::{Batch, Position, QUARTER, booked_in};
 
 use super::{Place, Stretch, shown};
 use crate::command::audit::dollars;
@@ -34,6 +34,9 @@ pub(crate) struct Reprice {
     #[command(flatten)]
     place: Place,
 }
+
+/// No request was under way for longer, in seconds, whatever the limit is today.
+const LONGEST: u64 = 3_600;
 
 /// What changes for one tenant's use of one model.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,34 +76,7 @@ fn counted(asked: &Reprice, settings: &Settings) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    let selection = Selection {
-        from_ms: Some(from * 1_000),
-        to_ms: Some(to * 1_000),
-        ..Selection::default()
-    };
-    let discounted = discounted(settings, from)?;
-    let (mut batch, mut changes) = (Batch::default(), BTreeMap::<_, Change>::new());
-    for row in rows(&settings.journal.path, selection) {
-        let row = row.map_err(|error| error.to_string())?;
-        let Some(outcome) = &row.outcome else {
-            continue;
-        };
-        let after = cost(&row, settings, &discounted);
-        batch.add(outcome, after);
-        let tenant = outcome.tenant.clone().unwrap_or_default();
-        let name = |part: &Option<String>| part.clone().unwrap_or_default();
-        let key = (tenant, name(&outcome.provider), name(&outcome.model));
-        let change = changes.entry(key).or_default();
-        change.requests += 1;
-        change.before += outcome.cost_nano.unwrap_or_default();
-        change.after += after.unwrap_or_default();
-    }
-    let quarters: Vec<u64> = batch.slices.keys().map(|slice| slice.quarter).collect();
-    if quarters.iter().any(|quarter| !(from..to).contains(quarter)) {
-        return Err(
-            "the journal and its times do not agree; run `switchyard audit verify`".to_owned(),
-        );
-    }
+    let (batch, changes) = anew(settings, (from, to), booked)?;
     print(asked, (from, to), &changes);
     if asked.dry_run {
         return Ok(());
@@ -113,6 +89,47 @@ fn counted(asked: &Reprice, settings: &Settings) -> Result<(), String> {
         "the reports of this stretch say it now; budgets that are running keep what they counted",
     );
     Ok(())
+}
+
+/// By tenant, provider and model.
+type Changes = BTreeMap<(String, String, String), Change>;
+
+/// Everything that is booked in these quarters (the end excluded), at the prices of today.
+fn anew(
+    settings: &Settings,
+    (from, to): (u64, u64),
+    booked: Position,
+) -> Result<(Batch, Changes), String> {
+    // A request is booked where it arrived; its intent was written later, or by a clock that was put right since.
+    let longest = settings.timeouts.request.as_secs().max(LONGEST);
+    let selection = Selection {
+        from_ms: Some(from.saturating_sub(longest) * 1_000),
+        to_ms: Some((to + longest) * 1_000),
+        ..Selection::default()
+    };
+    let discounted = discounted(settings, from)?;
+    let (mut batch, mut changes) = (Batch::default(), Changes::new());
+    for row in rows(&settings.journal.path, selection) {
+        let row = row.map_err(|error| error.to_string())?;
+        let Some(outcome) = &row.outcome else {
+            continue;
+        };
+        // What ended since is booked when its turn comes.
+        let is_booked = outcome.at <= booked.at_ms;
+        if !(is_booked && (from..to).contains(&booked_in(outcome))) {
+            continue;
+        }
+        let after = cost(&row, settings, &discounted);
+        batch.add(outcome, after);
+        let tenant = outcome.tenant.clone().unwrap_or_default();
+        let name = |part: &Option<String>| part.clone().unwrap_or_default();
+        let key = (tenant, name(&outcome.provider), name(&outcome.model));
+        let change = changes.entry(key).or_default();
+        change.requests += 1;
+        change.before += outcome.cost_nano.unwrap_or_default();
+        change.after += after.unwrap_or_default();
+    }
+    Ok((batch, changes))
 }
 
 /// What attempts cost where the price falls with what was bought, by request and number.
@@ -143,7 +160,7 @@ fn discounted(settings: &Settings, from: u64) -> Result<Discounted, String> {
         };
         let (Some(volume), Some(usage), Some(billed)) = (
             by_volume.get(attempt.provider.as_str()),
-            attempt.usage,
+            attempt.usage.filter(|_| !attempt.estimated),
             attempt.cost_nano,
         ) else {
             continue;
@@ -194,28 +211,31 @@ fn listed(attempt: &ReadAttempt, settings: &Settings) -> Option<u64> {
     let Some(usage) = attempt.usage else {
         return Some(attempt.cost_nano.unwrap_or_default());
     };
+    // Usage alone does not tell what was asked for, and so not what it costs.
+    let Some(asked) = attempt.asked() else {
+        return then;
+    };
     let name = ProviderName::from(attempt.provider.as_str());
     let model = ModelName::from(attempt.model.as_str());
     let mut providers = settings.providers.iter();
     let provider = providers.find(|provider| provider.name == name);
     match provider {
         Some(provider) => {
-            // Who did not tell served in the account's own.
-            let tier = usage.tier.or(provider.service_tier);
-            let usage = Usage { tier, ..usage };
-            let cost = settings.price(provider, model.as_str()).cost(&usage);
-            cost.map(|cost| cost.0).or(then)
+            let bounds = Bounds {
+                operation: asked.operation,
+                choices: asked.choices,
+                tier: asked.tier,
+                ..Bounds::default()
+            };
+            let price = settings.price(provider, model.as_str());
+            price.paid(&usage, &bounds).map(|cost| cost.0).or(then)
         }
         // A provider that is gone charged what it charged.
         None => attempt.cost_nano,
     }
 }
 
-fn print(
-    asked: &Reprice,
-    (from, to): (u64, u64),
-    changes: &BTreeMap<(String, String, String), Change>,
-) {
+fn print(asked: &Reprice, (from, to): (u64, u64), changes: &Changes) {
     let (mut before, mut after) = (0, 0);
     let mut lines = Vec::new();
     for ((tenant, provider, model), change) in changes {
@@ -316,7 +336,7 @@ mod tests {
 
     #[test]
     fn m1_tokens_are_counted_again_at_the_prices_of_today() {
-        let used = json!([{"provider": "acme", "model": "m-1", "usage": {"input": 5, "output": 6}, "cost_nano": 11}]);
+        let used = json!([{"provider": "acme", "model": "m-1", "usage": {"input": 5, "output": 6}, "cost_nano": 11, "operation": "chat"}]);
         // A dollar for a million tokens is a thousand nano-dollars for one.
         let none = Discounted::new();
         assert_eq!(
@@ -324,6 +344,39 @@ mod tests {
             Some(11_000)
         );
         assert_eq!(cost(&row(used, 11), &settings("2"), &none), Some(22_000));
+    }
+
+    #[test]
+    fn m1_what_was_asked_for_is_priced_again_as_it_was_and_where_that_is_not_known_nothing_is() {
+        // Twice as dear where it was asked for, which no usage of this provider tells.
+        let folder = tempfile::tempdir().unwrap();
+        settings_in(folder.path(), "1", "");
+        let prices = folder.path().join("prices.toml");
+        let mut text = std::fs::read_to_string(&prices).unwrap();
+        text.push_str("tiers = { priority = \"2\" }\n");
+        std::fs::write(&prices, text).unwrap();
+        let settings = Source {
+            file: Some(folder.path().join("switchyard.toml")),
+        }
+        .load()
+        .unwrap();
+        let of = |more: serde_json::Value| {
+            let mut attempt = json!({"provider": "acme", "model": "m-1", "usage": {"input": 5, "output": 6}, "cost_nano": 7});
+            for (name, value) in more.as_object().unwrap() {
+                attempt[name] = value.clone();
+            }
+            cost(&row(json!([attempt]), 7), &settings, &Discounted::new())
+        };
+        let plain = json!({"operation": "chat"});
+        let dear = json!({"operation": "chat", "asked_tier": "priority"});
+        // Told as the ordinary one after all.
+        let told = json!({"operation": "chat", "asked_tier": "priority", "usage": {"input": 5, "output": 6, "tier": "default"}});
+        let free = json!({"operation": "moderations"});
+        let found = [plain, dear, told, free, json!({})].map(of);
+        assert_eq!(
+            found,
+            [Some(11_000), Some(22_000), Some(11_000), Some(0), Some(7)]
+        );
     }
 
     #[test]
@@ -340,6 +393,64 @@ mod tests {
         assert_eq!(cost(&row(json!([]), 3), &settings("1"), &none), Some(3));
     }
 
+    /// A journal of requests: when each arrived, when its intent was written and when it ended, in milliseconds.
+    fn journal(folder: &std::path::Path, requests: &[(u64, u64, u64)]) {
+        let mut text = String::new();
+        let mut seq = 0;
+        let mut record = |at: u64, kind: &str, nth: u64, members: &str| {
+            seq += 1;
+            text.push_str(&format!(
+                "{{\"seq\":{seq},\"at\":{at},\"kind\":\"{kind}\",\"request\":\"sy-{nth:032x}\",{members}}}\n"
+            ));
+        };
+        for (nth, (arrived, intent, end)) in (1_u64..).zip(requests) {
+            record(*intent, "intent", nth, r#""client":"app","asked":"m""#);
+            let attempt = r#""number":1,"provider":"acme","model":"m-1","outcome":"ok","usage":{"input":5,"output":6},"cost_nano":7,"operation":"chat""#;
+            record(*end, "attempt", nth, attempt);
+            let took = end - arrived;
+            let outcome = format!(
+                r#""client":"app","how":"ok","attempts":1,"took_ms":{took}.000,"cost_nano":7,"charged_nano":9"#
+            );
+            record(*end, "outcome", nth, &outcome);
+        }
+        std::fs::write(folder.join("journal-00000000000000000001.jsonl"), text).unwrap();
+    }
+
+    #[test]
+    fn m1_what_is_booked_in_a_stretch_is_priced_again_wherever_its_intent_stands() {
+        const MS: u64 = QUARTER * 1_000;
+        let folder = tempfile::tempdir().unwrap();
+        journal(
+            folder.path(),
+            &[
+                // Arrived before the stretch, recorded in it.
+                (2 * MS - 5, 2 * MS + 5, 2 * MS + 10),
+                (2 * MS, 2 * MS + 1, 2 * MS + 20),
+                // Arrived in it, recorded behind it.
+                (4 * MS - 5, 4 * MS + 5, 4 * MS + 10),
+                (4 * MS, 4 * MS + 1, 4 * MS + 20),
+                // In it, and not booked yet: its gateway was killed, and what it came to stands there since.
+                (3 * MS, 3 * MS + 1, 9 * MS),
+            ],
+        );
+        let settings = settings_in(folder.path(), "1", "");
+        let booked = Position {
+            seq: 12,
+            at_ms: 8 * MS,
+        };
+        let stretch = (2 * QUARTER, 4 * QUARTER);
+        let (batch, changes) = anew(&settings, stretch, booked).unwrap();
+        let mut found: Vec<_> = batch
+            .slices
+            .iter()
+            .map(|(slice, sum)| (slice.quarter / QUARTER, sum.requests, sum.cost_nano))
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, [(2, 1, 11_000), (3, 1, 11_000)]);
+        let all: Vec<_> = changes.values().map(|change| change.requests).collect();
+        assert_eq!(all, [2]);
+    }
+
     #[test]
     fn m1_the_steps_of_a_month_are_reckoned_again_in_the_order_of_the_journal() {
         const DAY: u64 = 86_400_000;
@@ -350,7 +461,7 @@ mod tests {
             .zip(times)
             .map(|(seq, at)| {
                 format!(
-                    "{{\"seq\":{seq},\"at\":{at},\"kind\":\"attempt\",\"request\":\"sy-{seq:032x}\",\"number\":1,\"provider\":\"acme\",\"model\":\"m-1\",\"outcome\":\"ok\",\"usage\":{{\"input\":5,\"output\":6}},\"cost_nano\":4000}}\n"
+                    "{{\"seq\":{seq},\"at\":{at},\"kind\":\"attempt\",\"request\":\"sy-{seq:032x}\",\"number\":1,\"provider\":\"acme\",\"model\":\"m-1\",\"outcome\":\"ok\",\"usage\":{{\"input\":5,\"output\":6}},\"cost_nano\":4000,\"operation\":\"chat\"}}\n"
                 )
             })
             .collect();

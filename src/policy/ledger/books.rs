@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::purse::{Cap, Purse, PurseView, StepKey};
+use super::purse::{Cap, Purse, PurseId, PurseIds, PurseView, StepKey};
 use super::quota::{Quota, QuotaKind, QuotaTerms, Standing};
 use crate::domain::{Moment, NanoUsd, RequestId, Tokens, Wall};
 
@@ -153,9 +153,9 @@ struct Account {
 /// Set aside in one purse.
 #[derive(Clone, Copy, Debug)]
 struct Hold {
-    /// Which account of the path, and which of its purses.
-    place: (u8, u8),
-    period: super::Period,
+    /// Which account of the path.
+    account: u8,
+    purse: PurseId,
     step: StepKey,
     amount: NanoUsd,
 }
@@ -167,6 +167,8 @@ struct Open {
     model: Arc<str>,
     tokens: Tokens,
     at: Moment,
+    /// In which period it belongs, of a cap that comes later, too.
+    wall: Wall,
     until: Moment,
     reserved: NanoUsd,
     holds: SmallVec<[Hold; 4]>,
@@ -179,14 +181,16 @@ pub struct Books {
     open: HashMap<RequestId, Open>,
     /// Counts the changes of terms.
     edition: u64,
+    purses: PurseIds,
     /// In percent: every cap tells at these shares as well as at its own.
     also_at: Vec<u8>,
 }
 
 impl Account {
-    fn new(terms: AccountTerms) -> Self {
+    fn new(terms: AccountTerms, ids: &mut PurseIds) -> Self {
+        let purse = |cap: &Cap| Purse::new(cap.clone(), ids.next());
         Self {
-            purses: terms.caps.iter().cloned().map(Purse::new).collect(),
+            purses: terms.caps.iter().map(purse).collect(),
             quota: Quota::new(terms.quota),
             quotas: terms
                 .quotas
@@ -198,19 +202,8 @@ impl Account {
     }
 
     /// The same account under other terms: what is counted stays counted.
-    fn under(self, terms: AccountTerms) -> Self {
-        let mut old = self.purses;
-        let mut purse = |cap: &Cap| {
-            let place = old.iter().position(|purse| {
-                purse.cap().period == cap.period && purse.cap().zone == cap.zone
-            })?;
-            old.swap_remove(place).under(cap)
-        };
-        let purses = terms
-            .caps
-            .iter()
-            .map(|cap| purse(cap).unwrap_or_else(|| Purse::new(cap.clone())))
-            .collect();
+    fn under(self, terms: AccountTerms, ids: &mut PurseIds) -> Self {
+        let purses = kept(self.purses, &terms.caps, ids);
         let mut before: HashMap<String, Quota> = self.quotas.into_iter().collect();
         let quotas = terms
             .quotas
@@ -240,6 +233,25 @@ impl Account {
     }
 }
 
+/// The purses of these caps, each with the counts of the one it was before. Caps that stay as they were keep their own:
+/// of two of the same time one may be gone.
+fn kept(mut old: Vec<Purse>, caps: &[Cap], ids: &mut PurseIds) -> Vec<Purse> {
+    let mut take = |is_it: &dyn Fn(&Cap) -> bool| {
+        let place = old.iter().position(|purse| is_it(purse.cap()))?;
+        Some(old.remove(place))
+    };
+    let same: Vec<Option<Purse>> = caps.iter().map(|cap| take(&|old| old == cap)).collect();
+    let all = caps.iter().zip(same);
+    all.map(|(cap, same)| {
+        let alike = |old: &Cap| old.period == cap.period && old.zone == cap.zone;
+        match same.or_else(|| take(&alike)) {
+            Some(purse) => purse.under(cap),
+            None => Purse::new(cap.clone(), ids.next()),
+        }
+    })
+    .collect()
+}
+
 fn fits(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),
@@ -249,7 +261,7 @@ fn fits(pattern: &str, name: &str) -> bool {
 
 impl Books {
     /// Brings the accounts to these terms. What the new ones do not name is closed; what was open there is
-    /// settled with the rest. `also_at` are shares in percent that somebody wants to hear of in any case.
+    /// settled with the rest, and counts under caps that are new as well. `also_at` are shares in percent that somebody wants to hear of in any case.
     ///
     /// Returns what the new terms reach at once.
     pub fn open_accounts(
@@ -260,17 +272,20 @@ impl Books {
         self.edition += 1;
         self.also_at = also_at.to_vec();
         let mut before = std::mem::take(&mut self.accounts);
+        let ids = &mut self.purses;
+        let first_new = ids.next();
         self.accounts = terms
             .into_iter()
             .map(|(name, terms)| {
                 let account = match before.remove(&name) {
                     Some(account) if account.terms == terms => account,
-                    Some(account) => account.under(terms),
-                    None => Account::new(terms),
+                    Some(account) => account.under(terms, ids),
+                    None => Account::new(terms, ids),
                 };
                 (name, account)
             })
             .collect();
+        self.take_for_open(first_new);
         self.all_alerts()
     }
 
@@ -295,6 +310,7 @@ impl Books {
                 model: Arc::clone(&ask.model),
                 tokens: ask.tokens,
                 at: now,
+                wall,
                 until: ask.until,
                 reserved: ask.most.unwrap_or_default(),
                 holds,
@@ -335,15 +351,15 @@ impl Books {
                 }
             }
         }
-        let mut counted: SmallVec<[(u8, u8); 8]> = SmallVec::new();
+        let mut counted: SmallVec<[PurseId; 8]> = SmallVec::new();
         for hold in &open.holds {
             let Some(purse) = self.purse(&open.path, hold) else {
                 continue;
             };
             purse.give_back(hold.step, hold.amount);
             // The first hold is the one of its admission, and there alone it counts.
-            if !counted.contains(&hold.place) {
-                counted.push(hold.place);
+            if !counted.contains(&hold.purse) {
+                counted.push(hold.purse);
                 purse.spend(hold.step, settled.cost);
             }
         }
@@ -580,10 +596,10 @@ impl Books {
             let Some(account) = self.accounts.get_mut(name) else {
                 continue;
             };
-            for (which, purse) in (0_u8..).zip(&mut account.purses) {
+            for purse in &mut account.purses {
                 holds.push(Hold {
-                    place: (nth, which),
-                    period: purse.cap().period,
+                    account: nth,
+                    purse: purse.id(),
                     step: purse.take(amount),
                     amount,
                 });
@@ -592,16 +608,32 @@ impl Books {
         holds
     }
 
-    /// The purse a hold is in: where it was, or, when the terms were changed, the one of the same period.
+    /// Sets aside, in every purse from this one on, what is set aside for the requests that are open already: they end
+    /// under a cap that was not there when they came in, and no history tells what they cost.
+    fn take_for_open(&mut self, first_new: PurseId) {
+        for open in self.open.values_mut() {
+            for (nth, name) in (0_u8..).zip(&open.path) {
+                let Some(account) = self.accounts.get_mut(name) else {
+                    continue;
+                };
+                let purses = account.purses.iter_mut();
+                for purse in purses.filter(|purse| purse.id() > first_new) {
+                    open.holds.push(Hold {
+                        account: nth,
+                        purse: purse.id(),
+                        step: purse.take_at(open.wall, open.reserved),
+                        amount: open.reserved,
+                    });
+                }
+            }
+        }
+    }
+
+    /// The purse a hold is in; `None` when its cap is gone, and with it what was set aside there.
     fn purse(&mut self, path: &[AccountName], hold: &Hold) -> Option<&mut Purse> {
-        let (nth, which) = (usize::from(hold.place.0), usize::from(hold.place.1));
-        let purses = &mut self.accounts.get_mut(path.get(nth)?)?.purses;
-        let is_it = |purse: &Purse| purse.cap().period == hold.period;
-        let which = match purses.get(which) {
-            Some(purse) if is_it(purse) => which,
-            _ => purses.iter().position(is_it)?,
-        };
-        purses.get_mut(which)
+        let name = path.get(usize::from(hold.account))?;
+        let mut purses = self.accounts.get_mut(name)?.purses.iter_mut();
+        purses.find(|purse| purse.id() == hold.purse)
     }
 
     fn all_alerts(&mut self) -> Vec<Alert> {

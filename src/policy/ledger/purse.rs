@@ -35,6 +35,21 @@ pub(super) struct StepKey {
     nth: u32,
 }
 
+/// Tells a purse from all others of its books, whatever becomes of its cap's terms. Later ones are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PurseId(u64);
+
+/// Where they come from.
+#[derive(Debug, Default)]
+pub(super) struct PurseIds(u64);
+
+impl PurseIds {
+    pub(super) fn next(&mut self) -> PurseId {
+        self.0 += 1;
+        PurseId(self.0)
+    }
+}
+
 /// A cap and its counts.
 ///
 /// # Why steps outlive their time
@@ -43,6 +58,7 @@ pub(super) struct StepKey {
 /// to that of now.
 #[derive(Clone, Debug)]
 pub struct Purse {
+    id: PurseId,
     cap: Cap,
     /// Oldest first; those that are over have no part in what is counted.
     steps: VecDeque<Step>,
@@ -51,8 +67,8 @@ pub struct Purse {
     /// The time it was brought to.
     now: Wall,
     setbacks: u32,
-    /// In percent: thresholds told of what is counted now.
-    told: Vec<u8>,
+    /// Thresholds told of what is counted now: in percent, and of which limit.
+    told: Vec<(u8, NanoUsd)>,
     /// What was spent before is counted too: until then nobody knows what is left.
     complete: bool,
     /// From when on what was spent before was asked for.
@@ -74,10 +90,13 @@ const JITTER_MS: u64 = 300_000;
 /// Steps that are kept: of a rolling cap those that count and as many again, of a calendar's a few.
 const MOST_ROLLING_STEPS: usize = 124;
 const MOST_CALENDAR_STEPS: usize = 4;
+/// Thresholds told that are remembered: those of many limits that one cap had.
+const MOST_TOLD: usize = 1_024;
 
 impl Purse {
-    pub fn new(cap: Cap) -> Self {
+    pub(super) fn new(cap: Cap, id: PurseId) -> Self {
         Self {
+            id,
             cap,
             steps: VecDeque::new(),
             moved: VecDeque::new(),
@@ -89,16 +108,18 @@ impl Purse {
         }
     }
 
+    pub(super) fn id(&self) -> PurseId {
+        self.id
+    }
+
     pub fn cap(&self) -> &Cap {
         &self.cap
     }
 
-    /// The same counts under another limit, if they are of the same time.
-    pub(super) fn under(mut self, cap: &Cap) -> Option<Self> {
-        let same = self.cap.period == cap.period && self.cap.zone == cap.zone;
+    /// The same counts under another cap of the same time.
+    pub(super) fn under(mut self, cap: &Cap) -> Self {
         self.cap = cap.clone();
-        self.forget_told();
-        same.then_some(self)
+        self
     }
 
     /// The steps that count now.
@@ -201,6 +222,28 @@ impl Purse {
         newest.key()
     }
 
+    /// As [`Self::take`], for what was let in at this time, before there was this cap.
+    pub(super) fn take_at(&mut self, at: Wall, amount: NanoUsd) -> StepKey {
+        match self.step_at(at) {
+            Some(step) => {
+                step.reserved += amount;
+                step.key()
+            }
+            None => self.take(amount),
+        }
+    }
+
+    /// The step that holds this time, made where there is none.
+    fn step_at(&mut self, at: Wall) -> Option<&mut Step> {
+        if !self.steps.iter().any(|step| step.span.holds(at)) {
+            self.push(self.cap.period.step(at, &self.cap.zone));
+            self.steps
+                .make_contiguous()
+                .sort_by_key(|step| step.span.start);
+        }
+        self.steps.iter_mut().find(|step| step.span.holds(at))
+    }
+
     /// Gives back what was set aside.
     pub(super) fn give_back(&mut self, step: StepKey, amount: NanoUsd) {
         if let Some(step) = self.step(step) {
@@ -208,10 +251,15 @@ impl Purse {
         }
     }
 
-    /// Counts a cost in the step in which it was admitted; what left the period needs no counting.
+    /// Counts a cost in the step in which it was admitted, or where nobody knows any more which that was, in that of
+    /// now; what left the period needs no counting.
     pub(super) fn spend(&mut self, step: StepKey, cost: NanoUsd) {
-        if let Some(step) = self.step(step) {
-            step.spent += cost;
+        let left = |oldest: &Step| step.start < oldest.span.start;
+        let has_left = self.steps.front().is_some_and(left);
+        if let Some(known) = self.step(step) {
+            known.spent += cost;
+        } else if let Some(newest) = self.steps.back_mut().filter(|_| !has_left) {
+            newest.spent += cost;
         }
     }
 
@@ -246,15 +294,7 @@ impl Purse {
         if self.complete {
             return;
         }
-        if !self.steps.iter().any(|step| step.span.holds(at)) {
-            let span = self.cap.period.step(at, &self.cap.zone);
-            self.push(span);
-            self.steps
-                .make_contiguous()
-                .sort_by_key(|step| step.span.start);
-        }
-        let mut steps = self.steps.iter_mut();
-        if let Some(step) = steps.find(|step| step.span.holds(at)) {
+        if let Some(step) = self.step_at(at) {
             step.spent += cost;
         }
     }
@@ -265,31 +305,33 @@ impl Purse {
         if !self.complete {
             return Vec::new();
         }
-        let spent = u128::from(self.spent().0) * 100;
-        let limit = u128::from(self.cap.limit.0);
+        let (spent, limit) = (self.spent(), self.cap.limit);
         let own = &self.cap.tell_at;
         let others = also.iter().filter(|share| !own.contains(share));
         let all = own.iter().map(|share| (*share, true));
         let all = all.chain(others.map(|share| (*share, false)));
         let mut news: Vec<(u8, bool)> = all
-            .filter(|(share, _)| spent >= limit * u128::from(*share))
-            .filter(|(share, _)| !self.told.contains(share))
+            .filter(|(share, _)| reaches(spent, *share, limit))
+            .filter(|(share, _)| !self.told.contains(&(*share, limit)))
             .collect();
         news.sort_unstable();
         news.dedup();
-        self.told.extend(news.iter().map(|(share, _)| *share));
+        self.told
+            .extend(news.iter().map(|(share, _)| (*share, limit)));
+        let excess = self.told.len().saturating_sub(MOST_TOLD);
+        self.told.drain(..excess);
         news
     }
 
-    /// What is not reached any more is told again when it is.
+    /// What is not reached any more is told again when it is. A limit of before may come back: what was told of it
+    /// stays.
     fn forget_told(&mut self) {
         if self.told.is_empty() {
             return;
         }
-        let spent = u128::from(self.spent().0) * 100;
-        let limit = u128::from(self.cap.limit.0);
+        let spent = self.spent();
         self.told
-            .retain(|share| spent >= limit * u128::from(*share));
+            .retain(|(share, limit)| reaches(spent, *share, *limit));
     }
 
     /// When what is counted newest began.
@@ -346,6 +388,11 @@ impl Purse {
                 .map(|end| Wall(end.0.saturating_add(self.lingers()))),
         }
     }
+}
+
+/// Whether so much is this share of a limit, in percent, or more.
+fn reaches(spent: NanoUsd, share: u8, limit: NanoUsd) -> bool {
+    u128::from(spent.0) * 100 >= u128::from(limit.0) * u128::from(share)
 }
 
 impl Step {

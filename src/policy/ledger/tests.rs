@@ -488,6 +488,20 @@ fn m2_what_a_reload_reaches_is_told_once_and_what_was_told_is_not_told_again() {
 }
 
 #[test]
+fn m2_a_limit_that_comes_back_tells_nothing_twice_until_its_period_is_over() {
+    let mut books = books(&[("org", vec![cap(500, Period::Day)])]);
+    assert_eq!(pay(&mut books, 1, 450, Wall(0)).unwrap(), [80]);
+    let mut under = |limit| percents(&books.open_accounts(terms_of(cap(limit, Period::Day)), &[]));
+    for limit in [2_000, 500, 2_000, 500] {
+        assert!(under(limit).is_empty(), "{limit}");
+    }
+    // A limit that there was not before is another threshold.
+    assert_eq!(under(450), [80, 100]);
+    assert!(under(500).is_empty());
+    assert_eq!(pay(&mut books, 2, 420, Wall(DAY)).unwrap(), [80]);
+}
+
+#[test]
 fn m2_a_receivers_shares_reach_every_budget_and_are_not_the_budgets_own() {
     let mut books = books(&[("org", vec![cap(100, Period::Month)])]);
     assert!(pay(&mut books, 1, 60, Wall(0)).unwrap().is_empty());
@@ -519,6 +533,97 @@ fn m2_what_a_start_finds_reached_is_told_with_when_it_began_to_count() {
     assert_eq!(percents(&reached), [80]);
     assert_eq!(reached[0].counts_from, Wall(DAY));
     assert!(books.complete(edition, morning).is_empty());
+}
+
+/// The caps of the one account there is.
+fn terms_of_all(caps: Vec<Cap>) -> [(AccountName, AccountTerms); 1] {
+    let terms = AccountTerms {
+        caps,
+        ..AccountTerms::default()
+    };
+    [(Arc::from("org"), terms)]
+}
+
+/// Of each cap: its limit, what is spent and what is set aside.
+fn counts(books: &mut Books, wall: Wall) -> Vec<(u64, u64, u64)> {
+    let views = books.view(Moment::from_secs(1), wall);
+    let purses = views.iter().flat_map(|view| &view.purses);
+    purses
+        .map(|purse| (purse.cap.limit.0, purse.spent.0, purse.reserved.0))
+        .collect()
+}
+
+#[test]
+fn m2_of_two_caps_of_one_period_the_one_that_stays_counts_what_is_under_way_once() {
+    for stays in [100, 50] {
+        let two = vec![cap(100, Period::Day), cap(50, Period::Day)];
+        let mut books = books(&[("org", two)]);
+        let now = Moment::from_secs(1);
+        pay(&mut books, 1, 3, Wall(0)).unwrap();
+        books.admit(&ask(2, &["org"], 20), now, Wall(0)).unwrap();
+        books.admit(&ask(3, &["org"], 10), now, Wall(0)).unwrap();
+        books.open_accounts(terms_of(cap(stays, Period::Day)), &[]);
+        assert_eq!(counts(&mut books, Wall(0)), [(stays, 3, 30)]);
+        books.settle(RequestId::from_draw(2), cost(15), now);
+        // What the other set aside is still there.
+        assert_eq!(counts(&mut books, Wall(0)), [(stays, 18, 10)]);
+        books.settle(RequestId::from_draw(3), cost(10), now);
+        assert_eq!(counts(&mut books, Wall(0)), [(stays, 28, 0)]);
+    }
+}
+
+/// The history that a new cap begins with, told: nothing.
+fn told_nothing(books: &mut Books, wall: Wall) {
+    let (edition, _) = books.wants_history(wall).unwrap();
+    books.complete(edition, wall);
+}
+
+#[test]
+fn m2_a_cap_that_is_new_counts_what_was_under_way_when_it_came() {
+    let mut books = books(&[("org", vec![cap(100, Period::Total)])]);
+    let (now, noon) = (Moment::from_secs(1), Wall(DAY / 2));
+    for id in 1..4 {
+        books.admit(&ask(id, &["org"], 20), now, noon).unwrap();
+    }
+    books
+        .extend(RequestId::from_draw(1), NanoUsd(5), noon)
+        .unwrap();
+    let both = vec![cap(100, Period::Total), cap(70, Period::Day)];
+    books.open_accounts(terms_of_all(both), &[]);
+    // One ends before its history is told, when it is booked and told by that; the others behind it.
+    books.settle(RequestId::from_draw(2), cost(20), now);
+    let (edition, _) = books.wants_history(noon).unwrap();
+    books.remember("org", noon, NanoUsd(20));
+    books.settle(RequestId::from_draw(3), cost(12), now);
+    books.complete(edition, noon);
+    assert_eq!(counts(&mut books, noon), [(100, 32, 25), (70, 32, 25)]);
+    assert!(books.admit(&ask(9, &["org"], 14), now, noon).is_err());
+    books.settle(RequestId::from_draw(1), cost(25), now);
+    assert_eq!(counts(&mut books, noon), [(100, 57, 0), (70, 57, 0)]);
+    // As in any other purse it belongs to the day on which it came in.
+    assert_eq!(counts(&mut books, Wall(DAY)), [(100, 57, 0), (70, 0, 0)]);
+}
+
+#[test]
+fn m2_what_is_under_way_when_a_cap_changes_its_time_zone_or_its_account_comes_back_is_counted() {
+    let (now, noon) = (Moment::from_secs(1), Wall(200 * DAY + DAY / 2));
+    let zone = "Europe/Berlin".parse::<Zone>().unwrap();
+    for gone in [None, Some(())] {
+        let mut books = books(&[("org", vec![cap(100, Period::Day)])]);
+        books.admit(&ask(1, &["org"], 40), now, noon).unwrap();
+        if gone.is_some() {
+            books.open_accounts([], &[]);
+        }
+        let elsewhere = Cap {
+            zone: zone.clone(),
+            ..cap(100, Period::Day)
+        };
+        books.open_accounts(terms_of(elsewhere), &[]);
+        told_nothing(&mut books, noon);
+        assert_eq!(counts(&mut books, noon), [(100, 0, 40)]);
+        books.settle(RequestId::from_draw(1), cost(30), now);
+        assert_eq!(counts(&mut books, noon), [(100, 30, 0)]);
+    }
 }
 
 const MONTH: u64 = 31 * DAY;

@@ -244,6 +244,18 @@ impl JournalHandle {
         Some(alias)
     }
 
+    /// Waits until what was handed in so far is written, if the disk takes it.
+    pub async fn written(&self) {
+        let shared = Arc::clone(&self.shared);
+        let write = move || {
+            if let Ok(mut writer) = shared.writer.lock() {
+                shared.drain(&mut writer);
+            }
+        };
+        // Ended early only with the process.
+        let _ = tokio::task::spawn_blocking(write).await;
+    }
+
     /// Hands in a record. The answer resolves when it is written (or synced, in durable mode).
     pub fn append_and_wait(&self, record: &Record<'_>) -> Written {
         let (sender, written) = oneshot::channel();
@@ -399,21 +411,28 @@ fn interrupt(shared: &Shared, open: &[Interrupted]) -> Result<(), JournalError> 
 
 /// Looks for interrupted requests further back than a start can wait for.
 fn look_further(shared: &Arc<Shared>, older: Older) -> std::io::Result<()> {
+    let health = Arc::clone(&shared.health);
+    health.searching.store(true, Ordering::Release);
     let shared = Arc::downgrade(shared);
-    let search = move || match older.interrupted() {
-        Ok(open) if open.is_empty() => {}
-        Ok(open) => {
-            tracing::info!(
-                interrupted = open.len(),
-                "requests of long ago had no outcome"
-            );
-            if let Some(shared) = shared.upgrade() {
-                // What the buffer does not take is found again by the next start.
-                let _ = interrupt(&shared, &open);
+    let search = move || {
+        let _ended = CallOnDrop(Some(move || {
+            health.searching.store(false, Ordering::Release);
+        }));
+        match older.interrupted() {
+            Ok(open) if open.is_empty() => {}
+            Ok(open) => {
+                tracing::info!(
+                    interrupted = open.len(),
+                    "requests of long ago had no outcome"
+                );
+                if let Some(shared) = shared.upgrade() {
+                    // What the buffer does not take is found again by the next start.
+                    let _ = interrupt(&shared, &open);
+                }
             }
-        }
-        Err(error) => {
-            tracing::warn!(%error, "older segments cannot be searched for interrupted requests");
+            Err(error) => {
+                tracing::warn!(%error, "older segments cannot be searched for interrupted requests");
+            }
         }
     };
     std::thread::Builder::new()
@@ -422,7 +441,7 @@ fn look_further(shared: &Arc<Shared>, older: Older) -> std::io::Result<()> {
         .map(drop)
 }
 
-/// Runs also when the thread panics: its owner has to know.
+/// Runs also when the thread panics: whoever waits for it has to know.
 struct CallOnDrop<F: FnOnce()>(Option<F>);
 
 impl<F: FnOnce()> Drop for CallOnDrop<F> {

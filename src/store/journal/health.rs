@@ -18,6 +18,8 @@ pub struct JournalHealth {
     /// The last record that stands on the disk, and the last that is booked.
     pub(super) written_to: AtomicU64,
     booked: AtomicU64,
+    /// Requests that an earlier process left open are still looked for.
+    pub(super) searching: AtomicBool,
     /// A segment is kept only because it is not booked.
     pub(super) held: AtomicBool,
     /// Makes writes fail as a full disk would.
@@ -31,6 +33,12 @@ pub struct JournalHealth {
 impl JournalHealth {
     pub fn writable(&self) -> bool {
         !self.unwritable.load(Ordering::Relaxed)
+    }
+
+    /// Whether requests that an earlier process left open are still looked for: until then not all of them have their
+    /// outcome.
+    pub fn is_searching(&self) -> bool {
+        self.searching.load(Ordering::Acquire)
     }
 
     /// How long the batch under way has been waiting for the disk (fault X10).

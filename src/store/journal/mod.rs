@@ -32,7 +32,7 @@ pub use owners::{Erasure, SealedError, TextKeys, TextReader, count_owners};
 pub use read::{
     Bookmark, Line, Lines, ReadError, ReadRecord, costs, costs_behind, costs_since, read,
 };
-pub use record::{AttemptRecord, IntentRecord, OutcomeRecord, Record, TextRecord, Who};
+pub use record::{Asked, AttemptRecord, IntentRecord, OutcomeRecord, Record, TextRecord, Who};
 pub use recover::Opened;
 pub use retention::{Keep, ask_to_erase};
 pub use rows::{Row, Rows, Selection, rows};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::domain::{AttemptOutcome, Lane, RequestId, ServiceTier, Tokens, Usage};
+use crate::domain::{AttemptOutcome, Lane, Operation, RequestId, ServiceTier, Tokens, Usage};
 
 #[derive(Debug)]
 pub enum Record<'a> {
@@ -62,6 +62,11 @@ pub struct IntentRecord<'a> {
     pub reserved_nano: Option<u64>,
     /// Nano-dollars that providers may bill for all of that; written where that is something else.
     pub reserved_bill_nano: Option<u64>,
+    /// Nano-dollars, as they would be charged, that it may come to where nothing is held back: what a kill leaves
+    /// behind of it is booked at that. `None` when nobody knows.
+    pub most_nano: Option<u64>,
+    /// Nano-dollars that providers may bill for all of that; written where that is something else.
+    pub most_bill_nano: Option<u64>,
     /// Version of the price list that the reservation was made with.
     pub price: Option<u64>,
     /// Where the request may be served.
@@ -84,6 +89,8 @@ pub struct AttemptRecord<'a> {
     pub first_content: Option<Duration>,
     pub took: Duration,
     pub usage: Option<Usage>,
+    /// The provider did not tell it.
+    pub estimated: bool,
     /// Whether this attempt's answer went to the client.
     pub won: bool,
     pub second_leg: bool,
@@ -95,8 +102,20 @@ pub struct AttemptRecord<'a> {
     /// Nano-dollars it would have cost without the discount for what was bought before; written where that is
     /// something else.
     pub list_nano: Option<u64>,
+    /// What its price rests on beside its usage; `None` when nobody reckoned.
+    pub asked: Option<Asked>,
     /// More on the outcome: which wait ran out, what was wrong with the body.
     pub reason: Option<&'a str>,
+}
+
+/// What was asked for, as far as the price depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub operation: Operation,
+    /// Answers, or pictures made; written where that is more than one.
+    pub choices: u32,
+    /// The lane of the provider's.
+    pub tier: Option<ServiceTier>,
 }
 
 #[derive(Debug)]
@@ -218,12 +237,21 @@ fn encode_attempt(attempt: &AttemptRecord<'_>, out: &mut Vec<u8>) {
     millis(out, "first_content_ms", attempt.first_content);
     millis(out, "took_ms", Some(attempt.took));
     usage(out, attempt.usage);
+    if attempt.estimated {
+        flag(out, "estimated", true);
+    }
     flag(out, "won", attempt.won);
     flag(out, "second_leg", attempt.second_leg);
     if_text(out, "region", attempt.region);
     costs(out, attempt.cost_nano, attempt.charged_nano);
     let list = attempt.list_nano;
     if_number(out, "list_nano", list.filter(|_| list != attempt.cost_nano));
+    if let Some(asked) = attempt.asked {
+        text(out, "operation", asked.operation.label());
+        let several = Some(asked.choices.into()).filter(|choices| *choices > 1);
+        if_number(out, "choices", several);
+        if_text(out, "asked_tier", asked.tier.map(ServiceTier::word));
+    }
     if_text(out, "reason", attempt.reason);
 }
 
@@ -245,13 +273,23 @@ fn encode_intent(intent: &IntentRecord<'_>, alias: Option<&str>, out: &mut Vec<u
             u128::from_be_bytes(hash)
         );
     }
-    if_number(out, "reserved_nano", intent.reserved_nano);
-    let billed = intent.reserved_bill_nano;
-    if_number(
-        out,
-        "reserved_bill_nano",
-        billed.filter(|_| billed != intent.reserved_nano),
-    );
+    for (named, charged, billed_named, billed) in [
+        (
+            "reserved_nano",
+            intent.reserved_nano,
+            "reserved_bill_nano",
+            intent.reserved_bill_nano,
+        ),
+        (
+            "most_nano",
+            intent.most_nano,
+            "most_bill_nano",
+            intent.most_bill_nano,
+        ),
+    ] {
+        if_number(out, named, charged);
+        if_number(out, billed_named, billed.filter(|_| billed != charged));
+    }
     if let Some(version) = intent.price {
         hex_number(out, "price", version);
     }

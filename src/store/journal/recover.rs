@@ -116,7 +116,7 @@ impl Interrupted {
     /// # Why the reservation comes on top
     /// An attempt is recorded when it ends. Those that are recorded told what they cost; whether another
     /// was under way, or two in a race, nothing on the disk can say, and the provider bills it all the
-    /// same. The reservation bounds what was under way. So the sum may be above the provider's bill and is
+    /// same. The reservation bounds what was under way, or where there was no budget to hold it, what it may come to. So the sum may be above the provider's bill and is
     /// never below it; `cost_estimated` says that it is not to be taken for the bill. Where more was set aside
     /// later, it was made to cover what had been spent by then as well, so all of it together is the bound. What
     /// providers bill and what is charged are reckoned side by side: a margin is nobody's bill.
@@ -132,6 +132,9 @@ impl Interrupted {
         let intent = &self.intent;
         let reserved = intent.reserved_nano;
         let reserved = reserved.map(|charged| Aside::of(charged, intent.reserved_bill_nano));
+        let most = intent.most_nano;
+        let most = most.map(|charged| Aside::of(charged, intent.most_bill_nano));
+        let reserved = reserved.or(most);
         if let Some(extended) = self.extended {
             let aside = reserved.unwrap_or_default().plus(extended);
             let spent = spent.fold(Aside::default(), Aside::plus);

@@ -4,7 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::domain::{RequestId, Usage};
+use super::record::Asked;
+use crate::domain::{Operation, RequestId, ServiceTier, Usage};
 
 // Who asked stands in intent and outcome field by field: serde's flatten would read every member twice.
 
@@ -46,6 +47,11 @@ pub struct ReadIntent {
     /// `None`: as much as was reserved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reserved_bill_nano: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most_nano: Option<u64>,
+    /// `None`: as much as it may come to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most_bill_nano: Option<u64>,
     #[serde(
         default,
         deserialize_with = "hex",
@@ -83,6 +89,9 @@ pub struct ReadAttempt {
         skip_serializing_if = "Option::is_none"
     )]
     pub usage: Option<Usage>,
+    /// Not written before there was a discount that it matters for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
     #[serde(default)]
     pub won: bool,
     #[serde(default)]
@@ -97,8 +106,30 @@ pub struct ReadAttempt {
     /// `None`: what it cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub list_nano: Option<u64>,
+    /// `None` in journals of before: its price cannot be reckoned again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// `None`: one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub choices: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_tier: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl ReadAttempt {
+    /// What its price rests on beside its usage, where that was recorded.
+    pub fn asked(&self) -> Option<Asked> {
+        let label = self.operation.as_deref()?;
+        let mut all = Operation::ALL.into_iter();
+        Some(Asked {
+            // Those of one label have one price.
+            operation: all.find(|operation| operation.label() == label)?,
+            choices: self.choices.unwrap_or(1),
+            tier: self.asked_tier.as_deref().and_then(ServiceTier::of),
+        })
+    }
 }
 
 /// The fields are those of [`OutcomeRecord`](super::OutcomeRecord).
@@ -228,7 +259,7 @@ fn usage<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Usage>, D::Error> 
         audio_output: u64,
         tier: Option<String>,
     }
-    use crate::domain::{ServiceTier, Tokens};
+    use crate::domain::Tokens;
     let written = Written::deserialize(from)?;
     Ok(Some(Usage {
         input: Tokens(written.input),

@@ -37,7 +37,7 @@ CREATE TABLE spend_margins (
 pub(super) fn insert(
     connection: &Connection,
     table: &str,
-    margins: &HashMap<MarginPlace, u64>,
+    margins: &HashMap<MarginPlace, i64>,
 ) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(&format!(
         "INSERT INTO {table} (tenant, quarter, team, client, tag, margin_nano)
@@ -45,14 +45,13 @@ pub(super) fn insert(
          ON CONFLICT DO UPDATE SET margin_nano = margin_nano + excluded.margin_nano",
     ))?;
     for (place, nano) in margins {
-        let nano = i64::try_from(*nano).unwrap_or(i64::MAX);
         let row: [&dyn ToSql; 6] = [
             &place.tenant,
             &place.quarter,
             &place.team,
             &place.client,
             &place.tag,
-            &nano,
+            nano,
         ];
         insert.execute(&row[..])?;
     }
@@ -86,7 +85,7 @@ pub(super) fn with_margins(
 fn by_name(
     connection: &Connection,
     question: &SpendQuestion,
-) -> rusqlite::Result<Option<HashMap<String, u64>>> {
+) -> rusqlite::Result<Option<HashMap<String, i64>>> {
     let Some(source) = Source::of_margins(question.by) else {
         return Ok(None);
     };

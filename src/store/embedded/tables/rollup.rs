@@ -153,8 +153,8 @@ pub(super) fn label_days(labels: &HashMap<Label, Sum>) -> HashMap<Label, Sum> {
     })
 }
 
-pub(super) fn margin_days(batch: &Batch) -> HashMap<MarginPlace, u64> {
-    let mut all: HashMap<MarginPlace, u64> = HashMap::new();
+pub(super) fn margin_days(batch: &Batch) -> HashMap<MarginPlace, i64> {
+    let mut all: HashMap<MarginPlace, i64> = HashMap::new();
     for (place, nano) in &batch.margins {
         let day = MarginPlace {
             quarter: first_of(place.quarter, DAY),
@@ -226,16 +226,6 @@ pub(super) fn rebuild(
 fn whole_around((from, to): (u64, u64), unit: u64) -> (u64, u64) {
     let last = to.div_ceil(unit).saturating_mul(unit);
     (first_of(from, unit), last.min(i64::MAX as u64))
-}
-
-/// Takes out days of tags and users of which no quarter is left.
-pub(super) fn forget(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute(
-        "DELETE FROM spend_label_days WHERE quarter + 86400 <=
-         coalesce((SELECT min(quarter) FROM spend_labels), 9223372036854775807)",
-        [],
-    )?;
-    Ok(())
 }
 
 /// What a report reads.

@@ -88,14 +88,59 @@ INSERT INTO spend_providers (provider, quarter, cost_nano)
     evict,
 };
 
-/// Tags and users may be as many as clients care to name: the oldest quarter of them gives room.
+/// Tags with a budget, as the gateway that has the file open told it. Not in the file: the next one tells its own.
+const KEPT: &str = "
+CREATE TEMP TABLE IF NOT EXISTS spend_kept (
+    tenant TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (tenant, value)
+) STRICT, WITHOUT ROWID;
+DELETE FROM temp.spend_kept";
+
+/// Holds of a label's row where no budget rests on it.
+const NOBODYS: &str = "NOT EXISTS (SELECT 1 FROM temp.spend_kept AS kept
+    WHERE kept.tenant = one.tenant AND kept.value = one.value)";
+
+/// Tags and users may be as many as clients care to name: the oldest quarter of users gives room, and when there is
+/// none, that of tags. What is here of a tag is all that its budget knows of what was spent before its process began,
+/// so those with one stay, and all of them until it is known which that are.
 fn evict(connection: &Connection) -> rusqlite::Result<u64> {
+    let users = evict_labels(connection, LabelKind::User, "TRUE")?;
+    let told = "SELECT count(*) FROM temp.sqlite_schema WHERE name = 'spend_kept'";
+    if users > 0 || connection.query_row(told, [], |row| row.get::<_, u64>(0))? == 0 {
+        return Ok(users);
+    }
+    evict_labels(connection, LabelKind::Tag, NOBODYS)
+}
+
+/// Takes out the oldest quarter of one kind of label, so far as this holds of it, and days of which none is left.
+fn evict_labels(connection: &Connection, of: LabelKind, only: &str) -> rusqlite::Result<u64> {
+    let oldest = format!("SELECT min(quarter) FROM spend_labels AS one WHERE kind = ?1 AND {only}");
     let deleted = connection.execute(
-        "DELETE FROM spend_labels WHERE quarter = (SELECT min(quarter) FROM spend_labels)",
-        [],
+        &format!(
+            "DELETE FROM spend_labels AS one WHERE kind = ?1 AND quarter = ({oldest}) AND {only}"
+        ),
+        [kind(of)],
     )?;
-    rollup::forget(connection)?;
+    connection.execute(
+        &format!(
+            "DELETE FROM spend_label_days AS one WHERE kind = ?1 AND {only}
+             AND quarter + 86400 <= coalesce(({oldest}), 9223372036854775807)"
+        ),
+        [kind(of)],
+    )?;
     Ok(deleted as u64)
+}
+
+/// Takes the place of what was told before.
+pub(super) fn keep(connection: &Connection, tags: &[(String, String)]) -> rusqlite::Result<()> {
+    connection.execute_batch(KEPT)?;
+    let mut insert = connection
+        .prepare_cached("INSERT OR IGNORE INTO temp.spend_kept (tenant, value) VALUES (?1, ?2)")?;
+    for tag in tags {
+        insert.execute((&tag.0, &tag.1))?;
+    }
+    Ok(())
 }
 
 const SUMS: [&str; 13] = [
@@ -263,17 +308,24 @@ pub(in crate::store::embedded) fn replace(
     insert(connection, batch)
 }
 
-fn spent(connection: &Connection, tenant: &str, since: u64) -> rusqlite::Result<Vec<Spent>> {
+pub(super) fn spent(
+    connection: &Connection,
+    tenant: &str,
+    since: u64,
+) -> rusqlite::Result<Vec<Spent>> {
     // A quarter that began before counts whole: too much rather than too little.
     let mut by_client = connection.prepare_cached(
-        "SELECT quarter, team, client, '', sum(cost_nano) FROM spend
-         WHERE tenant = ?1 AND quarter > ?2 - 900 GROUP BY quarter, team, client
-         UNION ALL
-         SELECT quarter, '', '', value, cost_nano FROM spend_labels
-         WHERE tenant = ?1 AND kind = 0 AND quarter > ?2 - 900
-         UNION ALL
-         SELECT quarter, team, client, tag, margin_nano FROM spend_margins
-         WHERE tenant = ?1 AND quarter > ?2 - 900",
+        // A margin may be below nothing; with the cost that it belongs to it is what was charged.
+        "SELECT quarter, team, client, tag, max(sum(nano), 0) FROM (
+             SELECT quarter, team, client, '' AS tag, cost_nano AS nano FROM spend
+             WHERE tenant = ?1 AND quarter > ?2 - 900
+             UNION ALL
+             SELECT quarter, '', '', value, cost_nano FROM spend_labels
+             WHERE tenant = ?1 AND kind = 0 AND quarter > ?2 - 900
+             UNION ALL
+             SELECT quarter, team, client, tag, margin_nano FROM spend_margins
+             WHERE tenant = ?1 AND quarter > ?2 - 900
+         ) GROUP BY quarter, team, client, tag",
     )?;
     let rows = by_client.query_map((tenant, since), |row| {
         Ok(Spent {
@@ -365,6 +417,13 @@ impl SpendStore for Embedded {
         let bytes = (batch.slices.len() + batch.labels.len()) * 256;
         self.write(bytes, move |connection, _| {
             book(connection, from, &batch).map_err(|error| fault(&error, &path))
+        })
+    }
+
+    fn keep(&self, tags: Vec<(String, String)>) -> Pending<()> {
+        let path = self.path();
+        self.write(0, move |connection, _| {
+            keep(connection, &tags).map_err(|error| fault(&error, &path))
         })
     }
 

@@ -219,7 +219,7 @@ fn batch(all: &[Spent]) -> Batch {
             margin(&slice.team, &slice.client, ""),
             margin("", "", &tagged),
         ] {
-            *batch.margins.entry(place).or_default() += cost / 5;
+            *batch.margins.entry(place).or_default() += cost.cast_signed() / 5;
         }
         let labels = [
             (LabelKind::Tag, tagged),
@@ -242,7 +242,7 @@ fn batch(all: &[Spent]) -> Batch {
 }
 
 /// What was spent, told from what was spent and nothing else: name, (cost, requests, margin).
-fn expected(all: &[Spent], question: &SpendQuestion) -> BTreeMap<String, (u64, u64, Option<u64>)> {
+fn expected(all: &[Spent], question: &SpendQuestion) -> BTreeMap<String, (u64, u64, Option<i64>)> {
     let mut lines = BTreeMap::new();
     for (quarter, tenant, client, model, tag, cost) in all {
         let at = quarter * QUARTER;
@@ -270,12 +270,12 @@ fn expected(all: &[Spent], question: &SpendQuestion) -> BTreeMap<String, (u64, u
         let line = lines.entry(name).or_insert((0, 0, (!nobodys).then_some(0)));
         line.0 += cost;
         line.1 += 1;
-        line.2 = line.2.map(|margin| margin + cost / 5);
+        line.2 = line.2.map(|margin| margin + cost.cast_signed() / 5);
     }
     lines
 }
 
-fn told(lines: Vec<SpendLine>) -> BTreeMap<String, (u64, u64, Option<u64>)> {
+fn told(lines: Vec<SpendLine>) -> BTreeMap<String, (u64, u64, Option<i64>)> {
     lines
         .into_iter()
         .map(|line| {
@@ -377,25 +377,113 @@ fn x18_what_an_older_release_booked_is_added_up_by_hours_and_days_as_well() {
     assert_eq!(rolled.map(rows), before);
 }
 
+/// How many requests a report tells of each line.
+fn requests(file: &Connection, by: SpendBy) -> Vec<u64> {
+    let question = SpendQuestion {
+        by,
+        from: 0,
+        to: u64::MAX,
+        tenant: None,
+    };
+    let lines = spend::report(file, &question).unwrap();
+    lines.iter().map(|line| line.sum.requests).collect()
+}
+
 #[test]
-fn m4_tags_of_a_day_go_with_the_last_of_their_quarters() {
+fn m4_users_of_a_day_go_with_the_last_of_their_quarters() {
     let all: Vec<Spent> = vec![(0, 0, 0, 0, 0, 5), (1, 0, 0, 0, 0, 5), (200, 0, 0, 0, 1, 5)];
     let file = booked(&[all]);
-    let tags = |file: &Connection| {
-        let question = SpendQuestion {
-            by: SpendBy::Tag,
-            from: 0,
-            to: u64::MAX,
-            tenant: None,
-        };
-        let lines = spend::report(file, &question).unwrap();
-        lines
-            .iter()
-            .map(|line| line.sum.requests)
-            .collect::<Vec<_>>()
-    };
     for wanted in [vec![2, 1], vec![1], vec![]] {
         (spend::TABLE.evict)(&file).unwrap();
-        assert_eq!(tags(&file), wanted);
+        assert_eq!(requests(&file, SpendBy::User), wanted);
+    }
+}
+
+#[test]
+fn x07_a_full_store_forgets_nothing_that_a_tags_budget_rests_on() {
+    let all = |tag| -> Vec<Spent> { (0..200).map(|nth| (nth, 0, 0, 0, tag, 5)).collect() };
+    let file = booked(&[all(0), all(1)]);
+    let by_tag = |file: &Connection| -> u64 {
+        let spent = spend::spent(file, "t0", 0).unwrap();
+        let tagged = spent.iter().filter(|spent| spent.tag == "tag-0");
+        tagged.map(|spent| spent.cost.0).sum()
+    };
+    let before = by_tag(&file);
+    // 5 and a margin of 1, two hundred times.
+    assert_eq!(before, 1_200);
+    let limits = super::Limits { max_bytes: 0 };
+    let full = || {
+        for _ in 0..16 {
+            super::tidy(&file, &limits, 0).unwrap();
+        }
+    };
+    // Which tags have one is not known yet.
+    full();
+    assert_eq!(requests(&file, SpendBy::User), Vec::<u64>::new());
+    assert_eq!(requests(&file, SpendBy::Tag), [200, 200]);
+    let of = |tenant: &str| vec![(tenant.to_owned(), "tag-0".to_owned())];
+    spend::keep(&file, &of("t0")).unwrap();
+    full();
+    assert_eq!(by_tag(&file), before);
+    assert_eq!(requests(&file, SpendBy::Tag), [200]);
+    // It has none any more.
+    spend::keep(&file, &of("t1")).unwrap();
+    full();
+    assert_eq!(requests(&file, SpendBy::Tag), Vec::<u64>::new());
+}
+
+#[test]
+fn x07_responses_give_room_before_what_was_spent_does() {
+    let file = booked(&[vec![(0, 0, 0, 0, 0, 5)]]);
+    // More of them than one tidying lets go of.
+    let mut insert = file
+        .prepare(
+            "INSERT INTO responses (row, owner, id, previous, created, expires, standing, bytes, answer, input, events)
+             VALUES (?1, 'app', 'resp_' || ?1, NULL, 1, 9, 1, 3, x'01', x'02', x'')",
+        )
+        .unwrap();
+    for row in 0..5_000 {
+        insert.execute([row]).unwrap();
+    }
+    let limits = super::Limits { max_bytes: 0 };
+    let users = || requests(&file, SpendBy::User);
+    let tidied = super::tidy(&file, &limits, 0).unwrap();
+    assert!(tidied.evicted > 1_000 && tidied.evicted < 5_000);
+    assert_eq!(users(), [1]);
+    for _ in 0..3 {
+        super::tidy(&file, &limits, 0).unwrap();
+    }
+    assert_eq!(users(), Vec::<u64>::new());
+}
+
+#[test]
+fn m1_what_was_charged_stays_whatever_its_cost_is_found_to_be() {
+    for cost_after in [Some(4), Some(10), Some(50), None] {
+        let line = r#"{"at":900000,"request":"sy-00000000000000000000000000000001","client":"app","tenant":"acme","team":"search","tags":["nightly"],"how":"ok","cost_nano":10,"charged_nano":12}"#;
+        let outcome = serde_json::from_str(line).unwrap();
+        let file = booked(&[]);
+        let mut first = Batch::default();
+        first.add(&outcome, Some(10));
+        spend::replace(&file, (0, 1_800), &first).unwrap();
+        let mut anew = Batch::default();
+        anew.add(&outcome, cost_after);
+        spend::replace(&file, (900, 1_800), &anew).unwrap();
+        // As a budget is told after a restart, by client and by tag.
+        let spent = spend::spent(&file, "acme", 0).unwrap();
+        let mut told: Vec<_> = spent.iter().map(|one| (&*one.tag, one.cost.0)).collect();
+        told.sort_unstable();
+        assert_eq!(told, [("", 12), ("nightly", 12)], "{cost_after:?}");
+        for by in [SpendBy::Tenant, SpendBy::Tag, SpendBy::Day] {
+            let question = SpendQuestion {
+                by,
+                from: 0,
+                to: u64::MAX,
+                tenant: None,
+            };
+            let lines = spend::report(&file, &question).unwrap();
+            let told: Vec<_> = lines.iter().map(SpendLine::charged_nano).collect();
+            assert_eq!(told, [Some(12)], "{cost_after:?} by {by:?}");
+            assert_eq!(lines[0].sum.cost_nano, cost_after.unwrap_or_default());
+        }
     }
 }

@@ -49,6 +49,8 @@ fn intent(number: u128) -> Record<'static> {
         prompt_hash: None,
         reserved_nano: None,
         reserved_bill_nano: None,
+        most_nano: None,
+        most_bill_nano: None,
         price: None,
         region: None,
         policy: &[],
@@ -93,12 +95,14 @@ fn attempt(number: u128) -> Record<'static> {
         first_content: None,
         took: Duration::from_millis(2),
         usage: None,
+        estimated: false,
         won: true,
         second_leg: false,
         region: None,
         cost_nano: None,
         charged_nano: None,
         list_nano: None,
+        asked: None,
         reason: None,
     })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::domain::{Operation, ServiceTier};
 
 /// Opens a journal, does something with it, and waits until all is written.
 pub(super) fn with(
@@ -80,6 +81,12 @@ fn rich_intent(tags: &[Arc<str>], reserved: Option<u64>) -> Record<'_> {
     })
 }
 
+const PRICED: Asked = Asked {
+    operation: Operation::Images,
+    choices: 3,
+    tier: Some(ServiceTier::Flex),
+};
+
 fn costing_attempt(number: u32, cost: Option<u64>, output: u64) -> Record<'static> {
     let Record::Attempt(plain) = attempt(9) else {
         unreachable!()
@@ -98,6 +105,7 @@ fn costing_attempt(number: u32, cost: Option<u64>, output: u64) -> Record<'stati
         region: Some("eu-west-1"),
         cost_nano: cost,
         charged_nano: cost,
+        asked: Some(PRICED),
         reason: Some("no terminal event"),
         ..plain
     })
@@ -162,6 +170,7 @@ fn t4_everything_recorded_is_read_back() {
         (attempt.cost_nano, attempt.reason.as_deref()),
         (Some(17), Some("no terminal event"))
     );
+    assert_eq!(attempt.asked(), Some(PRICED));
     let usage = attempt.usage.unwrap();
     assert_eq!((usage.cache_write.0, usage.cache_write_hour.0), (2, 1));
     let outcome = only(folder.path(), the_outcome);
@@ -334,6 +343,37 @@ fn interrupted_with_a_margin(attempts: &[u64], more: &[u64]) -> (Option<u64>, Op
     let outcome = only(folder.path(), the_outcome);
     assert!(outcome.cost_estimated);
     (outcome.cost_nano, outcome.charged_nano)
+}
+
+#[test]
+fn x07_what_a_kill_catches_is_booked_at_what_it_may_come_to_where_no_budget_held_it() {
+    let interrupted = |most_nano: Option<u64>, most_bill_nano: Option<u64>| {
+        let folder = tempfile::tempdir().unwrap();
+        with(options(folder.path()), async |handle| {
+            let Record::Intent(plain) = intent(9) else {
+                unreachable!()
+            };
+            let record = Record::Intent(IntentRecord {
+                most_nano,
+                most_bill_nano,
+                ..plain
+            });
+            handle.append_and_wait(&record).await.unwrap();
+        });
+        with(options(folder.path()), async |_| {});
+        let outcome = only(folder.path(), the_outcome);
+        (
+            outcome.cost_nano,
+            outcome.charged_nano,
+            outcome.cost_estimated,
+        )
+    };
+    let same = interrupted(Some(700), Some(700));
+    assert_eq!(same, (Some(700), None, true));
+    let with_a_margin = interrupted(Some(840), Some(700));
+    assert_eq!(with_a_margin, (Some(700), Some(840), true));
+    // Nobody knows a price: that is said, and is not nothing.
+    assert_eq!(interrupted(None, None), (None, None, false));
 }
 
 #[test]
@@ -515,6 +555,36 @@ fn x07_a_request_that_began_long_before_the_crash_gets_its_outcome_too() {
         (outcome.how == "interrupted").then_some((outcome.cost_nano, outcome.charged_nano))
     });
     assert_eq!(booked, Some((Some(66), Some(77))));
+}
+
+/// Budgets are told what was spent when nothing more is to come of the last process.
+#[test]
+fn x07_a_search_has_ended_only_when_all_it_found_is_handed_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = || JournalOptions {
+        look_back: 1,
+        ..options(folder.path())
+    };
+    with(short(), async |handle| {
+        handle.append_and_wait(&intent(100_000)).await.unwrap();
+        for number in 1..3_000 {
+            handle.append(&intent(number)).unwrap();
+            handle.append_and_wait(&outcome(number)).await.unwrap();
+        }
+    });
+    with(short(), async |handle| {
+        let health = handle.health();
+        while health.is_searching() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        handle.written().await;
+        let written = health.written_to();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        handle.written().await;
+        assert_eq!(health.written_to(), written);
+    });
+    let last = read_all(folder.path()).pop().unwrap();
+    assert_eq!(the_outcome(last.record).unwrap().how, "interrupted");
 }
 
 fn record_request(record: &Record<'_>) -> RequestId {
