@@ -46,6 +46,16 @@ struct Times {
     asked: AtomicU64,
 }
 
+impl Times {
+    fn copied(&self) -> Self {
+        let copy = |time: &AtomicU64| AtomicU64::new(time.load(Ordering::Relaxed));
+        Self {
+            confirmed: copy(&self.confirmed),
+            asked: copy(&self.asked),
+        }
+    }
+}
+
 /// Whom a token stands for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Bearer {
@@ -81,14 +91,21 @@ const MOST_POOLS: usize = 256;
 const LONGEST_USER: usize = 255;
 
 impl Identities {
-    /// These issuers, with what is known of those that were there before.
+    /// These issuers, with what is known of those that were there before. Who trusts the same issuer on other terms
+    /// has the same keys, for as long as they would have served; whom they let in is looked at again.
     pub fn merge(settings: &[Arc<IdentitySettings>], before: &Self, now: Moment) -> Self {
         let all = settings.iter().map(|settings| {
             let same = before.all.iter().find(|one| one.settings == *settings);
-            match same {
-                Some(same) => Arc::clone(same),
-                None => Arc::new(Identity::new(Arc::clone(settings), now)),
+            if let Some(same) = same {
+                return Arc::clone(same);
             }
+            let settings = Arc::clone(settings);
+            let alike = before.all.iter().filter(|one| one.is_asked_as(&settings));
+            let alike = alike.max_by_key(|one| one.times.confirmed.load(Ordering::Relaxed));
+            Arc::new(match alike {
+                Some(alike) => alike.on_terms(settings),
+                None => Identity::new(settings, now),
+            })
         });
         Self {
             all: all.collect(),
@@ -200,6 +217,23 @@ impl Identity {
             settings,
             keys,
             times: Arc::new(times),
+            good: Cache::default(),
+        }
+    }
+
+    /// Whether these settings are of the same issuer, whose keys come from the same place, proven by the same authority.
+    fn is_asked_as(&self, settings: &IdentitySettings) -> bool {
+        self.settings.rules.issuer == settings.rules.issuer
+            && self.settings.keys == settings.keys
+            && self.settings.ca_pem == settings.ca_pem
+    }
+
+    fn on_terms(&self, settings: Arc<IdentitySettings>) -> Self {
+        Self {
+            settings,
+            keys: self.keys.clone(),
+            // Of its own: two may come from one.
+            times: Arc::new(self.times.copied()),
             good: Cache::default(),
         }
     }
