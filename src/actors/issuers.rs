@@ -37,7 +37,7 @@ pub enum IssuersMessage {
         of: Arc<IdentitySettings>,
         turn: u64,
     },
-    /// A token names a key of this one's that nobody knows.
+    /// A token was signed with a key of this one's that nobody knows.
     Wanted { name: Arc<str> },
     Came {
         of: Arc<IdentitySettings>,
@@ -414,5 +414,48 @@ mod tests {
         let refused = Err(TokenFault::Refused(Fault::Audience));
         assert_eq!(known(&system, &good), refused);
         root.stop(Duration::from_secs(1)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a26_a_new_key_under_the_old_name_or_under_none_is_asked_for_as_well() {
+        for id in [Some("k1"), None] {
+            let (old, new) = (Signer::ed(), Signer::ed());
+            let door = Arc::new(Door::default());
+            let keys = |signer: &Signer| {
+                let mut key = signer.jwk("k1");
+                if id.is_none() {
+                    key.as_object_mut().unwrap().remove("kid");
+                }
+                Some(set(&[key]))
+            };
+            let signed = |signer: &Signer| {
+                let mut header = json!({"alg": "EdDSA"});
+                if let Some(id) = id {
+                    header["kid"] = id.into();
+                }
+                let claims = json!({"iss": "https://login.example", "aud": "gw", "sub": "ada", "exp": UNIX + 90_000});
+                signer.token(&header, &claims)
+            };
+            door.has(keys(&old));
+            let (system, root, _) = system_with(with_an_issuer(), Arc::clone(&door) as _).await;
+            a_moment().await;
+            let (first, second) = (signed(&old), signed(&new));
+            assert_eq!(known(&system, &first), Ok(()));
+            door.has(keys(&new));
+            // Whoever guesses learns at once that it is none, as long as the keys are those of a moment ago.
+            let refused = Err(TokenFault::Refused(Fault::Signature));
+            assert_eq!(known(&system, &second), refused);
+            sleep(Duration::from_secs(31)).await;
+            let wanted = Err(TokenFault::NotKnown(Some(Arc::from("corp"))));
+            assert_eq!(known(&system, &second), wanted);
+            for _ in 0..50 {
+                want(&system);
+            }
+            a_moment().await;
+            assert_eq!(door.asked(), 2);
+            assert_eq!(known(&system, &second), Ok(()));
+            assert_eq!(known(&system, &first), refused);
+            root.stop(Duration::from_secs(1)).await;
+        }
     }
 }

@@ -275,7 +275,8 @@ impl Identity {
             && (self.is_of_file() || now.since(Moment(confirmed)) <= self.settings.keep)
     }
 
-    /// Whether a key that is not among them is none of the issuer's, and not just a new one (fault X12).
+    /// Whether a key that is not among them is none of the issuer's, and not just a new one, though it be under an old
+    /// name (fault X12).
     fn knows_every_key(&self, now: Moment) -> bool {
         let confirmed = self.times.confirmed.load(Ordering::Relaxed);
         self.is_of_file() || now.since(Moment(confirmed)) < ASK_AT_MOST
@@ -295,7 +296,7 @@ impl Identity {
                 let bearer = bearer(&self.settings, &claims).map_err(TokenFault::Refused)?;
                 Ok((bearer, claims.until))
             }
-            Err(Fault::Key) if !self.knows_every_key(now.here) => {
+            Err(Fault::Key | Fault::Signature) if !self.knows_every_key(now.here) => {
                 let name = self.may_be_asked(now.here);
                 let name = name.then(|| Arc::clone(&self.settings.name));
                 Err(TokenFault::NotKnown(name))
