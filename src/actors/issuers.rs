@@ -312,7 +312,7 @@ mod tests {
         a_moment().await;
         assert_eq!(door.asked(), 1);
         sleep(Duration::from_secs(31)).await;
-        let wanted = Err(TokenFault::NotKnown(Some(Arc::from("corp"))));
+        let wanted = Err(TokenFault::Doubtful(Some(Arc::from("corp"))));
         assert_eq!(known(&system, &second), wanted);
         for _ in 0..50 {
             want(&system);

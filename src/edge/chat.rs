@@ -327,15 +327,12 @@ pub(super) fn identify(
         .retry_after(Duration::from_secs(60)));
     }
     edge.news.metrics.auth_failed(fault.label());
-    if fault == AuthFault::NotKnown {
-        return Err(Failure::new(
-            FailureKind::Overloaded,
-            "the gateway cannot read its keys now; come back shortly",
-        )
-        .retry_after(Duration::from_secs(1)));
-    }
     if let Some(address) = address.filter(|_| fault.is_guess()) {
         edge.guesses.failed(address, now);
+    }
+    if let Some(awaited) = fault.awaited() {
+        let waits = Failure::new(FailureKind::Overloaded, awaited);
+        return Err(waits.retry_after(Duration::from_secs(1)));
     }
     Err(Failure::new(
         FailureKind::Unauthenticated,

@@ -353,6 +353,7 @@ async fn a26_while_the_issuer_says_nothing_tokens_wait_and_keys_work() {
     let token = signer.token(&issuer.claims("ada"));
     let answer = ask(&gateway, &token, "p").await;
     assert_eq!(answer.status(), 503, "{}", answer.json());
+    assert!(answer.json().to_string().contains("issuer"));
     assert_eq!(answer.header("x-should-retry"), Some("true"));
     assert!(answer.header("retry-after").is_some());
     assert_eq!(gateway.ask("p").await.status(), 200, "keys need no issuer");

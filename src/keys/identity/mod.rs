@@ -44,6 +44,8 @@ pub struct Identity {
 struct Times {
     confirmed: AtomicU64,
     asked: AtomicU64,
+    /// Since when it is asked and says nothing.
+    silent: AtomicU64,
 }
 
 impl Times {
@@ -52,6 +54,7 @@ impl Times {
         Self {
             confirmed: copy(&self.confirmed),
             asked: copy(&self.asked),
+            silent: copy(&self.silent),
         }
     }
 }
@@ -74,6 +77,8 @@ pub enum TokenFault {
     Refused(Fault),
     /// The issuer's keys are not known, or not well enough to refuse by them. It wants to be asked when it is named.
     NotKnown(Option<Arc<str>>),
+    /// The same, and anyone could have made it: it is let in by none of the keys that are known.
+    Doubtful(Option<Arc<str>>),
 }
 
 /// When a token is looked at: as tokens say it, in unix seconds, and as this process counts.
@@ -255,11 +260,15 @@ impl Identity {
     /// The issuer has just said that these are its keys.
     pub fn confirm(&self, at: Moment) {
         self.times.confirmed.store(at.0, Ordering::Relaxed);
+        self.times.silent.store(0, Ordering::Relaxed);
     }
 
     /// It is being asked.
     pub fn ask(&self, at: Moment) {
         self.times.asked.store(at.0, Ordering::Relaxed);
+        let silent = &self.times.silent;
+        // It may have been silent before.
+        let _ = silent.compare_exchange(0, at.0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Whether it may be asked for a key that nobody knows.
@@ -282,6 +291,24 @@ impl Identity {
         self.is_of_file() || now.since(Moment(confirmed)) < ASK_AT_MOST
     }
 
+    /// Whether it has been asked in vain for longer than any answer takes.
+    fn is_silent(&self, now: Moment) -> bool {
+        let silent = self.times.silent.load(Ordering::Relaxed);
+        silent != 0 && now.since(Moment(silent)) >= ASK_AT_MOST
+    }
+
+    /// What a token is that no known key has signed, where there may be others. Tokens of a key that was changed
+    /// under its name come from many people at once, and are no guesses for as long as the issuer may still say so.
+    fn unsigned(&self, fault: Fault, now: Moment) -> TokenFault {
+        let name = self.may_be_asked(now);
+        let name = name.then(|| Arc::clone(&self.settings.name));
+        if fault == Fault::Signature && !self.is_silent(now) {
+            TokenFault::NotKnown(name)
+        } else {
+            TokenFault::Doubtful(name)
+        }
+    }
+
     /// Whom a token stands for, and until when in unix seconds.
     fn bearer(&self, token: &[u8], now: Now) -> Result<(Bearer, u64), TokenFault> {
         let rules = &self.settings.rules;
@@ -296,10 +323,8 @@ impl Identity {
                 let bearer = bearer(&self.settings, &claims).map_err(TokenFault::Refused)?;
                 Ok((bearer, claims.until))
             }
-            Err(Fault::Key | Fault::Signature) if !self.knows_every_key(now.here) => {
-                let name = self.may_be_asked(now.here);
-                let name = name.then(|| Arc::clone(&self.settings.name));
-                Err(TokenFault::NotKnown(name))
+            Err(fault @ (Fault::Key | Fault::Signature)) if !self.knows_every_key(now.here) => {
+                Err(self.unsigned(fault, now.here))
             }
             Err(fault) => Err(TokenFault::Refused(fault)),
         }
