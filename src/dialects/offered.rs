@@ -9,9 +9,7 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use memchr::memmem::{self, Finder};
-use serde_json::Value;
-
-use super::json::Node;
+use super::json::{Node, Object};
 use crate::domain::ClientDialect;
 
 /// What a request lets a model call.
@@ -59,54 +57,85 @@ impl Offered {
         }
         // What cannot be read is judged by its provider; here it offers nothing.
         let request = Node::whole(body).object();
-        let kept = request.get(kept_there);
-        offered.anything = kept.is_some_and(|kept| kept.bytes() != b"null");
+        let refers = |names: &[&str]| {
+            let mut said = names.iter().filter_map(|name| request.get(&[name]));
+            said.any(|said| said.bytes() != b"null")
+        };
+        offered.anything = refers(kept_there);
         for name in ["tools", "functions"] {
-            let listed = request.get(&[name]).map(|listed| listed.bytes());
-            let listed = listed.and_then(|listed| serde_json::from_slice(listed).ok());
-            offered.take(speaks, &listed.unwrap_or_default(), 0);
+            if let Some(listed) = request.get(&[name]) {
+                offered.take(speaks, &listed, 0);
+            }
+        }
+        if speaks == ClientDialect::Responses {
+            if mentions(FOUND) {
+                let input = request.get(&["input"]).map(|input| input.items());
+                offered.take_found(&input.unwrap_or_default());
+            }
+            // What was found in turns that the provider keeps.
+            let searches = offered.kinds.iter().any(|kind| &**kind == "tool_search");
+            offered.anything |= searches && refers(&["previous_response_id", "conversation"]);
         }
         offered
     }
 
-    fn take(&mut self, speaks: ClientDialect, listed: &Value, depth: usize) {
+    /// Tools that the client found when the model searched for some: they are offered from then on.
+    fn take_found(&mut self, input: &[Node<'_>]) {
+        for item in input {
+            let item = item.object();
+            if item.text(&["type"]).as_deref() == Some(FOUND)
+                && let Some(listed) = item.get(&["tools"])
+            {
+                self.take(ClientDialect::Responses, &listed, 0);
+            }
+        }
+    }
+
+    fn take(&mut self, speaks: ClientDialect, listed: &Node<'_>, depth: usize) {
         /// Tools in named groups of tools; nobody nests them deeper.
         const DEEPEST: usize = 4;
         if depth > DEEPEST {
             return;
         }
-        // Google takes one where it takes a list.
-        let one = listed.is_object().then(|| std::slice::from_ref(listed));
-        for tool in one
-            .or(listed.as_array().map(Vec::as_slice))
-            .into_iter()
-            .flatten()
-        {
-            let kind = tool["type"].as_str();
+        let mut tools = listed.items();
+        if listed.bytes().starts_with(b"{") {
+            // Google takes one where it takes a list.
+            tools.push(listed.clone());
+        }
+        for tool in &tools {
+            let tool = tool.object();
             match speaks {
                 ClientDialect::Gemini => {
                     for name in ["functionDeclarations", "function_declarations"] {
-                        self.names_in(&tool[name]);
+                        let declared = tool.get(&[name]).map(|declared| declared.items());
+                        for one in declared.unwrap_or_default() {
+                            self.name_of(&one.object());
+                        }
                     }
                     // Moves of a mouse have names of Google's own.
-                    let moves = ["computerUse", "computer_use"];
-                    self.anything |= moves.iter().any(|name| !tool[*name].is_null());
+                    let moves = tool.get(&["computerUse", "computer_use"]);
+                    self.anything |= moves.is_some_and(|moves| moves.bytes() != b"null");
                 }
                 ClientDialect::Openai | ClientDialect::Anthropic | ClientDialect::Responses => {
-                    for place in [tool, &tool["function"], &tool["custom"]] {
-                        self.names.extend(place["name"].as_str().map(Box::from));
+                    self.name_of(&tool);
+                    for place in ["function", "custom"] {
+                        if let Some(inside) = tool.get(&[place]) {
+                            self.name_of(&inside.object());
+                        }
                     }
-                    self.kinds.extend(kind.map(Box::from));
-                    self.take(speaks, &tool["tools"], depth + 1);
+                    let kind = tool.text(&["type"]);
+                    self.kinds.extend(kind.as_deref().map(Box::from));
+                    if let Some(inside) = tool.get(&["tools"]) {
+                        self.take(speaks, &inside, depth + 1);
+                    }
                 }
             }
         }
     }
 
-    fn names_in(&mut self, declared: &Value) {
-        for one in declared.as_array().into_iter().flatten() {
-            self.names.extend(one["name"].as_str().map(Box::from));
-        }
+    fn name_of(&mut self, tool: &Object<'_>) {
+        let name = tool.text(&["name"]);
+        self.names.extend(name.as_deref().map(Box::from));
     }
 
     /// Whether an answer, or an event of one, calls what was not offered; `None` when it cannot be read.
@@ -189,6 +218,9 @@ impl Offered {
     }
 }
 
+/// Type of an item that holds what the client found.
+const FOUND: &str = "tool_search_output";
+
 /// In a path: every element of a list.
 const LIST: &str = "[]";
 
@@ -213,7 +245,7 @@ fn kinds(node: &Node<'_>) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use ClientDialect::{Anthropic, Gemini, Openai, Responses};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -320,6 +352,40 @@ mod tests {
                 "{request} {answer}"
             );
         }
+    }
+
+    #[test]
+    fn a29_what_the_client_found_is_offered_and_what_was_found_at_the_provider_is_not_known() {
+        let call = |name: &str| json!({"item": {"type": "function_call", "name": name}});
+        let found = |kind: &str, tools: Value| {
+            let output = json!({"type": kind, "call_id": "c1", "tools": tools});
+            json!({"tools": [{"type": "tool_search", "execution": "client"}], "input": [{"role": "user", "content": "hi"}, output]})
+        };
+        let (tool, group) = (
+            json!([{"type": "function", "name": "f"}]),
+            json!([{"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "f"}]}]),
+        );
+        for tools in [tool.clone(), group] {
+            let request = found("tool_search_output", tools);
+            assert!(!exceeds(Responses, &request, &call("f")));
+            assert!(exceeds(Responses, &request, &call("g")));
+        }
+        // What a function told is no tool.
+        assert!(exceeds(
+            Responses,
+            &found("function_call_output", tool.clone()),
+            &call("f")
+        ));
+        let mut later = json!({"tools": [{"type": "tool_search"}], "input": "on", "previous_response_id": "resp_1"});
+        assert!(!exceeds(Responses, &later, &call("f")));
+        later["previous_response_id"] = Value::Null;
+        assert!(exceeds(Responses, &later, &call("f")));
+        later["conversation"] = "conv_1".into();
+        assert!(!exceeds(Responses, &later, &call("f")));
+        // Without a search all there is is in the request, whatever it talks about.
+        later["tools"] = tool;
+        later["input"] = "tool_search".into();
+        assert!(exceeds(Responses, &later, &call("g")));
     }
 
     #[test]

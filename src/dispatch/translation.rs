@@ -488,9 +488,7 @@ impl Translation<'_> {
         let facts = stream_from_answer(&answer, &mut self.encoder(), &mut out);
         if let Some(mut watch) = self.watch() {
             let watched = watch.events(0, &mut out);
-            watched.map_err(|_| {
-                AnswerFault::Malformed("the answer calls a tool that was not offered")
-            })?;
+            watched.map_err(|_| AnswerFault::Unoffered)?;
         }
         Ok((out, facts))
     }

@@ -15,8 +15,6 @@ use crate::domain::{
 };
 use crate::telemetry::metrics::quirk;
 
-const CALLS: &str = "the answer calls a tool that was not offered";
-
 /// What a request offers, and what becomes of calls of anything else.
 #[derive(Clone)]
 pub(super) struct Watch {
@@ -63,7 +61,7 @@ impl Watch {
         if self.lets_pass(body) {
             Ok(self.told)
         } else {
-            Err(AnswerFault::Malformed(CALLS))
+            Err(AnswerFault::Unoffered)
         }
     }
 
@@ -88,7 +86,7 @@ impl Watch {
 
     fn pass(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamFault> {
         if !self.lets_pass(&event.data) {
-            return Err(StreamFault::Malformed(CALLS));
+            return Err(StreamFault::Unoffered);
         }
         out.extend_from_slice(&event.raw);
         Ok(())

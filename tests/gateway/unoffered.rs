@@ -153,6 +153,8 @@ async fn a29_a_call_of_what_was_not_offered_goes_on_and_is_told_or_is_no_answer(
                 a.set(answers("rm"));
                 let answer = ask(&gateway, path, body).await;
                 let said = text(&answer);
+                let asked = u64::from(offers) + 1;
+                assert_eq!(a.requests(), asked, "each is billed: {path}: {said}");
                 assert!(
                     !said.contains("\"rm\"") && !said.contains("canary-argument"),
                     "{path}: {said}"
@@ -180,6 +182,7 @@ async fn a29_where_nothing_was_said_yet_another_provider_answers() {
     let answer = gateway.ask("p").await;
     assert_eq!(answer.status(), 200, "{}", answer.json());
     assert_eq!(answer.header("x-switchyard-provider"), Some("b"));
+    assert_eq!((a.requests(), b.requests()), (1, 1));
     // A stream that begins with the call.
     let chunks = chunks("rm");
     let (_, call) = chunks.split_once("\n\n").unwrap();
