@@ -12,6 +12,10 @@ use memchr::memmem::{self, Finder};
 use super::json::{Node, Object};
 use crate::domain::ClientDialect;
 
+/// More tools than any provider takes, and longer names (ground rule G14): what is beyond is offered by nobody.
+const MOST_NAMES: usize = 4_096;
+const LONGEST_NAME: usize = 256;
+
 /// What a request lets a model call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offered {
@@ -124,6 +128,9 @@ impl Offered {
                         }
                     }
                     let kind = tool.text(&["type"]);
+                    let kind = kind.filter(|kind| {
+                        kind.len() <= LONGEST_NAME && self.kinds.len() < MOST_NAMES
+                    });
                     self.kinds.extend(kind.as_deref().map(Box::from));
                     if let Some(inside) = tool.get(&["tools"]) {
                         self.take(speaks, &inside, depth + 1);
@@ -135,6 +142,7 @@ impl Offered {
 
     fn name_of(&mut self, tool: &Object<'_>) {
         let name = tool.text(&["name"]);
+        let name = name.filter(|name| name.len() <= LONGEST_NAME && self.names.len() < MOST_NAMES);
         self.names.extend(name.as_deref().map(Box::from));
     }
 
@@ -386,6 +394,18 @@ mod tests {
         later["tools"] = tool;
         later["input"] = "tool_search".into();
         assert!(exceeds(Responses, &later, &call("g")));
+    }
+
+    #[test]
+    fn g14_what_is_kept_of_a_request_is_bounded() {
+        let tool = |name: String| json!({"name": name, "type": "x".repeat(300)});
+        let many = (0..5_000).map(|nth| tool(format!("f{nth}")));
+        let long = [tool("x".repeat(300))];
+        let request = json!({"tools": long.into_iter().chain(many).collect::<Vec<_>>()});
+        let offered = Offered::of(Anthropic, request.to_string().as_bytes());
+        assert_eq!(offered.names.len(), MOST_NAMES);
+        assert!(offered.has("f0") && !offered.has(&"x".repeat(300)));
+        assert!(offered.kinds.is_empty());
     }
 
     #[test]

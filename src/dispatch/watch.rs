@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::dialects::offered::{Offered, may_call};
+use super::tools::Tools;
+use crate::dialects::offered::may_call;
 use crate::dialects::sse::{Event, Framer};
 use crate::dialects::{AnswerFault, Relay};
 use crate::domain::{
@@ -18,7 +19,7 @@ use crate::telemetry::metrics::quirk;
 /// What a request offers, and what becomes of calls of anything else.
 #[derive(Clone)]
 pub(super) struct Watch {
-    offered: Arc<Offered>,
+    tools: Arc<Tools>,
     speaks: ClientDialect,
     action: Unoffered,
     provider: ProviderName,
@@ -28,12 +29,12 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(
-        (speaks, request): (ClientDialect, &[u8]),
+        (speaks, tools): (ClientDialect, Arc<Tools>),
         action: Unoffered,
         provider: &ProviderName,
     ) -> Self {
         Self {
-            offered: Arc::new(Offered::of(speaks, request)),
+            tools,
             speaks,
             action,
             provider: provider.clone(),
@@ -46,7 +47,8 @@ impl Watch {
         if !may_call(self.speaks, text) {
             return true;
         }
-        let exceeds = self.offered.is_exceeded_by(self.speaks, text);
+        let offered = self.tools.offered(self.speaks);
+        let exceeds = offered.is_exceeded_by(self.speaks, text);
         if !exceeds.unwrap_or(true) {
             return true;
         }

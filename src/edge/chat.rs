@@ -466,11 +466,8 @@ pub(super) fn facts(
     let estimate = estimate(&peek, prompt.bytes().len());
     let caller = caller(&admission.client, &admission.published, headers);
     // Speech is passed on as it comes, whatever form it comes in.
-    let mode = if peek.stream || operation == Operation::Speech {
-        Mode::Stream
-    } else {
-        Mode::Whole
-    };
+    let streams = peek.stream || operation == Operation::Speech;
+    let mode = if streams { Mode::Stream } else { Mode::Whole };
     let settings = &admission.published.settings;
     let mut longest = settings.timeouts.request;
     if operation == Operation::CountTokens {
@@ -509,6 +506,7 @@ pub(super) fn facts(
         detours,
         unsupported,
         media: Default::default(),
+        tools: Default::default(),
         guarded: None,
     };
     Ok((request, notice))
