@@ -387,7 +387,11 @@ mod tests {
         sleep(Duration::from_secs(4_200)).await;
         assert_eq!(known(&system, &good), Err(TokenFault::NotKnown(None)));
         system.publish(other(7_300));
-        assert_eq!(known(&system, &good), Ok(()), "and good for as long as is said now");
+        assert_eq!(
+            known(&system, &good),
+            Ok(()),
+            "and good for as long as is said now"
+        );
         // Whose keys come from elsewhere is another issuer.
         let elsewhere = changed(&settings, |identity| {
             identity.keep = Duration::from_secs(90_000);

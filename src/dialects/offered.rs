@@ -8,9 +8,9 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use memchr::memmem::{self, Finder};
 use super::json::{Node, Object};
 use crate::domain::ClientDialect;
+use memchr::memmem::{self, Finder};
 
 /// More tools than any provider takes, and longer names (ground rule G14): what is beyond is offered by nobody.
 const MOST_NAMES: usize = 4_096;
@@ -128,9 +128,8 @@ impl Offered {
                         }
                     }
                     let kind = tool.text(&["type"]);
-                    let kind = kind.filter(|kind| {
-                        kind.len() <= LONGEST_NAME && self.kinds.len() < MOST_NAMES
-                    });
+                    let kind = kind
+                        .filter(|kind| kind.len() <= LONGEST_NAME && self.kinds.len() < MOST_NAMES);
                     self.kinds.extend(kind.as_deref().map(Box::from));
                     if let Some(inside) = tool.get(&["tools"]) {
                         self.take(speaks, &inside, depth + 1);
@@ -247,7 +246,9 @@ fn at<'a>(node: &Node<'a>, path: &[&str]) -> Vec<Node<'a>> {
 
 /// What something says it is.
 fn kinds(node: &Node<'_>) -> impl Iterator<Item = String> {
-    node.under("type").into_iter().filter_map(|kind| kind.said())
+    node.under("type")
+        .into_iter()
+        .filter_map(|kind| kind.said())
 }
 
 #[cfg(test)]

@@ -69,13 +69,18 @@ mod tests {
 
     /// A body of about this length that offers `f`.
     fn body(length: usize) -> Bytes {
-        let text = format!(r#"{{"tools":[{{"name":"f"}}],"x":"{}"}}"#, "a".repeat(length));
+        let text = format!(
+            r#"{{"tools":[{{"name":"f"}}],"x":"{}"}}"#,
+            "a".repeat(length)
+        );
         Bytes::from(text)
     }
 
     fn calls(tools: &Tools, name: &str) -> Option<bool> {
         let text = format!(r#"{{"content":[{{"type":"tool_use","name":"{name}"}}]}}"#);
-        tools.offered(SPEAKS).is_exceeded_by(SPEAKS, text.as_bytes())
+        tools
+            .offered(SPEAKS)
+            .is_exceeded_by(SPEAKS, text.as_bytes())
     }
 
     #[test]
@@ -89,7 +94,10 @@ mod tests {
         // The other leg, with the body still there.
         let other = Tools::of(&tools, body(10));
         assert!(std::ptr::eq(first, other.offered(SPEAKS)));
-        assert!(tools.text.lock().unwrap().is_none(), "nobody needs it again");
+        assert!(
+            tools.text.lock().unwrap().is_none(),
+            "nobody needs it again"
+        );
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde::de::{Deserializer as _, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer as _, Visitor};
 use smallvec::SmallVec;
 
 use super::{Cursor, MemberSpan, Members, scan_object};
@@ -259,12 +259,24 @@ mod tests {
         let node = Node::readable(text).unwrap();
         let said: Vec<_> = node.under("a").iter().map(Node::said).collect();
         assert_eq!(said.len(), 2, "of twins both");
-        assert!(said[0].as_deref().is_some_and(|said| said.starts_with('x') && said.ends_with('y')));
+        assert!(
+            said[0]
+                .as_deref()
+                .is_some_and(|said| said.starts_with('x') && said.ends_with('y'))
+        );
         assert_eq!(said[1].as_deref(), Some("z"));
         let inside = node.under("b")[0].items();
         assert_eq!(inside[0].under("a")[0].bytes(), b"1", "by an escaped key");
         assert_eq!(node.under("n")[0].said(), None);
-        for text in ["", "{", "{} x", r#"{"a":NaN}"#, "{'a':1}", "\u{feff}{}", r#"{"a":"\x"}"#] {
+        for text in [
+            "",
+            "{",
+            "{} x",
+            r#"{"a":NaN}"#,
+            "{'a':1}",
+            "\u{feff}{}",
+            r#"{"a":"\x"}"#,
+        ] {
             assert!(Node::readable(text.as_bytes()).is_none(), "{text}");
         }
         assert!(Node::readable(b"{\"a\":\"\xff\"}").is_none());
