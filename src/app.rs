@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::actors::{
     AlertSender, AlertsDesk, Clock, IssuerDoor, JournalDesk, KeyProbe, KeyVerdict, Listener, News,
     Refreshed, ReloadReason, RootHandle, SettingsDoor, SettingsMessage, System, SystemParts,
-    TokenNews, wall,
+    TokenNews, Turns, wall,
 };
 use crate::config::{
     AlertSettings, ConfigError, Fingerprint, IdentitySettings, ListenSettings, Mistake, NotKept,
@@ -74,6 +74,7 @@ struct Door {
     upstreams: Arc<Upstreams>,
     /// Set once everything stands.
     place: std::sync::OnceLock<(Arc<System>, Arc<Edge>)>,
+    turns: Turns,
 }
 
 impl SettingsDoor for Door {
@@ -91,10 +92,10 @@ impl SettingsDoor for Door {
         })
     }
 
-    fn fingerprint(&self) -> BoxFuture<'static, Fingerprint> {
+    fn fingerprint(&self, before: Fingerprint) -> BoxFuture<'static, Fingerprint> {
         let source = self.source.clone();
         Box::pin(async move {
-            tokio::task::spawn_blocking(move || source.fingerprint())
+            tokio::task::spawn_blocking(move || source.fingerprint(&before))
                 .await
                 .unwrap_or_default()
         })
@@ -113,18 +114,41 @@ impl SettingsDoor for Door {
         })
     }
 
-    fn publish(&self, settings: Settings) -> Result<Vec<String>, ConfigError> {
-        let Some((system, edge)) = self.place.get() else {
-            return Ok(Vec::new());
+    fn publish(
+        &self,
+        settings: Box<Settings>,
+    ) -> BoxFuture<'static, Result<Option<Vec<String>>, ConfigError>> {
+        let Some((system, edge)) = self.place.get().cloned() else {
+            return Box::pin(std::future::ready(Ok(None)));
         };
-        let old = Arc::clone(&system.published().settings);
-        let said = changes(&old, &settings);
-        let prepared = prepare(&self.upstreams, &old, &settings)?;
-        self.upstreams.publish(prepared);
-        edge.publish(&settings);
-        system.publish(settings);
-        Ok(said)
+        let upstreams = Arc::clone(&self.upstreams);
+        let work = move || put_in_force(&system, &edge, &upstreams, *settings);
+        let done = self.turns.next(work);
+        Box::pin(async move {
+            let ended = || Mistake::new("", "the settings could not be put in force", "");
+            let done = done.await;
+            done.unwrap_or_else(|| Err(ConfigError::one(ended())))
+        })
     }
+}
+
+/// All of a configuration, by the one whose turn it is (fault C08: with many clients it takes a while).
+fn put_in_force(
+    system: &System,
+    edge: &Edge,
+    upstreams: &Upstreams,
+    settings: Settings,
+) -> Result<Option<Vec<String>>, ConfigError> {
+    let old = Arc::clone(&system.published().settings);
+    if old.version == settings.version {
+        return Ok(None);
+    }
+    let said = changes(&old, &settings);
+    let prepared = prepare(upstreams, &old, &settings)?;
+    upstreams.publish(prepared);
+    edge.publish(&settings);
+    system.publish(settings);
+    Ok(Some(said))
 }
 
 /// Looks for newer facts about models; what is believed is kept on disk, where a reload finds it.
@@ -322,6 +346,7 @@ impl App {
             source,
             upstreams: Arc::clone(&upstreams),
             place: std::sync::OnceLock::new(),
+            turns: Turns::default(),
         });
         let probe = Arc::new(Probe {
             place: std::sync::OnceLock::new(),

@@ -37,7 +37,7 @@ pub enum IssuersMessage {
         of: Arc<IdentitySettings>,
         turn: u64,
     },
-    /// A token names a key of this one's that nobody knows.
+    /// A token was signed with a key of this one's that nobody knows.
     Wanted { name: Arc<str> },
     Came {
         of: Arc<IdentitySettings>,
@@ -312,7 +312,7 @@ mod tests {
         a_moment().await;
         assert_eq!(door.asked(), 1);
         sleep(Duration::from_secs(31)).await;
-        let wanted = Err(TokenFault::NotKnown(Some(Arc::from("corp"))));
+        let wanted = Err(TokenFault::Doubtful(Some(Arc::from("corp"))));
         assert_eq!(known(&system, &second), wanted);
         for _ in 0..50 {
             want(&system);
@@ -349,5 +349,117 @@ mod tests {
         sleep(Duration::from_secs(70)).await;
         assert_eq!(known(&system, &good), Ok(()));
         root.stop(Duration::from_secs(1)).await;
+    }
+
+    /// The same, with what one identity says changed.
+    fn changed(settings: &Settings, change: impl FnOnce(&mut IdentitySettings)) -> Settings {
+        let mut identity = IdentitySettings::clone(&settings.identities[0]);
+        change(&mut identity);
+        Settings {
+            identities: vec![Arc::new(identity)],
+            ..settings.clone()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a26_other_terms_for_an_issuer_that_is_down_forget_none_of_its_keys() {
+        let (signer, thief) = (Signer::ed(), Signer::ed());
+        let door = Arc::new(Door::default());
+        door.has(Some(set(&[signer.jwk("k1")])));
+        let settings = with_an_issuer();
+        let (system, root, _) = system_with(settings.clone(), Arc::clone(&door) as _).await;
+        a_moment().await;
+        let good = token(&signer, "k1");
+        assert_eq!(known(&system, &good), Ok(()));
+        door.has(None);
+        sleep(Duration::from_secs(3_000)).await;
+        let other = |keep: u64| {
+            changed(&settings, |identity| {
+                identity.keep = Duration::from_secs(keep);
+                identity.grant.lane = crate::domain::Lane::Batch;
+            })
+        };
+        system.publish(other(7_100));
+        a_moment().await;
+        assert_eq!(known(&system, &good), Ok(()), "its keys stay");
+        assert!(known(&system, &token(&thief, "k1")).is_err());
+        // They are as old as they were.
+        sleep(Duration::from_secs(4_200)).await;
+        assert_eq!(known(&system, &good), Err(TokenFault::NotKnown(None)));
+        system.publish(other(7_300));
+        assert_eq!(
+            known(&system, &good),
+            Ok(()),
+            "and good for as long as is said now"
+        );
+        // Whose keys come from elsewhere is another issuer.
+        let elsewhere = changed(&settings, |identity| {
+            identity.keep = Duration::from_secs(90_000);
+            identity.keys = KeysFrom::Address("https://other.example/keys".to_owned());
+        });
+        system.publish(elsewhere);
+        assert_eq!(known(&system, &good), Err(TokenFault::NotKnown(None)));
+        root.stop(Duration::from_secs(1)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a26_what_was_good_on_other_terms_is_looked_at_again() {
+        let signer = Signer::ed();
+        let door = Arc::new(Door::default());
+        door.has(Some(set(&[signer.jwk("k1")])));
+        let settings = with_an_issuer();
+        let (system, root, _) = system_with(settings.clone(), Arc::clone(&door) as _).await;
+        a_moment().await;
+        let good = token(&signer, "k1");
+        assert_eq!(known(&system, &good), Ok(()));
+        system.publish(changed(&settings, |identity| {
+            identity.rules.audiences = vec!["other".to_owned()];
+        }));
+        let refused = Err(TokenFault::Refused(Fault::Audience));
+        assert_eq!(known(&system, &good), refused);
+        root.stop(Duration::from_secs(1)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a26_a_new_key_under_the_old_name_or_under_none_is_asked_for_as_well() {
+        for id in [Some("k1"), None] {
+            let (old, new) = (Signer::ed(), Signer::ed());
+            let door = Arc::new(Door::default());
+            let keys = |signer: &Signer| {
+                let mut key = signer.jwk("k1");
+                if id.is_none() {
+                    key.as_object_mut().unwrap().remove("kid");
+                }
+                Some(set(&[key]))
+            };
+            let signed = |signer: &Signer| {
+                let mut header = json!({"alg": "EdDSA"});
+                if let Some(id) = id {
+                    header["kid"] = id.into();
+                }
+                let claims = json!({"iss": "https://login.example", "aud": "gw", "sub": "ada", "exp": UNIX + 90_000});
+                signer.token(&header, &claims)
+            };
+            door.has(keys(&old));
+            let (system, root, _) = system_with(with_an_issuer(), Arc::clone(&door) as _).await;
+            a_moment().await;
+            let (first, second) = (signed(&old), signed(&new));
+            assert_eq!(known(&system, &first), Ok(()));
+            door.has(keys(&new));
+            // Whoever guesses learns at once that it is none, as long as the keys are those of a moment ago.
+            let refused = Err(TokenFault::Refused(Fault::Signature));
+            assert_eq!(known(&system, &second), refused);
+            sleep(Duration::from_secs(31)).await;
+            let wanted = Err(TokenFault::NotKnown(Some(Arc::from("corp"))));
+            assert_eq!(known(&system, &second), wanted);
+            for _ in 0..50 {
+                want(&system);
+            }
+            a_moment().await;
+            assert_eq!(door.asked(), 2);
+            assert_eq!(known(&system, &second), Ok(()));
+            assert_eq!(known(&system, &first), refused);
+            root.stop(Duration::from_secs(1)).await;
+        }
     }
 }

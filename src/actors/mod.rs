@@ -65,7 +65,7 @@ pub use provider::ProviderMessage;
 pub use race::RaceMessage;
 pub use router::{PoolEntry, Route, RouterMessage, Routes};
 pub use seller::{Seller, Turn};
-pub use settings::{Refreshed, ReloadReason, Reloaded, SettingsDoor, SettingsMessage};
+pub use settings::{Refreshed, ReloadReason, Reloaded, SettingsDoor, SettingsMessage, Turns};
 pub use slot::{ActorKind, AskError, Seat, SeatState, Slot};
 pub use system::{Published, RootHandle, System, SystemParts};
 pub use tables::Tables;

@@ -57,7 +57,7 @@ pub struct Published {
 
 #[expect(
     clippy::disallowed_types,
-    reason = "held while one of three publishes: the settings' actor, the keeper of keys and who asks issuers; requests never ask for it"
+    reason = "held while one of two publishes, settings or keys of the store, each on a thread that serves nobody; requests never ask for it"
 )]
 type Turn = std::sync::Mutex<()>;
 
@@ -68,6 +68,23 @@ const MOST_MISTAKES_TOLD: usize = 20;
 const KEYS_ARE_CURRENT: Duration = Duration::from_secs(2);
 /// It is good for so long when the store cannot be read (ground rule G11).
 const KEYS_STAY_GOOD: Duration = Duration::from_secs(600);
+
+/// How often it is looked at whether anybody still holds what was in force.
+const STILL_HELD: Duration = Duration::from_secs(1);
+
+/// Lets go of what was in force where nobody waits for it: with many keys that takes milliseconds, and would otherwise
+/// be done by whichever request is the last to hold it.
+fn retire(old: Arc<Published>) {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return;
+    };
+    runtime.spawn(async move {
+        while Arc::strong_count(&old) > 1 {
+            tokio::time::sleep(STILL_HELD).await;
+        }
+        tokio::task::spawn_blocking(move || drop(old));
+    });
+}
 
 /// What the tree is built from.
 pub struct SystemParts {
@@ -243,16 +260,21 @@ impl System {
 
     /// An issuer has told its keys.
     pub(super) fn adopt_issuer_keys(&self, of: &IdentitySettings, keys: KeySet) {
-        let _turn = self.publishing.lock();
-        let identities = self.identities();
-        let Some(identity) = identities.all().iter().find(|one| *one.settings == *of) else {
-            return;
-        };
-        identity.confirm(self.clock.now());
-        if identity.keys.as_deref() != Some(&keys) {
-            let with_keys = identities.with_keys(of, &Arc::new(keys));
-            self.identities.store(Arc::new(with_keys));
-        }
+        let keys = Arc::new(keys);
+        let now = self.clock.now();
+        // Who publishes settings may be at it for a while, and this is a thread that serves: nobody waits for the other.
+        self.identities.rcu(|identities| {
+            let identity = identities.all().iter().find(|one| *one.settings == *of);
+            let Some(identity) = identity else {
+                return Arc::clone(identities);
+            };
+            identity.confirm(now);
+            if identity.keys.as_ref() == Some(&keys) {
+                Arc::clone(identities)
+            } else {
+                Arc::new(identities.with_keys(of, &keys))
+            }
+        });
     }
 
     /// Puts new settings in force: tables first, then names, then the actors that changed.
@@ -275,6 +297,7 @@ impl System {
         let _ = self.issuers.cast(IssuersMessage::Changed);
         self.change_family(&old.settings, &new);
         self.forget_unused(&new);
+        retire(old);
     }
 
     /// Puts keys and tenants of the store in force. Takes its time: not for a thread that serves.
@@ -288,6 +311,7 @@ impl System {
         self.put_in_force(Arc::clone(&old.settings), roll, pepper);
         self.change_tenants(&old.tenants);
         let _ = self.books.cast(BooksMessage::Due);
+        retire(old);
     }
 
     /// What is in force is what the store held at this moment.
@@ -379,8 +403,8 @@ impl System {
             Arc::clone(&old.routes)
         } else {
             let now = self.clock.now();
-            let identities = Identities::merge(&settings.identities, &self.identities(), now);
-            self.identities.store(Arc::new(identities));
+            self.identities
+                .rcu(|before| Identities::merge(&settings.identities, before, now));
             Arc::new(self.routes(&settings))
         };
         let also_at = settings.alert_shares();
@@ -442,8 +466,7 @@ impl System {
         ChildSpec::new::<A>(name, Arc::clone(slot), news, self.clock, make)
     }
 
-    fn settings_spec(self: &Arc<Self>) -> ChildSpec {
-        let system = Arc::downgrade(self);
+    fn settings_spec(&self) -> ChildSpec {
         let door = Arc::clone(&self.parts.door);
         let seat = Arc::clone(self.settings.seat());
         let news = Arc::clone(&self.news);
@@ -451,10 +474,8 @@ impl System {
             door: Arc::clone(&door),
             seat: Arc::clone(&seat),
             news: Arc::clone(&news),
-            version: system
-                .upgrade()
-                .map_or(0, |system| system.published().settings.version),
             seen: None,
+            answered_by_this: Vec::new(),
             waiting: Vec::new(),
             stage_of_reload: ReloadStage::Idle,
             loading_since: None,

@@ -26,12 +26,15 @@ impl SettingsDoor for NoDoor {
         Box::pin(std::future::pending())
     }
 
-    fn fingerprint(&self) -> BoxFuture<'static, Fingerprint> {
+    fn fingerprint(&self, _: Fingerprint) -> BoxFuture<'static, Fingerprint> {
         Box::pin(std::future::pending())
     }
 
-    fn publish(&self, _: Settings) -> Result<Vec<String>, ConfigError> {
-        Ok(Vec::new())
+    fn publish(
+        &self,
+        _: Box<Settings>,
+    ) -> BoxFuture<'static, Result<Option<Vec<String>>, ConfigError>> {
+        Box::pin(std::future::ready(Ok(None)))
     }
 }
 
@@ -148,6 +151,23 @@ pub(super) async fn system_with(
     settings: Settings,
     issuers: Arc<dyn IssuerDoor>,
 ) -> (Arc<System>, RootHandle, Arc<GoodKeys>) {
+    started(settings, Arc::new(NoDoor), issuers).await
+}
+
+/// One whose settings come from there.
+pub(super) async fn system_by(
+    settings: Settings,
+    door: Arc<dyn SettingsDoor>,
+) -> (Arc<System>, RootHandle) {
+    let (system, root, _) = started(settings, door, Arc::new(NoDoor)).await;
+    (system, root)
+}
+
+async fn started(
+    settings: Settings,
+    door: Arc<dyn SettingsDoor>,
+    issuers: Arc<dyn IssuerDoor>,
+) -> (Arc<System>, RootHandle, Arc<GoodKeys>) {
     let news = Arc::new(News {
         metrics: crate::telemetry::metrics::GatewayMetrics::new(),
         journal: JournalDesk::new(settings.journal.clone()),
@@ -162,7 +182,7 @@ pub(super) async fn system_with(
         clock: Clock::start(),
         telemetry: crate::telemetry::Telemetry::install(),
         news,
-        door: Arc::new(NoDoor),
+        door,
         probe: Arc::clone(&probe) as Arc<dyn KeyProbe>,
         issuers,
         seed: 7,

@@ -79,6 +79,9 @@ pub fn restart_needed(old: &Settings, new: &Settings) -> Vec<String> {
     said
 }
 
+/// Beyond so many of one sort, how many there are says more than their names.
+const MOST_NAMED: usize = 50;
+
 fn named<T: PartialEq>(
     said: &mut Vec<String>,
     what: &str,
@@ -87,15 +90,52 @@ fn named<T: PartialEq>(
     name: impl Fn(&T) -> String,
 ) {
     let before: HashMap<String, &T> = old.iter().map(|one| (name(one), one)).collect();
-    let after: HashSet<String> = new.iter().map(&name).collect();
+    let mut now = HashSet::with_capacity(new.len());
+    let (mut added, mut changed, mut removed) = (Vec::new(), Vec::new(), Vec::new());
     for one in new {
-        match before.get(&name(one)).copied() {
-            None => said.push(format!("{what} {} added", name(one))),
-            Some(before) if before != one => said.push(format!("{what} {} changed", name(one))),
+        let name = name(one);
+        match before.get(&name) {
+            None => added.push(name.clone()),
+            Some(before) if *before != one => changed.push(name.clone()),
             Some(_) => {}
         }
+        now.insert(name);
     }
-    for gone in old.iter().filter(|one| !after.contains(&name(one))) {
-        said.push(format!("{what} {} removed", name(gone)));
+    removed.extend(old.iter().map(name).filter(|name| !now.contains(name)));
+    for (names, how) in [(added, "added"), (changed, "changed"), (removed, "removed")] {
+        if names.len() > MOST_NAMED {
+            said.push(format!("{} of {what} {how}", names.len()));
+        } else {
+            said.extend(names.into_iter().map(|name| format!("{what} {name} {how}")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(old: &[(u32, u32)], new: &[(u32, u32)]) -> Vec<String> {
+        let mut said = Vec::new();
+        named(&mut said, "client", old, new, |one| one.0.to_string());
+        said
+    }
+
+    #[test]
+    fn c04_what_differs_is_named_and_many_are_counted() {
+        let (old, new) = ([(1, 0), (2, 0), (3, 0)], [(2, 0), (3, 1), (4, 0)]);
+        let expected = ["client 4 added", "client 3 changed", "client 1 removed"];
+        assert_eq!(said(&old, &new), expected);
+        let many: Vec<(u32, u32)> = (0..60).map(|nth| (nth, 0)).collect();
+        assert_eq!(said(&[], &many), ["60 of client added"]);
+        assert_eq!(said(&many, &many), Vec::<String>::new());
+    }
+
+    #[test]
+    fn c08_fifty_thousand_are_compared_in_one_go() {
+        let many: Vec<(u32, u32)> = (0..50_000).map(|nth| (nth, nth)).collect();
+        let other: Vec<(u32, u32)> = (10..50_010).rev().map(|nth| (nth, 7)).collect();
+        // Each held against all the others takes minutes.
+        assert_eq!(said(&many, &other).len(), 10 + 1 + 10);
     }
 }

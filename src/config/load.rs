@@ -1,6 +1,7 @@
 //! Reading: defaults, then the file, then the environment.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use figment::Figment;
 use figment::providers::{Env, Format as _, Toml};
@@ -26,8 +27,40 @@ pub struct Source {
 }
 
 /// What the files look like: differs when any of them changed, also by a rename or a moved link.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fingerprint(Vec<Option<[u8; 32]>>);
+#[derive(Clone, Debug, Default)]
+pub struct Fingerprint {
+    text: Option<Digest>,
+    /// Those that the text names.
+    files: Arc<Vec<(PathBuf, Option<Digest>)>>,
+    /// Whose turn it is to be read again.
+    turn: usize,
+}
+
+type Digest = [u8; 32];
+
+/// So many of the named files are read again at each look, in turn: who keeps fifty thousand secrets in files does
+/// not have all of them read every second.
+const READ_AT_A_LOOK: usize = 256;
+/// More files than any text names (ground rule G14).
+const MOST_NAMED: usize = 100_000;
+
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        let same = Arc::ptr_eq(&self.files, &other.files) || self.files == other.files;
+        self.text == other.text && same
+    }
+}
+
+impl Eq for Fingerprint {}
+
+fn digest_of(bytes: &[u8]) -> Option<Digest> {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    Digest::try_from(digest.as_ref()).ok()
+}
+
+fn content(path: &Path) -> Option<Digest> {
+    digest_of(&std::fs::read(path).ok()?)
+}
 
 impl Source {
     pub fn load(&self) -> Result<Settings, ConfigError> {
@@ -36,39 +69,63 @@ impl Source {
         settings_from(figment, self.file.clone(), &ProcessEnvironment)
     }
 
-    /// Looks at the file's content: times and inodes lie on some mounts, content does not.
-    pub fn fingerprint(&self) -> Fingerprint {
-        let content = |path: &PathBuf| {
-            let bytes = std::fs::read(path).ok()?;
-            let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
-            <[u8; 32]>::try_from(digest.as_ref()).ok()
-        };
-        let mut seen: Vec<_> = self.file.iter().map(content).collect();
-        seen.extend(self.named_files().iter().map(content));
-        Fingerprint(seen)
+    /// Looks at the files' content: times and inodes lie on some mounts, content does not. What was seen before is
+    /// looked at again in turn, what is new at once.
+    pub fn fingerprint(&self, before: &Fingerprint) -> Fingerprint {
+        let text = self.file.as_ref().and_then(|path| std::fs::read(path).ok());
+        let digest = text.as_deref().and_then(digest_of);
+        if digest == before.text {
+            return before.next();
+        }
+        let text = String::from_utf8(text.unwrap_or_default()).unwrap_or_default();
+        let files = named_files(&text).map(|path| {
+            let content = content(&path);
+            (path, content)
+        });
+        Fingerprint {
+            text: digest,
+            files: Arc::new(files.collect()),
+            turn: 0,
+        }
     }
+}
 
-    /// Files named in the text, found without validating it: a rotated key or a new price is a change too.
-    fn named_files(&self) -> Vec<PathBuf> {
-        let Some(text) = self
-            .file
-            .as_ref()
-            .and_then(|path| std::fs::read_to_string(path).ok())
-        else {
-            return Vec::new();
-        };
-        let secrets = text.split("\"file:").skip(1);
-        let registry = text.split("[registry]").nth(1);
-        let registry = registry.and_then(|rest| rest.split("file").nth(1)?.split_once('"'));
-        let names = text.split("names_file").nth(1);
-        let names = names.and_then(|rest| rest.split_once('"'));
-        secrets
-            .chain(registry.into_iter().chain(names).map(|(_, rest)| rest))
-            .filter_map(|rest| rest.split('"').next())
-            .take(256)
-            .map(PathBuf::from)
-            .collect()
+impl Fingerprint {
+    /// The same text, some time later.
+    fn next(&self) -> Self {
+        let mut files = Arc::clone(&self.files);
+        let end = self.turn.saturating_add(READ_AT_A_LOOK);
+        let looked_at = self.files.iter().enumerate().skip(self.turn);
+        for (place, (path, before)) in looked_at.take(READ_AT_A_LOOK) {
+            let now = content(path);
+            if now != *before
+                && let Some((_, seen)) = Arc::make_mut(&mut files).get_mut(place)
+            {
+                *seen = now;
+            }
+        }
+        Self {
+            text: self.text,
+            turn: if end < files.len() { end } else { 0 },
+            files,
+        }
     }
+}
+
+/// Files named in the text, found without validating it: a rotated key or a new price is a change too.
+fn named_files(text: &str) -> impl Iterator<Item = PathBuf> {
+    let secrets = text.split("\"file:").skip(1);
+    let registry = text.split("[registry]").nth(1);
+    let registry = registry.and_then(|rest| rest.split("file").nth(1)?.split_once('"'));
+    let names = text.split("names_file").nth(1);
+    let names = names.and_then(|rest| rest.split_once('"'));
+    let others = registry.into_iter().chain(names).map(|(_, rest)| rest);
+    // Those that are one of a kind first: none of the many keeps them waiting.
+    others
+        .chain(secrets)
+        .filter_map(|rest| rest.split('"').next())
+        .take(MOST_NAMED)
+        .map(PathBuf::from)
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -369,4 +426,53 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c08_many_secret_files_are_read_in_turn_and_no_change_is_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = |nth: usize| folder.path().join(format!("{nth}"));
+        let mut text = String::new();
+        for nth in 0..600 {
+            std::fs::write(secret(nth), "before").unwrap();
+            let name = secret(nth);
+            text.push_str(&format!("key = \"file:{}\"\n", name.display()));
+        }
+        let file = folder.path().join("switchyard.toml");
+        std::fs::write(&file, &text).unwrap();
+        let source = Source {
+            file: Some(file.clone()),
+        };
+        let mut seen = source.fingerprint(&Fingerprint::default());
+        for _ in 0..4 {
+            let next = source.fingerprint(&seen);
+            assert_eq!(next, seen, "nothing changed");
+            seen = next;
+        }
+        // Wherever the turn is: within one round, and in the one look that reads it.
+        for nth in [0, 255, 256, 599] {
+            std::fs::write(secret(nth), format!("after {nth}")).unwrap();
+            let mut differed = 0;
+            for _ in 0..3 {
+                let next = source.fingerprint(&seen);
+                differed += u32::from(next != seen);
+                seen = next;
+            }
+            assert_eq!(differed, 1, "{nth}");
+        }
+        seen.turn = 0;
+        std::fs::write(secret(599), "later").unwrap();
+        assert_eq!(source.fingerprint(&seen), seen, "not all at each look");
+        // A new name is a change of the text, and is read at once.
+        std::fs::write(&file, text.replacen("key", "other", 1)).unwrap();
+        let next = source.fingerprint(&seen);
+        assert_ne!(next, seen);
+        assert_eq!(source.fingerprint(&next), next);
+        std::fs::remove_file(&file).unwrap();
+        assert_ne!(source.fingerprint(&next), next);
+    }
 }

@@ -224,6 +224,8 @@ pub enum AnswerFault {
     Disguised(UpstreamError),
     Empty(&'static str),
     Malformed(&'static str),
+    /// It calls a tool that was not offered.
+    Unoffered,
     /// An answer, but one that cannot be said in the form that was asked for.
     Untranslatable(&'static str),
 }

@@ -118,6 +118,7 @@ impl Reader {
             StreamFault::Malformed(_) if was_finished => Ok(()),
             StreamFault::Malformed(_) => Err(StreamFault::Truncated),
             fault @ (StreamFault::Reported { .. }
+            | StreamFault::Unoffered
             | StreamFault::Untranslatable(_)
             | StreamFault::Truncated
             | StreamFault::TooLarge
@@ -403,6 +404,7 @@ pub fn answer_from_stream(
         }
         StreamFault::TooLarge => AnswerFault::Malformed("the stream is too large"),
         StreamFault::Untranslatable(what) => AnswerFault::Untranslatable(what),
+        StreamFault::Unoffered => AnswerFault::Unoffered,
         StreamFault::Malformed(_)
         | StreamFault::Truncated
         | StreamFault::Unguarded
@@ -440,6 +442,7 @@ pub(super) fn fold_one(
             ..UpstreamError::bare(outcome)
         }),
         StreamFault::Untranslatable(what) => AnswerFault::Untranslatable(what),
+        StreamFault::Unoffered => AnswerFault::Unoffered,
         StreamFault::Malformed(_)
         | StreamFault::Truncated
         | StreamFault::TooLarge

@@ -293,6 +293,7 @@ fn may_be_billed(outcome: AttemptOutcome) -> bool {
     match outcome {
         AttemptOutcome::Ok
         | AttemptOutcome::BadBody
+        | AttemptOutcome::Unoffered
         | AttemptOutcome::Untranslatable
         | AttemptOutcome::FirstContentTimeout
         | AttemptOutcome::GapTimeout

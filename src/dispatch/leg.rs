@@ -127,6 +127,7 @@ impl From<AnswerFault> for Failed {
     fn from(fault: AnswerFault) -> Self {
         match fault {
             AnswerFault::Disguised(error) => from_provider(error, None),
+            AnswerFault::Unoffered => Self::plain(AttemptOutcome::Unoffered),
             AnswerFault::Untranslatable(_) => Self::plain(AttemptOutcome::Untranslatable),
             AnswerFault::Empty(_) | AnswerFault::Malformed(_) => {
                 Self::plain(AttemptOutcome::BadBody)
@@ -694,7 +695,7 @@ pub(super) fn broken(outcome: AttemptOutcome) -> FailureKind {
         AttemptOutcome::GapTimeout => FailureKind::UpstreamStalled,
         AttemptOutcome::Truncated => FailureKind::UpstreamTruncated,
         AttemptOutcome::Reset => FailureKind::UpstreamReset,
-        AttemptOutcome::BadBody => FailureKind::UpstreamMalformed,
+        AttemptOutcome::BadBody | AttemptOutcome::Unoffered => FailureKind::UpstreamMalformed,
         AttemptOutcome::TooLarge => FailureKind::StreamLimit,
         other => final_kind(other),
     }

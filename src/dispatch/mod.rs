@@ -18,6 +18,7 @@ mod residency;
 mod signing;
 mod story;
 mod told;
+mod tools;
 mod translation;
 mod watch;
 
@@ -42,6 +43,7 @@ pub use live::{LiveStream, StreamPiece};
 pub use next::refused;
 pub use request::{Caller, Detour, Prompt, RaceMark, Request};
 pub use story::{Served, Told};
+pub use tools::Tools;
 
 /// The clients of all providers in force.
 #[derive(Default)]

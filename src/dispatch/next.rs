@@ -55,6 +55,7 @@ pub(crate) fn final_kind(outcome: AttemptOutcome) -> FailureKind {
         AttemptOutcome::Ok
         | AttemptOutcome::ServerError
         | AttemptOutcome::BadBody
+        | AttemptOutcome::Unoffered
         | AttemptOutcome::Connect
         | AttemptOutcome::Tls
         | AttemptOutcome::Dns
@@ -68,7 +69,9 @@ pub(crate) fn final_kind(outcome: AttemptOutcome) -> FailureKind {
 pub(crate) fn again(outcome: AttemptOutcome, dialect: Dialect) -> Again {
     match outcome {
         AttemptOutcome::Untranslatable => Again::OtherDialect(dialect),
-        AttemptOutcome::Overloaded
+        // It was sound and is billed, and would be given again.
+        AttemptOutcome::Unoffered
+        | AttemptOutcome::Overloaded
         | AttemptOutcome::ModelGone
         | AttemptOutcome::Rejected
         | AttemptOutcome::Poison
@@ -253,6 +256,7 @@ fn plain_words(outcome: AttemptOutcome) -> &'static str {
         AttemptOutcome::Overloaded => "the provider is overloaded",
         AttemptOutcome::ServerError => "the provider failed",
         AttemptOutcome::BadBody => "the provider answered with something that is no answer",
+        AttemptOutcome::Unoffered => "the answer calls a tool that the request did not offer",
         AttemptOutcome::Untranslatable => {
             "the answer holds what cannot be said in the form you ask in; ask in the provider's own"
         }
@@ -363,6 +367,10 @@ mod tests {
     fn p08_an_overloaded_endpoint_is_not_met_again() {
         assert_eq!(
             again(AttemptOutcome::Overloaded, Dialect::Openai),
+            Again::Never
+        );
+        assert_eq!(
+            again(AttemptOutcome::Unoffered, Dialect::Openai),
             Again::Never
         );
         assert_eq!(

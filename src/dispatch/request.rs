@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::bill::{Bill, Payer};
 use super::guard::Guarded;
+use super::tools::Tools;
 use crate::actors::{Estimate, JournalDesk, Published, Route, Target};
 use crate::dialects::media::Fetched;
 use crate::dialects::openai::ChatPeek;
@@ -37,7 +38,7 @@ pub enum RaceMark {
     clippy::disallowed_types,
     reason = "asked by one task at a time and held for a clone only; a swap that waits for readers costs more than the whole placement"
 )]
-type Lock<T> = std::sync::Mutex<T>;
+pub(super) type Lock<T> = std::sync::Mutex<T>;
 
 /// What the client sent, and the share of the memory for bodies that it was granted.
 pub struct Prompt {
@@ -143,6 +144,8 @@ pub struct Request {
     pub unsupported: Option<Unsupported>,
     /// What its addresses led to, once somebody had to know.
     pub media: OnceCell<Result<Arc<Fetched>, Unfetched>>,
+    /// What its answers may call.
+    pub tools: Arc<Tools>,
     /// What the guard keeps for the answer; `None` when it has nothing to do with it.
     pub guarded: Option<Arc<Guarded>>,
 }
@@ -248,6 +251,7 @@ impl Request {
 
     /// No further attempt can follow: a stream may go on for minutes, and its prompt need not stay.
     pub(super) fn let_go_of_the_prompt(&self) {
+        Tools::settle(&self.tools, self.speaks);
         if let Ok(mut held) = self.prompt.0.lock() {
             *held = None;
         }

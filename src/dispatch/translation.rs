@@ -9,6 +9,7 @@ use memchr::memmem;
 use super::guard::{GuardRelay, Sifted};
 use super::next::AttemptFailure;
 use super::request::Request;
+use super::tools::Tools;
 use super::unix_now;
 use super::watch::{Watch, WatchedRelay};
 use crate::actors::{Lease, Target};
@@ -299,10 +300,13 @@ impl Translation<'_> {
     /// What looks at calls; only conversations have tools.
     fn watch(&self) -> Option<Watch> {
         let request = self.request;
+        if request.operation != Operation::Chat {
+            return None;
+        }
+        let tools = Tools::of(&request.tools, request.body());
         let action = request.unoffered(self.target);
         let name = &self.target.provider.name;
-        (request.operation == Operation::Chat)
-            .then(|| Watch::new((request.speaks, &request.body()), action, name))
+        Some(Watch::new((request.speaks, tools), action, name))
     }
 
     fn watched(&self, whole: Whole) -> Result<Whole, AnswerFault> {
@@ -488,9 +492,7 @@ impl Translation<'_> {
         let facts = stream_from_answer(&answer, &mut self.encoder(), &mut out);
         if let Some(mut watch) = self.watch() {
             let watched = watch.events(0, &mut out);
-            watched.map_err(|_| {
-                AnswerFault::Malformed("the answer calls a tool that was not offered")
-            })?;
+            watched.map_err(|_| AnswerFault::Unoffered)?;
         }
         Ok((out, facts))
     }

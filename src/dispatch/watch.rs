@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use serde_json::Value;
 
-use crate::dialects::offered::{Offered, may_call};
+use super::tools::Tools;
+use crate::dialects::offered::may_call;
 use crate::dialects::sse::{Event, Framer};
 use crate::dialects::{AnswerFault, Relay};
 use crate::domain::{
@@ -16,12 +16,10 @@ use crate::domain::{
 };
 use crate::telemetry::metrics::quirk;
 
-const CALLS: &str = "the answer calls a tool that was not offered";
-
 /// What a request offers, and what becomes of calls of anything else.
 #[derive(Clone)]
 pub(super) struct Watch {
-    offered: Arc<Offered>,
+    tools: Arc<Tools>,
     speaks: ClientDialect,
     action: Unoffered,
     provider: ProviderName,
@@ -31,12 +29,12 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(
-        (speaks, request): (ClientDialect, &[u8]),
+        (speaks, tools): (ClientDialect, Arc<Tools>),
         action: Unoffered,
         provider: &ProviderName,
     ) -> Self {
         Self {
-            offered: Arc::new(Offered::of(speaks, request)),
+            tools,
             speaks,
             action,
             provider: provider.clone(),
@@ -44,15 +42,14 @@ impl Watch {
         }
     }
 
-    /// Whether a text of an answer goes on; what is not JSON calls nobody.
+    /// Whether a text of an answer goes on. What cannot be read here a client may read.
     fn lets_pass(&mut self, text: &[u8]) -> bool {
         if !may_call(self.speaks, text) {
             return true;
         }
-        let Ok(said) = serde_json::from_slice::<Value>(text) else {
-            return true;
-        };
-        if !self.offered.is_exceeded_by(self.speaks, &said) {
+        let offered = self.tools.offered(self.speaks);
+        let exceeds = offered.is_exceeded_by(self.speaks, text);
+        if !exceeds.unwrap_or(true) {
             return true;
         }
         if !std::mem::replace(&mut self.told, true) {
@@ -66,7 +63,7 @@ impl Watch {
         if self.lets_pass(body) {
             Ok(self.told)
         } else {
-            Err(AnswerFault::Malformed(CALLS))
+            Err(AnswerFault::Unoffered)
         }
     }
 
@@ -91,7 +88,7 @@ impl Watch {
 
     fn pass(&mut self, event: &Event, out: &mut BytesMut) -> Result<(), StreamFault> {
         if !self.lets_pass(&event.data) {
-            return Err(StreamFault::Malformed(CALLS));
+            return Err(StreamFault::Unoffered);
         }
         out.extend_from_slice(&event.raw);
         Ok(())

@@ -21,6 +21,8 @@ pub enum AttemptOutcome {
     ServerError,
     /// Success was claimed, but what came is not an answer.
     BadBody,
+    /// An answer that calls a tool which was not offered, where that is none (attack A29).
+    Unoffered,
     /// A sound answer that cannot be said in the form the client asked in.
     Untranslatable,
     Connect,
@@ -69,7 +71,7 @@ pub enum RetryRule {
 }
 
 impl AttemptOutcome {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Ok,
         Self::Throttled,
         Self::Quota,
@@ -79,6 +81,7 @@ impl AttemptOutcome {
         Self::Overloaded,
         Self::ServerError,
         Self::BadBody,
+        Self::Unoffered,
         Self::Untranslatable,
         Self::Connect,
         Self::Tls,
@@ -107,7 +110,7 @@ impl AttemptOutcome {
             Self::ModelGone => ("rejected", Fault::Caller, Elsewhere),
             Self::Overloaded => ("overloaded", Fault::Provider, Elsewhere),
             Self::ServerError => ("server_error", Fault::Provider, Elsewhere),
-            Self::BadBody => ("bad_body", Fault::Provider, Elsewhere),
+            Self::BadBody | Self::Unoffered => ("bad_body", Fault::Provider, Elsewhere),
             // It would be said again by whoever speaks the same dialect; another's answer may be sayable.
             Self::Untranslatable => ("untranslatable", Fault::Gateway, Elsewhere),
             Self::Connect => ("connect", Fault::Network, Elsewhere),

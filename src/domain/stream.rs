@@ -54,6 +54,8 @@ pub enum StreamFault {
     },
     /// What came is not this protocol.
     Malformed(&'static str),
+    /// It calls a tool that was not offered.
+    Unoffered,
     /// It is an answer, but holds what cannot be said in the form that was asked for.
     Untranslatable(&'static str),
     /// The end came before the answer was whole.
@@ -71,7 +73,7 @@ impl StreamFault {
     pub fn failure_kind(&self) -> FailureKind {
         match self {
             Self::Reported { .. } => FailureKind::UpstreamError,
-            Self::Malformed(_) => FailureKind::UpstreamMalformed,
+            Self::Malformed(_) | Self::Unoffered => FailureKind::UpstreamMalformed,
             Self::Untranslatable(_) => FailureKind::AnswerUntranslatable,
             Self::Truncated => FailureKind::UpstreamTruncated,
             Self::TooLarge => FailureKind::UpstreamTooLarge,
@@ -84,6 +86,7 @@ impl StreamFault {
         match self {
             Self::Reported { outcome, .. } => *outcome,
             Self::Malformed(_) => super::AttemptOutcome::BadBody,
+            Self::Unoffered => super::AttemptOutcome::Unoffered,
             Self::Untranslatable(_) => super::AttemptOutcome::Untranslatable,
             Self::Truncated => super::AttemptOutcome::Truncated,
             Self::TooLarge => super::AttemptOutcome::TooLarge,

@@ -33,8 +33,12 @@ pub(super) enum AuthFault {
     Issued(KeyFault),
     /// A token of somebody else's.
     Token(Fault),
-    /// The store's keys, or those of an issuer of tokens, have not been confirmed for too long (ground rule G11).
+    /// The store's keys have not been confirmed for too long (ground rule G11).
     NotKnown,
+    /// Those of the issuer of a token have not.
+    Awaited,
+    /// As before, for a token that none of those known has signed.
+    Doubtful,
 }
 
 impl AuthFault {
@@ -42,8 +46,9 @@ impl AuthFault {
     pub(super) fn is_guess(self) -> bool {
         match self {
             Self::Token(fault) => fault.is_guess(),
-            Self::NotKnown => false,
-            Self::Missing
+            Self::NotKnown | Self::Awaited => false,
+            Self::Doubtful
+            | Self::Missing
             | Self::Malformed
             | Self::Several
             | Self::InQuery
@@ -64,7 +69,25 @@ impl AuthFault {
             Self::Issued(fault) => fault.label(),
             // Which check it was is for the log: one label for all that anyone may send.
             Self::Token(_) => "jwt",
-            Self::NotKnown => "not_known",
+            Self::NotKnown | Self::Awaited | Self::Doubtful => "not_known",
+        }
+    }
+
+    /// What the gateway waits for itself, where that is why (fault X12); `None`: it is the caller's business.
+    pub(super) fn awaited(self) -> Option<&'static str> {
+        match self {
+            Self::NotKnown => Some("the gateway cannot read its keys now; come back shortly"),
+            Self::Awaited | Self::Doubtful => Some(
+                "the gateway waits for the issuer of this token to tell its keys; come back shortly",
+            ),
+            Self::Missing
+            | Self::Malformed
+            | Self::Several
+            | Self::InQuery
+            | Self::Unknown
+            | Self::TooManyGuesses
+            | Self::Issued(_)
+            | Self::Token(_) => None,
         }
     }
 }
@@ -186,14 +209,16 @@ impl ClientKeys {
         let found = known
             .identities
             .client((credential, &digest), known.roster, now);
-        found.map_err(|fault| match fault {
-            TokenFault::Refused(fault) => AuthFault::Token(fault),
-            TokenFault::NotKnown(wanted) => {
-                if let Some(name) = wanted {
-                    (known.wanted)(name);
-                }
-                AuthFault::NotKnown
+        found.map_err(|fault| {
+            let (wanted, fault) = match fault {
+                TokenFault::Refused(fault) => return AuthFault::Token(fault),
+                TokenFault::NotKnown(wanted) => (wanted, AuthFault::Awaited),
+                TokenFault::Doubtful(wanted) => (wanted, AuthFault::Doubtful),
+            };
+            if let Some(name) = wanted {
+                (known.wanted)(name);
             }
+            fault
         })
     }
 }
@@ -305,6 +330,8 @@ impl GuessLimiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Source;
+    use crate::policy::jwt::forge::{Signer, set};
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -369,6 +396,62 @@ mod tests {
         };
         let asked = keys.identify(known, &HeaderMap::new(), Some("a=1&key=sk-1"));
         assert_eq!(asked.unwrap_err(), AuthFault::InQuery);
+    }
+
+    /// An issuer that has told one key, and nothing since.
+    fn issuer(signer: &Signer) -> (ClientKeys, Identities) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "[identities.corp]\nissuer = \"https://login.example\"\naudiences = [\"gw\"]\nalgorithms = [\"EdDSA\"]\n";
+        std::fs::write(file.path(), text).unwrap();
+        let file = Some(file.path().to_owned());
+        let settings = Source { file }.load().unwrap();
+        let all = &settings.identities;
+        let known = Identities::merge(all, &Identities::default(), Moment::START);
+        let known = known.with_keys(&all[0], &Arc::new(set(&[signer.jwk("k1")])));
+        (ClientKeys::new(&settings), known)
+    }
+
+    #[test]
+    fn x12_a_token_that_no_known_key_has_signed_waits_for_its_issuer_and_counts_as_a_guess() {
+        let (signer, thief) = (Signer::ed(), Signer::ed());
+        let (keys, identities) = issuer(&signer);
+        let found = |token: &str, here: u64| {
+            let asked = std::cell::Cell::new(0);
+            let known = Known {
+                roster: &Roster::default(),
+                identities: &identities,
+                wanted: &|_| asked.set(asked.get() + 1),
+                here: Moment::from_secs(here),
+                fresh: true,
+                current: true,
+                now: 1_800_000_000,
+            };
+            let key = headers(&[("x-api-key", token)]);
+            (keys.identify(known, &key, None).unwrap_err(), asked.get())
+        };
+        let claims = serde_json::json!({"iss": "https://login.example", "aud": "gw", "sub": "ada", "exp": 1_800_000_090});
+        let token = |id: &str| {
+            let header = serde_json::json!({"alg": "EdDSA", "kid": id});
+            thief.token(&header, &claims)
+        };
+        let (named, signed) = (token("k2"), token("k1"));
+        assert_eq!(found(&named, 10), (AuthFault::Token(Fault::Key), 0));
+        assert_eq!(found(&signed, 10), (AuthFault::Token(Fault::Signature), 0));
+        assert_eq!(found(&named, 40), (AuthFault::Doubtful, 1));
+        assert_eq!(found(&signed, 40), (AuthFault::Awaited, 1));
+        identities.all()[0].ask(Moment::from_secs(40));
+        assert_eq!(found(&named, 45), (AuthFault::Doubtful, 0));
+        assert_eq!(found(&signed, 45), (AuthFault::Awaited, 0));
+        // Who does not answer for so long cannot be waited for by whoever sends what he likes.
+        assert_eq!(found(&signed, 71), (AuthFault::Doubtful, 1));
+        identities.all()[0].confirm(Moment::from_secs(80));
+        assert_eq!(found(&signed, 81), (AuthFault::Token(Fault::Signature), 0));
+        assert_eq!(found(&signed, 111), (AuthFault::Awaited, 1));
+        for (fault, is_guess) in [(AuthFault::Doubtful, true), (AuthFault::Awaited, false)] {
+            assert_eq!(fault.is_guess(), is_guess);
+            assert!(fault.awaited().is_some_and(|text| text.contains("issuer")));
+        }
+        assert!(!AuthFault::NotKnown.awaited().unwrap().contains("issuer"));
     }
 
     #[test]

@@ -327,15 +327,12 @@ pub(super) fn identify(
         .retry_after(Duration::from_secs(60)));
     }
     edge.news.metrics.auth_failed(fault.label());
-    if fault == AuthFault::NotKnown {
-        return Err(Failure::new(
-            FailureKind::Overloaded,
-            "the gateway cannot read its keys now; come back shortly",
-        )
-        .retry_after(Duration::from_secs(1)));
-    }
     if let Some(address) = address.filter(|_| fault.is_guess()) {
         edge.guesses.failed(address, now);
+    }
+    if let Some(awaited) = fault.awaited() {
+        let waits = Failure::new(FailureKind::Overloaded, awaited);
+        return Err(waits.retry_after(Duration::from_secs(1)));
     }
     Err(Failure::new(
         FailureKind::Unauthenticated,
@@ -470,11 +467,8 @@ pub(super) fn facts(
     let estimate = estimate(&peek, prompt.bytes().len());
     let caller = caller(&admission.client, &admission.published, headers);
     // Speech is passed on as it comes, whatever form it comes in.
-    let mode = if peek.stream || operation == Operation::Speech {
-        Mode::Stream
-    } else {
-        Mode::Whole
-    };
+    let streams = peek.stream || operation == Operation::Speech;
+    let mode = if streams { Mode::Stream } else { Mode::Whole };
     let settings = &admission.published.settings;
     let mut longest = settings.timeouts.request;
     if operation == Operation::CountTokens {
@@ -513,6 +507,7 @@ pub(super) fn facts(
         detours,
         unsupported,
         media: Default::default(),
+        tools: Default::default(),
         guarded: None,
     };
     Ok((request, notice))

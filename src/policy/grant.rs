@@ -37,6 +37,12 @@ impl Allow {
         Self::Only(kept.into())
     }
 
+    /// These names and no others. What would be a pattern is no name: nothing here can be called so.
+    pub fn named<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> Self {
+        let names = names.into_iter();
+        Self::only(names.filter(|name| !name.as_ref().ends_with('*')))
+    }
+
     pub fn holds(&self, name: &str) -> bool {
         match self {
             Self::Everything => true,
@@ -177,6 +183,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a06_names_that_are_no_patterns_open_what_is_called_so_and_nothing_else() {
+        let named = Allow::named(["*", "fast*", "fast", "a*b"]);
+        for (name, expected) in [("fast", true), ("faster", false), ("slow", false)] {
+            assert_eq!(named.holds(name), expected, "{name}");
+        }
+        assert_eq!(Allow::named(["*"]), Allow::only(Vec::<&str>::new()));
+    }
 
     fn pattern() -> impl Strategy<Value = String> {
         "[ab]{0,3}\\*?".prop_filter("a name is not empty", |text| !text.is_empty())

@@ -153,6 +153,8 @@ async fn a29_a_call_of_what_was_not_offered_goes_on_and_is_told_or_is_no_answer(
                 a.set(answers("rm"));
                 let answer = ask(&gateway, path, body).await;
                 let said = text(&answer);
+                let asked = u64::from(offers) + 1;
+                assert_eq!(a.requests(), asked, "each is billed: {path}: {said}");
                 assert!(
                     !said.contains("\"rm\"") && !said.contains("canary-argument"),
                     "{path}: {said}"
@@ -180,6 +182,7 @@ async fn a29_where_nothing_was_said_yet_another_provider_answers() {
     let answer = gateway.ask("p").await;
     assert_eq!(answer.status(), 200, "{}", answer.json());
     assert_eq!(answer.header("x-switchyard-provider"), Some("b"));
+    assert_eq!((a.requests(), b.requests()), (1, 1));
     // A stream that begins with the call.
     let chunks = chunks("rm");
     let (_, call) = chunks.split_once("\n\n").unwrap();
@@ -259,5 +262,33 @@ async fn a29_what_passes_between_equal_dialects_is_looked_at_as_well() {
             assert!(text(&answer).contains("\"error\""), "{}", text(&answer));
         }
         assert_eq!(told(&gateway, name).await, called != "f", "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a29_what_one_reader_of_json_refuses_and_another_takes_hides_no_call() {
+    let beside = [r#""note":"x\ud800y""#, r#""x":1e999"#];
+    for (number, beside) in beside.into_iter().enumerate() {
+        for (stream, strict) in [(false, false), (false, true), (true, false), (true, true)] {
+            let name = format!("odd-{number}-{}-{}", u8::from(stream), u8::from(strict));
+            let a = mock(&name).await;
+            let gateway = alone(&name, &a, if strict { STRICT } else { "" }).await;
+            // Behind a name that is in every message and every piece of one.
+            let odd = |text: String| {
+                text.replace("\"tool_calls\":[", &format!("{beside},\"tool_calls\":["))
+            };
+            a.set(if stream {
+                streams(odd(chunks("rm")))
+            } else {
+                let text = odd(call("rm").to_string());
+                Behaviour::status(200).body("application/json", text)
+            });
+            let (path, body) = &questions(stream, true)[0];
+            let answer = ask(&gateway, path, body).await;
+            let said = text(&answer);
+            assert_eq!(said.contains("canary-argument"), !strict, "{name}: {said}");
+            assert_eq!(said.contains("error"), strict, "{name}: {said}");
+            assert!(told(&gateway, &name).await, "{name}");
+        }
     }
 }

@@ -68,6 +68,7 @@ fn refused(fault: &AnswerFault) -> Value {
         AnswerFault::Empty(what)
         | AnswerFault::Malformed(what)
         | AnswerFault::Untranslatable(what) => json!({"no_answer": what}),
+        AnswerFault::Unoffered => json!({"no_answer": "it calls what was not offered"}),
     }
 }
 

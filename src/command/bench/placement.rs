@@ -33,12 +33,15 @@ impl SettingsDoor for NoDoor {
         Box::pin(std::future::pending())
     }
 
-    fn fingerprint(&self) -> BoxFuture<'static, Fingerprint> {
+    fn fingerprint(&self, _: Fingerprint) -> BoxFuture<'static, Fingerprint> {
         Box::pin(std::future::pending())
     }
 
-    fn publish(&self, _: Settings) -> Result<Vec<String>, ConfigError> {
-        Ok(Vec::new())
+    fn publish(
+        &self,
+        _: Box<Settings>,
+    ) -> BoxFuture<'static, Result<Option<Vec<String>>, ConfigError>> {
+        Box::pin(std::future::ready(Ok(None)))
     }
 }
 

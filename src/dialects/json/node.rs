@@ -2,10 +2,12 @@
 //! out or replaced and the rest stays as it is.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::{Deserializer as _, Visitor};
 use smallvec::SmallVec;
 
 use super::{Cursor, MemberSpan, Members, scan_object};
@@ -48,6 +50,43 @@ impl<'a> Node<'a> {
             .map(|text| text.0)
     }
 
+    /// All of a text that nobody checked, if it is one value as lenient readers take it: with halves of surrogate
+    /// pairs, numbers beyond all bounds and twin keys.
+    pub(crate) fn readable(text: &'a [u8]) -> Option<Self> {
+        let mut cursor = Cursor::new(text).ok()?;
+        cursor.skip().ok()?;
+        cursor.end().ok()?;
+        Some(Self::whole(text))
+    }
+
+    /// Every value under this name; of twin keys one reader takes the first and another the last. Empty where it is
+    /// no object.
+    pub(crate) fn under(&self, name: &str) -> Vec<Self> {
+        let mut found = Vec::new();
+        let Ok(mut cursor) = Cursor::new(self.bytes()) else {
+            return found;
+        };
+        let walked = cursor.object(|cursor, key| {
+            let (start, end) = cursor.skip_span()?;
+            if says(key, name) {
+                found.push(Self {
+                    text: self.text,
+                    span: start + self.span.start..end + self.span.start,
+                });
+            }
+            Ok(())
+        });
+        if walked.is_err() {
+            found.clear();
+        }
+        found
+    }
+
+    /// The text it is, if it is one, as lenient readers take it: half of a surrogate pair is a sign like any other.
+    pub(crate) fn said(&self) -> Option<String> {
+        said(self.bytes())
+    }
+
     /// Empty where it is no object.
     pub(crate) fn object(&self) -> Object<'a> {
         let mut members = scan_object(self.bytes()).unwrap_or_default();
@@ -86,6 +125,38 @@ impl<'a> Node<'a> {
         }
         items
     }
+}
+
+/// Whether a key, as it is written between its quotes, is this name.
+fn says(key: &[u8], name: &str) -> bool {
+    if memchr::memchr(b'\\', key).is_none() {
+        return key == name.as_bytes();
+    }
+    said(&[b"\"", key, b"\""].concat()).is_some_and(|key| key == name)
+}
+
+fn said(quoted: &[u8]) -> Option<String> {
+    struct Raw;
+
+    impl Visitor<'_> for Raw {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+            to.write_str("a text")
+        }
+
+        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+    }
+
+    if !quoted.starts_with(b"\"") {
+        return None;
+    }
+    // Asked for bytes it gives halves of pairs as they are.
+    let mut reader = serde_json::Deserializer::from_slice(quoted);
+    let bytes = reader.deserialize_bytes(Raw).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 impl<'a> Object<'a> {
@@ -182,7 +253,50 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn what_lenient_readers_take_is_read_and_the_rest_is_not() {
+        let text = br#"{"a":"x\ud800y","n":1e999,"b":[{"\u0061":1}],"a":"z"}"#;
+        let node = Node::readable(text).unwrap();
+        let said: Vec<_> = node.under("a").iter().map(Node::said).collect();
+        assert_eq!(said.len(), 2, "of twins both");
+        assert!(
+            said[0]
+                .as_deref()
+                .is_some_and(|said| said.starts_with('x') && said.ends_with('y'))
+        );
+        assert_eq!(said[1].as_deref(), Some("z"));
+        let inside = node.under("b")[0].items();
+        assert_eq!(inside[0].under("a")[0].bytes(), b"1", "by an escaped key");
+        assert_eq!(node.under("n")[0].said(), None);
+        for text in [
+            "",
+            "{",
+            "{} x",
+            r#"{"a":NaN}"#,
+            "{'a':1}",
+            "\u{feff}{}",
+            r#"{"a":"\x"}"#,
+        ] {
+            assert!(Node::readable(text.as_bytes()).is_none(), "{text}");
+        }
+        assert!(Node::readable(b"{\"a\":\"\xff\"}").is_none());
+        let deep = "[".repeat(100) + &"]".repeat(100);
+        assert!(Node::readable(deep.as_bytes()).is_none());
+    }
+
     proptest! {
+        #[test]
+        fn what_serde_reads_is_read_the_same_by_name(map in prop::collection::btree_map("[a-z\\PC]{0,4}", "\\PC{0,6}", 0..5)) {
+            let text = serde_json::to_vec(&map).unwrap();
+            let node = Node::readable(&text).unwrap();
+            for (name, value) in &map {
+                let found = node.under(name);
+                prop_assert_eq!(found.len(), 1);
+                let said = found[0].said();
+                prop_assert_eq!(said.as_deref(), Some(value.as_str()));
+            }
+        }
+
         #[test]
         fn what_is_cut_is_gone_and_the_rest_is_untouched(
             list in prop::collection::vec(0..1000_u32, 0..6),
@@ -219,6 +333,7 @@ mod tests {
         fn no_text_panics(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             let node = Node::whole(&bytes);
             let _ = (node.as_text(), node.items().len(), node.object().get(&["a"]));
+            let _ = (Node::readable(&bytes).is_some(), node.under("a").len(), node.said());
         }
     }
 }

@@ -257,9 +257,10 @@ impl EventDecoder {
         let response = value.get("response").ok_or(ODD)?;
         let stop = stop_of(response, !self.calls.is_empty()).map_err(|fault| match fault {
             AnswerFault::Disguised(error) => error.into(),
-            AnswerFault::Empty(_) | AnswerFault::Malformed(_) | AnswerFault::Untranslatable(_) => {
-                ODD
-            }
+            AnswerFault::Empty(_)
+            | AnswerFault::Malformed(_)
+            | AnswerFault::Unoffered
+            | AnswerFault::Untranslatable(_) => ODD,
         })?;
         events.push(ChatEvent::Stop { reason: stop });
         events.extend(usage(response).map(|usage| ChatEvent::Usage { usage }));

@@ -44,6 +44,19 @@ pub struct Identity {
 struct Times {
     confirmed: AtomicU64,
     asked: AtomicU64,
+    /// Since when it is asked and says nothing.
+    silent: AtomicU64,
+}
+
+impl Times {
+    fn copied(&self) -> Self {
+        let copy = |time: &AtomicU64| AtomicU64::new(time.load(Ordering::Relaxed));
+        Self {
+            confirmed: copy(&self.confirmed),
+            asked: copy(&self.asked),
+            silent: copy(&self.silent),
+        }
+    }
 }
 
 /// Whom a token stands for.
@@ -64,6 +77,8 @@ pub enum TokenFault {
     Refused(Fault),
     /// The issuer's keys are not known, or not well enough to refuse by them. It wants to be asked when it is named.
     NotKnown(Option<Arc<str>>),
+    /// The same, and anyone could have made it: it is let in by none of the keys that are known.
+    Doubtful(Option<Arc<str>>),
 }
 
 /// When a token is looked at: as tokens say it, in unix seconds, and as this process counts.
@@ -81,14 +96,21 @@ const MOST_POOLS: usize = 256;
 const LONGEST_USER: usize = 255;
 
 impl Identities {
-    /// These issuers, with what is known of those that were there before.
+    /// These issuers, with what is known of those that were there before. Who trusts the same issuer on other terms
+    /// has the same keys, for as long as they would have served; whom they let in is looked at again.
     pub fn merge(settings: &[Arc<IdentitySettings>], before: &Self, now: Moment) -> Self {
         let all = settings.iter().map(|settings| {
             let same = before.all.iter().find(|one| one.settings == *settings);
-            match same {
-                Some(same) => Arc::clone(same),
-                None => Arc::new(Identity::new(Arc::clone(settings), now)),
+            if let Some(same) = same {
+                return Arc::clone(same);
             }
+            let settings = Arc::clone(settings);
+            let alike = before.all.iter().filter(|one| one.is_asked_as(&settings));
+            let alike = alike.max_by_key(|one| one.times.confirmed.load(Ordering::Relaxed));
+            Arc::new(match alike {
+                Some(alike) => alike.on_terms(settings),
+                None => Identity::new(settings, now),
+            })
         });
         Self {
             all: all.collect(),
@@ -204,6 +226,23 @@ impl Identity {
         }
     }
 
+    /// Whether these settings are of the same issuer, whose keys come from the same place, proven by the same authority.
+    fn is_asked_as(&self, settings: &IdentitySettings) -> bool {
+        self.settings.rules.issuer == settings.rules.issuer
+            && self.settings.keys == settings.keys
+            && self.settings.ca_pem == settings.ca_pem
+    }
+
+    fn on_terms(&self, settings: Arc<IdentitySettings>) -> Self {
+        Self {
+            settings,
+            keys: self.keys.clone(),
+            // Of its own: two may come from one.
+            times: Arc::new(self.times.copied()),
+            good: Cache::default(),
+        }
+    }
+
     fn with_keys(&self, keys: Arc<KeySet>) -> Self {
         Self {
             settings: Arc::clone(&self.settings),
@@ -221,11 +260,15 @@ impl Identity {
     /// The issuer has just said that these are its keys.
     pub fn confirm(&self, at: Moment) {
         self.times.confirmed.store(at.0, Ordering::Relaxed);
+        self.times.silent.store(0, Ordering::Relaxed);
     }
 
     /// It is being asked.
     pub fn ask(&self, at: Moment) {
         self.times.asked.store(at.0, Ordering::Relaxed);
+        let silent = &self.times.silent;
+        // It may have been silent before.
+        let _ = silent.compare_exchange(0, at.0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Whether it may be asked for a key that nobody knows.
@@ -241,10 +284,29 @@ impl Identity {
             && (self.is_of_file() || now.since(Moment(confirmed)) <= self.settings.keep)
     }
 
-    /// Whether a key that is not among them is none of the issuer's, and not just a new one (fault X12).
+    /// Whether a key that is not among them is none of the issuer's, and not just a new one, though it be under an old
+    /// name (fault X12).
     fn knows_every_key(&self, now: Moment) -> bool {
         let confirmed = self.times.confirmed.load(Ordering::Relaxed);
         self.is_of_file() || now.since(Moment(confirmed)) < ASK_AT_MOST
+    }
+
+    /// Whether it has been asked in vain for longer than any answer takes.
+    fn is_silent(&self, now: Moment) -> bool {
+        let silent = self.times.silent.load(Ordering::Relaxed);
+        silent != 0 && now.since(Moment(silent)) >= ASK_AT_MOST
+    }
+
+    /// What a token is that no known key has signed, where there may be others. Tokens of a key that was changed
+    /// under its name come from many people at once, and are no guesses for as long as the issuer may still say so.
+    fn unsigned(&self, fault: Fault, now: Moment) -> TokenFault {
+        let name = self.may_be_asked(now);
+        let name = name.then(|| Arc::clone(&self.settings.name));
+        if fault == Fault::Signature && !self.is_silent(now) {
+            TokenFault::NotKnown(name)
+        } else {
+            TokenFault::Doubtful(name)
+        }
     }
 
     /// Whom a token stands for, and until when in unix seconds.
@@ -261,10 +323,8 @@ impl Identity {
                 let bearer = bearer(&self.settings, &claims).map_err(TokenFault::Refused)?;
                 Ok((bearer, claims.until))
             }
-            Err(Fault::Key) if !self.knows_every_key(now.here) => {
-                let name = self.may_be_asked(now.here);
-                let name = name.then(|| Arc::clone(&self.settings.name));
-                Err(TokenFault::NotKnown(name))
+            Err(fault @ (Fault::Key | Fault::Signature)) if !self.knows_every_key(now.here) => {
+                Err(self.unsigned(fault, now.here))
             }
             Err(fault) => Err(TokenFault::Refused(fault)),
         }
@@ -303,7 +363,8 @@ fn bearer(settings: &IdentitySettings, claims: &Claims) -> Result<Bearer, Fault>
             if named.len() > MOST_POOLS {
                 return Err(Fault::Claim);
             }
-            Some(Allow::only(named))
+            // Who issues tokens is not who writes patterns here.
+            Some(Allow::named(named))
         }
     };
     Ok(Bearer {
