@@ -153,10 +153,12 @@ impl JournalDesk {
     }
 
     /// Waits until what was handed in so far is written, if the disk takes it.
-    pub(super) async fn written(&self) {
+    pub(super) fn written(&self) -> impl Future<Output = ()> + use<> {
         let handle = self.inner.handle.load_full();
-        if let Some(handle) = handle.as_deref() {
-            handle.written().await;
+        async move {
+            if let Some(handle) = handle.as_deref() {
+                handle.written().await;
+            }
         }
     }
 
