@@ -79,6 +79,32 @@ pub struct Told {
     pub leaked: Option<&'static str>,
     /// The name of another tenant that was found in anything its client read.
     pub foreign: Option<String>,
+    /// `x-switchyard-idempotent`: it is told what another sending of the same request was told.
+    pub replayed: bool,
+    /// A digest of what a request with a key was told, whole; of a stream, of all but its comments.
+    pub said: Option<u64>,
+    /// Each sending of a request that is sent several times under one key; empty for all others.
+    pub sendings: Vec<Sending>,
+}
+
+/// When and how a request was sent once more under its key (L12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// Together with the others.
+    AtOnce,
+    /// When those had ended.
+    Later,
+    /// Under the same key, with another body.
+    Otherwise,
+}
+
+/// One sending of a request that is sent several times under one key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sending {
+    pub again: Again,
+    pub told: Told,
+    /// The id of the execution that had said 200 before another body was sent under its key.
+    pub heard: Option<String>,
 }
 
 impl Told {
@@ -101,7 +127,41 @@ impl Told {
             text: None,
             leaked: None,
             foreign: None,
+            replayed: false,
+            said: None,
+            sendings: Vec::new(),
         }
+    }
+
+    /// A request as all its sendings saw it: as the first that failed, else as the first that was whole. What was
+    /// executed more than once, or may have been, has no id that could be held against one execution.
+    #[must_use]
+    pub fn of(sendings: Vec<Sending>) -> Option<Self> {
+        let same = || sendings.iter().filter(|one| one.again != Again::Otherwise);
+        let failed = same().find(|one| one.told.ended.is_failure());
+        let whole = || same().find(|one| one.told.ended == Ended::Whole);
+        let shown = failed.or_else(whole).or(same().next())?;
+        let all_of_one = same().all(|one| {
+            one.told.ended == Ended::Whole && one.told.id.is_some() && one.told.id == shown.told.id
+        });
+        let mut told = shown.told.clone();
+        told.id = told.id.filter(|_| all_of_one);
+        let due = sendings.iter().map(|one| one.told.due_ms).min();
+        let end = sendings.iter().map(|one| one.told.end_ms).max();
+        told.due_ms = due.unwrap_or(told.due_ms);
+        told.end_ms = end.unwrap_or(told.end_ms);
+        told.leaked = sendings.iter().find_map(|one| one.told.leaked);
+        told.foreign = sendings.iter().find_map(|one| one.told.foreign.clone());
+        told.done_after_error = sendings.iter().any(|one| one.told.done_after_error);
+        told.sendings = sendings;
+        Some(told)
+    }
+
+    /// The sendings of a request that was sent several times, or the one.
+    pub fn each(&self) -> impl Iterator<Item = &Self> {
+        let one = self.sendings.is_empty().then_some(self);
+        one.into_iter()
+            .chain(self.sendings.iter().map(|one| &one.told))
     }
 
     /// Judges the text that came.
@@ -128,4 +188,42 @@ pub fn code_of(document: &Value) -> String {
         .find_map(|name| error.get(*name).and_then(Value::as_str))
         .unwrap_or("unnamed")
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sending(again: Again, ended: Ended, id: Option<&str>) -> Sending {
+        let mut told = Told::new(1, 0, false, 10);
+        told.ended = ended;
+        told.id = id.map(str::to_owned);
+        Sending {
+            again,
+            told,
+            heard: None,
+        }
+    }
+
+    #[test]
+    fn l12_what_failed_once_failed_and_what_may_be_two_executions_has_no_id() {
+        let (first, later) = (Again::AtOnce, Again::Later);
+        let conflict = Ended::Refused("conflict".to_owned());
+        let other = || sending(Again::Otherwise, conflict.clone(), Some("c"));
+        let whole = |again, id| sending(again, Ended::Whole, Some(id));
+        let told = |sendings| {
+            let told = Told::of(sendings).unwrap();
+            (told.ended.label(), told.id)
+        };
+        let one = Some("a".to_owned());
+        let ok = "ok".to_owned();
+        let all = vec![whole(first, "a"), other(), whole(later, "a")];
+        assert_eq!(told(all), (ok.clone(), one));
+        assert_eq!(told(vec![whole(first, "a"), whole(later, "b")]).1, None);
+        let left = sending(first, Ended::Left, None);
+        assert_eq!(told(vec![left, whole(later, "a")]), (ok, None));
+        let cut = sending(first, Ended::Cut, Some("a"));
+        assert_eq!(told(vec![cut, whole(later, "b")]).0, "cut");
+        assert_eq!(Told::of(vec![other()]), None);
+    }
 }

@@ -20,7 +20,7 @@ use switchyard_chaos::client::{BodyEnd, Client};
 use switchyard_chaos::conduct::{Between, Evidence, Plan, Progress, Subject, conduct, rehearse};
 use switchyard_chaos::history::{Ended, Told};
 use switchyard_chaos::mock::Exchange;
-use switchyard_chaos::records::{Books, Journal, Outcome, Sample, Scrape};
+use switchyard_chaos::records::{Books, Delivery, Journal, Outcome, Sample, Scrape};
 use switchyard_chaos::report::{Run, Verdict};
 use switchyard_chaos::scenario::{Scenario, parse};
 use switchyard_chaos::verdict::judge;
@@ -28,8 +28,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, watch};
 
+#[path = "cheating/alerts.rs"]
+mod alerts;
 #[path = "cheating/money.rs"]
 mod money;
+#[path = "cheating/once.rs"]
+mod once;
 
 type Soon = Pin<Box<dyn Future<Output = SocketAddr> + Send>>;
 
@@ -298,6 +302,7 @@ struct Honest {
     history: Vec<Told>,
     wire: Vec<(String, Exchange)>,
     scrapes: Vec<Scrape>,
+    alerts: Vec<Delivery>,
     journal: Journal,
     books: Option<Books>,
 }
@@ -311,6 +316,7 @@ impl Honest {
             history: evidence.history.clone(),
             wire: evidence.wire.clone(),
             scrapes: evidence.scrapes.clone(),
+            alerts: evidence.alerts.clone(),
             journal: evidence.own.as_ref().unwrap().journal.clone(),
             books: evidence.own.as_ref().unwrap().books.clone(),
             plan,
@@ -325,6 +331,7 @@ impl Honest {
         self.evidence.history.clone_from(&self.history);
         self.evidence.wire.clone_from(&self.wire);
         self.evidence.scrapes.clone_from(&self.scrapes);
+        self.evidence.alerts.clone_from(&self.alerts);
         self.evidence.still_under_way = 0;
         let own = self.evidence.own.as_mut().unwrap();
         own.journal.clone_from(&self.journal);
@@ -332,6 +339,15 @@ impl Honest {
         own.audit = Ok(());
         own.leaks.clear();
         own.unreadable.clear();
+        run
+    }
+
+    /// What is found when the gateway was told something else than it was.
+    fn told(&mut self, terms: impl FnOnce(&mut Scenario)) -> Run {
+        let said = self.plan.scenario.clone();
+        terms(&mut self.plan.scenario);
+        let run = judge(&self.plan, &self.evidence);
+        self.plan.scenario = said;
         run
     }
 

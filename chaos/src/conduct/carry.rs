@@ -53,7 +53,9 @@ pub(super) async fn carried_out(
         ));
     }
     let history = kept(listening.await, "what the clients saw", &mut notes);
-    let still_under_way = quiet(&fleet, plan.scenario.phases.quiesce.0).await;
+    let patience = plan.scenario.phases.quiesce.0;
+    let still_under_way = quiet(&fleet, patience).await;
+    world.receivers.settled(patience).await;
     let phases = with_quiesce(phases(&plan.scenario), epoch.millis());
     // Gauges are published once in a while; a last look shall see them settled.
     sleep(Duration::from_millis(600)).await;
@@ -71,6 +73,7 @@ pub(super) async fn carried_out(
         wire,
         fleet,
         scrapes,
+        alerts: world.receivers.told(epoch),
         faults,
         own,
         still_under_way,

@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use super::{ADMIN, OwnRecords, process_of};
 use crate::client::{Client, ConnectOptions};
 use crate::lab::config::{ADMIN_KEY, ConfigError, Facts};
-use crate::lab::{CANARY_MARK, CLIENT_MARK, Epoch, GatewayProcess, SmallDisk};
+use crate::lab::{CANARY_MARK, CLIENT_MARK, Epoch, GatewayProcess, HOOK_MARK, SmallDisk};
 use crate::records::{
     Books, Journal, Machine, Scrape, audit, books, parse, scrape_text, secrets_in, secrets_of,
 };
@@ -20,10 +20,11 @@ use crate::workload::PROMPT_MARK;
 const SCRAPE_EVERY: Duration = Duration::from_millis(250);
 
 /// What no file and no metric may hold, by its name.
-const SECRETS: [(&str, &str); 4] = [
+const SECRETS: [(&str, &str); 5] = [
     ("a provider's key", "sk-chaos-provider-"),
     ("the admin key", ADMIN_KEY),
     ("a client key", CLIENT_MARK),
+    ("what webhooks are signed with", HOOK_MARK),
     ("prompt text", PROMPT_MARK),
 ];
 
@@ -153,6 +154,13 @@ pub(super) async fn close(
         stopped,
         starts: gateway.starts,
     }
+}
+
+/// What no webhook may hold, by its name: neither the secrets, nor what is for clients alone.
+pub(crate) fn told_in(body: &[u8]) -> Vec<&'static str> {
+    let mut found = secrets_of(body, &SECRETS);
+    found.extend(secrets_of(body, &[("answer text", CANARY_MARK)]));
+    found
 }
 
 /// The words of answers are for clients alone.

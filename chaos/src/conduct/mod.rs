@@ -25,10 +25,11 @@ use crate::history::Told;
 use crate::lab::config::{ADMIN_KEY, ConfigError};
 use crate::lab::{Door, Fleet, GatewayProcess, ProcessError, interrupted};
 use crate::mock::Exchange;
-use crate::records::{self, Books, Journal, Scrape};
+use crate::records::{self, Books, Delivery, Journal, Scrape};
 use crate::scenario::{PhaseName, Scenario};
 
 pub use faults::{Act, Done};
+pub(crate) use gateway::told_in;
 pub use rehearse::{providers, rehearse};
 pub use world::{chains, mocks};
 
@@ -80,6 +81,8 @@ pub enum CannotRun {
     Process(#[from] ProcessError),
     #[error("a mock cannot listen: {0}")]
     Mock(std::io::Error),
+    #[error("a receiver of webhooks cannot listen: {0}")]
+    Receiver(std::io::Error),
     #[error("{path}: {why}")]
     Folder { path: String, why: std::io::Error },
     #[error("the scenario does not fit the configuration: {0}")]
@@ -108,6 +111,8 @@ pub struct Evidence {
     pub wire: Vec<(String, Exchange)>,
     pub fleet: Fleet,
     pub scrapes: Vec<Scrape>,
+    /// Every webhook that came to one of the scenario's receivers.
+    pub alerts: Vec<Delivery>,
     pub faults: Vec<Done>,
     /// `None` for a gateway that is not ours.
     pub own: Option<OwnRecords>,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::world::{enclosed, fits, mocks, written};
+use super::world::{enclosed, fits, listening, mocks, written};
 use super::{CannotRun, Plan, Subject};
 use crate::lab::{Fleet, config, let_in};
 use crate::scenario::Mock;
@@ -41,6 +41,8 @@ pub async fn rehearse(plan: &Plan) -> Result<(), CannotRun> {
             config::lay(&mut own, &plan.scenario.gateway.config);
             config::enclose(&mut own, &folder.0)?;
             let_in(&mut own, &plan.scenario, &folder.0)?;
+            let receivers = listening(&plan.scenario).await?;
+            receivers.let_in(&mut own, &folder.0)?;
             own
         }
     };

@@ -8,13 +8,16 @@ use tokio::sync::Mutex;
 use super::{CannotRun, Plan, Subject, gateway};
 use crate::fault::{self, Ground, Made};
 use crate::lab::config::{self, CLIENT_KEY, ConfigError, Facts};
-use crate::lab::{Door, Doorway, Fleet, GatewayProcess, Lodging, OwnClock, SmallDisk, let_in};
+use crate::lab::{
+    Door, Doorway, Fleet, GatewayProcess, Lodging, OwnClock, Receivers, SmallDisk, let_in,
+};
 use crate::scenario::{MOCKS, Mock, Scenario, terms, your_chain};
 
 pub(super) struct World {
     pub(super) fleet: Fleet,
     pub(super) gateway: Option<Arc<Mutex<GatewayProcess>>>,
     pub(super) doorway: Arc<Doorway>,
+    pub(super) receivers: Receivers,
     pub(super) model: String,
     /// What the machine does not allow.
     pub(super) notes: Vec<String>,
@@ -49,6 +52,7 @@ impl World {
                 Ok(Self {
                     fleet,
                     gateway: None,
+                    receivers: Receivers::default(),
                     doorway: Arc::new(Doorway::new(door.clone())),
                     model: "chat".to_owned(),
                     notes: Vec::new(),
@@ -82,6 +86,7 @@ impl World {
                 .await
                 .map_err(CannotRun::Mock)?;
         }
+        let receivers = listening(&plan.scenario).await?;
         let config = match &mut config {
             Some(config) => config,
             None => {
@@ -89,6 +94,7 @@ impl World {
                 config::lay(&mut own, &plan.scenario.gateway.config);
                 config::enclose(&mut own, folder)?;
                 let_in(&mut own, &plan.scenario, folder)?;
+                receivers.let_in(&mut own, folder)?;
                 config.insert(own)
             }
         };
@@ -113,11 +119,19 @@ impl World {
         Ok(Self {
             fleet,
             gateway: Some(Arc::new(Mutex::new(gateway))),
+            receivers,
             doorway: Arc::new(Doorway::new(door)),
             model,
             notes,
         })
     }
+}
+
+/// The scenario's receivers of webhooks.
+pub(super) async fn listening(scenario: &Scenario) -> Result<Receivers, CannotRun> {
+    Receivers::start(scenario)
+        .await
+        .map_err(CannotRun::Receiver)
 }
 
 /// The ground that the scenario's faults take away, where the machine allows it, and why where it does not.

@@ -9,6 +9,11 @@ pub(super) const ROWS: &[Row] = &[
         "a workload's leave_share and leave_between",
     ),
     elsewhere(
+        "L12",
+        "requests are sent again under the same idempotency key, or others are",
+        "a workload's repeats",
+    ),
+    elsewhere(
         "A15",
         "what is kept for one tenant is read by another",
         "a workload's spied_on_by, with clients of two tenants",

@@ -186,8 +186,11 @@ pub fn lay(under: &mut Table, over: &Table) {
 
 /// Replaces everything that reaches beyond the run: addresses, keys, journal, logs, certificates, the way out.
 pub fn enclose(config: &mut Table, folder: &Path) -> Result<(), ConfigError> {
-    // The operator's proxy and name servers stand outside.
-    config.remove("egress");
+    // The operator's proxy and name servers stand outside, whoever is told what needs somebody, and issuers of tokens,
+    // whose keys would be fetched.
+    for outside in ["egress", "alerts", "identities"] {
+        config.remove(outside);
+    }
     let file = |name: &str, text: &str| secret(folder, name, text);
     let mut listen = config
         .get("listen")
@@ -220,6 +223,10 @@ pub fn enclose(config: &mut Table, folder: &Path) -> Result<(), ConfigError> {
     // Without a journal nothing could be proven of what it must hold.
     if journal.get("mode").and_then(Value::as_str) == Some("off") {
         journal.insert("mode".into(), "fast".into());
+    }
+    // Sealed texts are for the operator alone, and so is what they are sealed with.
+    for own in ["text_of", "text_key", "text_key_before"] {
+        journal.remove(own);
     }
     config.insert("journal".into(), journal.into());
     // What the user's own clients keep is neither read nor added to.
@@ -510,6 +517,27 @@ mod tests {
             config["providers"]["aws"]["region"].as_str(),
             Some("eu-west-1")
         );
+    }
+
+    #[test]
+    fn nobody_outside_is_told_of_a_run_or_asked_who_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "[[alerts]]\nname = \"pager\"\nurl = \"https://pager.example/\"\nsecret = \"env:PAGER\"\n\
+            [identities.corp]\nissuer = \"https://login.example\"\naudiences = [\"a\"]\n\
+            [journal]\ntext_of = [\"*\"]\ntext_key = \"env:TEXT_KEY\"\ntext_key_before = \"env:BEFORE\"\n";
+        let mut config: Table = text.parse().unwrap();
+        enclose(&mut config, folder.path()).unwrap();
+        let whole = config.to_string();
+        for gone in [
+            "alerts",
+            "pager",
+            "identities",
+            "login.example",
+            "text_",
+            "env:",
+        ] {
+            assert!(!whole.contains(gone), "{gone}: {whole}");
+        }
     }
 
     #[test]

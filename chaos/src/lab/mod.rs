@@ -9,6 +9,7 @@ mod interrupt;
 mod lodging;
 mod payers;
 mod process;
+mod receiver;
 
 pub use clock::OwnClock;
 pub use disk::{DiskState, SmallDisk};
@@ -18,6 +19,7 @@ pub use interrupt::{interrupted, was_interrupted};
 pub use lodging::Lodging;
 pub use payers::{CLIENT_MARK, client_key, let_in};
 pub use process::{GatewayProcess, ProcessError, is_stopped, signal};
+pub use receiver::{HOOK_MARK, HOOK_SECRET, Receivers};
 
 use std::net::SocketAddr;
 

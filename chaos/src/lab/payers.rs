@@ -40,7 +40,7 @@ pub fn let_in(config: &mut Table, scenario: &Scenario, folder: &Path) -> Result<
             }
         }
     }
-    regions(config, scenario);
+    promises(config, scenario);
     if scenario.has_prices() {
         let path = folder.join("prices.toml");
         write(&path, &prices(scenario))?;
@@ -72,26 +72,45 @@ fn client(one: &Client, folder: &Path) -> Result<Table, ConfigError> {
 }
 
 fn tenant(one: &Tenant, own: &mut Table) {
-    if let Some(budget) = &one.budget {
+    let mut budgets = Vec::new();
+    let all = [(&one.budget, true), (&one.soft_budget, false)];
+    for (usd, hard) in all
+        .into_iter()
+        .filter_map(|(usd, hard)| Some((usd.as_ref()?, hard)))
+    {
         let mut cap = Table::new();
-        cap.insert("usd".into(), budget.clone().into());
+        cap.insert("usd".into(), usd.clone().into());
         cap.insert("period".into(), "total".into());
-        own.insert("budgets".into(), vec![Value::from(cap)].into());
+        cap.insert("hard".into(), hard.into());
+        if !one.tell_at.is_empty() {
+            let shares = one.tell_at.iter().map(|share| i64::from(*share));
+            let shares: Vec<Value> = shares.map(Value::from).collect();
+            cap.insert("tell_at".into(), shares.into());
+        }
+        budgets.push(Value::from(cap));
+    }
+    if !budgets.is_empty() {
+        own.insert("budgets".into(), budgets.into());
     }
     if !one.regions.is_empty() {
         own.insert("regions".into(), one.regions.clone().into());
     }
 }
 
-/// Tells the gateway where each provider is.
-fn regions(config: &mut Table, scenario: &Scenario) {
+/// Tells the gateway where each provider is, and what was paid for there in advance.
+fn promises(config: &mut Table, scenario: &Scenario) {
     let Some(Value::Table(providers)) = config.get_mut("providers") else {
         return;
     };
     for mock in &scenario.mocks {
-        let own = providers.get_mut(&mock.name);
-        if let Some((Value::Table(own), region)) = own.zip(mock.region.as_ref()) {
+        let Some(Value::Table(own)) = providers.get_mut(&mock.name) else {
+            continue;
+        };
+        if let Some(region) = &mock.region {
             own.insert("regions".into(), vec![Value::from(region.clone())].into());
+        }
+        if let Some(credit) = &mock.credit {
+            own.insert("credit".into(), credit.clone().into());
         }
     }
 }

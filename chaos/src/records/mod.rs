@@ -1,11 +1,13 @@
-//! The gateway's own records, read from outside: its journal, its metrics, its process.
+//! The gateway's own records, read from outside: its journal, its metrics, its webhooks, its process.
 
+mod alerts;
 mod books;
 mod journal;
 mod machine;
 mod scrape;
 mod secrets;
 
+pub use alerts::{Delivery, Reply, Said, signature};
 pub use books::{Books, Purse, Spend, TenantBooks, books};
 pub use journal::{Attempt, Intent, Journal, Outcome, Tokens, audit};
 pub use machine::Machine;

@@ -104,6 +104,7 @@ fn of_pool(pool: &str, links: &[String]) -> Scenario {
         mocks: Vec::new(),
         clients: Vec::new(),
         tenants: Vec::new(),
+        receivers: Vec::new(),
         workloads: vec![workload(pool, true, 20.0), workload(pool, false, 20.0)],
         faults,
         expectations: expectations(&deaths, links.len()),

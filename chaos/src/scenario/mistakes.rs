@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Expectation, Fault, MOCKS, Mock, Of, Scenario, Shape, VERSION};
+use super::{Expectation, Fault, MOCKS, Mock, Of, Scenario, Shape, VERSION, Workload};
 use crate::fault::{self, Key};
 use crate::mock::Dialect;
 
@@ -207,6 +207,7 @@ fn workloads(scenario: &Scenario, found: &mut Vec<String>) {
                 "workload {name:?}: leave_between is [earliest, latest]"
             ));
         }
+        repeats(workload, found);
         let odd = |text: &str| text.contains(['\r', '\n', '\0']);
         if workload
             .headers
@@ -215,6 +216,30 @@ fn workloads(scenario: &Scenario, found: &mut Vec<String>) {
         {
             found.push(format!("workload {name:?}: a header holds a line break"));
         }
+    }
+}
+
+fn repeats(workload: &Workload, found: &mut Vec<String>) {
+    let Some(repeats) = workload.repeats else {
+        return;
+    };
+    let name = &workload.name;
+    let times = repeats.at_once.saturating_add(repeats.later);
+    if repeats.at_once == 0 || !(2..=100).contains(&times) {
+        found.push(format!(
+            "workload {name:?}: repeats.at_once is at least 1, and with later 2 to 100"
+        ));
+    }
+    if workload.abuse.is_some() || workload.spied_on_by.is_some() {
+        found.push(format!(
+            "workload {name:?}: repeats goes with neither abuse nor spied_on_by"
+        ));
+    }
+    let is_key = |field: &String| field.to_lowercase().ends_with("idempotency-key");
+    if workload.headers.keys().any(is_key) {
+        found.push(format!(
+            "workload {name:?}: repeats makes a key for each request; leave the header out"
+        ));
     }
 }
 

@@ -43,7 +43,7 @@ pub use chain::your_chain;
 pub(crate) use mistakes::terms;
 pub use mistakes::{BadScenario, check, parse, parse_for};
 pub use packs::{Pack, find, packs};
-pub use payers::{Client, NOBODYS_TENANT, PerToken, Price, Tenant, nanos};
+pub use payers::{Cap, Client, NOBODYS_TENANT, PerToken, Price, Receiver, Tenant, nanos};
 
 pub use span::Span;
 
@@ -76,6 +76,9 @@ pub struct Scenario {
     pub clients: Vec<Client>,
     #[serde(default, rename = "tenant")]
     pub tenants: Vec<Tenant>,
+    /// Whom the gateway tells that a budget runs low, with webhooks.
+    #[serde(default, rename = "receiver")]
+    pub receivers: Vec<Receiver>,
     #[serde(rename = "workload")]
     pub workloads: Vec<Workload>,
     #[serde(default, rename = "fault")]
@@ -134,6 +137,8 @@ pub struct Mock {
     pub named: bool,
     /// What it bills; the gateway is told it in its registry.
     pub price: Option<Price>,
+    /// What was paid for in advance, in dollars, as a decimal; the gateway is told it, the mock answers all the same.
+    pub credit: Option<String>,
     /// Where it processes what is sent; the gateway is told so.
     pub region: Option<String>,
 }
@@ -157,6 +162,7 @@ impl Mock {
             front: None,
             named: false,
             price: None,
+            credit: None,
             region: None,
         }
     }
@@ -203,6 +209,8 @@ pub struct Workload {
     /// Further request headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// Each request has a key (`idempotency-key`) and is sent several times under it.
+    pub repeats: Option<Repeats>,
     /// Not a request but an attack; how it ends is the attacker's business.
     pub abuse: Option<Abuse>,
     /// `control`, `faults`, `heal`; all three when nothing is said.
@@ -232,8 +240,32 @@ impl Workload {
             bytes_per_second: None,
             lane: None,
             headers: BTreeMap::new(),
+            repeats: None,
             abuse: None,
             phases: Vec::new(),
+        }
+    }
+}
+
+/// How often a request is sent under one key, each time on a connection of its own. Another body is sent under it as
+/// well: when the first of them is answered, and after the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Repeats {
+    /// Together; the workload's `leave_share` of them leave.
+    pub at_once: u32,
+    /// One after the other when those have ended; they stay.
+    pub later: u32,
+    /// Before each of these.
+    pub pause: Span,
+}
+
+impl Default for Repeats {
+    fn default() -> Self {
+        Self {
+            at_once: 2,
+            later: 1,
+            pause: Span(Duration::from_millis(200)),
         }
     }
 }

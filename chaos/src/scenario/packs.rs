@@ -88,13 +88,16 @@ const PACKS: &[Pack] = &[
     ),
     pack!(
         "money",
-        "budgets, limits and bills while everybody asks at once, leaves, and the gateway is killed",
+        "budgets, limits, bills, keys and alerts while everybody asks at once, leaves, and the gateway is killed",
         [
             "budget_race",
             "rate_limit",
             "cancelled_streams",
             "money_under_kills",
-            "budget_under_kills"
+            "budget_under_kills",
+            "same_key",
+            "prepaid",
+            "alerts"
         ]
     ),
     pack!(

@@ -24,9 +24,32 @@ pub struct Tenant {
     pub name: String,
     /// A hard cap in dollars for all the time of the run, as a decimal.
     pub budget: Option<String>,
+    /// A second one, which stops nobody.
+    pub soft_budget: Option<String>,
+    /// The shares of both that receivers are told of when they are spent, in percent; the gateway's own when nothing
+    /// is said, and then nobody judges what is told.
+    #[serde(default)]
+    pub tell_at: Vec<u8>,
     /// Where what it sends may be processed; anywhere when nothing is said.
     #[serde(default)]
     pub regions: Vec<String>,
+}
+
+/// The harness itself, told by webhooks what needs somebody.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receiver {
+    pub name: String,
+    /// So many deliveries of each alert are not taken: one is answered with a 500, the next not at all, and so on.
+    #[serde(default)]
+    pub refuses: u32,
+}
+
+/// One budget of a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cap {
+    pub nanos: u64,
+    pub hard: bool,
 }
 
 /// What a mock bills: dollars for a million tokens, as decimals.
@@ -47,6 +70,8 @@ pub struct PerToken {
 /// Pays for whoever names nobody.
 pub const NOBODYS_TENANT: &str = "default";
 
+/// The gateway waits twice as long before each further try.
+const MOST_REFUSED: u32 = 3;
 /// Decimals of a price: with so many a token costs whole nano-dollars, and sums are exact.
 const PRICE_DIGITS: u32 = 3;
 /// Decimals of a dollar down to the nano-dollar.
@@ -68,6 +93,18 @@ impl Tenant {
     #[must_use]
     pub fn cap(&self) -> Option<u64> {
         nanos(self.budget.as_deref()?)
+    }
+
+    /// All its budgets.
+    #[must_use]
+    pub fn caps(&self) -> Vec<Cap> {
+        let both = [(&self.budget, true), (&self.soft_budget, false)];
+        let both = both.into_iter();
+        both.filter_map(|(usd, hard)| {
+            let nanos = nanos(usd.as_deref()?)?;
+            Some(Cap { nanos, hard })
+        })
+        .collect()
     }
 }
 
@@ -109,6 +146,15 @@ impl Scenario {
         let mocks = self.mocks.iter();
         mocks
             .filter_map(|mock| Some((mock.name.as_str(), mock.price.as_ref()?.per_token()?)))
+            .collect()
+    }
+
+    /// What was paid for in advance at each mock, in nano-dollars.
+    #[must_use]
+    pub fn credits(&self) -> BTreeMap<&str, u64> {
+        let mocks = self.mocks.iter();
+        mocks
+            .filter_map(|mock| Some((mock.name.as_str(), nanos(mock.credit.as_deref()?)?)))
             .collect()
     }
 
@@ -167,12 +213,14 @@ pub(super) fn mistakes(scenario: &Scenario, found: &mut Vec<String>) {
         if !plain(name) {
             found.push(format!("tenant {name:?}: use lower-case letters"));
         }
-        if tenant.budget.is_some() && tenant.cap().is_none() {
+        let budgets = [&tenant.budget, &tenant.soft_budget].into_iter().flatten();
+        if budgets.count() > tenant.caps().len() {
             found.push(format!(
-                "tenant {name:?}: budget is an amount of dollars like \"0.25\", with at most nine decimals"
+                "tenant {name:?}: budget, or soft_budget, is an amount of dollars like \"0.25\", with at most nine decimals"
             ));
         }
     }
+    receivers(scenario, found);
     let mut clients = BTreeSet::new();
     for client in &scenario.clients {
         let name = &client.name;
@@ -210,6 +258,44 @@ pub(super) fn mistakes(scenario: &Scenario, found: &mut Vec<String>) {
     }
 }
 
+/// What is wrong with who is told, and of what.
+fn receivers(scenario: &Scenario, found: &mut Vec<String>) {
+    let mut names = BTreeSet::new();
+    for receiver in &scenario.receivers {
+        let name = &receiver.name;
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase()) {
+            found.push(format!("receiver {name:?}: use lower-case letters"));
+        }
+        if !names.insert(name) {
+            found.push(format!("receiver {name:?} is named twice"));
+        }
+        if receiver.refuses > MOST_REFUSED {
+            found.push(format!(
+                "receiver {name:?}: refuses is at most {MOST_REFUSED}; later tries come after the run"
+            ));
+        }
+    }
+    let tells = |tenant: &&Tenant| !tenant.tell_at.is_empty();
+    for tenant in scenario.tenants.iter().filter(tells) {
+        let name = &tenant.name;
+        if tenant.tell_at.contains(&0) || tenant.caps().is_empty() || !scenario.has_prices() {
+            found.push(format!(
+                "tenant {name:?}: tell_at is percents from 1 on of a budget or soft_budget, which mocks with prices use up"
+            ));
+        }
+        if scenario.receivers.is_empty() {
+            found.push(format!(
+                "tenant {name:?}: tell_at tells nobody; name a [[receiver]]"
+            ));
+        }
+    }
+    if !scenario.receivers.is_empty() && !scenario.tenants.iter().any(|one| tells(&one)) {
+        found.push(
+            "a [[receiver]] is told of tenants' budgets; give one tell_at = [50, 100]".to_owned(),
+        );
+    }
+}
+
 fn prices(scenario: &Scenario, found: &mut Vec<String>) {
     for mock in &scenario.mocks {
         let name = &mock.name;
@@ -220,6 +306,17 @@ fn prices(scenario: &Scenario, found: &mut Vec<String>) {
         {
             found.push(format!(
                 "mock {name:?}: price = {{ input = \"3\", output = \"15\" }} is dollars for a million tokens, with at most three decimals"
+            ));
+        }
+        let credit = mock.credit.as_deref();
+        if credit.is_some_and(|credit| nanos(credit).is_none()) {
+            found.push(format!(
+                "mock {name:?}: credit is an amount of dollars like \"0.25\", with at most nine decimals"
+            ));
+        }
+        if credit.is_some() && !scenario.has_prices() {
+            found.push(format!(
+                "mock {name:?}: credit is used up by what is billed; give every mock a price"
             ));
         }
         if mock.price.is_none() && scenario.has_prices() {

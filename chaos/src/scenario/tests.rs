@@ -168,6 +168,37 @@ fn every_mistake_is_told_at_once_with_its_place() {
 }
 
 #[test]
+fn l12_a_request_is_sent_several_times_or_not_at_all() {
+    let told = |more: &str| match parse("x", &format!("{GOOD}{more}")) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    for good in ["{}", "{ at_once = 1 }", "{ at_once = 100, later = 0 }"] {
+        assert_eq!(told(&format!("repeats = {good}")), "");
+    }
+    for (bad, said) in [
+        (
+            "repeats = { at_once = 0, later = 3 }",
+            "at_once is at least 1",
+        ),
+        (
+            "repeats = { at_once = 1, later = 0 }",
+            "with later 2 to 100",
+        ),
+        ("repeats = { at_once = 100 }", "with later 2 to 100"),
+        ("repeats = {}\nabuse = \"garbage\"", "neither abuse"),
+        (
+            "repeats = {}\nheaders = { Idempotency-Key = \"k\" }",
+            "leave the header out",
+        ),
+    ] {
+        let told = told(bad);
+        assert!(told.contains(said), "{bad}: {told:?}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
+
+#[test]
 fn every_dialect_of_the_mocks_is_known_to_scenarios_and_no_other() {
     let speaking = |name: &str| format!("{GOOD}[[mock]]\nname = \"m\"\ndialect = \"{name}\"\n");
     for dialect in crate::mock::Dialect::ALL {
@@ -424,5 +455,54 @@ fn who_pays_is_judged_before_anything_is_started() {
             .map(|bad| bad.to_string());
         let told = told.unwrap_or_default();
         assert!(told.contains(wrong), "{wrong}: {told}");
+    }
+}
+
+#[test]
+fn r5_a_credit_is_an_amount_that_bills_can_use_up() {
+    let told = |more: &str| {
+        let text = format!("{GOOD}[[mock]]\nname = \"alpha\"\n{more}");
+        parse("x", &text).map_or_else(|bad| bad.to_string(), |_| String::new())
+    };
+    let price = "price = { input = \"3\", output = \"1\" }\n";
+    assert_eq!(told(&format!("{price}credit = \"0.5\"")), "");
+    let amount = told(&format!("{price}credit = \"-1\""));
+    assert!(amount.contains("credit is an amount"), "{amount}");
+    let unpriced = told("credit = \"1\"");
+    assert!(unpriced.contains("credit is used up"), "{unpriced}");
+}
+
+#[test]
+fn m2_whoever_is_told_of_a_budget_is_there_and_so_is_the_budget() {
+    let told = |more: &str| {
+        let price = "price = { input = \"3\", output = \"1\" }\n";
+        let text = format!("{GOOD}[[mock]]\nname = \"alpha\"\n{price}{more}");
+        parse("x", &text).map_or_else(|bad| bad.to_string(), |_| String::new())
+    };
+    let tenant = "[[tenant]]\nname = \"acme\"\n";
+    let tells = format!("{tenant}soft_budget = \"1\"\ntell_at = [50, 100]\n");
+    let finance = "[[receiver]]\nname = \"finance\"\n";
+    assert_eq!(told(&format!("{tells}{finance}refuses = 3\n")), "");
+    for (more, said) in [
+        (tells.clone(), "tell_at tells nobody"),
+        (format!("{tenant}{finance}"), "give one tell_at"),
+        (format!("{tells}{finance}{finance}"), "named twice"),
+        (
+            format!("{tells}{finance}refuses = 9\n"),
+            "refuses is at most 3",
+        ),
+        (
+            format!("{tenant}tell_at = [50]\n{finance}"),
+            "percents from 1 on",
+        ),
+        (
+            format!("{tenant}budget = \"1\"\ntell_at = [0]\n{finance}"),
+            "percents from 1 on",
+        ),
+        (format!("{tenant}soft_budget = \"much\"\n"), "nine decimals"),
+    ] {
+        let told = told(&more);
+        assert!(told.contains(said), "{more}: {told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
     }
 }

@@ -75,8 +75,22 @@ impl<'a> Index<'a> {
             }
             by_answer.insert((one.mock, one.exchange.asked.number), place);
         }
-        for places in by_request.values() {
-            sent_again(places, &mut seen);
+        for (of, places) in &mut by_request {
+            let workload = scenario.workloads.get(of.0);
+            match workload.and_then(|workload| workload.repeats) {
+                None => sent_again(places, &mut seen),
+                Some(_) => {
+                    places.sort_by_key(|place| seen.get(*place).map(|one| one.at_ms));
+                    // What came under its key later may be another execution: only the next can be the same attempt,
+                    // and only of what the gateway itself did not leave.
+                    for pair in places.windows(2) {
+                        let first = pair.first().and_then(|place| seen.get(*place));
+                        if first.is_some_and(|one| one.exchange.left.is_none()) {
+                            sent_again(pair, &mut seen);
+                        }
+                    }
+                }
+            }
         }
         Self {
             evidence,
@@ -91,6 +105,12 @@ impl<'a> Index<'a> {
                 .map(|told| ((told.workload, told.number), told))
                 .collect(),
         }
+    }
+
+    /// All that clients read: of a request that was sent several times under one key, each sending.
+    pub(crate) fn read(&self) -> impl Iterator<Item = &'a Told> + use<'a> {
+        let evidence: &'a Evidence = self.evidence;
+        evidence.history.iter().flat_map(Told::each)
     }
 
     /// The exchanges that carried a client's request.
@@ -151,7 +171,7 @@ impl<'a> Index<'a> {
         }
         for told in &self.evidence.history {
             let key = (told.workload, told.number);
-            if told.id.is_some() {
+            if told.each().any(|one| one.id.is_some()) {
                 nameless.remove(&key);
             } else if let Some(stream) = nameless.get_mut(&key) {
                 *stream = told.stream;
@@ -204,7 +224,7 @@ fn sent_again(places: &[usize], seen: &mut [Seen<'_>]) {
             stale && later.iter().any(same_mock)
         });
         if let Some(one) = seen.get_mut(*place) {
-            one.sent_again = again;
+            one.sent_again |= again;
         }
     }
 }

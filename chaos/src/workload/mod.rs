@@ -7,7 +7,9 @@
 mod abuse;
 mod kept;
 mod one;
+mod repeated;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -42,18 +44,28 @@ pub struct Party {
     /// In each of its prompts, so that a prompt that crosses is seen.
     pub tenant: String,
     pub strangers: Vec<String>,
+    /// Its place among the workloads of its client, for keys that are one client's own: another's are the same.
+    pub nth: usize,
 }
 
 impl Party {
-    /// Of every workload of a scenario that has tenants.
+    /// Of every workload of a scenario; where that has no tenants, for none.
     #[must_use]
     pub fn of(scenario: &Scenario) -> Arc<[Self]> {
         let named = !scenario.tenants.is_empty();
-        let workloads = scenario.workloads.iter().filter(|_| named);
+        let mut of_client: HashMap<Option<&str>, usize> = HashMap::new();
+        let workloads = scenario.workloads.iter();
         workloads
-            .map(|workload| Self {
-                tenant: scenario.tenant_of(workload).to_owned(),
-                strangers: scenario.strangers_to(workload),
+            .map(|workload| {
+                let before = of_client.entry(workload.client.as_deref()).or_default();
+                let nth = *before;
+                *before = before.saturating_add(1);
+                let tenant = named.then(|| scenario.tenant_of(workload).to_owned());
+                Self {
+                    tenant: tenant.unwrap_or_default(),
+                    strangers: scenario.strangers_to(workload),
+                    nth,
+                }
             })
             .collect()
     }

@@ -1,11 +1,15 @@
 //! One request: drawn, sent, read, told.
 
+use std::hash::{DefaultHasher, Hasher as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::abuse::{Abuse, abuse};
+use super::repeated::{self, Sends};
 use super::{Party, Traffic};
 use crate::client::{
     AnswerHead, BodyEnd, Client, ClientError, ConnectOptions, ReadPace, SseReader,
@@ -13,17 +17,19 @@ use crate::client::{
 use crate::history::{Ended, Told, code_of};
 use crate::http1::Fields;
 use crate::lab::config::ADMIN_KEY;
-use crate::lab::{CLIENT_MARK, Door, Epoch, client_key};
+use crate::lab::{CLIENT_MARK, Door, Epoch, HOOK_MARK, client_key};
 use crate::scenario::Workload;
 
 /// What no client may ever read, by its name.
-const SECRETS: [(&str, &str); 3] = [
+const SECRETS: [(&str, &str); 4] = [
     ("a provider's key", "sk-chaos-provider-"),
     ("the admin key", ADMIN_KEY),
     ("a client's key", CLIENT_MARK),
+    ("what webhooks are signed with", HOOK_MARK),
 ];
 
 /// Everything about a request before it is made.
+#[derive(Clone)]
 pub(super) struct Ask {
     pub(super) told: Told,
     pub(super) door: Door,
@@ -31,7 +37,7 @@ pub(super) struct Ask {
     pub(super) fields: Vec<(String, String)>,
     pub(super) body: Value,
     pub(super) options: ConnectOptions,
-    leave_at: Option<Instant>,
+    pub(super) leave_at: Option<Instant>,
     patience: Duration,
     abuse: Option<Abuse>,
     /// What an abuser asks for.
@@ -39,6 +45,10 @@ pub(super) struct Ask {
     pub(super) watch: Watch,
     /// The key of whoever asks for what is another's.
     spy: Option<String>,
+    /// It is sent several times under one key.
+    pub(super) sends: Option<Sends>,
+    /// Told the id of what says 200.
+    pub(super) heard: Option<watch::Sender<Option<String>>>,
 }
 
 impl Ask {
@@ -74,11 +84,7 @@ impl Ask {
                 members.insert("max_tokens".into(), tokens.into());
             }
         }
-        let leaves = rng.f64() < workload.leave_share;
-        let [earliest, latest] = workload.leave_between;
-        let after = earliest
-            .0
-            .saturating_add(latest.0.saturating_sub(earliest.0).mul_f64(rng.f64()));
+        let leave_at = leaving(workload, due, &mut rng);
         let mut door = traffic.door.now();
         if let Some(client) = &workload.client {
             door.key = client_key(client);
@@ -95,12 +101,21 @@ impl Ask {
                 receive_buffer: workload.bytes_per_second.map(|_| 8_192),
                 pace: workload.bytes_per_second.map(pace),
             },
-            leave_at: leaves.then(|| due.checked_add(after)).flatten(),
+            leave_at,
             patience: workload.patience.0,
             abuse: workload.abuse,
             model,
             watch: Watch::of(&party),
             spy: workload.spied_on_by.as_deref().map(client_key),
+            sends: workload.repeats.map(|repeats| Sends {
+                repeats,
+                nth: party.nth,
+                doorway: Arc::clone(&traffic.door),
+                leaves: (1..repeats.at_once)
+                    .map(|_| leaving(workload, due, &mut rng))
+                    .collect(),
+            }),
+            heard: None,
         }
     }
 
@@ -111,6 +126,14 @@ impl Ask {
     }
 
     pub(super) async fn make(mut self) -> Told {
+        if let Some(sends) = self.sends.take() {
+            return repeated::make(self, sends).await;
+        }
+        self.make_once().await
+    }
+
+    /// However often it is to be sent.
+    pub(super) async fn make_once(mut self) -> Told {
         if let Some(kind) = self.abuse {
             let (met, answer) = abuse(kind, &self.door, &self.model).await;
             if let Some(answer) = answer {
@@ -179,6 +202,15 @@ impl Ask {
             .header("x-switchyard-attempts")
             .and_then(|attempts| attempts.parse().ok());
         self.told.retry_after = head.header("retry-after").is_some();
+        self.told.replayed = head.header("x-switchyard-idempotent").is_some();
+        if let Some(heard) = self.heard.as_ref().filter(|_| head.status == 200) {
+            let id = self.told.id.clone().unwrap_or_default();
+            heard.send_if_modified(|first| {
+                let is_first = first.is_none();
+                first.get_or_insert(id);
+                is_first
+            });
+        }
     }
 
     async fn whole(&mut self, mut reader: SseReader<'_>) -> Ended {
@@ -207,6 +239,11 @@ impl Ask {
             .unwrap_or_default();
         self.told.read(text);
         self.told.first_content_ms = Some(self.epoch.millis());
+        if self.heard.is_some() {
+            let mut said = DefaultHasher::new();
+            said.write(reader.raw());
+            self.told.said = Some(said.finish());
+        }
         Ended::Whole
     }
 
@@ -245,7 +282,10 @@ impl Ask {
         }
         let ended = match (error, terminal, reader.end()) {
             (Some(code), _, _) => Ended::ErrorEvent(code),
-            (None, true, _) => Ended::Whole,
+            (None, true, _) => {
+                self.told.said = self.heard.is_some().then(|| spoken(reader.raw()));
+                Ended::Whole
+            }
             (None, false, Some(BodyEnd::Reset)) => Ended::Reset,
             (None, false, Some(BodyEnd::Silent)) => Ended::Silent,
             (None, false, _) => Ended::Cut,
@@ -259,8 +299,35 @@ impl Ask {
     }
 }
 
+/// A digest of a stream, byte for byte but for what keeps its connection alive: comments, and a blank line that ends
+/// nothing but a comment.
+fn spoken(raw: &[u8]) -> u64 {
+    let mut said = DefaultHasher::new();
+    let (mut in_event, mut in_comment) = (false, false);
+    for line in raw.split_inclusive(|byte| *byte == b'\n') {
+        let is_blank = matches!(line, b"\n" | b"\r\n");
+        let is_comment = line.starts_with(b":");
+        let keeps_alive = is_comment || is_blank && in_comment && !in_event;
+        if !keeps_alive {
+            said.write(line);
+        }
+        in_event = !is_blank && (in_event || !is_comment);
+        in_comment = !is_blank && (in_comment || is_comment);
+    }
+    said.finish()
+}
+
+/// When a client leaves, if it does.
+fn leaving(workload: &Workload, due: Instant, rng: &mut fastrand::Rng) -> Option<Instant> {
+    let leaves = rng.f64() < workload.leave_share;
+    let [earliest, latest] = workload.leave_between;
+    let between = latest.0.saturating_sub(earliest.0);
+    let after = earliest.0.saturating_add(between.mul_f64(rng.f64()));
+    leaves.then(|| due.checked_add(after)).flatten()
+}
+
 /// Looks at everything a client reads, as it comes.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Watch {
     /// The name of the first secret found.
     found: Option<&'static str>,
@@ -470,6 +537,28 @@ mod tests {
             (told.ended, told.leaked),
             (Ended::Cut, Some("a provider's key"))
         );
+    }
+
+    #[test]
+    fn l12_what_a_stream_said_is_every_byte_but_what_keeps_it_alive() {
+        let said = spoken(b"data: a\n\ndata: b\n\n");
+        for kept_alive in [
+            &b": still here\n\ndata: a\n\n: and here\r\n\r\ndata: b\n\n: bye\n\n"[..],
+            b"data: a\n: within\n\ndata: b\n: within\n\n",
+            b":\n:\n\ndata: a\n\ndata: b\n\n",
+        ] {
+            assert_eq!(spoken(kept_alive), said, "{}", kept_alive.escape_ascii());
+        }
+        for other in [
+            &b"data:a\n\ndata: b\n\n"[..],
+            b"data: a\r\n\ndata: b\n\n",
+            b"id: 1\ndata: a\n\ndata: b\n\n",
+            b"data: a\n\n\ndata: b\n\n",
+            b"data: a\n\ndata: b\n",
+            b"data: a\ndata: b\n\n",
+        ] {
+            assert_ne!(spoken(other), said, "{}", other.escape_ascii());
+        }
     }
 
     #[test]

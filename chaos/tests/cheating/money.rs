@@ -85,15 +85,6 @@ impl Honest {
         let fits = |told: &Told| told.ended == Ended::Left && told.id.is_some();
         self.history.iter().position(fits).unwrap()
     }
-
-    /// What is found when the gateway was told something else than it was.
-    fn told(&mut self, terms: impl FnOnce(&mut Scenario)) -> Run {
-        let said = self.plan.scenario.clone();
-        terms(&mut self.plan.scenario);
-        let run = judge(&self.plan, &self.evidence);
-        self.plan.scenario = said;
-        run
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -274,4 +265,37 @@ async fn a20_a_request_that_leaves_its_region_is_caught() {
         all_are_at_home.mocks[1].region = Some("us".to_owned());
     });
     assert_eq!(run.verdict, Verdict::Pass);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r5_a_gateway_that_spends_what_was_never_paid_in_is_caught() {
+    let gone = "[[expect]]\nwhat = \"share\"\nof = \"alpha\"\nin = \"heal\"\nat_most = 0\n";
+    // Nobody tells this gateway of a credit: it goes on at alpha as if there were no end to it.
+    let mut honest = Honest::of(MONEY).await;
+    let expected = parse("gone", &format!("{MONEY}{gone}")).unwrap();
+    let credit = |usd: &'static str| {
+        let expectations = expected.expectations.clone();
+        move |terms: &mut Scenario| {
+            terms.mocks[0].credit = Some(usd.to_owned());
+            terms.expectations = expectations;
+        }
+    };
+    let run = honest.told(credit("0.01"));
+    assert_eq!(failed(&run), ["credit_kept", "share"].into(), "{run:#?}");
+    // One that would never have run out is no proof, whatever is expected of it.
+    let run = honest.told(|terms| terms.mocks[0].credit = Some("100".to_owned()));
+    assert_eq!((run.verdict, failed(&run)), (Verdict::Unknown, [].into()));
+    let alpha = run.invariants.iter().find(|one| one.name == "credit_kept");
+    assert!(alpha.unwrap().why.contains("never ran dry"), "{alpha:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r5_a_cent_more_than_was_paid_in_is_seen() {
+    // So that what is set aside is little, and the last cents are used.
+    let scenario = MONEY
+        .replacen("name = \"alpha\"", "name = \"alpha\"\ncredit = \"0.02\"", 1)
+        .replace("per_second", "tokens = 20\nper_second");
+    let mut honest = Honest::of(&scenario).await;
+    let run = honest.told(|less| less.mocks[0].credit = Some("0.016".to_owned()));
+    assert_eq!(failed(&run), ["credit_kept"].into(), "{run:#?}");
 }

@@ -126,7 +126,7 @@ fn every_row_of_the_four_sections_is_in_the_table_once() {
         }
     }
     // And those of the process that have primitives, and of clients that scenarios make.
-    assert_eq!(numbers.len(), 35 + 14 + 10 + 21 + 3 + 7);
+    assert_eq!(numbers.len(), 35 + 14 + 10 + 21 + 3 + 8);
 }
 
 #[test]

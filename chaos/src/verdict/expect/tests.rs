@@ -48,6 +48,7 @@ impl World {
                 wire: Vec::new(),
                 fleet,
                 scrapes: Vec::new(),
+                alerts: Vec::new(),
                 faults: Vec::new(),
                 own: None,
                 still_under_way: 0,

@@ -40,6 +40,11 @@ fn named<'a>(index: &Index<'a>) -> Vec<&'a Told> {
     history.filter(|told| told.id.is_some()).collect()
 }
 
+/// As [`named`]; of what was sent several times under one key, and may have been executed as often, each sending.
+fn named_each<'a>(index: &Index<'a>) -> Vec<&'a Told> {
+    index.read().filter(|told| told.id.is_some()).collect()
+}
+
 pub(super) fn accounted_once(index: &Index<'_>) -> Option<Finding> {
     const NAME: &str = "accounted_once";
     const CLAIM: &str = "every request that reached a provider has one intent and one outcome, the one its client saw";
@@ -47,7 +52,7 @@ pub(super) fn accounted_once(index: &Index<'_>) -> Option<Finding> {
     if let Some(unread) = unread(own, NAME, CLAIM) {
         return Some(unread);
     }
-    let named = named(index);
+    let named = named_each(index);
     let wrong: Vec<&Told> = named
         .iter()
         .copied()
@@ -77,8 +82,13 @@ fn is_wrong(index: &Index<'_>, own: &OwnRecords, told: &Told) -> bool {
     let intents = own.journal.intents.get(id).map_or(0, Vec::len);
     let outcomes = own.journal.outcomes.get(id).map(Vec::as_slice);
     let outcomes = outcomes.unwrap_or_default();
-    let reached_a_provider = index.exchanges(told).next().is_some();
-    let due = usize::from(reached_a_provider || told.ended == Ended::Whole);
+    let of = index.told((told.workload, told.number));
+    let is_placed = match of.is_some_and(|of| !of.sendings.is_empty()) {
+        // Of several executions under one key nobody knows which it was that reached a provider.
+        true => told.status == Some(200),
+        false => index.exchanges(told).next().is_some(),
+    };
+    let due = usize::from(is_placed || told.ended == Ended::Whole);
     // What a kill caught is told as interrupted by the next start, however far its client had come.
     let agrees = index.was_caught(told) || agree(told, outcomes);
     intents > 1 || intents < due || outcomes.len() != intents || !agrees
@@ -109,9 +119,8 @@ fn strangers(index: &Index<'_>, own: &OwnRecords) -> Option<String> {
     let unanswered = journal.intents.keys().filter(|id| outcomes(id) != 1);
     let unanswered = unanswered.count();
     let strangers: usize = unclaimed(index, own).into_values().sum();
-    // A client that left, or got no answer, has read no id.
-    let history = index.evidence.history.iter();
-    let nameless = history.filter(|told| told.id.is_none()).count();
+    // A client that left, or got no answer, has read no id. Under one key each of them may have been alone.
+    let nameless = index.read().filter(|told| told.id.is_none()).count();
     (strangers > nameless || unanswered > 0).then(|| {
         format!(
             "{strangers} intents of requests nobody made ({nameless} clients read no id); {unanswered} intents without exactly one outcome"
@@ -152,8 +161,7 @@ fn unclaimed(index: &Index<'_>, own: &OwnRecords) -> HashMap<bool, usize> {
 }
 
 fn known<'a>(index: &Index<'a>) -> HashSet<&'a str> {
-    let history = index.evidence.history.iter();
-    history.filter_map(|told| told.id.as_deref()).collect()
+    index.read().filter_map(|told| told.id.as_deref()).collect()
 }
 
 pub(super) fn journal_complete(index: &Index<'_>) -> Option<Finding> {
@@ -212,17 +220,21 @@ struct Recorded {
     answered: usize,
 }
 
-/// Attempts for clients that read no id: more at a provider than the journal holds for requests nobody names.
+/// Attempts for requests that no one id names: more at a provider than the journal holds for all other ids.
 fn unrecorded(index: &Index<'_>, own: &OwnRecords) -> Option<String> {
-    let nameless = index.nameless_on_the_wire();
-    let (caught, known) = (index.caught(), known(index));
+    let named: HashSet<&str> = named(index)
+        .into_iter()
+        .filter_map(|told| told.id.as_deref())
+        .collect();
+    let is_nameless = |of| index.told(of).is_none_or(|told| told.id.is_none());
+    let caught = index.caught();
     for name in index.evidence.fleet.providers.keys() {
         let on_the_wire = index.seen.iter().filter(|seen| {
-            let of = seen.of.filter(|of| nameless.contains_key(of));
+            let of = seen.of.filter(|of| is_nameless(*of));
             seen.mock == name && !seen.sent_again && of.is_some_and(|of| !caught.contains(&of))
         });
         let recorded = own.journal.attempts.iter().filter(|attempt| {
-            attempt.provider == *name && !known.contains(attempt.request.as_str())
+            attempt.provider == *name && !named.contains(attempt.request.as_str())
         });
         let (on_the_wire, recorded) = (on_the_wire.count(), recorded.count());
         if on_the_wire > recorded {

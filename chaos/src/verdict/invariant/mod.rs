@@ -1,13 +1,16 @@
 //! What must hold whatever happens.
 
 mod accounts;
+mod alerts;
 mod attack;
+mod credit;
 mod keeps;
 mod ledger;
 mod limits;
 mod money;
 mod numbers;
 mod privacy;
+mod repeats;
 mod tenants;
 mod texts;
 
@@ -37,10 +40,13 @@ pub(super) const ALL: &[Invariant] = &[
     row("bill", accounts::bill),
     row("bill_matches", money::bill_matches),
     row("budget_kept", money::budget_kept),
+    row("credit_kept", credit::credit_kept),
+    row("alerts_told", alerts::alerts_told),
     row("window", limits::window),
     row("ledger_balances", ledger::ledger_balances),
     row("tenant_kept", tenants::tenant_kept),
     row("region_kept", tenants::region_kept),
+    row("repeats", repeats::repeats),
     row("no_secret", privacy::no_secret),
     row("only_clients", attack::only_clients),
     row("metrics_agree", numbers::metrics_agree),

@@ -8,8 +8,8 @@ use crate::conduct::OwnRecords;
 use crate::history::Told;
 use crate::records::Outcome;
 use crate::report::{Finding, Verdict};
-use crate::scenario::{NOBODYS_TENANT, Tenant};
-use crate::verdict::index::{Index, Key};
+use crate::scenario::{NOBODYS_TENANT, PerToken, Tenant};
+use crate::verdict::index::{Index, Key, Seen};
 
 /// Nano-dollars; sums of many of them.
 pub(super) type Nanos = u128;
@@ -26,14 +26,20 @@ fn bills(index: &Index<'_>) -> HashMap<Key, Nanos> {
     let mut bills: HashMap<Key, Nanos> = HashMap::new();
     // What came again on another connection was one request to whoever bills.
     for seen in index.seen.iter().filter(|seen| !seen.sent_again) {
-        let priced = seen.of.zip(prices.get(seen.mock));
-        if let Some(((of, price), billed)) = priced.zip(seen.exchange.billed()) {
-            let input = Nanos::from(billed.input) * Nanos::from(price.input);
-            let output = Nanos::from(billed.output) * Nanos::from(price.output);
-            *bills.entry(of).or_default() += input + output;
+        if let Some((of, bill)) = seen.of.zip(bill_of(seen, &prices)) {
+            *bills.entry(of).or_default() += bill;
         }
     }
     bills
+}
+
+/// What a mock bills for one exchange; `None` for a refusal.
+pub(super) fn bill_of(seen: &Seen<'_>, prices: &BTreeMap<&str, PerToken>) -> Option<Nanos> {
+    let price = prices.get(seen.mock)?;
+    let billed = seen.exchange.billed()?;
+    let input = Nanos::from(billed.input) * Nanos::from(price.input);
+    let output = Nanos::from(billed.output) * Nanos::from(price.output);
+    Some(input + output)
 }
 
 fn tenant_of<'a>(index: &Index<'a>, key: Key) -> &'a str {

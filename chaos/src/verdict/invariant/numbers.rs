@@ -1,6 +1,6 @@
 //! What the gateway counts and what it tells beside an answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::accounts::ANSWERED;
 use super::{About, about, finding, own};
@@ -141,19 +141,20 @@ impl Life<'_> {
         if !self.at_rest {
             return None;
         }
-        let (mut sure, mut most) = (0_u32, 0_u32);
-        for told in &index.evidence.history {
+        // Under one key several read one execution's answer, which is counted once.
+        let (mut sure, mut most) = (Executions::default(), Executions::default());
+        for told in index.read() {
             let life = index.life(told.due_ms);
             let whole = told.ended == Ended::Whole;
             if life == Some(self.number) && whole {
-                sure = sure.saturating_add(1);
+                sure.add(told);
             }
             let may_be = life.is_none_or(|life| life == self.number);
             if may_be && (whole || told.ended == Ended::Left) {
-                most = most.saturating_add(1);
+                most.add(told);
             }
         }
-        let (sure, most) = (f64::from(sure), f64::from(most));
+        let (sure, most) = (sure.count(), most.count());
         let counted = self
             .look
             .sum("switchyard_requests_total", &[("kind", "ok")]);
@@ -180,6 +181,26 @@ impl Life<'_> {
                 "{again} requests were sent twice to a provider, the metrics count {counted}"
             ),
         })
+    }
+}
+
+/// What was executed, by the ids that clients read; who read none may have read another each.
+#[derive(Default)]
+struct Executions<'a> {
+    named: HashSet<&'a str>,
+    nameless: usize,
+}
+
+impl<'a> Executions<'a> {
+    fn add(&mut self, told: &'a Told) {
+        match &told.id {
+            Some(id) => drop(self.named.insert(id)),
+            None => self.nameless = self.nameless.saturating_add(1),
+        }
+    }
+
+    fn count(&self) -> f64 {
+        self.named.len().saturating_add(self.nameless) as f64
     }
 }
 

@@ -24,18 +24,18 @@ pub(super) fn tenant_kept(index: &Index<'_>) -> Option<Finding> {
             || told.foreign.is_some()
             || books_another(index, told, tenant(told.workload))
     };
-    let history = &index.evidence.history;
-    let wrong: Vec<&Told> = history.iter().filter(crossed).collect();
+    let wrong: Vec<&Told> = index.read().filter(crossed).collect();
     let mut found = about(
         &About {
             name: "tenant_kept",
             claim: "no answer, header, error, kept response or record of one tenant reaches another",
             why: "requests that read, or were written down as, another tenant's",
         },
-        history.len(),
+        index.read().count(),
         &wrong,
         index,
     );
+    let history = &index.evidence.history;
     let spies = scenario.workloads.iter().zip(0..);
     let spied = spies.filter(|(workload, _)| workload.spied_on_by.is_some());
     for (workload, place) in spied {

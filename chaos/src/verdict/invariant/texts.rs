@@ -6,14 +6,13 @@ use crate::report::Finding;
 use crate::verdict::index::Index;
 
 fn whole<'a>(index: &Index<'a>) -> Vec<&'a Told> {
-    let history = index.evidence.history.iter();
-    history.filter(|told| told.ended == Ended::Whole).collect()
+    let read = index.read();
+    read.filter(|told| told.ended == Ended::Whole).collect()
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "one form for all checkers")]
 pub(super) fn no_splice(index: &Index<'_>) -> Option<Finding> {
-    let history = &index.evidence.history;
-    let read: Vec<&Told> = history.iter().filter(|told| told.text.is_some()).collect();
+    let read: Vec<&Told> = index.read().filter(|told| told.text.is_some()).collect();
     let wrong: Vec<&Told> = read
         .iter()
         .copied()
@@ -34,9 +33,7 @@ pub(super) fn no_splice(index: &Index<'_>) -> Option<Finding> {
 #[expect(clippy::unnecessary_wraps, reason = "one form for all checkers")]
 pub(super) fn no_crossing(index: &Index<'_>) -> Option<Finding> {
     let read: Vec<(&Told, Option<(usize, u64)>)> = index
-        .evidence
-        .history
-        .iter()
+        .read()
         .filter_map(|told| Some((told, index.origin(told)?.of)))
         .collect();
     let wrong: Vec<&Told> = read
@@ -90,9 +87,7 @@ fn is_all_there(index: &Index<'_>, told: &Told) -> bool {
 
 pub(super) fn honest_break(index: &Index<'_>) -> Option<Finding> {
     let begun: Vec<&Told> = index
-        .evidence
-        .history
-        .iter()
+        .read()
         .filter(|told| told.stream && told.head_ms.is_some() && told.ended != Ended::Left)
         .collect();
     if begun.is_empty() {
