@@ -26,6 +26,7 @@ pub mod offered;
 pub mod ollama;
 pub mod openai;
 mod places;
+mod quoted;
 mod raw;
 mod refuse;
 mod rerank;

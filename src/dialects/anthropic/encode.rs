@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
+use super::delta::{self, Kind};
 use crate::dialects::fields::{id_with, is_cut};
 use crate::dialects::json::exact;
 use crate::dialects::translate::last_text;
@@ -205,11 +206,11 @@ impl StreamEncoder {
                 self.refused |= matches!(event, ChatEvent::Refusal { .. });
                 self.said += text.len();
                 self.begin(Open::Text, || json!({"type": "text", "text": ""}), out);
-                self.delta(json!({"type": "text_delta", "text": text}), out);
+                self.more(Kind::Text, text, out);
             }
             ChatEvent::Thinking { text } => {
                 self.begin(Open::Thinking, empty_thought, out);
-                self.delta(json!({"type": "thinking_delta", "thinking": text}), out);
+                self.more(Kind::Thinking, text, out);
             }
             ChatEvent::Signed { signature } => {
                 self.begin(Open::Thinking, empty_thought, out);
@@ -240,8 +241,7 @@ impl StreamEncoder {
             // order before.
             ChatEvent::ToolArguments { index, fragment } => {
                 if self.open == Some(Open::Tool(*index)) {
-                    let delta = json!({"type": "input_json_delta", "partial_json": fragment});
-                    self.delta(delta, out);
+                    self.more(Kind::Arguments, fragment, out);
                 }
             }
             ChatEvent::Citation { citation } => {
@@ -328,6 +328,10 @@ impl StreamEncoder {
             json!({"type": "content_block_start", "index": self.blocks, "content_block": block});
         write_event("content_block_start", &event, out);
         self.blocks += 1;
+    }
+
+    fn more(&self, kind: Kind, words: &str, out: &mut BytesMut) {
+        delta::write(kind, self.blocks.saturating_sub(1), words, out);
     }
 
     fn delta(&self, delta: Value, out: &mut BytesMut) {

@@ -2,6 +2,7 @@
 
 mod answer;
 mod decode;
+mod delta;
 mod encode;
 mod events;
 mod request;

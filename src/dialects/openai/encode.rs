@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
+use super::plain::Frame;
 use crate::dialects::logprobs;
 use crate::dialects::{AnswerTerms, one_line};
 use crate::domain::chat::{
@@ -173,6 +174,8 @@ pub struct StreamEncoder {
     created: u64,
     include_usage: bool,
     started: bool,
+    /// Of the chunks behind the first, which say who answers.
+    around: Option<Frame>,
     usage: Option<Usage>,
     /// The words of the thought under way, which go with its signature once more: a client puts blocks together by
     /// their number, and a signature holds for its own words only.
@@ -194,6 +197,7 @@ impl StreamEncoder {
             created: terms.created,
             include_usage: terms.include_usage,
             started: false,
+            around: None,
             usage: None,
             thought: String::new(),
             blocks: 0,
@@ -217,6 +221,9 @@ impl StreamEncoder {
                 }
                 self.start(out);
             }
+            ChatEvent::Text { text } if self.logprobs.is_empty() => {
+                self.around(out).text("content", text, out);
+            }
             ChatEvent::Text { text } => {
                 let told = logprobs::for_choice(&std::mem::take(&mut self.logprobs));
                 self.told_delta(json!({"content": text}), told, out);
@@ -224,9 +231,9 @@ impl StreamEncoder {
             ChatEvent::Logprobs { tokens } => self.logprobs.extend(tokens.iter().cloned()),
             ChatEvent::Thinking { text } => {
                 self.thought.push_str(text);
-                self.delta(json!({"reasoning_content": text}), out);
+                self.around(out).text("reasoning_content", text, out);
             }
-            ChatEvent::Refusal { text } => self.delta(json!({"refusal": text}), out),
+            ChatEvent::Refusal { text } => self.around(out).text("refusal", text, out),
             ChatEvent::Signed { signature } => {
                 let text = std::mem::take(&mut self.thought);
                 self.block(thinking_block(&text, signature), out);
@@ -244,10 +251,9 @@ impl StreamEncoder {
                 sign_call(&mut call, signature.as_ref());
                 self.delta(json!({"tool_calls": [call]}), out);
             }
-            ChatEvent::ToolArguments { index, fragment } => self.delta(
-                json!({"tool_calls": [{"index": index, "function": {"arguments": fragment}}]}),
-                out,
-            ),
+            ChatEvent::ToolArguments { index, fragment } => {
+                self.around(out).arguments(*index, fragment, out);
+            }
             ChatEvent::Citation { citation } => self.annotations.extend(annotation(citation)),
             ChatEvent::Stop { reason } => {
                 let annotations = std::mem::take(&mut self.annotations);
@@ -283,6 +289,14 @@ impl StreamEncoder {
                 out,
             );
         }
+    }
+
+    /// What stands around the chunks from now on.
+    fn around(&mut self, out: &mut BytesMut) -> &Frame {
+        self.start(out);
+        let of = (self.id.as_str(), self.model.as_str());
+        self.around
+            .get_or_insert_with(|| Frame::new(of, self.created, self.include_usage))
     }
 
     fn delta(&mut self, delta: Value, out: &mut BytesMut) {

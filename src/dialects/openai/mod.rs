@@ -14,6 +14,7 @@ mod events;
 mod form;
 mod operations;
 mod peek;
+mod plain;
 mod quirks;
 mod request;
 mod said;
