@@ -383,6 +383,9 @@ async fn o03_a_request_past_its_deadline_never_reaches_a_provider() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p27_a_poison_request_opens_no_breaker_and_is_refused_for_a_while() {
     let (a, b) = (mock("a").await, mock("b").await);
+    for mock in [&a, &b] {
+        mock.weather(crate::frame::steady());
+    }
     let config = format!(
         "{}{}[pools.p]\ntargets = [\"a/m-a\", \"b/m-b\"]\n",
         crate::frame::provider("a", &a),

@@ -314,8 +314,20 @@ pub fn code_of(answer: &Answer) -> String {
         .to_owned()
 }
 
+/// The weather of those who are to count as equally fast: so long that what a busy machine adds is a small part of it.
+pub fn steady() -> Weather {
+    quick().first_content(Duration::from_millis(40))
+}
+
+/// The weather of who is to be asked second. A weight alone would not do: who was measured half as slow again, on a busy
+/// machine by chance, is not asked first, whatever its weight.
+pub fn behind() -> Weather {
+    quick().first_content(Duration::from_millis(100))
+}
+
 /// A gateway whose pool `p` asks `a` first and `b` when `a` fails.
 pub async fn pair(a: &MockProvider, b: &MockProvider, more: &str) -> Gateway {
+    b.weather(behind());
     let config = format!(
         "{}{}[pools.p]\ntargets = [{{ target = \"a/m-a\", weight = 100000 }}, {{ target = \"b/m-b\", weight = 0.001 }}]\n{more}",
         provider("a", a),

@@ -3,7 +3,7 @@
 use serde_json::json;
 use switchyard_chaos::mock::Dialect;
 
-use crate::frame::{Gateway, alone, auth, chat, mock, mock_of, provider, text_of};
+use crate::frame::{Gateway, alone, auth, chat, mock, mock_of, provider, steady, text_of};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e1_a_unary_answer_comes_through_as_it_was_given() {
@@ -183,6 +183,9 @@ async fn o1_metrics_tell_the_day_and_r11_explain_tells_why() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r1_equal_targets_share_the_work() {
     let (a, b) = (mock("a").await, mock("b").await);
+    for mock in [&a, &b] {
+        mock.weather(steady());
+    }
     let config = format!(
         "{}{}[pools.p]\ntargets = [\"a/m-a\", \"b/m-b\"]\n",
         provider("a", &a),
