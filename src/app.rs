@@ -372,6 +372,7 @@ impl App {
             router: Arc::clone(&system.router),
             upstreams,
             news: Arc::clone(&news),
+            tables: Arc::clone(&system.tables),
             last_call: Arc::clone(&last_call),
             poison: PoisonList::default(),
             drill: GuardDrill::default(),

@@ -15,6 +15,7 @@
 //! **grant** what a caller may use · **roster** every tenant and client key in force · **roll** those of the store ·
 //! **bill** what providers ask for a request · **margin** what is added to it before it is **charged** ·
 //! **notice** something that needs somebody · **receiver** who is told of it outside ·
+//! **border** a place in the journal that what is handed in knows itself before or behind ·
 //! **tape** an answer that several read · **stake** a tenant and its weight, where there is not enough for all
 
 pub mod actors;

@@ -18,13 +18,13 @@ use super::system::System;
 use super::tenant::{TenantCell, Tenants, wall};
 use super::till::Till;
 use crate::config::{JournalMode, JournalSettings};
-use crate::domain::{Bought, NanoUsd, Wall};
+use crate::domain::{Border, Bought, NanoUsd, Wall};
 use crate::policy::ledger::Alert;
 
 use crate::store::journal::Bookmark;
 use crate::store::spending::{
-    BookingError, QUARTER, Spent, alerted, bought_at, catch_up, keep, spent_at, spent_since,
-    threshold, told_before,
+    BookingError, QUARTER, Spent, alerted, bought_at, catch_up, catch_up_to, keep, spent_at,
+    spent_since, threshold, told_before,
 };
 
 pub enum BooksMessage {
@@ -130,7 +130,7 @@ impl Bookkeeper {
             tenants.iter().for_each(|tenant| begin_anew(tenant));
             for till in &tills {
                 if let Some((edition, _)) = till.wants_history() {
-                    till.complete(edition);
+                    till.complete(edition, Border::default());
                 }
             }
             for seller in &sellers {
@@ -209,21 +209,24 @@ fn book(
         let store = &news.store;
         catch_up(folder, store, mark).await?;
         keep(store, kept).await?;
-        // What ended until now stands in the journal, but not all of it may be booked: whoever wants to be told begins
-        // anew, and then the rest is booked. What ends between these two may count twice, and nothing is left out.
+        // Whoever wants to be told begins anew, and is told what stands in the journal before a border that is drawn behind
+        // that. What ends meanwhile knows on which side of it it stands: it counts once, and nothing is left out.
         let tenants = waiting(tenants, |tenant| tenant.wants_history());
         let tills = waiting(tills, |till| till.wants_history());
         let sellers = waiting(sellers, |seller| seller.wants_history());
+        let mut border = Border::default();
         if !(tenants.is_empty() && tills.is_empty() && sellers.is_empty()) {
-            news.journal.written().await;
-            catch_up(folder, store, mark).await?;
+            let drawn = news.journal.draw_border().await;
+            let (behind, last) = drawn.ok_or(BookingError::Unwritten)?;
+            catch_up_to(last, folder, store, mark).await?;
+            border = behind;
         }
         for (tenant, (edition, since)) in tenants {
             remember(
                 &tenant,
                 spent_since(store, tenant.name.as_str(), since).await?,
             );
-            let alerts = tenant.complete(edition);
+            let alerts = tenant.complete(edition, border);
             let names = named(&alerts, |alert| alert.account.to_string());
             for alert in untold(alerts, told_before(store, names).await) {
                 news.budget_alert(&tenant, &alert);
@@ -235,7 +238,7 @@ fn book(
             for (quarter, cost) in history {
                 till.remember(end_of(quarter, now), cost);
             }
-            let alerts = till.complete(edition);
+            let alerts = till.complete(edition, border);
             let names = named(&alerts, |_| provider_account(&till.provider));
             till.tell(untold(alerts, told_before(store, names).await));
         }
@@ -290,7 +293,7 @@ fn untold(alerts: Vec<Alert>, told: Vec<Option<u64>>) -> Vec<Alert> {
 
 fn begin_anew(tenant: &TenantCell) {
     if let Some((edition, _)) = tenant.wants_history() {
-        tenant.complete(edition);
+        tenant.complete(edition, Border::default());
     }
 }
 

@@ -12,7 +12,7 @@ use super::clock::at_most;
 use super::member::{Crash, Member, Stage};
 use super::slot::{Seat, Slot};
 use crate::config::{JournalMode, JournalOnFailure, JournalSettings};
-use crate::domain::RequestId;
+use crate::domain::{Border, RequestId};
 use crate::store::journal::{
     JournalError, JournalHandle, JournalOptions, Keep, Opened, Record, TextKeys, Who, Written, open,
 };
@@ -88,11 +88,15 @@ impl JournalDesk {
         (taken, safe)
     }
 
-    /// Hands in a record nobody waits for.
-    pub fn append(&self, record: &Record<'_>) -> Result<(), JournalError> {
+    /// Hands in a record nobody waits for. Returns the border it stands behind; `None` where it may come to stand
+    /// elsewhere, or nowhere.
+    pub fn append(&self, record: &Record<'_>) -> Result<Option<Border>, JournalError> {
         match self.inner.handle.load().as_ref() {
-            Some(handle) => handle.append(record),
-            None => Ok(()),
+            Some(handle) => {
+                let border = handle.append(record)?;
+                Ok(handle.health().writable().then_some(border))
+            }
+            None => Ok(None),
         }
     }
 
@@ -152,14 +156,10 @@ impl JournalDesk {
         handle.as_ref().map(|handle| handle.health().written_to())
     }
 
-    /// Waits until what was handed in so far is written, if the disk takes it.
-    pub(super) fn written(&self) -> impl Future<Output = ()> + use<> {
+    /// Draws a border behind all that was handed in so far; see [`JournalHandle::draw_border`].
+    pub(super) fn draw_border(&self) -> impl Future<Output = Option<(Border, u64)>> + use<> {
         let handle = self.inner.handle.load_full();
-        async move {
-            if let Some(handle) = handle.as_deref() {
-                handle.written().await;
-            }
-        }
+        async move { handle?.draw_border().await }
     }
 
     /// All up to this record is booked, and need not be kept for it.

@@ -14,7 +14,6 @@ use super::journal::JournalDesk;
 use super::member::{Crash, Member, Stage};
 use super::slot::Seat;
 use super::system::System;
-use crate::keys::Pepper;
 use crate::store::StoreError;
 use crate::store::embedded::RollWatch;
 use crate::store::keys::Roll;
@@ -160,22 +159,7 @@ fn put_in_force(system: &System, watch: &mut RollWatch) -> Result<(), StoreError
     // Taken before the look: what is confirmed is what was true then.
     let now = system.clock.now();
     let known = watch.look()?;
-    let published = system.published();
-    let roster = &published.roster;
-    // With the first key comes the pepper, which may be another than the one before the last key ended.
-    let held = roster
-        .pepper
-        .clone()
-        .filter(|_| !roster.roll.keys.is_empty());
-    let pepper = match held {
-        None if !known.keys.is_empty() => {
-            let issued = &published.settings.issued;
-            Some(Pepper::load(watch.settings(), issued, &known)?)
-        }
-        held => held,
-    };
-    if !Arc::ptr_eq(&known, &roster.roll) || pepper.is_some() != roster.pepper.is_some() {
-        system.adopt(known, pepper);
+    if system.adopt(known)? {
         let took = system.clock.now().since(now);
         system.news.metrics.reload_took("keys", took);
     }

@@ -17,7 +17,7 @@ use super::slot::Slot;
 use super::till::{Hold, TillDoor};
 use crate::config::ProviderSettings;
 use crate::domain::{
-    AttemptOutcome, KeyName, Mode, ModelName, Moment, NanoUsd, Shape, Tokens, Usage,
+    AttemptOutcome, Border, KeyName, Mode, ModelName, Moment, NanoUsd, Shape, Tokens, Usage,
 };
 use crate::policy::quarantine::{LEAST_COOLDOWN, LONGEST_PUSHBACK};
 use crate::policy::residency::Handling;
@@ -175,6 +175,15 @@ impl Lease {
         if let (Some(hold), Some(cost)) = (&mut self.hold, cost) {
             hold.costs(cost);
         }
+    }
+
+    /// Behind which border of the journal that stands; `None`: in no journal, for all that is known. False where
+    /// nobody had anything set aside for it.
+    pub fn recorded(&mut self, border: Option<Border>) -> bool {
+        if let (Some(hold), Some(border)) = (&mut self.hold, border) {
+            hold.recorded(border);
+        }
+        self.hold.is_some()
     }
 
     pub fn estimate(&self) -> Estimate {

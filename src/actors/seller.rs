@@ -134,12 +134,14 @@ impl Turn<'_> {
     }
 
     /// What it would be sold at now, counting nothing. At the very edge of a step another may come between.
-    pub fn look(&mut self, volume: &Volume, list: NanoUsd, now: Wall) -> NanoUsd {
+    pub fn look(&mut self, volume: &Volume, list: NanoUsd, now: Wall) -> Sold {
         let month = month_of(now.0);
-        match self.0.is_known(month) {
-            true => volume.price(list, self.0.of(month)),
-            false => list,
-        }
+        let is_unsure = !self.0.is_known(month);
+        let billed = match is_unsure {
+            true => list,
+            false => volume.price(list, self.0.of(month)),
+        };
+        Sold { billed, is_unsure }
     }
 }
 
@@ -162,7 +164,12 @@ mod tests {
         let seller = Seller::new("acme".into());
         let now = wall();
         let sell = |list, now| seller.turn().sell(&half(), (NanoUsd(list), 1), now);
-        assert!(sell(5_000, now).is_unsure);
+        let look = |list| seller.turn().look(&half(), NanoUsd(list), now);
+        let unsure = Sold {
+            billed: NanoUsd(5_000),
+            is_unsure: true,
+        };
+        assert_eq!((look(5_000), sell(5_000, now)), (unsure, unsure));
         assert_eq!(sell(100, now).billed, NanoUsd(100));
         let month = seller.wants_history().unwrap();
         seller.remember(
@@ -175,7 +182,11 @@ mod tests {
         assert_eq!(seller.wants_history(), None);
         let sold = |list, now| (sell(list, now).billed.0, sell(0, now).is_unsure);
         assert_eq!(sold(100, now), (100, false));
-        assert_eq!(seller.turn().look(&half(), NanoUsd(100), now), NanoUsd(50));
+        let half_off = Sold {
+            billed: NanoUsd(50),
+            is_unsure: false,
+        };
+        assert_eq!(look(100), half_off);
         assert_eq!(sold(100, now), (50, false));
         let next = Wall(now.0 + 32 * DAY_MS);
         assert_eq!(sold(100, next), (100, false));

@@ -1,5 +1,6 @@
 //! The tables: cells and slots by name. They run no logic, so nothing in them can crash.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -49,6 +50,14 @@ impl<K: Eq + Hash + Clone, V> Table<K, V> {
             rows
         });
         row
+    }
+
+    /// The row of this name, if it is there.
+    pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<Arc<V>>
+    where
+        K: Borrow<Q>,
+    {
+        self.rows.load().get(key).cloned()
     }
 
     pub fn all(&self) -> Arc<HashMap<K, Arc<V>>> {

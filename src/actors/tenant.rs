@@ -15,8 +15,10 @@ use super::member::{Crash, Member, Stage};
 use super::news::News;
 use super::slot::Slot;
 use crate::config::TenantSettings;
-use crate::domain::{Moment, NanoUsd, RequestId, TenantName, Wall};
-use crate::policy::ledger::{AccountView, Admitted, Alert, Ask, Books, Denied, Settled, Short};
+use crate::domain::{Border, Moment, NanoUsd, RequestId, TenantName, Wall};
+use crate::policy::ledger::{
+    AccountName, AccountView, Admitted, Alert, Ask, Books, Denied, Settled, Short,
+};
 use crate::telemetry::metrics::TenantMetrics;
 
 pub enum TenantMessage {
@@ -89,9 +91,9 @@ impl TenantCell {
         self.with(|books| books.is_complete()).unwrap_or(false)
     }
 
-    /// The history of this edition of the terms has been told; see [`Books::complete`].
-    pub fn complete(&self, edition: u64) -> Vec<Alert> {
-        self.with(|books| books.complete(edition, wall()))
+    /// The history of this edition of the terms has been told up to this border; see [`Books::complete`].
+    pub fn complete(&self, edition: u64, border: Border) -> Vec<Alert> {
+        self.with(|books| books.complete(edition, border, wall()))
             .unwrap_or_default()
     }
 
@@ -104,6 +106,18 @@ impl TenantCell {
     pub fn settle(&self, request: RequestId, settled: Settled, now: Moment) -> Vec<Alert> {
         self.with(|books| books.settle(request, settled, now))
             .unwrap_or_default()
+    }
+
+    /// Has nothing to keep any more: what comes back later is told what was spent meanwhile.
+    pub(super) fn close_accounts(&self) {
+        self.with(|books| books.open_accounts([], &[]));
+    }
+
+    /// Counts what came in when none of these accounts had anything to keep; see [`Books::count`].
+    pub fn count(&self, path: &[AccountName], at: Wall, settled: Settled) -> Option<Vec<Alert>> {
+        let times = (at, wall());
+        self.with(|books| books.count(path, times, settled))
+            .flatten()
     }
 
     pub fn view(&self, now: Moment) -> Vec<AccountView> {

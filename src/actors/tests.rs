@@ -168,6 +168,21 @@ async fn started(
     door: Arc<dyn SettingsDoor>,
     issuers: Arc<dyn IssuerDoor>,
 ) -> (Arc<System>, RootHandle, Arc<GoodKeys>) {
+    let (system, probe) = built_with(settings, door, issuers);
+    let root = system.start(Vec::new()).await.unwrap();
+    (system, root, probe)
+}
+
+/// One of which nothing runs.
+pub(super) fn built(settings: Settings) -> Arc<System> {
+    built_with(settings, Arc::new(NoDoor), Arc::new(NoDoor)).0
+}
+
+fn built_with(
+    settings: Settings,
+    door: Arc<dyn SettingsDoor>,
+    issuers: Arc<dyn IssuerDoor>,
+) -> (Arc<System>, Arc<GoodKeys>) {
     let news = Arc::new(News {
         metrics: crate::telemetry::metrics::GatewayMetrics::new(),
         journal: JournalDesk::new(settings.journal.clone()),
@@ -187,9 +202,7 @@ async fn started(
         issuers,
         seed: 7,
     };
-    let system = System::build(settings, parts);
-    let root = system.start(Vec::new()).await.unwrap();
-    (system, root, probe)
+    (System::build(settings, parts), probe)
 }
 
 fn wish(system: &System) -> Wish {

@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::news::News;
 use super::tenant::wall;
 use crate::config::{Models, ProviderSettings};
-use crate::domain::{Moment, NanoUsd, ProviderName, RequestId, Tokens, Wall};
+use crate::domain::{Border, Moment, NanoUsd, ProviderName, RequestId, Tokens, Wall};
 use crate::policy::ledger::{
     AccountName, AccountTerms, AccountView, Alert, Ask, Books, Cap, Denied, Settled,
 };
@@ -84,8 +84,8 @@ impl Till {
         self.with(|books| books.remember(&self.account, at, cost));
     }
 
-    pub(super) fn complete(&self, edition: u64) -> Vec<Alert> {
-        self.with(|books| books.complete(edition, wall()))
+    pub(super) fn complete(&self, edition: u64, border: Border) -> Vec<Alert> {
+        self.with(|books| books.complete(edition, border, wall()))
             .unwrap_or_default()
     }
 
@@ -97,6 +97,20 @@ impl Till {
     pub fn view(&self, now: Moment) -> Vec<AccountView> {
         self.with(|books| books.view(now, wall()))
             .unwrap_or_default()
+    }
+
+    /// Counts an attempt that was placed when there was nothing to keep here; see [`Books::count`].
+    pub fn count(&self, took: Duration, cost: NanoUsd, recorded: Option<Border>) {
+        let now = wall();
+        let settled = Settled {
+            cost,
+            tokens: None,
+            recorded,
+        };
+        let path = [Arc::clone(&self.account)];
+        let times = (now.before(took), now);
+        let alerts = self.with(|books| books.count(&path, times, settled));
+        self.tell(alerts.flatten().unwrap_or_default());
     }
 
     pub(super) fn tell(&self, alerts: Vec<Alert>) {
@@ -160,6 +174,7 @@ impl TillDoor {
                 till,
                 id,
                 cost: most.unwrap_or_default(),
+                recorded: None,
                 clock,
             }),
             Err(denied) => Err(no_money(&denied)),
@@ -184,6 +199,8 @@ pub(super) struct Hold {
     id: RequestId,
     /// What it comes to if nobody says more: the most it can be (ground rule G7).
     cost: NanoUsd,
+    /// The border that its attempt's record stands behind.
+    recorded: Option<Border>,
     clock: Clock,
 }
 
@@ -192,6 +209,11 @@ impl Hold {
     pub(super) fn costs(&mut self, cost: NanoUsd) {
         self.cost = cost;
     }
+
+    /// Where that stands in the journal.
+    pub(super) fn recorded(&mut self, border: Border) {
+        self.recorded = Some(border);
+    }
 }
 
 impl Drop for Hold {
@@ -199,6 +221,7 @@ impl Drop for Hold {
         let settled = Settled {
             cost: self.cost,
             tokens: None,
+            recorded: self.recorded,
         };
         let now = self.clock.now();
         let alerts = self.till.with(|books| books.settle(self.id, settled, now));

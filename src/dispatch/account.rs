@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bill::{Charge, Used, most_of};
+use super::bill::{Charge, Used, most_of, tell_spent};
 use super::request::Request;
-use crate::actors::{Lease, News};
+use crate::actors::{Lease, News, Tables, wall};
 use crate::dialects::openai::ToldCost;
-use crate::domain::{AttemptOutcome, FailureKind, ModelName, ProviderName, Usage};
+use crate::domain::{AttemptOutcome, Border, FailureKind, ModelName, NanoUsd, ProviderName, Usage};
+use crate::policy::ledger::Settled;
 use crate::pricing::Due;
 use crate::store::journal::{IntentRecord, OutcomeRecord, Record, Who};
 use crate::telemetry::metrics::RequestStory;
@@ -46,6 +47,7 @@ impl RaceResult {
 pub(super) struct Account {
     pub(super) request: Arc<Request>,
     news: Arc<News>,
+    tables: Arc<Tables>,
     pub(super) attempts: u32,
     pub(super) failovers: u32,
     /// Time spent waiting for providers; what is left of the total is ours.
@@ -89,9 +91,10 @@ pub(super) struct ServedBy {
 }
 
 impl Account {
-    pub(super) fn open(request: Arc<Request>, news: Arc<News>) -> Self {
+    pub(super) fn open(request: Arc<Request>, (news, tables): (&Arc<News>, &Arc<Tables>)) -> Self {
         Self {
-            news,
+            news: Arc::clone(news),
+            tables: Arc::clone(tables),
             request,
             attempts: 0,
             failovers: 0,
@@ -261,6 +264,7 @@ impl Account {
             Ending::Failed(kind) => ("failed", kind.status(), kind.code()),
             Ending::Left => ("cancelled", 499, "cancelled"),
         };
+        let mut recorded = None;
         if !self.unrecorded {
             // Before the outcome, so that whoever reads that finds the text.
             if let Some(answer) = self.answer.take().filter(|answer| answer.whole > 0) {
@@ -269,7 +273,7 @@ impl Account {
             let request = &self.request;
             let served = self.served_by.as_ref();
             // Lost only while the disk fails, and then it is counted there.
-            let _ = self.news.journal.append(&Record::Outcome(OutcomeRecord {
+            let handed_in = self.news.journal.append(&Record::Outcome(OutcomeRecord {
                 request: request.id,
                 who: self.who(),
                 how,
@@ -288,6 +292,11 @@ impl Account {
                 charged_nano: due.map(|due| due.charged.0),
                 cost_estimated: self.estimated || request.bill.is_estimated(),
             }));
+            recorded = handed_in.ok().flatten();
+        }
+        match charge {
+            Some(charge) => charge.settle(recorded),
+            None => self.count_late(due, recorded),
         }
         if let Some(pool) = self.request.route.chain.first() {
             self.news.metrics.request_ended(&RequestStory {
@@ -297,6 +306,27 @@ impl Account {
                 overhead: took.saturating_sub(self.upstream),
                 usage: self.usage,
             });
+        }
+    }
+
+    /// Counts what came in when nobody had anything to keep for it, where its tenant does now.
+    fn count_late(&self, due: Option<Due>, recorded: Option<Border>) {
+        let payer = &self.request.caller.payer;
+        let cost = due.unwrap_or_default().charged;
+        if cost == NanoUsd::ZERO {
+            return;
+        }
+        let Some(cell) = self.tables.tenants.get(&*payer.tenant) else {
+            return;
+        };
+        let settled = Settled {
+            cost,
+            tokens: None,
+            recorded,
+        };
+        let began = wall().before(self.request.arrived.elapsed());
+        if let Some(alerts) = cell.count(&payer.path, began, settled) {
+            tell_spent(&self.news, (&cell, cost), &alerts);
         }
     }
 }

@@ -11,15 +11,15 @@ use super::Dispatch;
 use super::request::Request;
 use super::story::audit_unavailable;
 use crate::actors::{
-    Clock, News, Published, Seller, Target, TenantEntry, TenantMessage, Turn, wall,
+    Clock, News, Published, Seller, Target, TenantCell, TenantEntry, TenantMessage, Turn, wall,
 };
 use crate::config::RaceMode;
 use crate::dialects::openai::ToldCost;
 use crate::domain::{
-    AttemptOutcome, Failure, FailureKind, Mode, ModelName, Moment, NanoUsd, RequestId, ServiceTier,
-    Stake, Tokens, Usage, Weight,
+    AttemptOutcome, Border, Failure, FailureKind, Mode, ModelName, Moment, NanoUsd, RequestId,
+    ServiceTier, Stake, Tokens, Usage, Weight,
 };
-use crate::policy::ledger::{AccountName, Admitted, Ask, Denied, Settled, Short};
+use crate::policy::ledger::{AccountName, Admitted, Alert, Ask, Denied, Settled, Short};
 use crate::pricing::{Bounds, Due, Margin, Price, Volume};
 use crate::store::journal::{Asked, Record};
 
@@ -197,17 +197,16 @@ impl Tab {
     /// What the whole request comes to if this attempt is its last and used so much; `None` when a part of it is
     /// not known.
     pub(super) fn told(&self, usage: &Usage) -> Option<ToldCost> {
-        let (cost, estimated) = self.reported(usage);
-        let cost = match &self.volume {
-            Some(volume) => cost.map(|list| self.seller.turn().look(volume, list, wall())),
-            None => cost,
-        };
+        let (list, mut estimated) = self.reported(usage);
+        let mut billed = list?;
+        if let Some(volume) = &self.volume {
+            let sold = self.seller.turn().look(volume, billed, wall());
+            estimated |= sold.is_unsure;
+            billed = sold.billed;
+        }
+        let due = self.bill.due(billed, Price::tokens(usage, &self.bounds));
         Some(ToldCost {
-            cost: self
-                .bill
-                .total()?
-                .plus(self.bill.due(cost?, Price::tokens(usage, &self.bounds)))
-                .charged,
+            cost: self.bill.total()?.plus(due).charged,
             estimated: estimated || self.bill.is_estimated(),
         })
     }
@@ -357,6 +356,8 @@ pub(super) struct Charge {
     pub(super) told: Admitted,
     /// What was used in tokens, once known.
     pub(super) used: Option<Tokens>,
+    /// The border that its outcome stands behind in the journal, once that was handed in.
+    recorded: Option<Border>,
 }
 
 impl Charge {
@@ -371,6 +372,11 @@ impl Charge {
         let set_aside = self.held().map(|held| held.max(self.bill.so_far()));
         self.bill.total().or(set_aside)
     }
+
+    /// Ends it, its outcome behind this border of the journal.
+    pub(super) fn settle(mut self, recorded: Option<Border>) {
+        self.recorded = recorded;
+    }
 }
 
 impl Drop for Charge {
@@ -379,13 +385,19 @@ impl Drop for Charge {
         let settled = Settled {
             cost: self.due().unwrap_or_else(|| self.bill.so_far()).charged,
             tokens: self.used,
+            recorded: self.recorded,
         };
         let cell = &self.entry.cell;
         let alerts = cell.settle(self.request, settled, self.clock.now());
-        cell.metrics.spent(settled.cost);
-        for alert in alerts {
-            self.news.budget_alert(cell, &alert);
-        }
+        tell_spent(&self.news, (cell, settled.cost), &alerts);
+    }
+}
+
+/// A tenant has spent so much, which may have reached something.
+pub(super) fn tell_spent(news: &News, (cell, cost): (&TenantCell, NanoUsd), alerts: &[Alert]) {
+    cell.metrics.spent(cost);
+    for alert in alerts {
+        news.budget_alert(cell, alert);
     }
 }
 
@@ -419,6 +431,7 @@ impl Dispatch {
             reserved: most.unwrap_or_default(),
             told: Admitted::default(),
             used: None,
+            recorded: None,
         };
         let limit = (Instant::now() + ASK_LIMIT).min(request.deadline);
         let answer = entry

@@ -20,7 +20,7 @@ use super::live::stream_words;
 use super::next::{AttemptFailure, final_kind};
 use super::request::Request;
 use super::translation::{Translation, Whole};
-use crate::actors::{FailedAttempt, Lease, News, until};
+use crate::actors::{FailedAttempt, Lease, News, Tables, until};
 use crate::dialects::{AnswerFacts, AnswerFault, Relay, UpstreamError};
 use crate::domain::{
     AttemptOutcome, Failure, FailureKind, Mode, Moment, Operation, RequestId, StreamFacts,
@@ -37,6 +37,7 @@ use crate::upstream::{
 pub(super) struct Leg {
     pub(super) lease: Lease,
     news: Arc<News>,
+    tables: Arc<Tables>,
     request: RequestId,
     number: u32,
     second: bool,
@@ -199,7 +200,7 @@ impl Leg {
             warn!(%provider, tier, "served in a tier that nobody asked for; from here on its price is set aside, and service_tier of the provider says so from the start");
         }
         // Lost only while the disk fails, and then it is counted there.
-        let _ = self.news.journal.append(&Record::Attempt(AttemptRecord {
+        let recorded = self.news.journal.append(&Record::Attempt(AttemptRecord {
             request: self.request,
             number: self.number,
             provider: target.provider.name.as_str(),
@@ -220,6 +221,14 @@ impl Leg {
             asked: Some(self.tab.asked()),
             reason: None,
         }));
+        let recorded = recorded.ok().flatten();
+        // Its provider may have come by a budget meanwhile.
+        if !self.lease.recorded(recorded)
+            && let Some(due) = due
+            && let Some(till) = self.tables.tills.get(&self.lease.target().provider.name)
+        {
+            till.count(self.started.elapsed(), due.billed, recorded);
+        }
     }
 
     /// It answered, and this is what it used.
@@ -259,6 +268,7 @@ impl Dispatch {
         let mut leg = Leg {
             lease,
             news: Arc::clone(&self.news),
+            tables: Arc::clone(&self.tables),
             request: request.id,
             number: place.number,
             second: place.second,

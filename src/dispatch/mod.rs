@@ -28,7 +28,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
-use crate::actors::{Clock, JournalDesk, News, RouterMessage, Slot};
+use crate::actors::{Clock, JournalDesk, News, RouterMessage, Slot, Tables};
 use crate::config::Settings;
 use crate::domain::{KeyName, ProviderName};
 use crate::policy::poison::PoisonList;
@@ -148,6 +148,7 @@ pub struct Dispatch {
     pub router: Arc<Slot<RouterMessage>>,
     pub upstreams: Arc<Upstreams>,
     pub news: Arc<News>,
+    pub tables: Arc<Tables>,
     /// Rung when the drain's patience is over: open streams end with an error event.
     pub last_call: Arc<Notify>,
     pub poison: PoisonList,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit};
+use tokio::sync::{Notify, OnceCell, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
 use super::bill::{Bill, Payer};
@@ -148,6 +148,8 @@ pub struct Request {
     pub tools: Arc<Tools>,
     /// What the guard keeps for the answer; `None` when it has nothing to do with it.
     pub guarded: Option<Arc<Guarded>>,
+    /// Told when its first attempt is placed, for one who waits for that.
+    pub placed: Notify,
 }
 
 impl Request {

@@ -164,7 +164,7 @@ impl Dispatch {
     }
 
     async fn story(self: &Arc<Self>, request: Arc<Request>) -> StoryEnd {
-        let mut account = Account::open(Arc::clone(&request), Arc::clone(&self.news));
+        let mut account = Account::open(Arc::clone(&request), (&self.news, &self.tables));
         let ended = {
             let attempts = pin!(self.attempts(&request, &mut account));
             let last_call = pin!(self.last_call.notified());
@@ -360,6 +360,9 @@ impl Dispatch {
     ) -> Result<Won, Lost> {
         let entry = search.entry(request);
         let number = account.attempt_begins();
+        if number == 1 {
+            request.placed.notify_one();
+        }
         let under_way = Tried {
             again: Again::Never,
             ..address(lease.target(), AttemptOutcome::Ok)

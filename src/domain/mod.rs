@@ -28,6 +28,6 @@ pub use quirks::{Quirks, ThinkingField};
 pub use signature::{Signers, Stamp};
 pub use stake::{ShareClass, Stake, Weight};
 pub use stream::{StreamEnd, StreamFacts, StreamFault};
-pub use units::{Moment, Score, ServiceTier, Tokens, Usage, Wall};
+pub use units::{Border, Moment, Score, ServiceTier, Tokens, Usage, Wall};
 pub use unsupported::{Unoffered, Unsupported};
 pub use wish::{Lane, MaxPrice, Mode, Operation, Preference, PromptClass, Shape};

@@ -32,6 +32,11 @@ impl AddAssign for Tokens {
     }
 }
 
+/// A border that is drawn in the journal, told from all others of this process; later ones are greater. What was handed
+/// in before a border stands before it, and what is handed in behind it stands behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Border(pub u64);
+
 /// A share between nothing (0) and all (1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
 pub struct Score(f32);
@@ -107,6 +112,13 @@ impl Wall {
     /// Time from `earlier` to here; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// So long before.
+    #[must_use]
+    pub fn before(self, long: Duration) -> Self {
+        let millis = u64::try_from(long.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(millis))
     }
 }
 

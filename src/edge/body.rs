@@ -1,7 +1,6 @@
 //! Reading a request's body within its limits: size, speed, and memory shared by all.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,12 +9,13 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::actors::{at_most, until};
+use super::memory::BodyMemory;
+use crate::actors::until;
 use crate::dispatch::Prompt;
-use crate::domain::{Failure, FailureKind};
+use crate::domain::{Failure, FailureKind, Stake};
 
 /// A body may be slow for this long before its speed counts (fault L03).
 const GRACE: Duration = Duration::from_secs(5);
@@ -25,8 +25,6 @@ const LEAST_RATE: u64 = 1_024;
 const FIRST_GRANT: usize = 64 * 1024;
 /// While memory is scarce larger bodies are refused (fault O08).
 pub(super) const SMALL: usize = 256 * 1024;
-/// A body waits this long for memory.
-const MEMORY_WAIT: Duration = Duration::from_secs(5);
 
 /// How large a body may be.
 #[derive(Clone, Copy, Debug)]
@@ -61,11 +59,11 @@ pub(super) async fn read(
     body: Body,
     length: Option<usize>,
     most: Limit,
-    memory: &Arc<Semaphore>,
+    (memory, stake): (&BodyMemory, &Stake),
 ) -> Result<Prompt, Failure> {
     // A length that is told is granted at once; an untold one grows.
     let mut grant = length.unwrap_or(FIRST_GRANT);
-    let mut permit = granted(memory, grant).await?;
+    let mut permit = granted(memory, stake, grant).await?;
     let started = Instant::now();
     let mut body = pin!(body);
     let mut first: Option<Bytes> = None;
@@ -95,7 +93,7 @@ pub(super) async fn read(
         if so_far + piece.len() > grant {
             // All it may need, in one step: bodies that grew little by little would wait for one another.
             let more = most.bytes.saturating_sub(grant);
-            permit.merge(granted(memory, more).await?);
+            permit.merge(granted(memory, stake, more).await?);
             grant += more;
         }
         match first.take() {
@@ -126,24 +124,13 @@ fn kib(bytes: usize) -> u32 {
         .max(1)
 }
 
+/// Memory for a body of so many bytes.
 pub(super) async fn granted(
-    memory: &Arc<Semaphore>,
+    memory: &BodyMemory,
+    stake: &Stake,
     bytes: usize,
 ) -> Result<OwnedSemaphorePermit, Failure> {
-    let kib = kib(bytes);
-    // Most often there is room, and nothing to wait for.
-    if let Ok(permit) = Arc::clone(memory).try_acquire_many_owned(kib) {
-        return Ok(permit);
-    }
-    let room = Box::pin(Arc::clone(memory).acquire_many_owned(kib));
-    match at_most(MEMORY_WAIT, room).await {
-        Some(Ok(permit)) => Ok(permit),
-        Some(Err(_)) | None => Err(Failure::new(
-            FailureKind::Overloaded,
-            "the gateway holds as many request bodies as its memory allows; come back shortly",
-        )
-        .retry_after(Duration::from_secs(1))),
-    }
+    memory.granted(stake, kib(bytes)).await
 }
 
 fn too_large(Limit { bytes, option }: Limit) -> Failure {

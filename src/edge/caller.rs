@@ -54,13 +54,12 @@ pub(super) fn targets<'a>(
 fn payer(client: &Client, published: &Published, tags: &[Arc<str>]) -> Payer {
     let tenant = published.tenants.get(&*client.tenant);
     let mut path = client.path.clone();
-    if let Some(tenant) = tenant {
-        for tag in tags {
-            let account = format!("{}+{tag}", client.tenant);
-            if let Some((name, _)) = tenant.settings.accounts.get_key_value(&*account) {
-                path.push(Arc::clone(name));
-            }
-        }
+    for tag in tags {
+        // Also of those that have nothing to keep: that may change before it ends.
+        let account = format!("{}+{tag}", client.tenant);
+        let known =
+            tenant.and_then(|tenant| tenant.settings.accounts.get_key_value(account.as_str()));
+        path.push(known.map_or_else(|| Arc::from(account.as_str()), |(name, _)| Arc::clone(name)));
     }
     let bound = tenant.filter(|tenant| {
         let accounts = &tenant.settings.accounts;

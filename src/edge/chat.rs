@@ -364,7 +364,10 @@ async fn read_and_serve(
     };
     let length = body::check_head(&parts.headers, most);
     let read = match length {
-        Ok(length) => body::read(body, length, most, &edge.body_memory).await,
+        Ok(length) => {
+            let memory = (&edge.body_memory, &admission.client.stake());
+            body::read(body, length, most, memory).await
+        }
         Err(failure) => Err(failure),
     };
     let prompt = read.map_err(|failure| {
@@ -509,6 +512,7 @@ pub(super) fn facts(
         media: Default::default(),
         tools: Default::default(),
         guarded: None,
+        placed: Default::default(),
     };
     Ok((request, notice))
 }

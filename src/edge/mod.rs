@@ -15,6 +15,7 @@ mod detours;
 mod framing;
 mod health;
 mod inside;
+mod memory;
 mod models;
 mod once;
 mod paths;
@@ -34,7 +35,6 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::handler::Handler;
 use axum::routing::{MethodRouter, any, get, post};
-use tokio::sync::Semaphore;
 
 use crate::actors::{Clock, JournalDesk, News, Published, System};
 use crate::config::Settings;
@@ -59,8 +59,8 @@ pub struct Edge {
     pub clock: Clock,
     pub keys: ArcSwap<ClientKeys>,
     pub guesses: auth::GuessLimiter,
-    /// Bytes of request bodies that may be in memory at once (fault O11), in KiB.
-    pub body_memory: Arc<Semaphore>,
+    /// What request bodies may take at once, all together.
+    body_memory: memory::BodyMemory,
     inside: inside::Inside,
     /// Responses that are made while nobody waits.
     runs: stored::Runs,
@@ -77,10 +77,9 @@ impl Edge {
             .news
             .pressure
             .configure(settings.listen.memory_limit_bytes);
-        let kib = settings.listen.body_memory_bytes / 1_024;
         Self {
             keys: ArcSwap::from_pointee(ClientKeys::new(settings)),
-            body_memory: Arc::new(Semaphore::new(kib.clamp(1, Semaphore::MAX_PERMITS))),
+            body_memory: memory::BodyMemory::new(settings.listen.body_memory_bytes),
             guesses: auth::GuessLimiter::default(),
             inside: inside::Inside::default(),
             runs: stored::Runs::default(),

@@ -68,8 +68,11 @@ pub trait ResponseStore: Send + Sync {
     /// Keeps a new one.
     fn begin(&self, response: StoredResponse) -> Pending<()>;
 
-    /// Tells how one that is under way ended, or how far it has come. `false`: it has ended before, or was deleted;
-    /// then nothing changes.
+    /// Tells how far one that is under way has come, and nothing else of it: it weighs what its answer does. `false`
+    /// as of [`Self::finish`].
+    fn goes_on(&self, key: &ResponseKey, answer: Bytes) -> Pending<bool>;
+
+    /// Tells how one that is under way ended. `false`: it has ended before, or was deleted; then nothing changes.
     fn finish(&self, response: StoredResponse) -> Pending<bool>;
 
     fn get(&self, key: &ResponseKey) -> Pending<Option<StoredResponse>>;

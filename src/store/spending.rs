@@ -5,7 +5,8 @@
 //! of an hour, which no time zone's midnight cuts, and the number of the last record that is in stands beside them
 //! in the same transaction: each outcome is counted once, whatever is killed when.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde::Serialize;
@@ -92,6 +93,8 @@ pub struct Batch {
     pub to: Position,
     /// The journal is another than the one that was booked, or lost its end: from this quarter on it is booked anew.
     pub anew_from: Option<u64>,
+    /// The journal goes on behind it: what is booked anew is not all in with this.
+    pub more: bool,
     pub slices: HashMap<Slice, Sum>,
     pub labels: HashMap<Label, Sum>,
     /// What providers bill, by quarter and provider: of every attempt, whoever's answer it was that counted.
@@ -236,8 +239,17 @@ pub fn alerted(subject: &str, detail: &str) -> String {
 /// Tags and users that are told apart in one quarter of an hour by one batch: usually what came within seconds, but
 /// also hours of it after an outage, or years.
 const MOST_LABELS: usize = 4_096;
-/// Outcomes that are read in one go.
+/// Records that are read in one go.
 const MOST_AT_ONCE: usize = 50_000;
+
+/// How far the journal is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// The last record that is read, if it is there.
+    pub(super) last: u64,
+    /// Records in one go.
+    pub(super) at_once: usize,
+}
 
 impl Sum {
     fn add(&mut self, outcome: &ReadOutcome, cost_nano: Option<u64>) {
@@ -332,7 +344,23 @@ impl Sum {
     }
 }
 
+/// What was spent in each quarter, by tenant, provider and model.
+pub type ByQuarter = BTreeMap<u64, BTreeMap<(String, String, String), Sum>>;
+
 impl Batch {
+    /// All of it.
+    pub fn by_quarter(&self) -> ByQuarter {
+        let mut all = ByQuarter::new();
+        for (slice, sum) in &self.slices {
+            let names = (&slice.tenant, &slice.provider, &slice.model);
+            let names = (names.0.clone(), names.1.clone(), names.2.clone());
+            let quarter = all.entry(slice.quarter).or_default();
+            let all = quarter.entry(names).or_default();
+            *all = all.plus(sum);
+        }
+        all
+    }
+
     fn behind(from: Position) -> Self {
         Self {
             to: from,
@@ -443,6 +471,23 @@ impl Batch {
         }
     }
 
+    /// Without what was spent in these stretches (their ends excluded).
+    pub fn beside(&self, stretches: &[(u64, u64)]) -> Cow<'_, Self> {
+        if stretches.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let is_in = |quarter: u64| {
+            stretches
+                .iter()
+                .any(|(from, to)| (*from..*to).contains(&quarter))
+        };
+        let mut rest = self.clone();
+        rest.slices.retain(|slice, _| !is_in(slice.quarter));
+        rest.labels.retain(|label, _| !is_in(label.quarter));
+        rest.margins.retain(|place, _| !is_in(place.quarter));
+        Cow::Owned(rest)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.slices.is_empty()
             && self.providers.is_empty()
@@ -483,37 +528,40 @@ struct Reading {
     batch: Batch,
     /// Where it ended.
     mark: Option<Bookmark>,
-    /// The bound was met before the journal's end.
-    more: bool,
 }
 
-/// Adds up what stands in the journal behind `from`, up to a bound; `Batch::to` tells how far it came. A journal in
-/// another's place is read from its beginning.
-fn read_batch(folder: &Path, from: Position, mark: Option<Bookmark>) -> Result<Reading, ReadError> {
+/// Adds up what stands in the journal behind `from`, within these bounds; `Batch::to` tells how far it came. A journal
+/// in another's place is read from its beginning.
+fn read_batch(
+    folder: &Path,
+    (from, bounds): (Position, Bounds),
+    mark: Option<Bookmark>,
+) -> Result<Reading, ReadError> {
     let marked = mark
         .filter(|mark| mark.record() == (from.seq, from.at_ms))
         .and_then(|mark| Some((costs_behind(folder, &mark)?, mark)));
     if let Some((lines, mark)) = marked {
-        return read_lines(lines, Batch::behind(from), Some(mark));
+        return read_lines(lines, bounds, (Batch::behind(from), Some(mark)));
     }
     if is_ours(folder, from)? {
         let lines = costs(folder, from.seq + 1);
-        return read_lines(lines, Batch::behind(from), None);
+        return read_lines(lines, bounds, (Batch::behind(from), None));
     }
     let batch = Batch {
         anew_from: Some(first_quarter(folder)?),
         ..Batch::default()
     };
-    read_lines(costs(folder, 1), batch, None)
+    read_lines(costs(folder, 1), bounds, (batch, None))
 }
 
 fn read_lines(
-    mut lines: Lines,
-    mut batch: Batch,
-    mark: Option<Bookmark>,
+    lines: Lines,
+    bounds: Bounds,
+    (mut batch, mark): (Batch, Option<Bookmark>),
 ) -> Result<Reading, ReadError> {
+    let mut lines = lines.up_to(bounds.last);
     let mut read = 0;
-    for line in lines.by_ref().take(MOST_AT_ONCE) {
+    for line in lines.by_ref().take(bounds.at_once) {
         read += 1;
         let line = match line {
             Ok(line) => line,
@@ -538,10 +586,10 @@ fn read_lines(
             | ReadRecord::Other => {}
         }
     }
+    batch.more = read == bounds.at_once;
     Ok(Reading {
         batch,
         mark: lines.bookmark().cloned().or(mark),
-        more: read == MOST_AT_ONCE,
     })
 }
 
@@ -580,6 +628,10 @@ pub enum BookingError {
     Journal(#[from] ReadError),
     #[error("the journal could not be read to its end")]
     Ended,
+    #[error(
+        "the journal is not written to its end, so what was spent before cannot be told to budgets that are new"
+    )]
+    Unwritten,
 }
 
 /// Books what stands in the journal and is not in yet. A store is made only when there is something to book.
@@ -590,18 +642,42 @@ pub async fn catch_up(
     store: &StoreDesk,
     mark: &mut Option<Bookmark>,
 ) -> Result<(), BookingError> {
+    catch_up_to(u64::MAX, folder, store, mark).await
+}
+
+/// As [`catch_up`], with nothing behind this record.
+pub async fn catch_up_to(
+    last: u64,
+    folder: &Path,
+    store: &StoreDesk,
+    mark: &mut Option<Bookmark>,
+) -> Result<(), BookingError> {
+    let at_once = MOST_AT_ONCE;
+    catch_up_within(Bounds { last, at_once }, folder, store, mark).await
+}
+
+pub(super) async fn catch_up_within(
+    bounds: Bounds,
+    folder: &Path,
+    store: &StoreDesk,
+    mark: &mut Option<Bookmark>,
+) -> Result<(), BookingError> {
     let mut from = Position::default();
+    // What was booked said that more would follow.
+    let mut is_awaited = false;
     if store.is_there().await {
         from = store.spending().await?.position().await?;
     }
     loop {
-        let (place, last) = (folder.to_owned(), mark.clone());
-        let reading = tokio::task::spawn_blocking(move || read_batch(&place, from, last)).await;
+        let (place, marked) = (folder.to_owned(), mark.clone());
+        let reading =
+            tokio::task::spawn_blocking(move || read_batch(&place, (from, bounds), marked)).await;
         let reading = reading.map_err(|_| BookingError::Ended)??;
         let batch = reading.batch;
-        let to = batch.to;
-        // Many records of no cost are gone past all the same, or they would be read for ever.
-        if batch.is_empty() && batch.anew_from.is_none() && !reading.more {
+        let (to, more) = (batch.to, batch.more);
+        // Many records of no cost are gone past all the same, or they would be read for ever; and where the journal ends
+        // with a go, the next one says so.
+        if batch.is_empty() && batch.anew_from.is_none() && !more && !is_awaited {
             // An attempt that cost nothing is booked with what follows it: until then the mark stays where the store is.
             if to == from {
                 *mark = reading.mark;
@@ -614,8 +690,8 @@ pub async fn catch_up(
             from = books.position().await?;
             continue;
         }
-        (from, *mark) = (to, reading.mark);
-        if !reading.more {
+        (from, *mark, is_awaited) = (to, reading.mark, more);
+        if !more {
             return Ok(());
         }
     }

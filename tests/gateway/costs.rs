@@ -150,3 +150,28 @@ async fn m4_a_failed_attempt_that_was_billed_is_in_the_cost_that_is_told() {
         "{body}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m1_a_stream_says_that_its_cost_is_an_estimate_while_nobody_knows_what_was_bought_before() {
+    let a = mock("a").await;
+    let mut gateway = crate::tiers::gateway(&a, "", crate::tiers::HALF).await;
+    let known = streamed(&gateway, &wishing(true)).await;
+    gateway.booked(1).await;
+    gateway.stop().await;
+    std::fs::write(gateway.store_path(), b"not a store").unwrap();
+    gateway.restart().await;
+    let unknown = streamed(&gateway, &wishing(true)).await;
+    let marked = [&known, &unknown].map(|told| {
+        assert!(written(told).is_some(), "{told}");
+        told.contains("\"cost_details\":{\"estimated\":true}")
+    });
+    let records = gateway.records().await;
+    let outcomes = records.iter().filter(|record| record["kind"] == "outcome");
+    let booked: Vec<bool> = outcomes
+        .map(|outcome| outcome["cost_estimated"] == true)
+        .collect();
+    assert_eq!(
+        (booked.as_slice(), marked),
+        ([false, true].as_slice(), [false, true])
+    );
+}

@@ -436,6 +436,106 @@ async fn m2_a_raised_budget_counts_at_once_and_keeps_what_was_spent() {
     assert_eq!(gateway.post(&asked()).await.status(), 200);
 }
 
+/// Five answers, three of them under way while the configuration is changed and reloaded; the last is asked for until
+/// the new budgets know what was spent.
+async fn with_three_under_way(
+    (gateway, a): (&Gateway, &MockProvider),
+    headers: &[(&str, &str)],
+    change: impl FnOnce(String) -> String,
+) {
+    assert_eq!(post_with(gateway, headers).await.status(), 200);
+    a.set(answer().delayed(Duration::from_millis(800)));
+    let reload = async {
+        while a.in_flight() < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let path = gateway.config_path();
+        let before = std::fs::read_to_string(&path).unwrap();
+        let after = change(before.clone());
+        assert_ne!(before, after);
+        std::fs::write(&path, after).unwrap();
+        assert_eq!(gateway.admin_post("/admin/reload").await.status(), 200);
+        assert_eq!(a.in_flight(), 3, "they end under the new budgets");
+    };
+    let three = futures_util::future::join_all((0..3).map(|_| post_with(gateway, headers)));
+    let (answers, ()) = futures_util::future::join(three, reload).await;
+    assert!(answers.iter().all(|answer| answer.status() == 200));
+    a.set(answer());
+    for _ in 0..100 {
+        if post_with(gateway, headers).await.status() == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(booked(gateway).await, (5, 5 * USED * MILLI));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m2_a_tenants_first_budget_counts_what_was_under_way_when_it_came_and_counts_it_once() {
+    let a = mock("a").await;
+    a.set(answer());
+    let terms = "tenant = \"acme\"";
+    let gateway = gateway(&[&a], terms, "[tenants.acme]\n").await;
+    let tagged = [("x-switchyard-tags", "nightly")];
+    let with_budgets = |config: String| {
+        let budget = "budgets = [{ usd = \"100\", period = \"month\" }]";
+        config
+            .replace(terms, &format!("{terms}\n{budget}"))
+            .replace(
+                "[tenants.acme]\n",
+                &format!("[tenants.acme]\n{budget}\n[tenants.acme.tags.nightly]\n{budget}\n"),
+            )
+    };
+    with_three_under_way((&gateway, &a), &tagged, with_budgets).await;
+    let view = gateway.admin_get("/admin/tenants").await;
+    let accounts = view["tenants"][0]["accounts"].as_array().unwrap();
+    let spent = accounts
+        .iter()
+        .map(|account| &account["budgets"][0]["spent_usd"]);
+    assert_eq!(spent.collect::<Vec<_>>(), ["0.055"; 3], "{view}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m2_a_providers_first_budget_counts_what_was_under_way_when_it_came_and_counts_it_once() {
+    let a = mock("a").await;
+    a.set(answer());
+    let gateway = gateway(&[&a], "", "").await;
+    let with_budget = |config: String| {
+        let budget = "budgets = [{ usd = \"100\", period = \"month\" }]";
+        config.replace("[providers.a]\n", &format!("[providers.a]\n{budget}\n"))
+    };
+    with_three_under_way((&gateway, &a), &[], with_budget).await;
+    let view = gateway.admin_get("/admin/tenants").await;
+    let budget = &view["providers"][0]["budgets"][0];
+    assert_eq!(budget["spent_usd"], "0.055", "{view}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m2_a_budget_that_was_taken_out_is_told_of_no_more() {
+    let a = mock("a").await;
+    a.set(answer());
+    let budget =
+        "budgets = [{ usd = \"0.02\", period = \"month\", hard = false, tell_at = [80] }]\n";
+    let more = format!("[tenants.acme]\n{budget}");
+    let gateway = gateway(&[&a], "tenant = \"acme\"", &more).await;
+    assert_eq!(post_with(&gateway, &[]).await.status(), 200);
+    let path = gateway.config_path();
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, config.replace(budget, "")).unwrap();
+    assert_eq!(gateway.admin_post("/admin/reload").await.status(), 200);
+    for _ in 0..3 {
+        assert_eq!(post_with(&gateway, &[]).await.status(), 200);
+    }
+    assert_eq!(booked(&gateway).await.0, 4);
+    let records = gateway.records().await;
+    assert!(
+        !records
+            .iter()
+            .any(|record| record["name"] == "budget.alert"),
+        "{records:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn x07_what_was_spent_before_a_restart_is_spent_after_it() {
     let a = mock("a").await;

@@ -149,6 +149,38 @@ async fn o11_large_prompts_take_turns_in_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o11_one_tenants_flood_of_large_prompts_makes_another_wait_for_a_turn_only() {
+    let a = mock("a").await;
+    let other = "[[clients]]\nname = \"other\"\nkey = \"file:FOLDER/other\"\ntenant = \"other\"\n[tenants.other]\n";
+    let listen = "max_body_bytes = 500000\nbody_memory_bytes = 500000\n";
+    let gateway = alone_with(&a, listen, other).await;
+    a.set(Behaviour::healthy().delayed(Duration::from_millis(200)));
+    let mut body = chat("p");
+    body["messages"][0]["content"] = json!("x".repeat(400_000));
+    let flood = futures_util::future::join_all((0..15).map(|_| gateway.post(&body)));
+    let late = async {
+        while a.in_flight() == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        // All of the flood has come.
+        sleep(Duration::from_millis(100)).await;
+        let begun = Instant::now();
+        let key = vec![(
+            "authorization".to_owned(),
+            "Bearer sk-canary-other".to_owned(),
+        )];
+        let mut client = gateway.client().await;
+        let answer = client.post_json(PATH, &key, &body).await.unwrap();
+        assert_eq!(answer.status(), 200, "{}", answer.json());
+        begun.elapsed()
+    };
+    let (flood, waited) = futures_util::future::join(flood, late).await;
+    assert!(flood.iter().all(|answer| answer.status() == 200));
+    // Of three seconds for the flood: one body in memory, one that has the turn, one that came first, and its own.
+    assert!(waited < Duration::from_millis(1_600), "{waited:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c06_a_valid_configuration_whose_endpoints_are_all_ill_is_applied_and_can_be_taken_back() {
     let a = mock("a").await;
     let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -873,6 +873,36 @@ async fn e2_a_response_is_made_in_the_background_polled_and_accounted_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2_a_response_in_the_background_is_in_progress_from_when_its_first_attempt_is_placed() {
+    let mock = mock_of(Dialect::OpenAi, "a").await;
+    mock.weather(quick().first_content(Duration::from_secs(1)));
+    // One at a time: the second is only promised until the first has ended.
+    let config = config_of(&mock).replace("{ name = \"k0\",", "{ name = \"k0\", concurrency = 1,");
+    let gateway = Gateway::start(&config).await;
+    let at = gateway.address;
+    let body = json!({"model": "p", "input": "hello", "background": true});
+    let first = id(&made(at, &body).await);
+    while mock.in_flight() < 1 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let second = id(&made(at, &body).await);
+    let begun = timeout(Duration::from_millis(700), async {
+        while get(at, &first).await.json()["status"] != "in_progress" {
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    begun.await.expect("it is being made");
+    assert_eq!(get(at, &second).await.json()["status"], "queued");
+    for id in [&first, &second] {
+        let ended = ended(at, id).await;
+        assert_eq!(
+            (&ended["status"], &ended["background"]),
+            (&json!("completed"), &json!(true))
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn x09_what_is_made_in_the_background_is_waited_for_and_then_ended_honestly() {
     let mock = mock_of(Dialect::OpenAi, "a").await;
     let mut gateway = alone(&mock, "").await;

@@ -79,7 +79,7 @@ async fn sold(gateway: &Gateway) -> Vec<(u64, Option<u64>)> {
 }
 
 /// Half the price from the third answer on.
-const HALF: &str = "volume = [{ from_usd = \"0.022\", discount_percent = \"50\" }]";
+pub const HALF: &str = "volume = [{ from_usd = \"0.022\", discount_percent = \"50\" }]";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn m1_a_month_of_much_is_cheaper_from_its_threshold_on_and_after_a_restart_still() {

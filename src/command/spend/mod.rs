@@ -1,5 +1,6 @@
 //! `switchyard spend` and `switchyard prices`: what was spent, and what it would be at other prices.
 
+mod compared;
 mod reprice;
 
 use std::path::PathBuf;

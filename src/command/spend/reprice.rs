@@ -4,22 +4,21 @@
 //! order in which they stand in the journal, which is that in which they were priced. Attempts before the stretch count
 //! as they were billed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::process::ExitCode;
 
-use serde_json::json;
 use switchyard::config::Settings;
 use switchyard::domain::{Bought, ModelName, NanoUsd, ProviderName, RequestId};
 use switchyard::pricing::{Bounds, Volume, month_of};
-use switchyard::store::embedded::{booked_to, reprice};
+use switchyard::store::embedded::{booked_in, booked_to, reprice};
 use switchyard::store::journal::{
     ReadAttempt, ReadError, ReadRecord, Row, Selection, costs_since, rows,
 };
-use switchyard::store::spending::{Batch, Position, QUARTER, booked_in};
+use switchyard::store::spending::{self, Batch, Position, QUARTER};
 
-use super::{Place, Stretch, shown};
-use crate::command::audit::dollars;
-use crate::command::{complain, say, time};
+use super::compared::Compared;
+use super::{Place, Stretch};
+use crate::command::{complain, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Reprice {
@@ -38,14 +37,6 @@ pub(crate) struct Reprice {
 /// No request was under way for longer, in seconds, whatever the limit is today.
 const LONGEST: u64 = 3_600;
 
-/// What changes for one tenant's use of one model.
-#[derive(Clone, Copy, Debug, Default)]
-struct Change {
-    requests: u64,
-    before: u64,
-    after: u64,
-}
-
 /// Ends with 0, with 1 where journal or store cannot be read or written, with 2 where the configuration cannot.
 pub(super) fn run(asked: &Reprice) -> ExitCode {
     let settings = match asked.place.settings() {
@@ -53,7 +44,11 @@ pub(super) fn run(asked: &Reprice) -> ExitCode {
         Err(code) => return code,
     };
     match counted(asked, &settings) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(told) => {
+            say(&told.found);
+            told.news.iter().for_each(|news| complain(news));
+            ExitCode::SUCCESS
+        }
         Err(why) => {
             complain(&why);
             ExitCode::FAILURE
@@ -61,7 +56,13 @@ pub(super) fn run(asked: &Reprice) -> ExitCode {
     }
 }
 
-fn counted(asked: &Reprice, settings: &Settings) -> Result<(), String> {
+/// What is said of one that was not refused.
+struct Told {
+    found: String,
+    news: Option<String>,
+}
+
+fn counted(asked: &Reprice, settings: &Settings) -> Result<Told, String> {
     let told = |error: switchyard::store::StoreError| error.to_string();
     let booked = booked_to(&settings.store).map_err(told)?;
     // Whole quarters, all of which is booked.
@@ -76,30 +77,34 @@ fn counted(asked: &Reprice, settings: &Settings) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    let (batch, changes) = anew(settings, (from, to), booked)?;
-    print(asked, (from, to), &changes);
-    if asked.dry_run {
-        return Ok(());
-    }
-    if batch.is_empty() {
-        return Err("the journal of this stretch is gone, so nothing was changed".to_owned());
-    }
-    reprice(&settings.store, (from, to), &batch).map_err(told)?;
-    complain(
-        "the reports of this stretch say it now; budgets that are running keep what they counted",
-    );
-    Ok(())
+    let batch = anew(settings, (from, to), booked)?;
+    let booked = booked_in(&settings.store, (from, to)).map_err(told)?;
+    let compared = Compared::of(booked, batch.by_quarter());
+    // Before anything is said: what is gone looks like money saved.
+    let lost = compared.lost(to);
+    let news = match (asked.dry_run, lost) {
+        (false, Some(lost)) => return Err(format!("nothing was changed: {lost}")),
+        (true, Some(lost)) => Some(format!(
+            "this is no difference of prices, and without --dry-run it is refused: {lost}"
+        )),
+        (true, None) => None,
+        (false, None) if batch.slices.is_empty() => {
+            Some("nobody asked for anything in this stretch: nothing was changed".to_owned())
+        }
+        (false, None) => {
+            reprice(&settings.store, (from, to), &batch).map_err(told)?;
+            Some("the reports of this stretch say it now; budgets that are running keep what they counted".to_owned())
+        }
+    };
+    let found = match asked.json {
+        true => compared.document(asked.dry_run, (from, to)),
+        false => compared.table((from, to)),
+    };
+    Ok(Told { found, news })
 }
 
-/// By tenant, provider and model.
-type Changes = BTreeMap<(String, String, String), Change>;
-
 /// Everything that is booked in these quarters (the end excluded), at the prices of today.
-fn anew(
-    settings: &Settings,
-    (from, to): (u64, u64),
-    booked: Position,
-) -> Result<(Batch, Changes), String> {
+fn anew(settings: &Settings, (from, to): (u64, u64), booked: Position) -> Result<Batch, String> {
     // A request is booked where it arrived; its intent was written later, or by a clock that was put right since.
     let longest = settings.timeouts.request.as_secs().max(LONGEST);
     let selection = Selection {
@@ -108,7 +113,7 @@ fn anew(
         ..Selection::default()
     };
     let discounted = discounted(settings, from)?;
-    let (mut batch, mut changes) = (Batch::default(), Changes::new());
+    let mut batch = Batch::default();
     for row in rows(&settings.journal.path, selection) {
         let row = row.map_err(|error| error.to_string())?;
         let Some(outcome) = &row.outcome else {
@@ -116,20 +121,12 @@ fn anew(
         };
         // What ended since is booked when its turn comes.
         let is_booked = outcome.at <= booked.at_ms;
-        if !(is_booked && (from..to).contains(&booked_in(outcome))) {
+        if !(is_booked && (from..to).contains(&spending::booked_in(outcome))) {
             continue;
         }
-        let after = cost(&row, settings, &discounted);
-        batch.add(outcome, after);
-        let tenant = outcome.tenant.clone().unwrap_or_default();
-        let name = |part: &Option<String>| part.clone().unwrap_or_default();
-        let key = (tenant, name(&outcome.provider), name(&outcome.model));
-        let change = changes.entry(key).or_default();
-        change.requests += 1;
-        change.before += outcome.cost_nano.unwrap_or_default();
-        change.after += after.unwrap_or_default();
+        batch.add(outcome, cost(&row, settings, &discounted));
     }
-    Ok((batch, changes))
+    Ok(batch)
 }
 
 /// What attempts cost where the price falls with what was bought, by request and number.
@@ -235,52 +232,17 @@ fn listed(attempt: &ReadAttempt, settings: &Settings) -> Option<u64> {
     }
 }
 
-fn print(asked: &Reprice, (from, to): (u64, u64), changes: &Changes) {
-    let (mut before, mut after) = (0, 0);
-    let mut lines = Vec::new();
-    for ((tenant, provider, model), change) in changes {
-        before += change.before;
-        after += change.after;
-        if asked.json {
-            lines.push(json!({
-                "tenant": tenant, "provider": provider, "model": model,
-                "requests": change.requests,
-                "before_nano": change.before, "after_nano": change.after,
-            }));
-        } else if change.before != change.after {
-            let who = format!("{tenant}  {provider}/{model}");
-            say(&format!(
-                "{:<56} {:>8} requests  {} → {} USD",
-                shown(&who),
-                change.requests,
-                dollars(change.before),
-                dollars(change.after)
-            ));
-        }
-    }
-    if asked.json {
-        let document = json!({
-            "from": from, "to": to, "dry_run": asked.dry_run,
-            "before_nano": before, "after_nano": after, "changes": lines,
-        });
-        say(&serde_json::to_string_pretty(&document).unwrap_or_default());
-    } else {
-        say(&format!(
-            "{} to {}: {} → {} USD",
-            time::rfc3339(from * 1_000),
-            time::rfc3339(to * 1_000),
-            dollars(before),
-            dollars(after)
-        ));
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use switchyard::config::Source;
+    use switchyard::store::StoreDesk;
+    use switchyard::store::embedded::spend_report;
     use switchyard::store::journal::{ReadIntent, ReadOutcome};
+    use switchyard::store::spending::{SpendBy, SpendQuestion, catch_up};
 
     use super::*;
+    use crate::command::spend::compared::Change;
 
     fn row(attempts: serde_json::Value, cost_nano: u64) -> Row {
         let request = "sy-00000000000000000000000000000001";
@@ -439,7 +401,7 @@ mod tests {
             at_ms: 8 * MS,
         };
         let stretch = (2 * QUARTER, 4 * QUARTER);
-        let (batch, changes) = anew(&settings, stretch, booked).unwrap();
+        let batch = anew(&settings, stretch, booked).unwrap();
         let mut found: Vec<_> = batch
             .slices
             .iter()
@@ -447,8 +409,118 @@ mod tests {
             .collect();
         found.sort_unstable();
         assert_eq!(found, [(2, 1, 11_000), (3, 1, 11_000)]);
-        let all: Vec<_> = changes.values().map(|change| change.requests).collect();
-        assert_eq!(all, [2]);
+    }
+
+    fn at_a_time(seconds: u64) -> Reprice {
+        Reprice {
+            stretch: Stretch {
+                from: 0,
+                to: Some(seconds * 1_000),
+            },
+            dry_run: false,
+            json: false,
+            place: Place { config: None },
+        }
+    }
+
+    #[test]
+    fn m1_what_is_put_right_is_what_comes_before_the_next_time_and_stays_when_the_journal_is_booked_anew()
+     {
+        const MS: u64 = QUARTER * 1_000;
+        let folder = tempfile::tempdir().unwrap();
+        let ends = [(2, 9), (3, 9), (40, 9), (41, 9)];
+        let times = ends.map(|(quarter, took)| (quarter * MS, quarter * MS, quarter * MS + took));
+        journal(folder.path(), &times);
+        let store = format!("[store]\npath = \"{}/store.db\"\n", folder.path().display());
+        let settings = |price: &str| settings_in(folder.path(), price, &store);
+        let desk = StoreDesk::new(settings("1").store);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let book = || {
+            runtime
+                .block_on(catch_up(folder.path(), &desk, &mut None))
+                .unwrap()
+        };
+        let question = SpendQuestion {
+            by: SpendBy::Model,
+            from: 0,
+            to: u64::MAX,
+            tenant: None,
+        };
+        let shown = || {
+            let lines = spend_report(&settings("1").store, &question).unwrap();
+            (lines[0].sum.requests, lines[0].sum.cost_nano)
+        };
+        // Of the quarters up to the tenth: two requests.
+        let change = |price: &str| {
+            let booked = booked_to(&desk.settings().clone()).unwrap();
+            let quarters = (0, 10 * QUARTER);
+            let batch = anew(&settings(price), quarters, booked).unwrap();
+            let before = booked_in(desk.settings(), quarters).unwrap();
+            let compared = Compared::of(before, batch.by_quarter());
+            let changes: Vec<Change> = compared.changes.into_values().collect();
+            assert_eq!((changes.len(), changes[0].gone), (1, 0));
+            (changes[0].before, changes[0].after)
+        };
+        book();
+        assert_eq!((shown(), change("1")), ((4, 4 * 7), (14, 22_000)));
+        counted(&at_a_time(10 * QUARTER), &settings("1")).unwrap();
+        assert_eq!((shown(), change("2")), ((4, 22_014), (22_000, 44_000)));
+        counted(&at_a_time(10 * QUARTER), &settings("2")).unwrap();
+        assert_eq!(shown(), (4, 44_014));
+        // The last two are lost, and one came since.
+        journal(
+            folder.path(),
+            &[times[0], times[1], (50 * MS, 50 * MS, 50 * MS + 1)],
+        );
+        book();
+        assert_eq!(shown(), (3, 44_007));
+        // What is gone from the journal altogether is left as it is booked.
+        journal(folder.path(), &times[2..]);
+        book();
+        counted(&at_a_time(10 * QUARTER), &settings("1"))
+            .map(drop)
+            .unwrap_err();
+        assert_eq!(shown(), (4, 44_014));
+    }
+
+    #[test]
+    fn m1_a_stretch_that_the_journal_lost_is_refused_with_the_time_from_which_it_is_whole() {
+        const MS: u64 = QUARTER * 1_000;
+        let folder = tempfile::tempdir().unwrap();
+        let store = format!("[store]\npath = \"{}/store.db\"\n", folder.path().display());
+        let settings = settings_in(folder.path(), "1", &store);
+        let desk = StoreDesk::new(settings.store.clone());
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let times = [2, 3, 40, 41].map(|quarter| (quarter * MS, quarter * MS, quarter * MS + 9));
+        for lost in [0, 2] {
+            journal(folder.path(), &times[lost..]);
+            runtime
+                .block_on(catch_up(folder.path(), &desk, &mut None))
+                .unwrap();
+        }
+        let refused = counted(&at_a_time(10 * QUARTER), &settings);
+        assert_eq!(
+            refused.err().unwrap(),
+            "nothing was changed: the journal of this stretch has lost 2 requests that are booked; from 1970-01-01T01:00:00.000Z on it is whole, so name that with --from"
+        );
+        // What it names is whole; nobody asked there before the tenth, and that is no error.
+        let mut whole = at_a_time(10 * QUARTER);
+        whole.stretch.from = 4 * MS;
+        let told = counted(&whole, &settings).unwrap().news.unwrap();
+        assert!(told.starts_with("nobody asked"), "{told}");
+        // Who only looks is told as well.
+        let mut look = at_a_time(10 * QUARTER);
+        look.dry_run = true;
+        let told = counted(&look, &settings).unwrap();
+        assert!(told.found.ends_with("(2 requests gone)"), "{}", told.found);
+        let news = told.news.unwrap();
+        assert!(news.contains("lost 2 requests"), "{news}");
+        look.json = true;
+        let told = counted(&look, &settings).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&told.found).unwrap();
+        assert_eq!(document["changes"][0]["gone"], 2);
+        whole.dry_run = true;
+        assert_eq!(counted(&whole, &settings).unwrap().news, None);
     }
 
     #[test]

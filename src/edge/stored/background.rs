@@ -8,6 +8,7 @@
 //! held, or than there is room for, is read by who is there, and nobody joins.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,10 +16,11 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::keep::Keep;
+use super::keep::{IN_THE_BACKGROUND, Keep};
 use super::runs::{Fit, Share};
 use super::stream::{KeptStream, Outgoing};
 use super::unavailable;
+use crate::actors::News;
 use crate::dialects::AnswerTerms;
 use crate::dialects::responses::state::{Stamp, cancelled_event, stamp_response};
 use crate::dialects::responses::without_output;
@@ -26,7 +28,7 @@ use crate::dispatch::once::{End, Head, Reader, Tape};
 use crate::dispatch::{Request, Served, StreamPiece, Told};
 use crate::domain::{Failure, FailureKind, RequestId};
 use crate::edge::Edge;
-use crate::store::Standing;
+use crate::store::{Pending, Standing};
 
 /// A response to be made in the background.
 pub(super) struct Background {
@@ -61,10 +63,13 @@ pub(super) async fn start(
         }
         let cancelled = Arc::clone(&running.cancelled);
         let made = async {
-            let served = dispatching.dispatch.serve(request).await;
+            let serving = dispatching.dispatch.serve(Arc::clone(&request));
             match &mut telling {
-                Some(telling) => telling.tell(keep, &terms, served).await,
-                None => end(&keep, &terms, served).await,
+                Some(telling) => telling.tell(keep, &terms, serving.await).await,
+                None => {
+                    let served = with_progress(serving, (&request, &keep, &terms)).await;
+                    end(&keep, &terms, served).await;
+                }
             }
         };
         tokio::select! {
@@ -79,6 +84,23 @@ pub(super) async fn start(
         Err(_) => return Err(crashed()),
     }
     Ok(first_word(reader, &queued).await)
+}
+
+/// Serves one that nobody reads as it is made: kept as in progress from when its first attempt is placed. What is
+/// streamed tells so itself.
+async fn with_progress(
+    serving: impl Future<Output = Served>,
+    (request, keep, terms): (&Request, &Keep, &AnswerTerms),
+) -> Served {
+    let mut serving = pin!(serving);
+    tokio::select! {
+        biased;
+        served = &mut serving => return served,
+        () = request.placed.notified() => {}
+    }
+    // Nobody waits: how it ends is kept behind it, whether or not this is.
+    drop(keep.goes_on(&stamped(keep, without_output(terms, "in_progress", None))));
+    serving.await
 }
 
 /// What the client is told at once.
@@ -126,6 +148,7 @@ impl Telling {
             }
         };
         self.tape.begin(Head::Stream { told });
+        let news = Arc::clone(&keep.news);
         let kept = Some(Box::new(KeptStream::begun(stamp(&keep), keep)));
         let mut outgoing = Outgoing { stream, kept };
         let end = loop {
@@ -148,6 +171,9 @@ impl Telling {
                 StreamPiece::Cut => break End::Cut,
             }
         };
+        if let Some(kept) = outgoing.kept.as_mut().and_then(|kept| kept.cut_short()) {
+            ended(kept, &news).await;
+        }
         self.tape.end(end);
     }
 
@@ -217,9 +243,17 @@ async fn end(keep: &Keep, terms: &AnswerTerms, served: Served) {
         // It was not asked for.
         Served::Stream { .. } | Served::Followed { .. } => unreadable(),
     };
-    let kept = keep.finish(&stamped(keep, response), Bytes::new()).await;
-    if let Err(error) = kept {
-        keep.news.metrics.store_refused(error.label());
+    let response = stamped(keep, response);
+    ended(
+        keep.finish(&response, Bytes::new(), IN_THE_BACKGROUND),
+        &keep.news,
+    )
+    .await;
+}
+
+async fn ended(kept: Pending<bool>, news: &News) {
+    if let Err(error) = kept.await {
+        news.metrics.store_refused(error.label());
         warn!(%error, "how a response in the background ended could not be kept");
     }
 }

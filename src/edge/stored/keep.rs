@@ -1,14 +1,23 @@
 //! One response on its way into the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 use crate::actors::News;
 use crate::dialects::one_line;
 use crate::dialects::responses::state::{Stamp, item_ids, stamp_response};
-use crate::store::{Pending, ResponseKey, ResponseStore, Standing, StoredResponse};
+use crate::store::{Pending, ResponseKey, ResponseStore, Standing, StoreError, StoredResponse};
+
+/// How long room is waited for to keep how one ends that a client waits for; longer, and it is told that it is not kept.
+pub(super) const IN_A_REPLY: Duration = Duration::from_secs(5);
+/// The same of one that nobody need wait for: it was paid for, and is found here or nowhere.
+pub(super) const IN_THE_BACKGROUND: Duration = Duration::from_secs(600);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where a response is kept, and what is known of it before it is made.
 pub(super) struct Keep {
@@ -26,15 +35,21 @@ impl Keep {
         self.store.begin(self.record(response, standing, events))
     }
 
-    pub(super) fn finish(&self, response: &Value, events: Bytes) -> Pending<bool> {
-        self.store
-            .finish(self.record(response, Standing::Ended, events))
+    /// As [`Self::begin`], where there is room at once; else room is waited for, so long as it is waited for the answer.
+    pub(super) fn finish(
+        &self,
+        response: &Value,
+        events: Bytes,
+        patience: Duration,
+    ) -> Pending<bool> {
+        let store = Arc::clone(&self.store);
+        let record = self.record(response, Standing::Ended, events);
+        while_busy(move || store.finish(record.clone()), patience)
     }
 
     /// It is being made, and no longer only promised. Nothing is changed of one that was cancelled before.
     pub(super) fn goes_on(&self, response: &Value) -> Pending<bool> {
-        let record = self.record(response, Standing::UnderWay, Bytes::new());
-        self.store.finish(record)
+        self.store.goes_on(&self.key, one_line(response).into())
     }
 
     fn record(&self, response: &Value, standing: Standing, events: Bytes) -> StoredResponse {
@@ -67,4 +82,65 @@ pub(super) async fn whole(body: &Bytes, stamp: Stamp, keep: Option<Keep>) -> (By
         stored = false;
     }
     (one_line(&response).into(), stored)
+}
+
+/// Asks now, and again where there is no room: nothing was written then.
+fn while_busy(
+    mut ask: impl FnMut() -> Pending<bool> + Send + 'static,
+    patience: Duration,
+) -> Pending<bool> {
+    let mut asked = ask();
+    Box::pin(async move {
+        let until = Instant::now() + patience;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let answer = asked.await;
+            if answer != Err(StoreError::Busy) || Instant::now() >= until {
+                return answer;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            asked = ask();
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// How it ended, and how often was asked, of a store that is busy so many times and then says this.
+    async fn asked(busy: u64, then: Result<bool, StoreError>) -> (Result<bool, StoreError>, u64) {
+        let times = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&times);
+        let ask = move || -> Pending<bool> {
+            let nth = counted.fetch_add(1, Ordering::Relaxed);
+            let answer = match nth < busy {
+                true => Err(StoreError::Busy),
+                false => then.clone(),
+            };
+            Box::pin(async move { answer })
+        };
+        let waiting = while_busy(ask, IN_A_REPLY);
+        // Its place is taken before anybody waits.
+        assert_eq!(times.load(Ordering::Relaxed), 1);
+        (waiting.await, times.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_one_ends_is_kept_once_there_is_room_and_given_up_only_when_patience_ends() {
+        assert_eq!(asked(0, Ok(true)).await, (Ok(true), 1));
+        assert_eq!(asked(5, Ok(true)).await, (Ok(true), 6));
+        // Whether it was written nobody knows, or it was not and never will be.
+        for error in [StoreError::Late, StoreError::Full] {
+            assert_eq!(asked(1, Err(error.clone())).await, (Err(error), 2));
+        }
+        let begun = Instant::now();
+        let (answer, times) = asked(u64::MAX, Ok(true)).await;
+        assert_eq!(answer, Err(StoreError::Busy));
+        assert!((5..15).contains(&times), "{times}");
+        assert!((IN_A_REPLY..IN_A_REPLY + LONGEST_PAUSE).contains(&begun.elapsed()));
+    }
 }

@@ -16,7 +16,7 @@ use crate::dialects::responses::state::{
     Shift, Stamp, StateAsk, loses_thoughts, read_state, rewritten, said_again, thinker, used_items,
 };
 use crate::dispatch::Prompt;
-use crate::domain::{ClientName, Dialect, Failure, FailureKind, ModelName};
+use crate::domain::{ClientName, Dialect, Failure, FailureKind, ModelName, Stake};
 use crate::edge::chat::Admission;
 use crate::edge::{Edge, body};
 use crate::pricing::{Capability, Found};
@@ -125,7 +125,8 @@ pub(super) async fn plan(
     ask.thinks = Some(is_thought_about(&ask, &before, &admission.published));
     let items = &before.items;
     let made = rewritten(prompt.bytes(), &ask, items, &referred, &mut draw).map_err(wrong)?;
-    let prompt = grown(edge, prompt, made.body, most).await?;
+    let stake = admission.client.stake();
+    let prompt = grown((edge, &stake), prompt, made.body, most).await?;
     let kept = match (wish, &store) {
         (Wish::Keep { .. }, Some(store)) => Some(Keep {
             news: Arc::clone(&edge.news),
@@ -297,7 +298,12 @@ pub(super) fn read(link: &Link) -> (Vec<Value>, Value) {
 }
 
 /// The request in its new form, with the memory it takes.
-async fn grown(edge: &Edge, prompt: Prompt, made: Vec<u8>, most: usize) -> Result<Prompt, Failure> {
+async fn grown(
+    (edge, stake): (&Edge, &Stake),
+    prompt: Prompt,
+    made: Vec<u8>,
+    most: usize,
+) -> Result<Prompt, Failure> {
     if made.len() > most {
         return Err(Failure::new(
             FailureKind::RequestTooLarge,
@@ -307,7 +313,7 @@ async fn grown(edge: &Edge, prompt: Prompt, made: Vec<u8>, most: usize) -> Resul
     }
     // Given back first: who holds one share and waits for another may wait for itself.
     drop(prompt);
-    let permit = body::granted(&edge.body_memory, made.len()).await?;
+    let permit = body::granted(&edge.body_memory, stake, made.len()).await?;
     Ok(Prompt::new(Bytes::from(made), permit))
 }
 

@@ -4,11 +4,13 @@
 //! what had come, and that it was cancelled.
 
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
+use tokio::runtime::Handle;
 
-use super::keep::Keep;
+use super::keep::{IN_A_REPLY, IN_THE_BACKGROUND, Keep};
 use crate::dialects::responses::state::{
     EventLog, Stamp, cut_short, stamp_line, with_what_had_come,
 };
@@ -77,6 +79,8 @@ pub(in crate::edge) struct KeptStream {
     log: EventLog,
     /// What becomes of it if it ends before its end.
     cut: &'static str,
+    /// How long room is waited for to keep how it ends.
+    patience: Duration,
 }
 
 impl KeptStream {
@@ -92,6 +96,7 @@ impl KeptStream {
             ending: None,
             log: EventLog::default(),
             cut: "cancelled",
+            patience: IN_A_REPLY,
         }
     }
 
@@ -99,7 +104,18 @@ impl KeptStream {
     pub(super) fn begun(stamp: Stamp, keep: Keep) -> Self {
         let mut stream = Self::new(stamp, Some(keep));
         (stream.known, stream.cut) = (Known::Queued, "failed");
+        stream.patience = IN_THE_BACKGROUND;
         stream
+    }
+
+    /// Keeps what had come of one that ends before its end; `None` where there is nothing to keep, or it is kept.
+    pub(super) fn cut_short(&mut self) -> Option<Pending<bool>> {
+        if self.ending.is_some() || self.known == Known::Nothing {
+            return None;
+        }
+        let keep = self.keep.take()?;
+        let response = cut_short(self.log.so_far(), self.cut)?;
+        Some(keep.finish(&response, self.log.whole(), self.patience))
     }
 
     /// What may go out; `None` where there is nothing more without the provider.
@@ -151,7 +167,7 @@ impl KeptStream {
             return;
         }
         let Some(keep) = &self.keep else { return };
-        // Nobody waits: should it fail, how it ends cannot be kept either, and that is told.
+        // Nobody waits: should it fail, how it ends is kept behind it or told not to be.
         match self.known {
             Known::Nothing => drop(keep.begin(response, Standing::UnderWay, Bytes::new())),
             // As the provider queues it as well, nothing has changed.
@@ -175,7 +191,9 @@ impl KeptStream {
             (Some(response), Some(keep)) => {
                 let events = self.log.whole();
                 let kept: Pending<bool> = match self.known {
-                    Known::Queued | Known::InProgress => keep.finish(&response, events),
+                    Known::Queued | Known::InProgress => {
+                        keep.finish(&response, events, self.patience)
+                    }
                     Known::Nothing => {
                         let begun = keep.begin(&response, Standing::Ended, events);
                         Box::pin(async move { begun.await.map(|()| true) })
@@ -200,14 +218,13 @@ impl KeptStream {
 
 impl Drop for KeptStream {
     fn drop(&mut self) {
-        // What is being kept already needs nobody to wait for it.
-        if self.ending.is_some() || self.known == Known::Nothing {
-            return;
-        }
-        if let Some(keep) = self.keep.take()
-            && let Some(response) = cut_short(self.log.so_far(), self.cut)
-        {
-            drop(keep.finish(&response, self.log.whole()));
+        let kept = match self.ending.take() {
+            Some(ending) => Some(ending.kept),
+            None => self.cut_short(),
+        };
+        // Its place is taken where there is room; where there is none, somebody has to ask again.
+        if let (Some(kept), Ok(runtime)) = (kept, Handle::try_current()) {
+            drop(runtime.spawn(kept));
         }
     }
 }

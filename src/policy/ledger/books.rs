@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::purse::{Cap, Purse, PurseId, PurseIds, PurseView, StepKey};
 use super::quota::{Quota, QuotaKind, QuotaTerms, Standing};
-use crate::domain::{Moment, NanoUsd, RequestId, Tokens, Wall};
+use crate::domain::{Border, Moment, NanoUsd, RequestId, Tokens, Wall};
 
 /// `acme`, `acme/search`, `acme/search#key`, `acme@user`, `acme+tag`: unique among all accounts.
 pub type AccountName = Arc<str>;
@@ -122,6 +122,8 @@ pub struct Settled {
     pub cost: NanoUsd,
     /// `None` when nobody knows: what was expected stays counted.
     pub tokens: Option<Tokens>,
+    /// The border that the record of its end stands behind in the journal; `None`: in no journal, for all that is known.
+    pub recorded: Option<Border>,
 }
 
 /// A request nobody settled in time.
@@ -261,7 +263,8 @@ fn fits(pattern: &str, name: &str) -> bool {
 
 impl Books {
     /// Brings the accounts to these terms. What the new ones do not name is closed; what was open there is
-    /// settled with the rest, and counts under caps that are new as well. `also_at` are shares in percent that somebody wants to hear of in any case.
+    /// settled with the rest, and counts under caps that are new as well. `also_at` are shares in percent that somebody
+    /// wants to hear of in any case.
     ///
     /// Returns what the new terms reach at once.
     pub fn open_accounts(
@@ -360,10 +363,32 @@ impl Books {
             // The first hold is the one of its admission, and there alone it counts.
             if !counted.contains(&hold.purse) {
                 counted.push(hold.purse);
-                purse.spend(hold.step, settled.cost);
+                purse.spend(hold.step, settled.cost, settled.recorded);
             }
         }
         self.alerts(&open.path)
+    }
+
+    /// Counts what was let in at this time without being asked about, because nothing on its path had anything to keep,
+    /// and ended after that had changed. `None` where it has not.
+    pub fn count(
+        &mut self,
+        path: &[AccountName],
+        (at, now): (Wall, Wall),
+        settled: Settled,
+    ) -> Option<Vec<Alert>> {
+        path.iter().find(|name| self.has(name))?;
+        for name in path {
+            let Some(account) = self.accounts.get_mut(name) else {
+                continue;
+            };
+            for purse in &mut account.purses {
+                purse.roll(now);
+                let step = purse.take_at(at, NanoUsd::ZERO);
+                purse.spend(step, settled.cost, settled.recorded);
+            }
+        }
+        Some(self.alerts(path))
     }
 
     /// Settles at what was set aside whatever should have ended by now: it was let in, so it is paid for.
@@ -376,7 +401,10 @@ impl Books {
             .collect();
         late.into_iter()
             .map(|(request, cost)| {
-                let settled = Settled { cost, tokens: None };
+                let settled = Settled {
+                    cost,
+                    ..Settled::default()
+                };
                 let alerts = self.settle(request, settled, now);
                 Expired {
                     request,
@@ -417,10 +445,11 @@ impl Books {
         purses.all(Purse::is_complete)
     }
 
-    /// The history of this edition has been remembered; one that came since has to be read again.
+    /// The history of this edition has been remembered up to a border that was drawn since it was wanted; an edition that
+    /// came since has to be read again.
     ///
     /// Returns what is reached with it: who knows what was told before tells the rest.
-    pub fn complete(&mut self, edition: u64, now: Wall) -> Vec<Alert> {
+    pub fn complete(&mut self, edition: u64, border: Border, now: Wall) -> Vec<Alert> {
         if edition != self.edition {
             return Vec::new();
         }
@@ -429,7 +458,9 @@ impl Books {
             .values_mut()
             .flat_map(|account| &mut account.purses)
         {
-            purse.complete();
+            purse.roll(now);
+            purse.complete(border);
+            // Of a clock that was put right: what was remembered may not be all.
             purse.roll(now);
         }
         self.all_alerts()

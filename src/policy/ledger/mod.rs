@@ -16,6 +16,12 @@
 //! budget that was kept when the request came in is kept for ever, and books rebuilt from the journal come out
 //! the same.
 
+//!
+//! # Why each cost counts once
+//! A cap that comes late, or with a new process, is told the history up to a border in the journal, and counts itself what
+//! ends: of that, all whose record stands before the border is in the history and nothing else is. So a [`Purse`] counts
+//! what stands behind its border, and what no journal has ([`Settled::recorded`]), whenever it is told of it.
+
 mod books;
 mod period;
 mod purse;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::period::{Period, Span, Zone};
-use crate::domain::{NanoUsd, Wall};
+use crate::domain::{Border, NanoUsd, Wall};
 
 /// What an account may spend in a period.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,19 @@ pub struct Purse {
     complete: bool,
     /// From when on what was spent before was asked for.
     known_from: Wall,
+    /// What stands before this border in the journal was told as history.
+    known_to: Border,
+    /// What ended while what was spent before was not known.
+    late: Vec<Late>,
+}
+
+/// Costs that may be told as history as well: those of one step whose records stand between the same borders.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    step: StepKey,
+    /// The border they stand behind; `None`: in no journal.
+    recorded: Option<Border>,
+    cost: NanoUsd,
 }
 
 /// A purse as people look at it.
@@ -105,6 +118,8 @@ impl Purse {
             told: Vec::new(),
             complete: false,
             known_from: Wall(0),
+            known_to: Border::default(),
+            late: Vec::new(),
         }
     }
 
@@ -251,9 +266,28 @@ impl Purse {
         }
     }
 
-    /// Counts a cost in the step in which it was admitted, or where nobody knows any more which that was, in that of
-    /// now; what left the period needs no counting.
-    pub(super) fn spend(&mut self, step: StepKey, cost: NanoUsd) {
+    /// Counts a cost in the step in which it was admitted, unless it is told as history. `recorded` is the border that
+    /// its record stands behind in the journal.
+    pub(super) fn spend(&mut self, step: StepKey, cost: NanoUsd, recorded: Option<Border>) {
+        if self.complete {
+            if recorded.is_none_or(|border| border >= self.known_to) {
+                self.count(step, cost);
+            }
+            return;
+        }
+        let is_same = |late: &&mut Late| late.step == step && late.recorded == recorded;
+        match self.late.iter_mut().find(is_same) {
+            Some(late) => late.cost += cost,
+            None => self.late.push(Late {
+                step,
+                recorded,
+                cost,
+            }),
+        }
+    }
+
+    /// Where nobody knows any more which step it was, it counts in that of now; what left the period needs no counting.
+    fn count(&mut self, step: StepKey, cost: NanoUsd) {
         let left = |oldest: &Step| step.start < oldest.span.start;
         let has_left = self.steps.front().is_some_and(left);
         if let Some(known) = self.step(step) {
@@ -275,8 +309,10 @@ impl Purse {
         self.complete
     }
 
-    /// Gets ready to be told what was spent before, from the time that is returned on. What is set aside stays so.
+    /// Gets ready to be told what was spent before, from the time that is returned on. What is set aside stays so, and
+    /// so does what no journal has. The border up to which it is told is yet to be drawn.
     pub(super) fn forget(&mut self, now: Wall) -> Wall {
+        self.late.retain(|late| late.recorded.is_none());
         for step in &mut self.steps {
             step.spent = NanoUsd::ZERO;
         }
@@ -284,9 +320,15 @@ impl Purse {
         self.known_from
     }
 
-    /// Nothing more is to be remembered.
-    pub(super) fn complete(&mut self) {
-        self.complete = true;
+    /// All that stands before this border is remembered, and nothing more is to be. Call after [`Purse::roll`].
+    pub(super) fn complete(&mut self, border: Border) {
+        if self.complete {
+            return;
+        }
+        (self.complete, self.known_to) = (true, border);
+        for late in std::mem::take(&mut self.late) {
+            self.spend(late.step, late.cost, late.recorded);
+        }
     }
 
     /// Counts what was spent before this process began, or before there was this cap.
@@ -348,8 +390,12 @@ impl Purse {
 
     /// From when on what was spent counts in it now.
     fn begins(&self, now: Wall) -> Wall {
-        let step = self.cap.period.step(now, &self.cap.zone).start;
-        Wall(step.0.saturating_sub(self.lingers()))
+        // Mostly it is the newest step; a calendar's takes long to find.
+        let newest = self.steps.back().map(|step| step.span);
+        let step = newest
+            .filter(|span| span.holds(now))
+            .unwrap_or_else(|| self.cap.period.step(now, &self.cap.zone));
+        Wall(step.start.0.saturating_sub(self.lingers()))
     }
 
     /// How long until `amount` may fit, going by what is counted now; `None` if it never will.

@@ -23,11 +23,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use turns::{HEADS, Turns};
+use turns::HEADS;
 
 use super::served::ServedRate;
 use super::shares::Shares;
 use crate::domain::{Lane, Moment, ShareClass, Stake};
+
+pub(crate) use turns::Turns;
 
 /// The wait that is no queue yet.
 const TARGET: Duration = Duration::from_millis(5);

@@ -19,7 +19,7 @@ type Mark = u128;
 const ONE: Mark = 1 << 64;
 
 /// How many heads are told at most.
-pub(super) const HEADS: usize = 4;
+pub(crate) const HEADS: usize = 4;
 /// So many tenants are looked at to tell how many turns come before another.
 const LOOKED_AT: usize = 64;
 
@@ -35,7 +35,7 @@ struct Flow<E> {
 }
 
 #[derive(Debug)]
-pub(super) struct Turns<E> {
+pub(crate) struct Turns<E> {
     flows: HashMap<Arc<str>, Flow<E>>,
     /// Tenants that wait, whose turn is next first.
     due: BTreeSet<(Mark, u64, Arc<str>)>,
@@ -69,15 +69,15 @@ fn step(weight: Weight) -> Mark {
 }
 
 impl<E> Turns<E> {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.length
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    pub(super) fn push(&mut self, stake: &Stake, entry: E) {
+    pub(crate) fn push(&mut self, stake: &Stake, entry: E) {
         let now = self.now;
         let tenant = &stake.tenant;
         let flow = self
@@ -102,7 +102,7 @@ impl<E> Turns<E> {
     }
 
     /// Tenants in the order of their turns, the first few of them.
-    pub(super) fn heads(&self) -> SmallVec<[Arc<str>; HEADS]> {
+    pub(crate) fn heads(&self) -> SmallVec<[Arc<str>; HEADS]> {
         let tenants = self.due.iter().map(|(_, _, tenant)| Arc::clone(tenant));
         tenants.take(HEADS).collect()
     }
@@ -114,7 +114,7 @@ impl<E> Turns<E> {
     }
 
     /// The tenant has its turn.
-    pub(super) fn serve(&mut self, tenant: &Arc<str>, from_back: bool) -> Option<E> {
+    pub(crate) fn serve(&mut self, tenant: &Arc<str>, from_back: bool) -> Option<E> {
         self.delist(tenant);
         let flow = self.flows.get_mut(tenant)?;
         let entry = if from_back {
@@ -130,6 +130,18 @@ impl<E> Turns<E> {
         entry
     }
 
+    /// What the tenant was served was worth so many turns more.
+    pub(crate) fn charge(&mut self, tenant: &Arc<str>, turns: u32) {
+        self.delist(tenant);
+        let Some(flow) = self.flows.get_mut(tenant) else {
+            // Nobody waits, so nobody is owed anything.
+            return;
+        };
+        self.resting.remove(&(flow.start, Arc::clone(tenant)));
+        flow.start += step(flow.weight) * Mark::from(turns);
+        self.settle(tenant);
+    }
+
     /// Takes out whoever of a tenant came last; that is no turn.
     pub(super) fn withdraw(&mut self, tenant: &Arc<str>) -> Option<E> {
         let flow = self.flows.get_mut(tenant)?;
@@ -143,7 +155,7 @@ impl<E> Turns<E> {
     }
 
     /// Takes out everyone of whom `why` tells a reason to go; that is no turn.
-    pub(super) fn take_out<R>(
+    pub(crate) fn take_out<R>(
         &mut self,
         mut why: impl FnMut(&Arc<str>, &E) -> Option<R>,
     ) -> Vec<(Arc<str>, E, R)> {

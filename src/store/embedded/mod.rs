@@ -40,7 +40,7 @@ use tokio::time::timeout;
 pub use backup::{CheckReport, backup, check};
 pub use open::open;
 pub use roll::{RollWatch, change, change_many, pepper, roll};
-pub use spending::{booked_to, reprice, spend_report};
+pub use spending::{booked_in, booked_to, reprice, spend_report};
 
 use super::{Pending, StoreError};
 use queue::{Awaited, Queue, Unasked};
@@ -119,6 +119,21 @@ impl Embedded {
         // Readers first: who closes last writes the log back, and only the writer may.
         within(self.patience, self.reads.end()).await?;
         within(self.patience, self.writes.end()).await
+    }
+
+    /// As [`Self::close`], for one who may block: when it returns the file is nobody's, and its log is written back.
+    fn end(self) {
+        let Self {
+            writes,
+            reads,
+            threads: [writing, reading],
+            ..
+        } = self;
+        drop(reads);
+        // What a thread panicked of was told when it did.
+        let _ = reading.join();
+        drop(writes);
+        let _ = writing.join();
     }
 
     fn path(&self) -> Arc<str> {

@@ -50,10 +50,6 @@ impl RollWatch {
         }
     }
 
-    pub fn settings(&self) -> &StoreSettings {
-        &self.settings
-    }
-
     /// What there is now: the same as before when nothing changed. Blocks.
     pub fn look(&mut self) -> Result<Arc<Roll>, StoreError> {
         match self.try_look() {
@@ -187,7 +183,8 @@ fn to_change(settings: &StoreSettings) -> Result<Connection, StoreError> {
         return Ok(connection);
     }
     match open(settings, true) {
-        Ok((store, _)) => drop(store),
+        // A store that is moved while its log is not written back leaves behind what the log holds.
+        Ok((store, _)) => store.end(),
         // A gateway that makes it at this moment.
         Err(StoreError::InUse { .. }) => {}
         Err(error) => return Err(error),

@@ -8,7 +8,7 @@ use super::schema::{fault, latest, number};
 use super::tables::spend;
 use crate::config::StoreSettings;
 use crate::store::StoreError;
-use crate::store::spending::{Batch, Position, SpendLine, SpendQuestion};
+use crate::store::spending::{Batch, ByQuarter, Position, SpendLine, SpendQuestion};
 
 /// A report, as far as the journal is booked.
 pub fn spend_report(
@@ -29,8 +29,16 @@ pub fn booked_to(settings: &StoreSettings) -> Result<Position, StoreError> {
     spend::position(&connection).map_err(|error| fault(&error, &shown))
 }
 
+/// What is booked in these quarters (unix seconds, the end excluded), as the reports have it.
+pub fn booked_in(settings: &StoreSettings, quarters: (u64, u64)) -> Result<ByQuarter, StoreError> {
+    let shown = settings.path.display().to_string();
+    let connection = there(settings)?;
+    number(&connection, &shown)?;
+    spend::booked(&connection, quarters).map_err(|error| fault(&error, &shown))
+}
+
 /// Puts a batch that was priced anew in the place of what is booked in these quarters (unix seconds, the end
-/// excluded), all of it or nothing.
+/// excluded), all of it or nothing. It stays there whatever becomes of the journal.
 pub fn reprice(
     settings: &StoreSettings,
     quarters: (u64, u64),

@@ -138,6 +138,61 @@ async fn m1_a_stretch_that_is_priced_anew_takes_the_place_of_the_old_one_and_of_
     assert_eq!(by_client, 200);
 }
 
+#[tokio::test]
+async fn m1_a_journal_that_is_booked_anew_undoes_nothing_that_was_put_right_and_counts_it_once() {
+    use crate::store::spending::{Batch, Position, SpendBy, SpendQuestion, SpendStore as _};
+    let place = place();
+    let (store, settings) = (place.open(), place.settings.clone());
+    let batch = |seq: u64, ats: &[u64]| {
+        let mut batch = Batch::default();
+        batch.to = Position { seq, at_ms: seq };
+        ats.iter()
+            .for_each(|at| batch.add(&outcome(*at, 100), Some(100)));
+        batch
+    };
+    let costs = async || {
+        let mut costs = Vec::new();
+        for by in [SpendBy::Hour, SpendBy::Model, SpendBy::Tag] {
+            let question = SpendQuestion {
+                by,
+                from: 0,
+                to: u64::MAX,
+                tenant: None,
+            };
+            let lines = store.report(question).await.unwrap();
+            costs.push(lines.iter().map(|line| line.sum.cost_nano).sum::<u64>());
+        }
+        let charged = store.spent("acme", 0).await.unwrap();
+        let charged = charged.iter().filter(|one| one.tag.is_empty());
+        costs.push(charged.map(|one| one.cost.0).sum());
+        costs
+    };
+    let book = async |from: u64, batch| {
+        let from = Position {
+            seq: from,
+            at_ms: from,
+        };
+        assert!(store.book(from, batch).await.unwrap());
+    };
+    let all = [1_000, 901_000, 902_000, 1_801_000];
+    book(0, batch(9, &all)).await;
+    let mut right = Batch::default();
+    right.add(&outcome(901_000, 100), Some(70));
+    right.add(&outcome(902_000, 100), Some(40));
+    super::reprice(&settings, (900, 1_800), &right).unwrap();
+    assert_eq!(costs().await, [310, 310, 310, 400]);
+    // In two goes, a part of what was put right in each.
+    let mut anew = batch(3, &all[..2]);
+    (anew.anew_from, anew.more) = (Some(0), true);
+    book(9, anew).await;
+    assert_eq!(costs().await, [210, 210, 210, 300]);
+    book(3, batch(9, &all[2..])).await;
+    assert_eq!(costs().await, [310, 310, 310, 400]);
+    // What ends late belongs there all the same.
+    book(9, batch(10, &[903_000])).await;
+    assert_eq!(costs().await, [410, 410, 410, 500]);
+}
+
 /// A journal of one segment with outcomes of 100 nano-dollars and records of other kinds between them.
 fn journal(folder: &Path, records: std::ops::RangeInclusive<u64>) {
     let text: String = records
@@ -206,6 +261,49 @@ async fn many_records_of_no_cost_do_not_keep_what_follows_from_being_booked() {
     std::fs::write(path, events + cost).unwrap();
     catch_up(folder.path(), &desk, &mut None).await.unwrap();
     assert_eq!(super::booked_to(&place.settings).unwrap().seq, 50_001);
+}
+
+#[tokio::test]
+async fn m1_a_journal_that_ends_with_a_go_is_booked_anew_to_its_end_and_what_follows_is_not() {
+    use crate::store::spending::{Bounds, catch_up_within};
+    let place = place();
+    let folder = tempfile::tempdir().unwrap();
+    let desk = StoreDesk::new(place.settings.clone());
+    let book = async |at_once: usize| {
+        let bounds = Bounds {
+            last: u64::MAX,
+            at_once,
+        };
+        let booked = catch_up_within(bounds, folder.path(), &desk, &mut None).await;
+        booked.unwrap();
+    };
+    let is_anew = || {
+        let file = Connection::open(place.file()).unwrap();
+        let asked = "SELECT count(*) FROM spend_anew";
+        file.query_row(asked, [], |row| row.get::<_, u64>(0))
+            .unwrap()
+            > 0
+    };
+    journal(folder.path(), 1..=8);
+    book(100).await;
+    // It lost its end. Every other record is one that costs: the rest of them end within a go, or with the first, the
+    // second or the third.
+    for (last, at_once) in [(6, 2), (6, 3), (4, 1), (6, 1)] {
+        journal(folder.path(), 1..=last);
+        book(at_once).await;
+        assert_eq!(super::booked_to(&place.settings).unwrap().seq, last);
+        assert!(!is_anew(), "{last} records, {at_once} in one go");
+        journal(folder.path(), 1..=8);
+        book(100).await;
+    }
+    // With the last go still to come it is not whole.
+    journal(folder.path(), 1..=4);
+    let from = super::booked_to(&place.settings).unwrap();
+    let mut half = crate::store::spending::Batch::default();
+    (half.anew_from, half.more) = (Some(0), true);
+    let books = desk.spending().await.unwrap();
+    assert!(books.book(from, half).await.unwrap());
+    assert!(is_anew());
 }
 
 #[tokio::test]
@@ -435,10 +533,8 @@ async fn a_slow_write_holds_up_no_read_and_is_told_when_it_is_late() {
     hold.wait();
 }
 
-#[tokio::test]
-async fn g14_what_does_not_fit_the_queue_is_refused_at_once() {
-    let place = place();
-    let store = place.open();
+/// A write that its thread is at until the barrier opens: what comes behind it waits in the queue.
+fn held(store: &Embedded) -> (Arc<Barrier>, Pending<()>) {
     let (began, hold) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
     let (begins, held) = (Arc::clone(&began), Arc::clone(&hold));
     let first = store.write(0, move |_, _| {
@@ -446,8 +542,15 @@ async fn g14_what_does_not_fit_the_queue_is_refused_at_once() {
         held.wait();
         Ok(())
     });
-    // What comes from here on waits in the queue: its thread has taken no more than this one.
     began.wait();
+    (hold, first)
+}
+
+#[tokio::test]
+async fn g14_what_does_not_fit_the_queue_is_refused_at_once() {
+    let place = place();
+    let store = place.open();
+    let (hold, first) = held(&store);
     let large = store.write(60 << 20, |_, _| Ok(()));
     let too_large = store.write(5 << 20, |_, _| Ok(()));
     assert_eq!(too_large.await, Err(StoreError::Busy));
@@ -471,6 +574,71 @@ async fn g14_what_does_not_fit_the_queue_is_refused_at_once() {
     assert!((170..=180).contains(&refused), "{refused}");
     assert_eq!(ran.load(Ordering::Relaxed), 1_200 - refused);
     store.write(5 << 20, |_, _| Ok(())).await.unwrap();
+}
+
+#[tokio::test]
+async fn g14_how_far_one_has_come_takes_no_room_in_the_queue_from_how_it_ends() {
+    let place = place();
+    let store = place.open();
+    let large = StoredResponse {
+        standing: Standing::UnderWay,
+        input: Bytes::from(vec![b'x'; 16 << 20]),
+        events: Bytes::from_static(b"event: x"),
+        ..response("app", "r1")
+    };
+    store.begin(large.clone()).await.unwrap();
+    let (hold, first) = held(&store);
+    // Room for one like it, and not for two.
+    let others = store.write(40 << 20, |_, _| Ok(()));
+    let goes_on = |answer: &'static [u8]| store.goes_on(&large.key, Bytes::from_static(answer));
+    let on = goes_on(b"\"in progress\"");
+    let (seen, see) = tokio::sync::oneshot::channel();
+    let look = store.write(0, move |connection, _| {
+        let row = "SELECT standing, bytes = length(answer) + length(input) + length(events) FROM responses";
+        let found = connection.query_row(row, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        let _ = seen.send(found.unwrap_or((-1_i64, false)));
+        Ok(())
+    });
+    let end = store.finish(StoredResponse {
+        standing: Standing::Ended,
+        ..large.clone()
+    });
+    let late = goes_on(b"\"late\"");
+    hold.wait();
+    for one in [first, others, look] {
+        one.await.unwrap();
+    }
+    assert_eq!(
+        (on.await, end.await, late.await),
+        (Ok(true), Ok(true), Ok(false))
+    );
+    assert_eq!(see.await, Ok((0, true)));
+    let found = store.get(&large.key).await.unwrap().unwrap();
+    assert_eq!(found.standing, Standing::Ended);
+    assert_eq!((found.answer, found.input), (large.answer, large.input));
+}
+
+#[tokio::test]
+async fn how_far_one_has_come_changes_nothing_else_of_it() {
+    let place = place();
+    let store = place.open();
+    let begun = StoredResponse {
+        standing: Standing::UnderWay,
+        ..response("app", "r1")
+    };
+    store.begin(begun.clone()).await.unwrap();
+    let answer = Bytes::from_static(b"\"in progress\"");
+    assert!(store.goes_on(&begun.key, answer.clone()).await.unwrap());
+    // Nobody else's, and none that is not there.
+    let foreign = key("other", "r1");
+    assert!(!store.goes_on(&foreign, answer.clone()).await.unwrap());
+    let found = store.get(&begun.key).await.unwrap().unwrap();
+    let expected = StoredResponse {
+        answer,
+        items: Vec::new(),
+        ..begun
+    };
+    assert_eq!(found, expected);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar};
 use std::task::{Context, Poll, ready};
 
@@ -19,6 +19,7 @@ use super::segment::make_folder;
 use super::thread::run;
 use super::writer::{Pending, Writer};
 use crate::config::JournalMode;
+use crate::domain::Border;
 
 #[expect(
     clippy::disallowed_types,
@@ -82,22 +83,27 @@ impl Shared {
         };
         self.drain(&mut writer);
         drop(writer);
-        if !self.health.writable() {
-            // The thread opens anew what failed. It looks at the health under this lock before it goes to
-            // sleep, so it has either seen the failure or is asleep and hears the call.
-            drop(self.pending.lock());
-            self.wake.notify_one();
-        }
+        self.call_if_failed();
         true
     }
 
-    /// Stands a record in line for the disk; see `alias` of [`encode`].
+    /// The thread opens anew what failed.
+    fn call_if_failed(&self) {
+        if !self.health.writable() {
+            // It looks at the health under this lock before it goes to sleep, so it has either seen the failure or is
+            // asleep and hears the call.
+            drop(self.pending.lock());
+            self.wake.notify_one();
+        }
+    }
+
+    /// Stands a record in line for the disk; see `alias` of [`encode`]. Returns the border it stands behind.
     pub(super) fn push(
         &self,
         record: &Record<'_>,
         alias: Option<&str>,
         waiter: Option<oneshot::Sender<Result<(), JournalError>>>,
-    ) -> Result<(), JournalError> {
+    ) -> Result<Border, JournalError> {
         if waiter.is_some() && !self.health.writable() {
             return Err(JournalError::Unwritable);
         }
@@ -118,12 +124,33 @@ impl Shared {
         // Whoever waits writes for itself when it asks; see `Written`.
         let wake = pending.asleep && waiter.is_none();
         pending.waiters.extend(waiter);
+        let border = pending.border;
         if wake {
             pending.asleep = false;
             drop(pending);
             self.wake.notify_one();
         }
-        Ok(())
+        Ok(border)
+    }
+
+    /// Writes all that was handed in, and draws a border behind it; the number of the last record before that.
+    fn draw_border(&self) -> Option<(Border, u64)> {
+        let mut writer = self.writer.lock().ok()?;
+        // So that little is left to be written by the time the border is drawn.
+        self.drain(&mut writer);
+        let mut pending = self.pending.lock().ok()?;
+        let rest = pending.taken();
+        pending.border = next_border();
+        let border = pending.border;
+        drop(pending);
+        if !rest.ends.is_empty() {
+            writer.write(rest);
+        }
+        let (is_behind, last) = (writer.is_behind(), writer.seq);
+        drop(writer);
+        self.call_if_failed();
+        // What is owed was handed in before the border and comes to stand behind it: nobody is told of such a border.
+        (!is_behind).then_some((border, last))
     }
 
     pub(super) fn drain(&self, writer: &mut Writer) {
@@ -134,13 +161,17 @@ impl Shared {
             if pending.ends.is_empty() {
                 return;
             }
-            let (closed, asleep) = (pending.closed, pending.asleep);
-            let batch = std::mem::take(&mut *pending);
-            (pending.closed, pending.asleep) = (closed, asleep);
+            let batch = pending.taken();
             drop(pending);
             writer.write(batch);
         }
     }
+}
+
+/// Never the same twice, whichever journal it is drawn in: one that is opened anew goes on behind the borders before.
+fn next_border() -> Border {
+    static BORDERS: AtomicU64 = AtomicU64::new(0);
+    Border(BORDERS.fetch_add(1, Ordering::Relaxed) + 1)
 }
 
 /// Where records are handed in. Clones share one thread, which ends when the last is dropped.
@@ -230,8 +261,8 @@ impl JournalHandle {
         self.append(&record).is_ok()
     }
 
-    /// Hands in a record nobody waits for.
-    pub fn append(&self, record: &Record<'_>) -> Result<(), JournalError> {
+    /// Hands in a record nobody waits for. Returns the border it stands behind.
+    pub fn append(&self, record: &Record<'_>) -> Result<Border, JournalError> {
         self.shared
             .push(record, self.alias(record).as_deref(), None)
     }
@@ -244,16 +275,13 @@ impl JournalHandle {
         Some(alias)
     }
 
-    /// Waits until what was handed in so far is written, if the disk takes it.
-    pub async fn written(&self) {
+    /// Draws a border: all that was handed in until then stands in the journal, no further than the
+    /// record whose number is returned; what is handed in from then on stands behind that. `None` while the disk does
+    /// not take it, and when the journal ends.
+    pub async fn draw_border(&self) -> Option<(Border, u64)> {
         let shared = Arc::clone(&self.shared);
-        let write = move || {
-            if let Ok(mut writer) = shared.writer.lock() {
-                shared.drain(&mut writer);
-            }
-        };
-        // Ended early only with the process.
-        let _ = tokio::task::spawn_blocking(write).await;
+        let drawn = tokio::task::spawn_blocking(move || shared.draw_border());
+        drawn.await.ok().flatten()
     }
 
     /// Hands in a record. The answer resolves when it is written (or synced, in durable mode).
@@ -263,7 +291,7 @@ impl JournalHandle {
             pushed: self
                 .shared
                 .push(record, self.alias(record).as_deref(), Some(sender))
-                .map(|()| written),
+                .map(|_line| written),
             unasked: Some(Arc::clone(&self.shared)),
         }
     }
@@ -351,7 +379,10 @@ pub fn open(
         .new_segment()
         .map_err(|error| fail(error.to_string()))?;
     let shared = Arc::new(Shared {
-        pending: Lock::default(),
+        pending: Lock::new(Pending {
+            border: next_border(),
+            ..Pending::default()
+        }),
         wake: Condvar::new(),
         health,
         writer: Lock::new(writer),

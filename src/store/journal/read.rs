@@ -150,6 +150,8 @@ fn failed(path: &Path, source: io::Error) -> ReadError {
 #[derive(Debug)]
 pub struct Lines {
     from_seq: u64,
+    /// The last record that is wanted.
+    last_seq: u64,
     /// The kinds that are wanted; empty: all.
     only: &'static [&'static str],
     /// End users behind their aliases.
@@ -184,6 +186,7 @@ impl Lines {
     ) -> Self {
         let mut lines = Self {
             from_seq,
+            last_seq: u64::MAX,
             only,
             names,
             files: VecDeque::new(),
@@ -207,6 +210,12 @@ impl Lines {
             Err(source) => lines.failed = Some(failed(folder, source)),
         }
         lines
+    }
+
+    /// As if the journal ended with this record.
+    #[must_use]
+    pub fn up_to(self, last_seq: u64) -> Self {
+        Self { last_seq, ..self }
     }
 
     /// Where the record that was given last stands; `None` before the first.
@@ -253,6 +262,10 @@ impl Lines {
             let Some(head) = head(&self.buffer).filter(|_| whole) else {
                 return Some(Err(segment.no_record()));
             };
+            if head.seq > self.last_seq {
+                self.files.clear();
+                return None;
+            }
             if head.seq >= segment.until {
                 return None;
             }
@@ -341,7 +354,8 @@ fn line(head: &Head<'_>, text: &[u8]) -> Option<Line> {
 }
 
 pub(super) fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Option<T> {
-    serde_json::from_slice(line).ok()
+    // Looked at once as a whole, instead of text by text.
+    serde_json::from_str(std::str::from_utf8(line).ok()?).ok()
 }
 
 /// How every line begins.

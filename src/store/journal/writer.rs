@@ -16,6 +16,7 @@ use super::recover::cut_tail;
 use super::retention::Oldest;
 use super::segment::{Chain, create, file_name, push_line};
 use crate::config::JournalMode;
+use crate::domain::Border;
 
 /// Tasks write for themselves only while writes are faster than this.
 const SLOW: Duration = Duration::from_millis(1);
@@ -38,6 +39,14 @@ pub(super) struct Writer {
 }
 
 impl Pending {
+    /// Takes out what waits.
+    pub(super) fn taken(&mut self) -> Self {
+        let (closed, asleep, border) = (self.closed, self.asleep, self.border);
+        let taken = std::mem::take(self);
+        (self.closed, self.asleep, self.border) = (closed, asleep, border);
+        taken
+    }
+
     /// Leaves out the records that `wanted` does not want.
     fn keep(&mut self, mut wanted: impl FnMut(&[u8]) -> bool) {
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
@@ -120,6 +129,11 @@ impl Writer {
             // A failure leaves the full segment in use; the next batch tries again.
             let _ = self.new_segment();
         }
+    }
+
+    /// Whether something that was handed in is still to be written.
+    pub(super) fn is_behind(&self) -> bool {
+        self.file.is_none() || !self.owed.records.is_empty()
     }
 
     /// Writes what is owed, if nobody's record has taken it along.
@@ -215,6 +229,8 @@ pub(super) struct Pending {
     /// The thread sleeps for long: the next record has to wake it.
     pub(super) asleep: bool,
     pub(super) closed: bool,
+    /// The border that was drawn last: what stands here is behind it.
+    pub(super) border: Border,
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod bought;
 mod charges;
 pub(super) mod keys;
 mod meta;
+mod repriced;
 mod responses;
 mod rollup;
 pub(super) mod spend;
@@ -34,6 +35,7 @@ const ALL: &[Table] = &[
     alerted::TABLE,
     bought::TABLE,
     rollup::TABLE,
+    repriced::TABLE,
     keys::TABLE,
     meta::TABLE,
 ];

@@ -142,6 +142,22 @@ impl ResponseStore for Embedded {
         })
     }
 
+    fn goes_on(&self, key: &ResponseKey, answer: Bytes) -> Pending<bool> {
+        let (key, path) = (key.clone(), self.path());
+        self.write(answer.len(), move |connection, sealer| {
+            let (owner, id) = (key.owner.as_str(), key.id.as_str());
+            let sealed = sealer.seal(&Column::Answer.place(owner, id), &answer)?;
+            connection
+                .prepare_cached(
+                    "UPDATE responses SET answer = ?3, bytes = bytes - length(answer) + length(?3)
+                     WHERE owner = ?1 AND id = ?2 AND standing = ?4",
+                )
+                .and_then(|mut update| update.execute((owner, id, &sealed, UNDER_WAY)))
+                .map(|updated| updated > 0)
+                .map_err(|error| fault(&error, &path))
+        })
+    }
+
     fn finish(&self, response: StoredResponse) -> Pending<bool> {
         let (path, bytes) = (self.path(), size(&response));
         self.write(bytes, move |connection, sealer| {

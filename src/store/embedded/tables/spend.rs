@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
 
 use super::rollup::{self, Source};
-use super::{Table, alerted, bought, charges, nothing};
+use super::{Table, alerted, bought, charges, nothing, repriced};
 use crate::domain::{Bought, NanoUsd};
 use crate::store::Pending;
 use crate::store::embedded::Embedded;
 use crate::store::embedded::schema::{Migration, fault};
 use crate::store::spending::{
-    Batch, Label, LabelKind, Position, Slice, SpendBy, SpendLine, SpendQuestion, SpendStore, Spent,
-    Sum,
+    Batch, ByQuarter, Label, LabelKind, Position, Slice, SpendBy, SpendLine, SpendQuestion,
+    SpendStore, Spent, Sum,
 };
 
 pub(super) const TABLE: Table = Table {
@@ -204,15 +204,21 @@ fn book(connection: &Connection, from: Position, batch: &Batch) -> rusqlite::Res
     if position(connection)? != from {
         return Ok(false);
     }
-    match batch.anew_from {
+    let is_anew = batch.anew_from.is_some() || repriced::is_anew(connection)?;
+    // Their costs were put right, which the journal does not know.
+    let put_right = match is_anew {
+        true => repriced::stretches(connection)?,
+        false => Vec::new(),
+    };
+    if let Some(from) = batch.anew_from {
         // Another journal, or one that lost its end: what it says takes the place of what it said.
-        Some(from) => {
-            replace(connection, (from, i64::MAX as u64), batch)?;
-            connection.execute("DELETE FROM spend_providers WHERE quarter >= ?1", [from])?;
-            bought::delete(connection, from)?;
+        for gap in repriced::between(from, &put_right) {
+            clear(connection, gap)?;
         }
-        None => insert(connection, batch)?,
+        connection.execute("DELETE FROM spend_providers WHERE quarter >= ?1", [from])?;
+        bought::delete(connection, from)?;
     }
+    insert(connection, &batch.beside(&put_right))?;
     let mut insert = connection.prepare_cached(
         "INSERT INTO spend_providers (provider, quarter, cost_nano) VALUES (?1, ?2, ?3)
          ON CONFLICT DO UPDATE SET cost_nano = cost_nano + excluded.cost_nano",
@@ -228,6 +234,9 @@ fn book(connection: &Connection, from: Position, batch: &Batch) -> rusqlite::Res
              ON CONFLICT DO UPDATE SET seq = excluded.seq, at_ms = excluded.at_ms",
         )?
         .execute((batch.to.seq, batch.to.at_ms))?;
+    if is_anew {
+        repriced::goes_on_anew(connection, batch.more)?;
+    }
     Ok(true)
 }
 
@@ -291,12 +300,19 @@ fn insert_labels(
     Ok(())
 }
 
-/// Puts a batch in the place of everything in these quarters, the end excluded.
+/// Puts a batch that was priced anew in the place of everything in these quarters, the end excluded.
 pub(in crate::store::embedded) fn replace(
     connection: &Connection,
-    (from, to): (u64, u64),
+    quarters: (u64, u64),
     batch: &Batch,
 ) -> rusqlite::Result<()> {
+    clear(connection, quarters)?;
+    insert(connection, batch)?;
+    repriced::note(connection, quarters)
+}
+
+/// Takes out everything in these quarters, the end excluded.
+fn clear(connection: &Connection, (from, to): (u64, u64)) -> rusqlite::Result<()> {
     for table in ["spend", "spend_labels"] {
         connection.execute(
             &format!("DELETE FROM {table} WHERE quarter >= ?1 AND quarter < ?2"),
@@ -304,8 +320,31 @@ pub(in crate::store::embedded) fn replace(
         )?;
     }
     charges::delete(connection, (from, to))?;
-    rollup::rebuild(connection, (from, to), &SUMS)?;
-    insert(connection, batch)
+    rollup::rebuild(connection, (from, to), &SUMS)
+}
+
+/// What is booked in these quarters, the end excluded: requests and their cost by quarter, tenant, provider and
+/// model.
+pub(in crate::store::embedded) fn booked(
+    connection: &Connection,
+    quarters: (u64, u64),
+) -> rusqlite::Result<ByQuarter> {
+    let mut asked = connection.prepare(
+        "SELECT quarter, tenant, provider, model, sum(requests), sum(cost_nano) FROM spend
+         WHERE quarter >= ?1 AND quarter < ?2 GROUP BY quarter, tenant, provider, model",
+    )?;
+    let mut rows = asked.query(quarters)?;
+    let mut all = ByQuarter::new();
+    while let Some(row) = rows.next()? {
+        let names = (row.get(1)?, row.get(2)?, row.get(3)?);
+        let sum = Sum {
+            requests: row.get(4)?,
+            cost_nano: row.get(5)?,
+            ..Sum::default()
+        };
+        all.entry(row.get(0)?).or_default().insert(names, sum);
+    }
+    Ok(all)
 }
 
 pub(super) fn spent(

@@ -82,6 +82,12 @@ const HELD: &[(u32, &str, &str, &str)] = &[
         "SELECT tenant || team || client || provider || model || cost_nano FROM spend_days WHERE quarter = 86400",
         "betasearchappam-a13",
     ),
+    (
+        10,
+        "INSERT INTO spend_repriced VALUES (900, 1800); INSERT INTO spend_anew VALUES (1)",
+        "SELECT begins || ends || only FROM spend_repriced JOIN spend_anew",
+        "90018001",
+    ),
 ];
 
 /// The first eight bytes of SHA-256 of each step: files of it exist, so it never changes.
@@ -95,6 +101,7 @@ const STEPS: &[(u32, &str)] = &[
     (7, "46009f30fc689ef9"),
     (8, "fb2011b1b9102303"),
     (9, "f313af3b60f98d57"),
+    (10, "dc89ad4175e42a27"),
 ];
 
 fn fingerprint(sql: &str) -> String {
@@ -373,7 +380,7 @@ fn x18_what_an_older_release_booked_is_added_up_by_hours_and_days_as_well() {
         file.execute_batch(&format!("DROP TABLE {table}")).unwrap();
     }
     file.pragma_update(None, "user_version", 8).unwrap();
-    migrate(&file, 8, latest(), "old").unwrap();
+    migrate(&file, 8, 9, "old").unwrap();
     assert_eq!(rolled.map(rows), before);
 }
 

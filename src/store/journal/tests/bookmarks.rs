@@ -33,6 +33,21 @@ proptest! {
         }
         prop_assert_eq!(read, seqs(costs(folder.path(), 0)));
     }
+
+    /// Wherever the bound is, what is behind it is neither read nor passed over.
+    #[test]
+    fn what_is_read_up_to_a_bound_goes_on_behind_it(requests in 1_u128..30, last in 0_u64..120) {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 0..requests);
+        let all = seqs(costs(folder.path(), 0));
+        let mut lines = costs(folder.path(), 0).up_to(last);
+        let mut read = seqs(lines.by_ref());
+        let before = all.iter().copied().filter(|seq| *seq <= last);
+        prop_assert_eq!(&read, &before.collect::<Vec<_>>());
+        let mut mark = lines.bookmark().cloned();
+        read.extend(read_on(folder.path(), &mut mark));
+        prop_assert_eq!(read, all);
+    }
 }
 
 #[test]

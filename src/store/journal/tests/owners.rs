@@ -347,7 +347,12 @@ fn t4_a_segment_that_is_not_booked_stays_and_goes_when_it_is() {
     look(Some(1));
     assert_eq!(segments(), before + 2, "each start begins one");
     look(Some(u64::MAX));
-    assert_eq!(segments(), before + 2, "one begun, and the oldest gone");
+    // Its thread looks by itself as well: before it was told, or after.
+    let gone = (before + 3).saturating_sub(segments());
+    assert!(
+        (1..=2).contains(&gone),
+        "one begun, and the oldest gone: {gone}"
+    );
     assert!(verify(folder.path()).unwrap().intact());
 }
 

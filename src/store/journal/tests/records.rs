@@ -577,14 +577,86 @@ fn x07_a_search_has_ended_only_when_all_it_found_is_handed_in() {
         while health.is_searching() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        handle.written().await;
+        handle.draw_border().await.unwrap();
         let written = health.written_to();
         tokio::time::sleep(Duration::from_millis(500)).await;
-        handle.written().await;
+        handle.draw_border().await.unwrap();
         assert_eq!(health.written_to(), written);
     });
     let last = read_all(folder.path()).pop().unwrap();
     assert_eq!(the_outcome(last.record).unwrap().how, "interrupted");
+}
+
+#[test]
+fn x11_no_border_is_drawn_while_the_disk_owes_what_stands_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    with(options(folder.path()), async |handle| {
+        handle.append_and_wait(&intent(1)).await.unwrap();
+        handle.fail_next_writes(true);
+        let before = handle.append(&outcome(1)).unwrap();
+        assert_eq!(handle.draw_border().await, None);
+        handle.fail_next_writes(false);
+        let drawn = tokio::time::timeout(std::time::Duration::from_secs(5), async {
+            loop {
+                if let Some(drawn) = handle.draw_border().await {
+                    break drawn;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        });
+        let (border, last) = drawn.await.unwrap();
+        assert!(before < border);
+        let mut read = read(folder.path(), 0).map(Result::unwrap);
+        let outcome = read.find(|line| matches!(line.record, ReadRecord::Outcome(_)));
+        assert!(outcome.is_some_and(|outcome| outcome.seq <= last));
+    });
+}
+
+#[test]
+fn m2_what_is_handed_in_before_a_border_stands_before_it_and_nothing_else_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut handed_in, mut drawn) = (Vec::new(), Vec::new());
+    // Opened twice: the borders of the second are behind those of the first.
+    for rounds in [0..10_u128, 10..20] {
+        with(options(folder.path()), async |handle| {
+            for round in rounds {
+                let write = |nth: u128| {
+                    let handle = handle.clone();
+                    tokio::task::spawn_blocking(move || {
+                        let first = round * 1_000 + nth * 200;
+                        let append = |number| (number, handle.append(&outcome(number)).unwrap());
+                        (first..first + 200).map(append).collect::<Vec<_>>()
+                    })
+                };
+                let writers: Vec<_> = (0..4).map(write).collect();
+                while !writers.iter().all(|writer| writer.is_finished()) {
+                    drawn.push(handle.draw_border().await.unwrap());
+                }
+                for writer in writers {
+                    handed_in.extend(writer.await.unwrap());
+                }
+                drawn.push(handle.draw_border().await.unwrap());
+            }
+        });
+    }
+    assert!(drawn.is_sorted());
+    let behind: std::collections::BTreeSet<_> =
+        handed_in.iter().map(|(_, border)| *border).collect();
+    assert!(
+        behind.len() > 2,
+        "some came before a border, and some behind it"
+    );
+    let stands: std::collections::HashMap<RequestId, u64> = read_all(folder.path())
+        .into_iter()
+        .filter_map(|line| Some((the_outcome(line.record)?.request, line.seq)))
+        .collect();
+    assert_eq!((stands.len(), handed_in.len()), (16_000, 16_000));
+    for (number, behind) in handed_in {
+        let seq = stands[&RequestId::from_draw(number)];
+        for (border, last) in &drawn {
+            assert_eq!(behind < *border, seq <= *last, "{number}");
+        }
+    }
 }
 
 fn record_request(record: &Record<'_>) -> RequestId {

@@ -4,6 +4,8 @@
     reason = "the macro of proptest hides its functions from the exemption for tests"
 )]
 
+mod history;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use proptest::prelude::*;
 use smallvec::smallvec;
 
 use super::*;
-use crate::domain::{Moment, NanoUsd, RequestId, Tokens, Wall};
+use crate::domain::{Border, Moment, NanoUsd, RequestId, Tokens, Wall};
 
 const DAY: u64 = 86_400_000;
 
@@ -44,7 +46,7 @@ fn books(accounts: &[(&str, Vec<Cap>)]) -> Books {
 /// Nothing was spent before.
 fn ready(mut books: Books) -> Books {
     if let Some((edition, _)) = books.wants_history(Wall(0)) {
-        books.complete(edition, Wall(0));
+        books.complete(edition, Border(0), Wall(0));
     }
     books
 }
@@ -64,6 +66,7 @@ fn cost(cost: u64) -> Settled {
     Settled {
         cost: NanoUsd(cost),
         tokens: Some(Tokens(10)),
+        recorded: None,
     }
 }
 
@@ -271,6 +274,7 @@ fn a19_a_minutes_tokens_stay_within_the_limit_whenever_their_estimates_are_settl
         ..ask(id, &["org"], 0)
     };
     let used = |tokens| Settled {
+        recorded: None,
         cost: NanoUsd::ZERO,
         tokens: Some(Tokens(tokens)),
     };
@@ -428,11 +432,11 @@ fn history_counts_in_the_step_it_belongs_to_and_until_it_is_read_nothing_comes_i
         )],
         &[],
     );
-    books.complete(edition, morning);
+    books.complete(edition, Border(1), morning);
     let (edition, since) = books.wants_history(morning).unwrap();
     assert_eq!(since, Wall(0));
     books.remember("org", Wall(DAY + 5), NanoUsd(25));
-    books.complete(edition, morning);
+    books.complete(edition, Border(1), morning);
     assert_eq!(spent(&mut books, "org", morning), (25, 0));
     let path: smallvec::SmallVec<[AccountName; 4]> = smallvec![Arc::from("org")];
     let ask = Ask {
@@ -529,10 +533,10 @@ fn m2_what_a_start_finds_reached_is_told_with_when_it_began_to_count() {
     let morning = Wall(DAY + 9);
     let (edition, _) = books.wants_history(morning).unwrap();
     books.remember("org", Wall(DAY + 5), NanoUsd(85));
-    let reached = books.complete(edition, morning);
+    let reached = books.complete(edition, Border(1), morning);
     assert_eq!(percents(&reached), [80]);
     assert_eq!(reached[0].counts_from, Wall(DAY));
-    assert!(books.complete(edition, morning).is_empty());
+    assert!(books.complete(edition, Border(1), morning).is_empty());
 }
 
 /// The caps of the one account there is.
@@ -575,7 +579,7 @@ fn m2_of_two_caps_of_one_period_the_one_that_stays_counts_what_is_under_way_once
 /// The history that a new cap begins with, told: nothing.
 fn told_nothing(books: &mut Books, wall: Wall) {
     let (edition, _) = books.wants_history(wall).unwrap();
-    books.complete(edition, wall);
+    books.complete(edition, Border(1), wall);
 }
 
 #[test]
@@ -591,11 +595,15 @@ fn m2_a_cap_that_is_new_counts_what_was_under_way_when_it_came() {
     let both = vec![cap(100, Period::Total), cap(70, Period::Day)];
     books.open_accounts(terms_of_all(both), &[]);
     // One ends before its history is told, when it is booked and told by that; the others behind it.
-    books.settle(RequestId::from_draw(2), cost(20), now);
+    let told = Settled {
+        recorded: Some(Border(0)),
+        ..cost(20)
+    };
+    books.settle(RequestId::from_draw(2), told, now);
     let (edition, _) = books.wants_history(noon).unwrap();
     books.remember("org", noon, NanoUsd(20));
     books.settle(RequestId::from_draw(3), cost(12), now);
-    books.complete(edition, noon);
+    books.complete(edition, Border(1), noon);
     assert_eq!(counts(&mut books, noon), [(100, 32, 25), (70, 32, 25)]);
     assert!(books.admit(&ask(9, &["org"], 14), now, noon).is_err());
     books.settle(RequestId::from_draw(1), cost(25), now);
@@ -659,7 +667,7 @@ fn who_began_with_a_clock_that_ran_ahead_asks_for_the_history_again_when_it_is_p
     let mut books = Books::default();
     books.open_accounts(terms_of(cap(100, Period::Month)), &[]);
     let (edition, _) = books.wants_history(Wall(2 * MONTH)).unwrap();
-    books.complete(edition, Wall(2 * MONTH));
+    books.complete(edition, Border(1), Wall(2 * MONTH));
     let now = Moment::from_secs(1);
     books
         .admit(&ask(1, &["org"], 60), now, Wall(2 * MONTH))
@@ -672,7 +680,7 @@ fn who_began_with_a_clock_that_ran_ahead_asks_for_the_history_again_when_it_is_p
     let (edition, since) = books.wants_history(right).unwrap();
     assert_eq!(since, Wall(0));
     books.remember("org", Wall(5), NanoUsd(35));
-    books.complete(edition, right);
+    books.complete(edition, Border(1), right);
     assert_eq!(spent(&mut books, "org", right), (35, 60));
     books.settle(RequestId::from_draw(1), cost(60), now);
     assert_eq!(spent(&mut books, "org", right), (95, 0));
