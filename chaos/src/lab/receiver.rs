@@ -28,6 +28,10 @@ pub const HOOK_SECRET: &str = "sk-chaos-hook-0123456789abcdef";
 
 /// The gateway waits so long for an answer.
 const TIMEOUT_MS: i64 = 500;
+/// What is answered within this time of its coming the gateway has heard.
+const HEARD: Duration = Duration::from_millis(300);
+/// Nothing new for so long: everything that was to be told was told once at least.
+const CALM: Duration = Duration::from_millis(500);
 /// A webhook is small; more is not read.
 const MOST_BYTES: usize = 64 * 1024;
 /// Whoever is not answered has given up long before.
@@ -99,11 +103,17 @@ impl Receivers {
         Ok(())
     }
 
-    /// Waits until each alert that came once was taken, or the patience for it is over.
+    /// Waits until each alert that came once was taken and no other comes, or the patience for it is over.
     pub async fn settled(&self, patience: Duration) {
         let begun = Instant::now();
-        while begun.elapsed() < patience {
-            if self.ids.lock().await.values().all(|(_, taken)| *taken) {
+        let (mut calm_since, mut known) = (begun, 0);
+        while begun.elapsed() < patience && !self.places.is_empty() {
+            let ids = self.ids.lock().await;
+            if ids.len() != known || !ids.values().all(|(_, taken)| *taken) {
+                (calm_since, known) = (Instant::now(), ids.len());
+            }
+            drop(ids);
+            if calm_since.elapsed() >= CALM {
                 return;
             }
             sleep(Duration::from_millis(20)).await;
@@ -154,39 +164,45 @@ async fn listen(listener: TcpListener, desk: Arc<Desk>) {
 impl Desk {
     /// One request; then the connection ends.
     async fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
+        let came = Instant::now();
         let Some((fields, body)) = request(&mut stream).await? else {
             return Ok(());
         };
         let of = |name: &str| fields.get(name).cloned().unwrap_or_default();
         let id = of("webhook-id");
         let reply = self.reply(&id).await;
+        let (at, unix) = (Instant::now(), unix_now());
+        let status = match reply {
+            Reply::Taken | Reply::Late => Some("204 No Content"),
+            Reply::Error => Some("500 Internal Server Error"),
+            Reply::Silence => None,
+        };
+        let answered = match status {
+            Some(status) => answer(&mut stream, status).await,
+            None => Ok(()),
+        };
+        let is_late = answered.is_err() || came.elapsed() > HEARD;
         let delivery = Delivery {
             to: self.terms.name.clone(),
             at_ms: 0,
-            unix: unix_now(),
+            unix,
             timestamp: of("webhook-timestamp"),
             signature: of("webhook-signature"),
             body,
-            reply,
+            reply: if reply == Reply::Taken && is_late {
+                Reply::Late
+            } else {
+                reply
+            },
             id,
         };
         // Nobody listens only when the run was given up.
-        let _ = self.tell.send(Noted {
-            at: Instant::now(),
-            delivery,
-        });
-        let status = match reply {
-            Reply::Taken => "204 No Content",
-            Reply::Error => "500 Internal Server Error",
-            Reply::Silence => {
-                // Until the gateway has had enough.
-                let gone = timeout(PATIENCE, stream.read_u8()).await;
-                return gone.map_or(Ok(()), |_| Ok(()));
-            }
-        };
-        let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-        stream.write_all(head.as_bytes()).await?;
-        stream.shutdown().await
+        let _ = self.tell.send(Noted { at, delivery });
+        if status.is_none() {
+            // Until the gateway has had enough.
+            let _ = timeout(PATIENCE, stream.read_u8()).await;
+        }
+        answered
     }
 
     async fn reply(&self, id: &str) -> Reply {
@@ -204,6 +220,12 @@ impl Desk {
         *taken |= reply == Reply::Taken;
         reply
     }
+}
+
+async fn answer(stream: &mut TcpStream, status: &str) -> io::Result<()> {
+    let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    stream.shutdown().await
 }
 
 /// The fields, by their names in lower case, and the body of a POST; `None` when it is none, or too large.

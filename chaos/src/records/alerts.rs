@@ -12,6 +12,8 @@ use crate::scenario::nanos;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
     Taken,
+    /// Taken, but so late that the sender may not have heard it.
+    Late,
     Error,
     /// Nothing, until the sender had enough.
     Silence,

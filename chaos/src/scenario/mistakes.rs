@@ -207,7 +207,7 @@ fn workloads(scenario: &Scenario, found: &mut Vec<String>) {
                 "workload {name:?}: leave_between is [earliest, latest]"
             ));
         }
-        repeats(workload, found);
+        repeats(workload, &scenario.gateway.config, found);
         let odd = |text: &str| text.contains(['\r', '\n', '\0']);
         if workload
             .headers
@@ -219,7 +219,7 @@ fn workloads(scenario: &Scenario, found: &mut Vec<String>) {
     }
 }
 
-fn repeats(workload: &Workload, found: &mut Vec<String>) {
+fn repeats(workload: &Workload, config: &toml::Table, found: &mut Vec<String>) {
     let Some(repeats) = workload.repeats else {
         return;
     };
@@ -241,6 +241,23 @@ fn repeats(workload: &Workload, found: &mut Vec<String>) {
             "workload {name:?}: repeats makes a key for each request; leave the header out"
         ));
     }
+    let mut headers = workload.headers.keys();
+    let is_raced = headers.any(|field| field.eq_ignore_ascii_case("x-switchyard-race"));
+    if let Some(set) =
+        set_in(config, &["race", "hedge", "max_attempts"]).or(is_raced.then_some("race"))
+    {
+        found.push(format!(
+            "workload {name:?}: repeats counts what each request may be sent and paid for, and {set} changes that; leave it out"
+        ));
+    }
+}
+
+/// The first of these options that is set anywhere in a configuration.
+fn set_in<'n>(config: &toml::Table, names: &[&'n str]) -> Option<&'n str> {
+    config.iter().find_map(|(name, value)| {
+        let named = names.iter().find(|known| *known == name).copied();
+        named.or_else(|| set_in(value.as_table()?, names))
+    })
 }
 
 fn fault(fault: &Fault, place: &str, found: &mut Vec<String>) {

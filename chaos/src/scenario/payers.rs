@@ -283,11 +283,26 @@ fn receivers(scenario: &Scenario, found: &mut Vec<String>) {
                 "tenant {name:?}: tell_at is percents from 1 on of a budget or soft_budget, which mocks with prices use up"
             ));
         }
+        if let [one, other] = tenant.caps()[..]
+            && one.nanos == other.nanos
+        {
+            found.push(format!(
+                "tenant {name:?}: budget and soft_budget are the same amount; what is told of them could not be told apart"
+            ));
+        }
         if scenario.receivers.is_empty() {
             found.push(format!(
                 "tenant {name:?}: tell_at tells nobody; name a [[receiver]]"
             ));
         }
+    }
+    if let Some(mock) = scenario.mocks.iter().find(|mock| mock.credit.is_some())
+        && !scenario.receivers.is_empty()
+    {
+        found.push(format!(
+            "mock {:?}: credit is told to every [[receiver]] as well, which nobody judges; use one or the other",
+            mock.name
+        ));
     }
     if !scenario.receivers.is_empty() && !scenario.tenants.iter().any(|one| tells(&one)) {
         found.push(

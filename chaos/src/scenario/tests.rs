@@ -191,6 +191,18 @@ fn l12_a_request_is_sent_several_times_or_not_at_all() {
             "repeats = {}\nheaders = { Idempotency-Key = \"k\" }",
             "leave the header out",
         ),
+        (
+            "repeats = {}\nheaders = { X-Switchyard-Race = \"dual\" }",
+            "race changes that",
+        ),
+        (
+            "repeats = {}\n[gateway.config.pools.p]\nhedge = true",
+            "hedge changes that",
+        ),
+        (
+            "repeats = {}\n[gateway.config.failover]\nmax_attempts = 5",
+            "max_attempts changes that",
+        ),
     ] {
         let told = told(bad);
         assert!(told.contains(said), "{bad}: {told:?}");
@@ -485,6 +497,14 @@ fn m2_whoever_is_told_of_a_budget_is_there_and_so_is_the_budget() {
     assert_eq!(told(&format!("{tells}{finance}refuses = 3\n")), "");
     for (more, said) in [
         (tells.clone(), "tell_at tells nobody"),
+        (
+            format!("credit = \"5\"\n{tells}{finance}"),
+            "told to every [[receiver]] as well",
+        ),
+        (
+            format!("{tenant}budget = \"1\"\nsoft_budget = \"1.0\"\ntell_at = [50]\n{finance}"),
+            "could not be told apart",
+        ),
         (format!("{tenant}{finance}"), "give one tell_at"),
         (format!("{tells}{finance}{finance}"), "named twice"),
         (

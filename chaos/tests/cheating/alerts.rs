@@ -110,6 +110,7 @@ async fn m2_webhooks_that_lie_are_caught() {
         ("\"limit_usd\":\"0.02", "\"limit_usd\":\"0.01"),
         ("budget.reached", "budget.exhausted"),
         ("\"spent_usd\":\"0.01", "\"spent_usd\":\"0.00"),
+        ("\"spent_usd\":\"0.01", "\"spent_usd\":\"9.01"),
     ] {
         honest.caught(by, |not_so| {
             let reached = not_so.alerts.iter_mut();

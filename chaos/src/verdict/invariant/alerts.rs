@@ -48,7 +48,8 @@ pub(super) fn alerts_told(index: &Index<'_>) -> Option<Finding> {
     }
     let all = &index.evidence.alerts;
     let due = due(index, own);
-    let mut wrong: Vec<String> = all.iter().filter_map(|one| malformed(index, one)).collect();
+    let wrong = all.iter().filter_map(|one| malformed(index, own, one));
+    let mut wrong: Vec<String> = wrong.collect();
     let mut told: BTreeMap<Share<'_>, Vec<&Delivery>> = BTreeMap::new();
     let said: Vec<Option<Said>> = all.iter().map(Delivery::said).collect();
     for (delivery, said) in all.iter().zip(&said) {
@@ -132,7 +133,7 @@ fn is_spent(spent: Nanos, percent: u8, cap: Cap) -> bool {
 }
 
 /// What is wrong with one webhook, whatever it is about.
-fn malformed(index: &Index<'_>, one: &Delivery) -> Option<String> {
+fn malformed(index: &Index<'_>, own: &OwnRecords, one: &Delivery) -> Option<String> {
     let how = if !one.is_signed(HOOK_SECRET) {
         "not signed by the gateway, or long ago".to_owned()
     } else if let Some(found) = told_in(&one.body).first() {
@@ -140,22 +141,25 @@ fn malformed(index: &Index<'_>, one: &Delivery) -> Option<String> {
     } else {
         match one.said() {
             None => "of no form that is known".to_owned(),
-            Some(said) if !is_true(index, &said) => "it does not tell the truth".to_owned(),
+            Some(said) if !is_true(index, own, &said) => "it does not tell the truth".to_owned(),
             Some(_) => return None,
         }
     };
     Some(format!("webhook {:?}: {how}", one.id))
 }
 
-/// Whether what it says of a budget can be: the budget is there, and so much of it is spent.
-fn is_true(index: &Index<'_>, said: &Said) -> bool {
+/// Whether what it says of a budget can be: the budget is there, and so much of it is spent, and no more than ever was.
+fn is_true(index: &Index<'_>, own: &OwnRecords, said: &Said) -> bool {
     let tenants = index.scenario.tenants.iter();
     let mut tenants = tenants.filter(|tenant| tenant.name == said.account);
     let cap = Cap {
         nanos: said.limit,
         hard: said.hard,
     };
-    tenants.any(|tenant| tenant.caps().contains(&cap))
+    // What a killed process knew and did not write down is nowhere else.
+    let was_killed = !index.kills.is_empty();
+    let can_be = |tenant: &Tenant| was_killed || Nanos::from(said.spent) <= spent(own, tenant);
+    tenants.any(|tenant| tenant.caps().contains(&cap) && can_be(tenant))
         && is_spent(said.spent.into(), said.percent, cap)
         && said.exhausted == (said.percent >= 100)
 }
@@ -165,9 +169,10 @@ fn odd(deliveries: &[&Delivery], was_killed: bool) -> Option<String> {
     let ids: BTreeSet<&str> = deliveries.iter().map(|one| one.id.as_str()).collect();
     let bodies: BTreeSet<&[u8]> = deliveries.iter().map(|one| &one.body[..]).collect();
     let taken = deliveries.iter().filter(|one| one.reply == Reply::Taken);
+    let is_late = deliveries.iter().any(|one| one.reply == Reply::Late);
     match taken.count() {
         _ if ids.len() > 1 => Some(format!("told under {} ids", ids.len())),
-        0 if was_killed => None,
+        0 if was_killed || is_late => None,
         0 => Some(format!("told to nobody in {} tries", deliveries.len())),
         1 if bodies.len() > 1 && !was_killed => {
             Some("told in other words when it was told again".to_owned())
