@@ -61,10 +61,8 @@ pub(super) async fn read(
     most: Limit,
     (memory, stake): (&BodyMemory, &Stake),
 ) -> Result<Prompt, Failure> {
-    // A length that is told is granted at once; an untold one grows.
-    let mut grant = length.unwrap_or(FIRST_GRANT);
-    let mut permit = granted(memory, stake, grant).await?;
-    let started = Instant::now();
+    let mut grant = Grant::begun((memory, stake), length, most).await?;
+    let mut started = Instant::now();
     let mut body = pin!(body);
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
@@ -90,14 +88,13 @@ pub(super) async fn read(
         if so_far + piece.len() > most.bytes {
             return Err(too_large(most));
         }
-        if so_far + piece.len() > grant {
-            // All it may need, in one step: bodies that grew little by little would wait for one another.
-            let more = most.bytes.saturating_sub(grant);
-            permit.merge(granted(memory, stake, more).await?);
-            grant += more;
-        }
+        let is_last = body.is_end_stream();
+        let came = Instant::now();
+        grant.covers(so_far + piece.len(), is_last).await?;
+        // Waiting for memory is not the client's slowness.
+        started += came.elapsed();
         match first.take() {
-            None if rest.is_empty() && body.is_end_stream() => first = Some(piece),
+            None if rest.is_empty() && is_last => first = Some(piece),
             None if rest.is_empty() => {
                 rest.reserve(length.unwrap_or(piece.len()).min(most.bytes));
                 rest.extend_from_slice(&piece);
@@ -110,11 +107,78 @@ pub(super) async fn read(
         }
     }
     let bytes = first.unwrap_or_else(|| rest.freeze());
-    let surplus = permit
-        .num_permits()
-        .saturating_sub(kib(bytes.len()) as usize);
-    drop(permit.split(surplus));
+    let permit = grant.ended(bytes.len()).await?;
     Ok(Prompt::new(bytes, permit))
+}
+
+/// The memory of a body that is being read.
+struct Grant<'m> {
+    memory: &'m BodyMemory,
+    stake: &'m Stake,
+    length: Option<usize>,
+    most: Limit,
+    /// `None` before the first piece of one whose length is not told.
+    permit: Option<OwnedSemaphorePermit>,
+    bytes: usize,
+}
+
+impl<'m> Grant<'m> {
+    /// A length that is told is granted at once; an untold one when its first piece tells whether it is all.
+    async fn begun(
+        (memory, stake): (&'m BodyMemory, &'m Stake),
+        length: Option<usize>,
+        most: Limit,
+    ) -> Result<Self, Failure> {
+        let permit = match length {
+            Some(length) => Some(granted(memory, stake, length).await?),
+            None => None,
+        };
+        Ok(Self {
+            memory,
+            stake,
+            length,
+            most,
+            permit,
+            bytes: length.unwrap_or_default(),
+        })
+    }
+
+    /// So many bytes have come.
+    async fn covers(&mut self, bytes: usize, is_last: bool) -> Result<(), Failure> {
+        let Some(permit) = &mut self.permit else {
+            self.bytes = if is_last {
+                bytes
+            } else {
+                bytes.max(FIRST_GRANT)
+            };
+            self.permit = Some(granted(self.memory, self.stake, self.bytes).await?);
+            return Ok(());
+        };
+        if bytes <= self.bytes {
+            return Ok(());
+        }
+        if self.length.is_some() {
+            return Err(Failure::new(
+                FailureKind::InvalidRequest,
+                "the request body is longer than its content-length",
+            ));
+        }
+        // All it may need, in one step: bodies that grew little by little would wait for one another.
+        let more = self.most.bytes.saturating_sub(self.bytes);
+        self.memory.more(self.stake, permit, kib(more)).await?;
+        self.bytes += more;
+        Ok(())
+    }
+
+    /// What it needs now that all of it is there.
+    async fn ended(self, bytes: usize) -> Result<OwnedSemaphorePermit, Failure> {
+        let Some(mut permit) = self.permit else {
+            return granted(self.memory, self.stake, bytes).await;
+        };
+        let surplus = permit.num_permits().saturating_sub(kib(bytes) as usize);
+        drop(permit.split(surplus));
+        Ok(permit)
+    }
 }
 
 /// The semaphore counts KiB.

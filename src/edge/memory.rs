@@ -5,8 +5,8 @@
 //! first, a tenant that floods the gateway with large bodies would have all others wait behind its own. So the turn to
 //! take what becomes free goes round the tenants, and a large body is worth as many turns as it has parts: to each
 //! goes as much memory as it weighs. Whoever has the turn keeps it until there is enough for it: else a large body
-//! would wait for ever among small ones. Small bodies, which most are, need not wait behind it: they have a little
-//! memory of their own.
+//! would wait for ever among small ones. Small bodies of which that is known, which most are, need not wait behind it:
+//! they have a little memory of their own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -58,6 +58,13 @@ struct Waiter {
     tell: oneshot::Sender<()>,
 }
 
+impl Waiter {
+    /// Of whoever has left it is no turn.
+    fn parts(&self) -> u32 {
+        if self.tell.is_closed() { 0 } else { self.parts }
+    }
+}
+
 impl BodyMemory {
     pub(super) fn new(bytes: usize) -> Self {
         let kib = bytes.div_ceil(1_024).clamp(1, Semaphore::MAX_PERMITS);
@@ -72,33 +79,62 @@ impl BodyMemory {
         }
     }
 
-    /// So many KiB, as soon as it is this tenant's turn and they are free.
+    /// So many KiB, as soon as it is this tenant's turn and they are free. Less than a part is all that this body will
+    /// ever need; what may grow begins with one, see [`BodyMemory::more`].
     pub(super) async fn granted(
         &self,
         stake: &Stake,
         kib: u32,
     ) -> Result<OwnedSemaphorePermit, Failure> {
-        // More than all there is would be waited for in vain.
-        let kib = kib.min(self.all);
-        // Most often there is room, and nothing to wait for.
-        if !self.is_waited_for.load(Ordering::Relaxed)
-            && let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(kib)
-        {
+        if let Some(permit) = self.at_once(kib) {
             return Ok(permit);
         }
-        // One that begins small and may grow is no small one: a permit grows from where it was taken.
         if kib < PART
             && let Ok(permit) = Arc::clone(&self.small).try_acquire_many_owned(kib)
         {
             return Ok(permit);
         }
+        self.in_turn(stake, kib).await
+    }
+
+    /// So many KiB more for a body that has a part. They come from where that came from, however few they are: one
+    /// permit holds them all.
+    pub(super) async fn more(
+        &self,
+        stake: &Stake,
+        permit: &mut OwnedSemaphorePermit,
+        kib: u32,
+    ) -> Result<(), Failure> {
+        permit.merge(match self.at_once(kib) {
+            Some(more) => more,
+            None => self.in_turn(stake, kib).await?,
+        });
+        Ok(())
+    }
+
+    /// Most often there is room, and nothing to wait for.
+    fn at_once(&self, kib: u32) -> Option<OwnedSemaphorePermit> {
+        let room = || Arc::clone(&self.room).try_acquire_many_owned(self.at_most(kib));
+        let is_waited_for = self.is_waited_for.load(Ordering::Relaxed);
+        (!is_waited_for).then(room)?.ok()
+    }
+
+    /// More than all there is would be waited for in vain.
+    fn at_most(&self, kib: u32) -> u32 {
+        kib.min(self.all)
+    }
+
+    async fn in_turn(&self, stake: &Stake, kib: u32) -> Result<OwnedSemaphorePermit, Failure> {
+        let kib = self.at_most(kib);
         let waited = Box::pin(async {
             let mut place = Place::in_line(self, stake, kib.div_ceil(PART));
             if let Some(turn) = &mut place.turn {
                 // Ended only with the line itself.
                 let _ = turn.await;
             }
-            Arc::clone(&self.room).acquire_many_owned(kib).await
+            let permit = Arc::clone(&self.room).acquire_many_owned(kib).await;
+            place.is_served = permit.is_ok();
+            permit
         });
         match at_most(WAIT, waited).await {
             Some(Ok(permit)) => Ok(permit),
@@ -119,13 +155,10 @@ impl BodyMemory {
     fn next(&self, line: &mut Line) {
         while line.turn.is_none()
             && let Some(tenant) = line.turns.heads().first()
-            && let Some(waiter) = line.turns.serve(tenant, false)
+            && let Some(waiter) = line.turns.serve_worth(tenant, false, Waiter::parts)
         {
             match waiter.tell.send(()) {
-                Ok(()) => {
-                    line.turn = Some(waiter.ticket);
-                    line.turns.charge(tenant, waiter.parts.saturating_sub(1));
-                }
+                Ok(()) => line.turn = Some(waiter.ticket),
                 Err(()) => line.left = line.left.saturating_sub(1),
             }
         }
@@ -138,8 +171,11 @@ impl BodyMemory {
 struct Place<'m> {
     memory: &'m BodyMemory,
     ticket: u64,
+    tenant: Arc<str>,
+    parts: u32,
     /// Told when its turn has come.
     turn: Option<oneshot::Receiver<()>>,
+    is_served: bool,
 }
 
 impl<'m> Place<'m> {
@@ -160,7 +196,10 @@ impl<'m> Place<'m> {
         Self {
             memory,
             ticket,
+            tenant: Arc::clone(&stake.tenant),
+            parts,
             turn: Some(told),
+            is_served: false,
         }
     }
 }
@@ -172,6 +211,10 @@ impl Drop for Place<'_> {
         drop(self.turn.take());
         if line.turn == Some(self.ticket) {
             line.turn = None;
+            if !self.is_served {
+                // It waited in vain, which is worth nothing.
+                line.turns.give_back(&self.tenant, self.parts);
+            }
             return self.memory.next(&mut line);
         }
         line.left += 1;
@@ -294,6 +337,52 @@ mod tests {
         drop(first);
         // What no configuration lets through is not waited for.
         assert!(memory.granted(&stake("a"), 10_000).now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn o11_a_body_that_grows_by_little_grows_where_it_began() {
+        let memory = memory(2);
+        let mut first = memory.granted(&stake("a"), PART).await.unwrap();
+        let other = body(&memory, "b", 2);
+        sleep(Duration::from_millis(1)).await;
+        // What is free belongs to whoever has the turn, and a part for small bodies is nothing for it.
+        let (a, few) = (stake("a"), PART / 2);
+        let mut more = Box::pin(memory.more(&a, &mut first, few));
+        assert!(futures_util::poll!(more.as_mut()).is_pending());
+        assert!(other.await.unwrap().is_none());
+        more.await.unwrap();
+        assert_eq!(first.num_permits(), (PART + few) as usize);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn o11_large_bodies_one_at_a_time_are_worth_as_many_turns_as_many_small_ones() {
+        let memory = memory(10);
+        // One comes as soon as the one before has gone, and weighs ten; there are always some of the other's.
+        let large = Arc::clone(&memory);
+        let large = tokio::spawn(async move {
+            let mut served = 0;
+            let until = tokio::time::Instant::now() + Duration::from_secs(60);
+            while tokio::time::Instant::now() < until {
+                let Ok(permit) = large.granted(&stake("large"), 10 * PART).await else {
+                    continue;
+                };
+                served += 10;
+                sleep(Duration::from_secs(1)).await;
+                drop(permit);
+            }
+            served
+        });
+        let mut small = Vec::new();
+        for _ in 0..600 {
+            small.push(body(&memory, "small", 1));
+            sleep(Duration::from_millis(100)).await;
+        }
+        let mut served = 0;
+        for one in small {
+            served += u32::from(one.await.unwrap().is_some());
+        }
+        let large = large.await.unwrap();
+        assert!(large <= served + 20, "{large} {served}");
     }
 
     #[tokio::test(start_paused = true)]

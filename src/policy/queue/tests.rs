@@ -575,3 +575,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn o11_a_turn_that_is_worth_many_is_many_also_of_a_tenant_that_has_nobody_else_in_line() {
+    let mut turns = turns::Turns::default();
+    let (large, small) = (
+        of(1, 1, Lane::Batch, NOW).stake,
+        of(2, 1, Lane::Batch, NOW).stake,
+    );
+    let mut worth = [0_u32; 2];
+    for _ in 0..3 {
+        turns.push(&small, 1);
+    }
+    for _ in 0..200 {
+        if turns.peek(&large.tenant, false).is_none() {
+            turns.push(&large, 10);
+        }
+        turns.push(&small, 1);
+        let next = turns.heads()[0].clone();
+        let served = turns.serve_worth(&next, false, |turns| *turns).unwrap();
+        worth[usize::from(next == small.tenant)] += served;
+    }
+    assert!(worth[0].abs_diff(worth[1]) <= 20, "{worth:?}");
+}

@@ -115,6 +115,16 @@ impl<E> Turns<E> {
 
     /// The tenant has its turn.
     pub(crate) fn serve(&mut self, tenant: &Arc<str>, from_back: bool) -> Option<E> {
+        self.serve_worth(tenant, from_back, |_| 1)
+    }
+
+    /// The tenant has its turn, which is worth so many.
+    pub(crate) fn serve_worth(
+        &mut self,
+        tenant: &Arc<str>,
+        from_back: bool,
+        turns: impl FnOnce(&E) -> u32,
+    ) -> Option<E> {
         self.delist(tenant);
         let flow = self.flows.get_mut(tenant)?;
         let entry = if from_back {
@@ -122,23 +132,25 @@ impl<E> Turns<E> {
         } else {
             flow.line.pop_front()
         };
-        if entry.is_some() {
-            flow.start = flow.finish;
+        if let Some(entry) = &entry {
+            flow.start += step(flow.weight) * Mark::from(turns(entry));
             self.length -= 1;
         }
         self.settle(tenant);
         entry
     }
 
-    /// What the tenant was served was worth so many turns more.
-    pub(crate) fn charge(&mut self, tenant: &Arc<str>, turns: u32) {
+    /// So many of the turns that the tenant had came to nothing.
+    pub(crate) fn give_back(&mut self, tenant: &Arc<str>, turns: u32) {
         self.delist(tenant);
         let Some(flow) = self.flows.get_mut(tenant) else {
-            // Nobody waits, so nobody is owed anything.
+            // What it would begin with is forgotten already.
             return;
         };
         self.resting.remove(&(flow.start, Arc::clone(tenant)));
-        flow.start += step(flow.weight) * Mark::from(turns);
+        flow.start = flow
+            .start
+            .saturating_sub(step(flow.weight) * Mark::from(turns));
         self.settle(tenant);
     }
 
