@@ -149,7 +149,7 @@ pub struct Request {
     /// What the guard keeps for the answer; `None` when it has nothing to do with it.
     pub guarded: Option<Arc<Guarded>>,
     /// Told when its first attempt is placed, for one who waits for that.
-    pub placed: Notify,
+    pub placed: Arc<Notify>,
 }
 
 impl Request {

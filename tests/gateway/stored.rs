@@ -875,7 +875,7 @@ async fn e2_a_response_is_made_in_the_background_polled_and_accounted_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e2_a_response_in_the_background_is_in_progress_from_when_its_first_attempt_is_placed() {
     let mock = mock_of(Dialect::OpenAi, "a").await;
-    mock.weather(quick().first_content(Duration::from_secs(1)));
+    mock.weather(quick().first_content(Duration::from_secs(3)));
     // One at a time: the second is only promised until the first has ended.
     let config = config_of(&mock).replace("{ name = \"k0\",", "{ name = \"k0\", concurrency = 1,");
     let gateway = Gateway::start(&config).await;
@@ -886,7 +886,7 @@ async fn e2_a_response_in_the_background_is_in_progress_from_when_its_first_atte
         sleep(Duration::from_millis(5)).await;
     }
     let second = id(&made(at, &body).await);
-    let begun = timeout(Duration::from_millis(700), async {
+    let begun = timeout(Duration::from_secs(2), async {
         while get(at, &first).await.json()["status"] != "in_progress" {
             sleep(Duration::from_millis(10)).await;
         }

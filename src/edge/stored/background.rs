@@ -13,14 +13,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::sync::oneshot;
-use tracing::warn;
+use tokio::sync::{Notify, oneshot};
 
-use super::keep::{IN_THE_BACKGROUND, Keep};
+use super::keep::{IN_A_REPLY, IN_THE_BACKGROUND, Keep, ended};
 use super::runs::{Fit, Share};
 use super::stream::{KeptStream, Outgoing};
 use super::unavailable;
-use crate::actors::News;
+use crate::actors::at_most;
 use crate::dialects::AnswerTerms;
 use crate::dialects::responses::state::{Stamp, cancelled_event, stamp_response};
 use crate::dialects::responses::without_output;
@@ -28,7 +27,7 @@ use crate::dispatch::once::{End, Head, Reader, Tape};
 use crate::dispatch::{Request, Served, StreamPiece, Told};
 use crate::domain::{Failure, FailureKind, RequestId};
 use crate::edge::Edge;
-use crate::store::{Pending, Standing};
+use crate::store::Standing;
 
 /// A response to be made in the background.
 pub(super) struct Background {
@@ -63,11 +62,13 @@ pub(super) async fn start(
         }
         let cancelled = Arc::clone(&running.cancelled);
         let made = async {
-            let serving = dispatching.dispatch.serve(Arc::clone(&request));
+            let placed = Arc::clone(&request.placed);
+            // Given away: what it holds of the memory for bodies is free before its end is kept.
+            let serving = dispatching.dispatch.serve(request);
             match &mut telling {
                 Some(telling) => telling.tell(keep, &terms, serving.await).await,
                 None => {
-                    let served = with_progress(serving, (&request, &keep, &terms)).await;
+                    let served = with_progress(serving, &placed, (&keep, &terms)).await;
                     end(&keep, &terms, served).await;
                 }
             }
@@ -90,13 +91,14 @@ pub(super) async fn start(
 /// streamed tells so itself.
 async fn with_progress(
     serving: impl Future<Output = Served>,
-    (request, keep, terms): (&Request, &Keep, &AnswerTerms),
+    placed: &Notify,
+    (keep, terms): (&Keep, &AnswerTerms),
 ) -> Served {
     let mut serving = pin!(serving);
     tokio::select! {
         biased;
         served = &mut serving => return served,
-        () = request.placed.notified() => {}
+        () = placed.notified() => {}
     }
     // Nobody waits: how it ends is kept behind it, whether or not this is.
     drop(keep.goes_on(&stamped(keep, without_output(terms, "in_progress", None))));
@@ -115,6 +117,17 @@ async fn first_word(reader: Option<Reader>, queued: &Value) -> Served {
         Head::Whole { body, told } => Served::Whole { body, told },
         Head::Failed { failure, told } => Served::Failed { failure, told },
         Head::Stream { told } => Served::Followed { reader, told },
+    }
+}
+
+/// Keeps how one ended and then shows it, or the other way round where keeping takes long: readers are not kept waiting
+/// for a store that has no room.
+async fn shown_in_time(keeping: impl Future<Output = ()>, show: impl FnOnce()) {
+    let mut keeping = pin!(keeping);
+    let kept = at_most(IN_A_REPLY, keeping.as_mut()).await;
+    show();
+    if kept.is_none() {
+        keeping.await;
     }
 }
 
@@ -140,8 +153,7 @@ impl Telling {
             Served::Failed { failure, told } => {
                 let (kept, shown) = (failure.clone(), told.clone());
                 let failed = Served::Failed { failure, told };
-                end(&keep, terms, failed).await;
-                return self.fail(kept, shown);
+                return shown_in_time(end(&keep, terms, failed), || self.fail(kept, shown)).await;
             }
             other @ (Served::Whole { .. } | Served::Followed { .. }) => {
                 return end(&keep, terms, other).await;
@@ -171,10 +183,14 @@ impl Telling {
                 StreamPiece::Cut => break End::Cut,
             }
         };
-        if let Some(kept) = outgoing.kept.as_mut().and_then(|kept| kept.cut_short()) {
-            ended(kept, &news).await;
-        }
-        self.tape.end(end);
+        let unkept = outgoing.kept.as_mut().and_then(|kept| kept.unkept());
+        drop(outgoing);
+        let kept = async {
+            if let Some(kept) = unkept {
+                ended(kept, news).await;
+            }
+        };
+        shown_in_time(kept, || self.tape.end(end)).await;
     }
 
     fn cancel(&self) {
@@ -244,16 +260,6 @@ async fn end(keep: &Keep, terms: &AnswerTerms, served: Served) {
         Served::Stream { .. } | Served::Followed { .. } => unreadable(),
     };
     let response = stamped(keep, response);
-    ended(
-        keep.finish(&response, Bytes::new(), IN_THE_BACKGROUND),
-        &keep.news,
-    )
-    .await;
-}
-
-async fn ended(kept: Pending<bool>, news: &News) {
-    if let Err(error) = kept.await {
-        news.metrics.store_refused(error.label());
-        warn!(%error, "how a response in the background ended could not be kept");
-    }
+    let kept = keep.finish(&response, Bytes::new(), IN_THE_BACKGROUND);
+    ended(kept, Arc::clone(&keep.news)).await;
 }

@@ -6,15 +6,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 use crate::actors::News;
 use crate::dialects::one_line;
 use crate::dialects::responses::state::{Stamp, item_ids, stamp_response};
 use crate::store::{Pending, ResponseKey, ResponseStore, Standing, StoreError, StoredResponse};
 
-/// How long room is waited for to keep how one ends that a client waits for; longer, and it is told that it is not kept.
+/// How long whoever reads one waits until how it ends is kept; longer, and it is told that it is not.
 pub(super) const IN_A_REPLY: Duration = Duration::from_secs(5);
-/// The same of one that nobody need wait for: it was paid for, and is found here or nowhere.
+/// How long room is waited for all the same where the response is made in the background: it was paid for, and is
+/// found here or nowhere.
 pub(super) const IN_THE_BACKGROUND: Duration = Duration::from_secs(600);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -63,6 +65,14 @@ impl Keep {
             events,
             items: item_ids(response),
         }
+    }
+}
+
+/// Waits until it stands how a response ended, and tells the operator where it does not.
+pub(super) async fn ended(kept: Pending<bool>, news: Arc<News>) {
+    if let Err(error) = kept.await {
+        news.metrics.store_refused(error.label());
+        warn!(%error, "how a response ended could not be kept");
     }
 }
 

@@ -1,16 +1,19 @@
 //! A stream that is kept while it passes.
 //!
-//! Its end is held until it stands in the store: whoever has read it may ask for it. Whoever leaves before finds
-//! what had come, and that it was cancelled.
+//! Its end is held until it stands in the store, for a while: whoever has read it may ask for it. Whoever leaves before
+//! finds what had come, and that it was cancelled.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 use tokio::runtime::Handle;
+use tokio::time::{Sleep, sleep};
 
-use super::keep::{IN_A_REPLY, IN_THE_BACKGROUND, Keep};
+use super::keep::{IN_A_REPLY, IN_THE_BACKGROUND, Keep, ended};
 use crate::dialects::responses::state::{
     EventLog, Stamp, cut_short, stamp_line, with_what_had_come,
 };
@@ -50,6 +53,8 @@ impl Outgoing {
 /// The last event, until what it says is true.
 struct Ending {
     kept: Pending<bool>,
+    /// Until here it is waited for.
+    until: Pin<Box<Sleep>>,
     /// The event, and what follows it.
     bytes: BytesMut,
 }
@@ -76,6 +81,8 @@ pub(in crate::edge) struct KeptStream {
     out: BytesMut,
     last: Option<Value>,
     ending: Option<Ending>,
+    /// Its end was not waited for to be kept, and may be kept yet.
+    late: Option<Pending<bool>>,
     log: EventLog,
     /// What becomes of it if it ends before its end.
     cut: &'static str,
@@ -94,6 +101,7 @@ impl KeptStream {
             out: BytesMut::new(),
             last: None,
             ending: None,
+            late: None,
             log: EventLog::default(),
             cut: "cancelled",
             patience: IN_A_REPLY,
@@ -108,12 +116,18 @@ impl KeptStream {
         stream
     }
 
-    /// Keeps what had come of one that ends before its end; `None` where there is nothing to keep, or it is kept.
-    pub(super) fn cut_short(&mut self) -> Option<Pending<bool>> {
-        if self.ending.is_some() || self.known == Known::Nothing {
+    /// What is still to be kept of one that has ended, before its end or with it.
+    pub(super) fn unkept(&mut self) -> Option<Pending<bool>> {
+        // Once only.
+        let keep = self.keep.take();
+        let ending = self.ending.take().map(|ending| ending.kept);
+        if let Some(kept) = self.late.take().or(ending) {
+            return Some(kept);
+        }
+        if self.known == Known::Nothing {
             return None;
         }
-        let keep = self.keep.take()?;
+        let keep = keep?;
         let response = cut_short(self.log.so_far(), self.cut)?;
         Some(keep.finish(&response, self.log.whole(), self.patience))
     }
@@ -126,17 +140,36 @@ impl KeptStream {
         let Some(ending) = &mut self.ending else {
             return Poll::Ready(None);
         };
-        let kept = ready!(ending.kept.as_mut().poll(cx));
-        let bytes = std::mem::take(&mut ending.bytes);
-        self.ending = None;
-        let keep = self.keep.take();
-        if matches!(kept, Ok(true)) {
-            return Poll::Ready(Some(bytes.freeze()));
+        let kept = match ending.kept.as_mut().poll(cx) {
+            Poll::Ready(kept) => Some(kept),
+            Poll::Pending => {
+                ready!(ending.until.as_mut().poll(cx));
+                None
+            }
+        };
+        let Some(Ending {
+            kept: keeping,
+            bytes,
+            ..
+        }) = self.ending.take()
+        else {
+            return Poll::Ready(None);
+        };
+        match kept {
+            Some(Ok(true)) => {
+                self.keep = None;
+                return Poll::Ready(Some(bytes.freeze()));
+            }
+            // It was deleted while it was made.
+            Some(Ok(false)) => self.keep = None,
+            Some(Err(error)) => {
+                if let Some(keep) = self.keep.take() {
+                    keep.news.metrics.store_refused(error.label());
+                }
+            }
+            None => self.late = Some(keeping),
         }
-        // It was deleted while it was made, or could not be kept: then it does not say that it is.
-        if let (Err(error), Some(keep)) = (&kept, &keep) {
-            keep.news.metrics.store_refused(error.label());
-        }
+        // What is not kept does not say that it is.
         Poll::Ready(Some(unkept(&bytes)))
     }
 
@@ -199,7 +232,11 @@ impl KeptStream {
                         Box::pin(async move { begun.await.map(|()| true) })
                     }
                 };
-                self.ending = Some(Ending { kept, bytes: block });
+                self.ending = Some(Ending {
+                    kept,
+                    until: Box::pin(sleep(IN_A_REPLY)),
+                    bytes: block,
+                });
             }
             (Some(_) | None, _) => self.out.extend_from_slice(&block),
         }
@@ -218,13 +255,11 @@ impl KeptStream {
 
 impl Drop for KeptStream {
     fn drop(&mut self) {
-        let kept = match self.ending.take() {
-            Some(ending) => Some(ending.kept),
-            None => self.cut_short(),
-        };
+        let news = self.keep.as_ref().map(|keep| Arc::clone(&keep.news));
         // Its place is taken where there is room; where there is none, somebody has to ask again.
-        if let (Some(kept), Ok(runtime)) = (kept, Handle::try_current()) {
-            drop(runtime.spawn(kept));
+        if let (Some(kept), Some(news), Ok(runtime)) = (self.unkept(), news, Handle::try_current())
+        {
+            drop(runtime.spawn(ended(kept, news)));
         }
     }
 }
@@ -246,4 +281,97 @@ fn unkept(bytes: &[u8]) -> Bytes {
         out.extend_from_slice(b"\n");
     }
     out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn};
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::actors::News;
+    use crate::domain::ClientName;
+    use crate::store::{Conversation, Link, ResponseKey, ResponseStore, StoredResponse};
+
+    /// Never says how it went, and counts what it is told to keep as ended.
+    #[derive(Default)]
+    struct Silent(AtomicU64);
+
+    impl ResponseStore for Silent {
+        fn begin(&self, _: StoredResponse) -> Pending<()> {
+            Box::pin(pending())
+        }
+        fn goes_on(&self, _: &ResponseKey, _: Bytes) -> Pending<bool> {
+            Box::pin(pending())
+        }
+        fn finish(&self, response: StoredResponse) -> Pending<bool> {
+            assert!(response.answer.ends_with(b"}"));
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Box::pin(pending())
+        }
+        fn get(&self, _: &ResponseKey) -> Pending<Option<StoredResponse>> {
+            Box::pin(pending())
+        }
+        fn delete(&self, _: &ResponseKey) -> Pending<bool> {
+            Box::pin(pending())
+        }
+        fn conversation(&self, _: &ResponseKey, _: usize) -> Pending<Conversation> {
+            Box::pin(pending())
+        }
+        fn holding(&self, _: &ClientName, _: Vec<String>) -> Pending<Vec<Link>> {
+            Box::pin(pending())
+        }
+    }
+
+    fn begun(store: &Arc<Silent>) -> KeptStream {
+        let key = ResponseKey {
+            owner: "app".into(),
+            id: "resp_1".to_owned(),
+        };
+        let stamp = Stamp {
+            id: Some(key.id.clone()),
+            previous: None,
+            background: true,
+        };
+        let keep = Keep {
+            news: Arc::new(News::unheard(Default::default())),
+            store: Arc::clone(store) as Arc<dyn ResponseStore>,
+            key,
+            previous: None,
+            input: Bytes::new(),
+            created: 1,
+        };
+        let mut stream = KeptStream::begun(stamp, keep);
+        stream.feed(b"data: {\"type\":\"response.in_progress\",\"response\":{\"status\":\"in_progress\"}}\n\n");
+        stream
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_waits_for_a_store_a_moment_and_it_goes_on_being_kept() {
+        let store = Arc::new(Silent::default());
+        let mut stream = begun(&store);
+        assert!(poll_fn(|cx| stream.poll_out(cx)).await.is_some());
+        stream.feed(
+            b"data: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\"}}\n\n",
+        );
+        let asked = tokio::time::Instant::now();
+        let last = poll_fn(|cx| stream.poll_out(cx)).await.unwrap();
+        assert_eq!(asked.elapsed().as_secs(), IN_A_REPLY.as_secs());
+        assert!(String::from_utf8_lossy(&last).contains(r#""store":false"#));
+        assert_eq!(poll_fn(|cx| stream.poll_out(cx)).await, None);
+        let kept = stream.unkept().unwrap();
+        assert!(kept.now_or_never().is_none());
+        assert!(stream.unkept().is_none());
+        drop(stream);
+        assert_eq!(store.0.load(Ordering::Relaxed), 1, "its end is told once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_left_half_way_is_kept_as_what_had_come() {
+        let store = Arc::new(Silent::default());
+        drop(begun(&store));
+        assert_eq!(store.0.load(Ordering::Relaxed), 1);
+    }
 }
