@@ -129,8 +129,8 @@ impl Bookkeeper {
             // Nothing is remembered, so nothing is missing; the operator was warned.
             tenants.iter().for_each(|tenant| begin_anew(tenant));
             for till in &tills {
-                if let Some((edition, _)) = till.wants_history() {
-                    till.complete(edition, Border::default());
+                if till.wants_history().is_some() {
+                    till.complete(Border::default());
                 }
             }
             for seller in &sellers {
@@ -210,7 +210,7 @@ fn book(
         catch_up(folder, store, mark).await?;
         keep(store, kept).await?;
         // Whoever wants to be told begins anew, and is told what stands in the journal before a border that is drawn behind
-        // that. What ends meanwhile knows on which side of it it stands: it counts once, and nothing is left out.
+        // that. What ends meanwhile knows on which side of it it stands: in a budget it counts once, and nothing is left out.
         let tenants = waiting(tenants, |tenant| tenant.wants_history());
         let tills = waiting(tills, |till| till.wants_history());
         let sellers = waiting(sellers, |seller| seller.wants_history());
@@ -221,24 +221,24 @@ fn book(
             catch_up_to(last, folder, store, mark).await?;
             border = behind;
         }
-        for (tenant, (edition, since)) in tenants {
+        for (tenant, since) in tenants {
             remember(
                 &tenant,
                 spent_since(store, tenant.name.as_str(), since).await?,
             );
-            let alerts = tenant.complete(edition, border);
+            let alerts = tenant.complete(border);
             let names = named(&alerts, |alert| alert.account.to_string());
             for alert in untold(alerts, told_before(store, names).await) {
                 news.budget_alert(&tenant, &alert);
             }
         }
-        for (till, (edition, since)) in tills {
+        for (till, since) in tills {
             let history = spent_at(store, till.provider.as_str(), since).await?;
             let now = wall();
             for (quarter, cost) in history {
                 till.remember(end_of(quarter, now), cost);
             }
-            let alerts = till.complete(edition, border);
+            let alerts = till.complete(border);
             let names = named(&alerts, |_| provider_account(&till.provider));
             till.tell(untold(alerts, told_before(store, names).await));
         }
@@ -292,8 +292,8 @@ fn untold(alerts: Vec<Alert>, told: Vec<Option<u64>>) -> Vec<Alert> {
 }
 
 fn begin_anew(tenant: &TenantCell) {
-    if let Some((edition, _)) = tenant.wants_history() {
-        tenant.complete(edition, Border::default());
+    if tenant.wants_history().is_some() {
+        tenant.complete(Border::default());
     }
 }
 

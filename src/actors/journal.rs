@@ -58,13 +58,14 @@ impl JournalDesk {
     }
 
     /// Hands in what has to stand before a request is sent, and tells whether it was taken: an outcome may follow
-    /// only where an intent stands or may yet stand. The future resolves when it is safe to send the request.
+    /// only where an intent stands or may yet stand. The future resolves when it is safe to send the request; to `false`
+    /// where it may be sent without: it was taken, and does not stand and never will.
     pub fn before_sending(
         &self,
         record: &Record<'_>,
     ) -> (
         bool,
-        impl Future<Output = Result<(), JournalError>> + Send + use<>,
+        impl Future<Output = Result<bool, JournalError>> + Send + use<>,
     ) {
         let strict = self.must_be_written();
         let handle = self.inner.handle.load();
@@ -76,14 +77,16 @@ impl JournalDesk {
                 return if strict {
                     Err(JournalError::Unwritable)
                 } else {
-                    Ok(())
+                    Ok(false)
                 };
             };
-            // A disk this slow is as good as none: better an honest 503 than a queue of requests.
-            let done = at_most(patience, written)
-                .await
-                .unwrap_or(Err(JournalError::Unwritable));
-            if strict { done } else { Ok(()) }
+            match at_most(patience, written).await {
+                Some(Ok(())) => Ok(true),
+                // A disk this slow is as good as none: better an honest 503 than a queue of requests.
+                Some(Err(_)) | None if strict => Err(JournalError::Unwritable),
+                Some(Err(_)) => Ok(false),
+                None => Ok(true),
+            }
         };
         (taken, safe)
     }

@@ -12,6 +12,7 @@ use super::journal::JournalDesk;
 use super::slot::Seat;
 use super::supervisor::FamilyNews;
 use super::tenant::{TenantCell, wall};
+use crate::config::{JournalSettings, StoreSettings};
 use crate::domain::{AttemptOutcome, Lane, PoolName, ProviderName, ShareClass};
 use crate::policy::alerts::{AlertKind, Facts, Notice};
 use crate::policy::breaker::Change;
@@ -44,6 +45,19 @@ impl std::fmt::Debug for News {
 }
 
 impl News {
+    /// What nobody hears: for what is measured or tried by itself.
+    pub fn unheard(journal: JournalSettings) -> Self {
+        Self {
+            metrics: GatewayMetrics::new(),
+            journal: JournalDesk::new(journal),
+            store: StoreDesk::new(StoreSettings::default()),
+            alerts: AlertsDesk::default(),
+            pressure: Arc::new(Pressure::new(None)),
+            booked_until: AtomicU64::new(0),
+            give_up: Box::new(|| {}),
+        }
+    }
+
     /// Tells those outside who want to know. `words` are the gateway's own.
     fn alert(&self, kind: AlertKind, subject: &str, words: &str) {
         self.alerts.tell(Notice {

@@ -82,7 +82,7 @@ impl TenantCell {
     }
 
     /// Gets ready to be told the history; see [`Books::wants_history`].
-    pub fn wants_history(&self) -> Option<(u64, Wall)> {
+    pub fn wants_history(&self) -> Option<Wall> {
         self.with(|books| books.wants_history(wall())).flatten()
     }
 
@@ -91,9 +91,9 @@ impl TenantCell {
         self.with(|books| books.is_complete()).unwrap_or(false)
     }
 
-    /// The history of this edition of the terms has been told up to this border; see [`Books::complete`].
-    pub fn complete(&self, edition: u64, border: Border) -> Vec<Alert> {
-        self.with(|books| books.complete(edition, border, wall()))
+    /// The history has been told up to this border; see [`Books::complete`].
+    pub fn complete(&self, border: Border) -> Vec<Alert> {
+        self.with(|books| books.complete(border, wall()))
             .unwrap_or_default()
     }
 

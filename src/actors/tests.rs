@@ -183,15 +183,7 @@ fn built_with(
     door: Arc<dyn SettingsDoor>,
     issuers: Arc<dyn IssuerDoor>,
 ) -> (Arc<System>, Arc<GoodKeys>) {
-    let news = Arc::new(News {
-        metrics: crate::telemetry::metrics::GatewayMetrics::new(),
-        journal: JournalDesk::new(settings.journal.clone()),
-        store: crate::store::StoreDesk::new(crate::config::StoreSettings::default()),
-        alerts: super::AlertsDesk::default(),
-        booked_until: std::sync::atomic::AtomicU64::new(0),
-        pressure: Arc::new(crate::policy::overload::Pressure::new(None)),
-        give_up: Box::new(|| {}),
-    });
+    let news = Arc::new(News::unheard(settings.journal.clone()));
     let probe = Arc::new(GoodKeys::default());
     let parts = SystemParts {
         clock: Clock::start(),

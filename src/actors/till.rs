@@ -75,8 +75,8 @@ impl Till {
             .unwrap_or_default()
     }
 
-    /// As a tenant's books: from when on the history is wanted, and for which edition of the caps.
-    pub(super) fn wants_history(&self) -> Option<(u64, Wall)> {
+    /// As a tenant's books: from when on the history is wanted.
+    pub(super) fn wants_history(&self) -> Option<Wall> {
         self.with(|books| books.wants_history(wall())).flatten()
     }
 
@@ -84,8 +84,8 @@ impl Till {
         self.with(|books| books.remember(&self.account, at, cost));
     }
 
-    pub(super) fn complete(&self, edition: u64, border: Border) -> Vec<Alert> {
-        self.with(|books| books.complete(edition, border, wall()))
+    pub(super) fn complete(&self, border: Border) -> Vec<Alert> {
+        self.with(|books| books.complete(border, wall()))
             .unwrap_or_default()
     }
 

@@ -496,7 +496,7 @@ impl Dispatch {
             more_nano: more.charged.0,
             more_bill_nano: more.billed.0,
         });
-        safe.await.map_err(|_| audit_unavailable())
+        safe.await.map(drop).map_err(|_| audit_unavailable())
     }
 }
 

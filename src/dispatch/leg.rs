@@ -23,7 +23,7 @@ use super::translation::{Translation, Whole};
 use crate::actors::{FailedAttempt, Lease, News, Tables, until};
 use crate::dialects::{AnswerFacts, AnswerFault, Relay, UpstreamError};
 use crate::domain::{
-    AttemptOutcome, Failure, FailureKind, Mode, Moment, Operation, RequestId, StreamFacts,
+    AttemptOutcome, Failure, FailureKind, Mode, Moment, NanoUsd, Operation, RequestId, StreamFacts,
     StreamFault,
 };
 use crate::policy::timers::{TimerBounds, first_content_limit};
@@ -221,10 +221,11 @@ impl Leg {
             asked: Some(self.tab.asked()),
             reason: None,
         }));
+        drop(turn);
         let recorded = recorded.ok().flatten();
         // Its provider may have come by a budget meanwhile.
         if !self.lease.recorded(recorded)
-            && let Some(due) = due
+            && let Some(due) = due.filter(|due| due.billed > NanoUsd::ZERO)
             && let Some(till) = self.tables.tills.get(&self.lease.target().provider.name)
         {
             till.count(self.started.elapsed(), due.billed, recorded);

@@ -213,10 +213,12 @@ impl Dispatch {
         }
         loop {
             let lease = self.place(request, &mut search).await?;
-            if let Some(intent) = intent.take()
-                && intent.await.is_err()
-            {
-                return Err(audit_unavailable());
+            if let Some(intent) = intent.take() {
+                match intent.await {
+                    Ok(true) => {}
+                    Ok(false) => account.has_no_intent(),
+                    Err(_) => return Err(audit_unavailable()),
+                }
             }
             // What failed attempts cost is spent; what comes now needs its own.
             self.cover(request, account.charge.as_mut(), 1).await?;

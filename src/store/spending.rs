@@ -384,9 +384,6 @@ impl Batch {
             provider: text(&outcome.provider),
             model: text(&outcome.model),
         };
-        if self.anew_from.is_some_and(|from| quarter < from) {
-            return;
-        }
         self.add_margin(outcome, cost_nano, &slice);
         self.slices
             .entry(slice)
@@ -418,9 +415,6 @@ impl Batch {
             return;
         };
         let quarter = quarter_of(attempt.at, attempt.took_ms);
-        if self.anew_from.is_some_and(|from| quarter < from) {
-            return;
-        }
         let place = (quarter, attempt.provider.clone());
         let sum = self.providers.entry(place).or_default();
         *sum = sum.saturating_add(cost);
@@ -432,9 +426,6 @@ impl Batch {
             return;
         };
         let quarter = quarter_of(attempt.at, 0.0);
-        if self.anew_from.is_some_and(|from| quarter < from) {
-            return;
-        }
         let place = (quarter, attempt.provider.clone());
         let bought = self.bought.entry(place).or_default();
         bought.add(NanoUsd(cost), usage.total().0);
@@ -469,6 +460,17 @@ impl Batch {
             let sum = self.margins.entry(place).or_default();
             *sum = sum.saturating_add(margin);
         }
+    }
+
+    /// Only what was spent from this quarter on.
+    pub fn since(&self, from: Option<u64>) -> Cow<'_, Self> {
+        let Some(from) = from else {
+            return Cow::Borrowed(self);
+        };
+        let mut rest = self.beside(&[(0, from)]).into_owned();
+        rest.providers.retain(|(quarter, _), _| *quarter >= from);
+        rest.bought.retain(|(quarter, _), _| *quarter >= from);
+        Cow::Owned(rest)
     }
 
     /// Without what was spent in these stretches (their ends excluded).

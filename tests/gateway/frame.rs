@@ -325,7 +325,7 @@ pub fn behind() -> Weather {
     quick().first_content(Duration::from_millis(100))
 }
 
-/// A gateway whose pool `p` asks `a` first and `b` when `a` fails.
+/// A gateway whose pool `p` asks `a` first and `b`, whose weather is [`behind`] from here on, when `a` fails.
 pub async fn pair(a: &MockProvider, b: &MockProvider, more: &str) -> Gateway {
     b.weather(behind());
     let config = format!(

@@ -444,7 +444,7 @@ async fn with_three_under_way(
     change: impl FnOnce(String) -> String,
 ) {
     assert_eq!(post_with(gateway, headers).await.status(), 200);
-    a.set(answer().delayed(Duration::from_millis(800)));
+    a.set(answer().delayed(Duration::from_millis(1_500)));
     let reload = async {
         while a.in_flight() < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -119,7 +119,7 @@ impl System {
         tables
             .tenant_slots
             .retain(|name| tenants.contains_key(name));
-        // The books stay: a tenant that comes back has spent what it had spent.
+        // Their cells stay for what is under way; a tenant that comes back is told by the journal what it had spent.
         tables
             .provider_slots
             .retain(|name| provider(name).is_some());

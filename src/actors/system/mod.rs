@@ -20,10 +20,8 @@ use super::issuers::{IssuerDoor, IssuersMessage};
 use super::journal::JournalMessage;
 use super::keeper::{KeeperMessage, looked, tell_changes};
 use super::key::KeyProbe;
-
 use super::member::{Crash, InjectedFault, Mail, Member, Shell, Stage};
 use super::news::News;
-
 use super::router::{RouterMessage, Routes};
 use super::seller::Seller;
 use super::settings::{SettingsDoor, SettingsMessage};
@@ -32,13 +30,10 @@ use super::supervisor::{ChildSpec, Strategy};
 use super::tables::Tables;
 use super::telemetry::TelemetryMessage;
 use super::tenant::Tenants;
-
 use crate::config::{IdentitySettings, Settings};
 use crate::domain::Moment;
 use crate::keys::{Identities, Pepper, Roster};
-
 use crate::policy::jwt::KeySet;
-
 use crate::store::StoreError;
 use crate::store::keys::Roll;
 use crate::telemetry::Telemetry;
@@ -436,7 +431,7 @@ impl System {
         }
         let tenants = Arc::new(tenants);
         let mut reached_there = Vec::new();
-        // Tills stay, as the books of tenants do: a provider that comes back has cost what it had cost.
+        // Tills stay: a provider that comes back has cost what it had cost.
         for provider in &settings.providers {
             let before = self.tables.tills.all().contains_key(&provider.name);
             if before || !provider.caps.is_empty() {

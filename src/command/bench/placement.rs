@@ -8,17 +8,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use smallvec::SmallVec;
 use switchyard::actors::{
-    Clock, Estimate, IssuerDoor, JournalDesk, KeyProbe, KeyVerdict, News, Patience, Purpose,
-    RouterMessage, SettingsDoor, System, SystemParts, Wish,
+    Clock, Estimate, IssuerDoor, KeyProbe, KeyVerdict, News, Patience, Purpose, RouterMessage,
+    SettingsDoor, System, SystemParts, Wish,
 };
 use switchyard::config::{ConfigError, Fingerprint, Settings, Source};
 use switchyard::domain::{
     KeyName, Lane, Mode, Operation, PromptClass, ProviderName, RequestId, Shape, Stake, Tokens,
     Weight,
 };
-use switchyard::policy::overload::Pressure;
 use switchyard::telemetry::Telemetry;
-use switchyard::telemetry::metrics::GatewayMetrics;
 use tokio::time::Instant;
 
 use super::{Fault, float};
@@ -130,15 +128,7 @@ async fn run(placements: u64, targets: u32) -> Result<f64, Fault> {
     let parts = SystemParts {
         clock: Clock::start(),
         telemetry: Telemetry::install(),
-        news: Arc::new(News {
-            metrics: GatewayMetrics::new(),
-            journal: JournalDesk::new(settings.journal.clone()),
-            store: switchyard::store::StoreDesk::new(switchyard::config::StoreSettings::default()),
-            alerts: switchyard::actors::AlertsDesk::default(),
-            booked_until: std::sync::atomic::AtomicU64::new(0),
-            pressure: Arc::new(Pressure::new(None)),
-            give_up: Box::new(|| {}),
-        }),
+        news: Arc::new(News::unheard(settings.journal.clone())),
         door: Arc::new(NoDoor),
         probe: Arc::new(NoProbe),
         issuers: Arc::new(NoDoor),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::purse::{Cap, Purse, PurseId, PurseIds, PurseView, StepKey};
-use super::quota::{Quota, QuotaKind, QuotaTerms, Standing};
+use super::quota::{Leaving, Opening, Quota, QuotaKind, QuotaTerms, Standing};
 use crate::domain::{Border, Moment, NanoUsd, RequestId, Tokens, Wall};
 
 /// `acme`, `acme/search`, `acme/search#key`, `acme@user`, `acme+tag`: unique among all accounts.
@@ -172,6 +172,8 @@ struct Open {
     /// In which period it belongs, of a cap that comes later, too.
     wall: Wall,
     until: Moment,
+    /// With which accounts it was let in.
+    came: Opening,
     reserved: NanoUsd,
     holds: SmallVec<[Hold; 4]>,
 }
@@ -182,43 +184,45 @@ pub struct Books {
     accounts: HashMap<AccountName, Account>,
     open: HashMap<RequestId, Open>,
     /// Counts the changes of terms.
-    edition: u64,
+    opening: Opening,
     purses: PurseIds,
     /// In percent: every cap tells at these shares as well as at its own.
     also_at: Vec<u8>,
 }
 
 impl Account {
-    fn new(terms: AccountTerms, ids: &mut PurseIds) -> Self {
+    fn new(terms: AccountTerms, ids: &mut PurseIds, opening: Opening) -> Self {
         let purse = |cap: &Cap| Purse::new(cap.clone(), ids.next());
         Self {
             purses: terms.caps.iter().map(purse).collect(),
-            quota: Quota::new(terms.quota),
+            quota: Quota::new(terms.quota, opening),
             quotas: terms
                 .quotas
                 .iter()
-                .map(|(pattern, terms)| (pattern.clone(), Quota::new(*terms)))
+                .map(|(pattern, terms)| (pattern.clone(), Quota::new(*terms, opening)))
                 .collect(),
             terms,
         }
     }
 
     /// The same account under other terms: what is counted stays counted.
-    fn under(self, terms: AccountTerms, ids: &mut PurseIds) -> Self {
+    fn under(self, terms: AccountTerms, ids: &mut PurseIds, opening: Opening) -> Self {
         let purses = kept(self.purses, &terms.caps, ids);
         let mut before: HashMap<String, Quota> = self.quotas.into_iter().collect();
         let quotas = terms
             .quotas
             .iter()
             .map(|(pattern, terms)| {
-                let quota = before.remove(pattern);
-                let quota = quota.map_or_else(|| Quota::new(*terms), |quota| quota.under(*terms));
+                let quota = match before.remove(pattern) {
+                    Some(quota) => quota.under(*terms, opening),
+                    None => Quota::new(*terms, opening),
+                };
                 (pattern.clone(), quota)
             })
             .collect();
         Self {
             purses,
-            quota: self.quota.under(terms.quota),
+            quota: self.quota.under(terms.quota, opening),
             quotas,
             terms,
         }
@@ -272,7 +276,8 @@ impl Books {
         terms: impl IntoIterator<Item = (AccountName, AccountTerms)>,
         also_at: &[u8],
     ) -> Vec<Alert> {
-        self.edition += 1;
+        self.opening.0 += 1;
+        let opening = self.opening;
         self.also_at = also_at.to_vec();
         let mut before = std::mem::take(&mut self.accounts);
         let ids = &mut self.purses;
@@ -282,13 +287,14 @@ impl Books {
             .map(|(name, terms)| {
                 let account = match before.remove(&name) {
                     Some(account) if account.terms == terms => account,
-                    Some(account) => account.under(terms, ids),
-                    None => Account::new(terms, ids),
+                    Some(account) => account.under(terms, ids, opening),
+                    None => Account::new(terms, ids, opening),
                 };
                 (name, account)
             })
             .collect();
         self.take_for_open(first_new);
+        self.join_open();
         self.all_alerts()
     }
 
@@ -314,6 +320,7 @@ impl Books {
                 tokens: ask.tokens,
                 at: now,
                 wall,
+                came: self.opening,
                 until: ask.until,
                 reserved: ask.most.unwrap_or_default(),
                 holds,
@@ -347,10 +354,16 @@ impl Books {
         let Some(open) = self.open.remove(&request) else {
             return Vec::new();
         };
+        let leaving = Leaving {
+            expected: open.tokens,
+            used: settled.tokens,
+            came: open.came,
+            at: open.at,
+        };
         for name in &open.path {
             if let Some(account) = self.accounts.get_mut(name) {
                 for quota in account.quotas_of(&open.model) {
-                    quota.leave(open.tokens, settled.tokens, open.at, now);
+                    quota.leave(leaving, now);
                 }
             }
         }
@@ -377,7 +390,9 @@ impl Books {
         (at, now): (Wall, Wall),
         settled: Settled,
     ) -> Option<Vec<Alert>> {
-        path.iter().find(|name| self.has(name))?;
+        if !path.iter().any(|name| self.has(name)) {
+            return None;
+        }
         for name in path {
             let Some(account) = self.accounts.get_mut(name) else {
                 continue;
@@ -424,9 +439,9 @@ impl Books {
         }
     }
 
-    /// Gets ready to be told the history: from when on it is wanted, and for which edition of the terms; `None`
-    /// when nothing is missing.
-    pub fn wants_history(&mut self, now: Wall) -> Option<(u64, Wall)> {
+    /// Gets ready to be told the history: from when on it is wanted; `None` when nothing is missing. A cap that comes while
+    /// it is told hears nothing of it, and wants it anew.
+    pub fn wants_history(&mut self, now: Wall) -> Option<Wall> {
         self.accounts
             .values_mut()
             .flat_map(|account| &mut account.purses)
@@ -436,7 +451,6 @@ impl Books {
                 purse.forget(now)
             })
             .min()
-            .map(|since| (self.edition, since))
     }
 
     /// Whether every budget knows what was spent before.
@@ -445,14 +459,10 @@ impl Books {
         purses.all(Purse::is_complete)
     }
 
-    /// The history of this edition has been remembered up to a border that was drawn since it was wanted; an edition that
-    /// came since has to be read again.
+    /// The history has been remembered up to a border that was drawn since it was wanted.
     ///
     /// Returns what is reached with it: who knows what was told before tells the rest.
-    pub fn complete(&mut self, edition: u64, border: Border, now: Wall) -> Vec<Alert> {
-        if edition != self.edition {
-            return Vec::new();
-        }
+    pub fn complete(&mut self, border: Border, now: Wall) -> Vec<Alert> {
         for purse in self
             .accounts
             .values_mut()
@@ -464,6 +474,12 @@ impl Books {
             purse.roll(now);
         }
         self.all_alerts()
+    }
+
+    #[cfg(test)]
+    pub(super) fn most_late(&self) -> usize {
+        let purses = self.accounts.values().flat_map(|account| &account.purses);
+        purses.map(Purse::late).max().unwrap_or_default()
     }
 
     pub fn open_requests(&self) -> usize {
@@ -657,6 +673,24 @@ impl Books {
                     });
                 }
             }
+        }
+    }
+
+    /// What is open already counts in limits on how much is at once that were not there when it came.
+    fn join_open(&mut self) {
+        for open in self.open.values() {
+            for name in &open.path {
+                if let Some(account) = self.accounts.get_mut(name) {
+                    account.quotas_of(&open.model).for_each(Quota::join);
+                }
+            }
+        }
+        for account in self.accounts.values_mut() {
+            account.quota.opened();
+            account
+                .quotas
+                .iter_mut()
+                .for_each(|(_, quota)| quota.opened());
         }
     }
 

@@ -15,7 +15,6 @@
 //! What is set aside in one month and settled in the next belongs to the month in which it was allowed. So a
 //! budget that was kept when the request came in is kept for ever, and books rebuilt from the journal come out
 //! the same.
-
 //!
 //! # Why each cost counts once
 //! A cap that comes late, or with a new process, is told the history up to a border in the journal, and counts itself what

@@ -71,6 +71,8 @@ pub struct Purse {
     told: Vec<(u8, NanoUsd)>,
     /// What was spent before is counted too: until then nobody knows what is left.
     complete: bool,
+    /// It was asked for, from [`Purse::known_from`] on, and is being told.
+    is_told: bool,
     /// From when on what was spent before was asked for.
     known_from: Wall,
     /// What stands before this border in the journal was told as history.
@@ -117,6 +119,7 @@ impl Purse {
             setbacks: 0,
             told: Vec::new(),
             complete: false,
+            is_told: false,
             known_from: Wall(0),
             known_to: Border::default(),
             late: Vec::new(),
@@ -220,6 +223,11 @@ impl Purse {
         while self.steps.len() > most {
             self.steps.pop_front();
         }
+        // What left the steps counts nowhere.
+        if let Some(oldest) = self.steps.front() {
+            let oldest = oldest.span.start;
+            self.late.retain(|late| late.step.start >= oldest);
+        }
     }
 
     /// Sets an amount aside, whatever is left; who must not go beyond asks [`Purse::left`] first. Call after
@@ -276,7 +284,7 @@ impl Purse {
             return;
         }
         let is_same = |late: &&mut Late| late.step == step && late.recorded == recorded;
-        match self.late.iter_mut().find(is_same) {
+        match self.late.iter_mut().rev().find(is_same) {
             Some(late) => late.cost += cost,
             None => self.late.push(Late {
                 step,
@@ -305,6 +313,11 @@ impl Purse {
         self.steps.iter_mut().rev().find(|step| step.key() == key)
     }
 
+    #[cfg(test)]
+    pub(super) fn late(&self) -> usize {
+        self.late.len()
+    }
+
     pub(super) fn is_complete(&self) -> bool {
         self.complete
     }
@@ -316,16 +329,16 @@ impl Purse {
         for step in &mut self.steps {
             step.spent = NanoUsd::ZERO;
         }
-        self.known_from = self.begins(now);
+        (self.known_from, self.is_told) = (self.begins(now), true);
         self.known_from
     }
 
     /// All that stands before this border is remembered, and nothing more is to be. Call after [`Purse::roll`].
     pub(super) fn complete(&mut self, border: Border) {
-        if self.complete {
+        if !self.is_told {
             return;
         }
-        (self.complete, self.known_to) = (true, border);
+        (self.complete, self.is_told, self.known_to) = (true, false, border);
         for late in std::mem::take(&mut self.late) {
             self.spend(late.step, late.cost, late.recorded);
         }
@@ -333,7 +346,7 @@ impl Purse {
 
     /// Counts what was spent before this process began, or before there was this cap.
     pub(super) fn remember(&mut self, at: Wall, cost: NanoUsd) {
-        if self.complete {
+        if !self.is_told {
             return;
         }
         if let Some(step) = self.step_at(at) {

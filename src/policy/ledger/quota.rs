@@ -45,6 +45,25 @@ pub struct Quota {
     requests: SlidingWindow,
     tokens: SlidingWindow,
     at_once: u32,
+    /// Since when tokens are counted.
+    counts_from: Opening,
+    /// Made in the opening under way: what is open already has not joined it yet.
+    is_new: bool,
+}
+
+/// Which of the openings of its books, one after the other, something came with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Opening(pub(super) u64);
+
+/// A request that ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving {
+    pub(super) expected: Tokens,
+    /// `None` when nobody knows: what was expected stays counted.
+    pub(super) used: Option<Tokens>,
+    /// With which opening, and when, it was let in.
+    pub(super) came: Opening,
+    pub(super) at: Moment,
 }
 
 /// What a client is told of its limits.
@@ -57,19 +76,36 @@ pub struct Standing {
 }
 
 impl Quota {
-    pub fn new(terms: QuotaTerms) -> Self {
+    pub(super) fn new(terms: QuotaTerms, opening: Opening) -> Self {
         Self {
             terms,
             requests: SlidingWindow::new(),
             tokens: SlidingWindow::new(),
             at_once: 0,
+            counts_from: opening,
+            is_new: true,
         }
     }
 
     /// The same counts under other terms.
-    pub(super) fn under(mut self, terms: QuotaTerms) -> Self {
+    pub(super) fn under(mut self, terms: QuotaTerms, opening: Opening) -> Self {
+        if self.terms.tokens_per_minute.is_none() {
+            self.counts_from = opening;
+        }
         self.terms = terms;
         self
+    }
+
+    /// One that was let in before this was there goes on under it.
+    pub(super) fn join(&mut self) {
+        if self.is_new {
+            self.at_once += 1;
+        }
+    }
+
+    /// All that was open has joined.
+    pub(super) fn opened(&mut self) {
+        self.is_new = false;
     }
 
     /// Lets a request in, or says which limit it would exceed and how long until it may fit.
@@ -114,18 +150,22 @@ impl Quota {
     /// # Why not simply the difference
     /// What is given back is given back where it was counted, and what comes on top counts from now: so no
     /// rolling minute ever holds more than the limit (attack A19).
-    pub(super) fn leave(
-        &mut self,
-        expected: Tokens,
-        used: Option<Tokens>,
-        at: Moment,
-        now: Moment,
-    ) {
+    pub(super) fn leave(&mut self, one: Leaving, now: Moment) {
         self.at_once = self.at_once.saturating_sub(1);
+        let Leaving {
+            expected,
+            used,
+            came,
+            at,
+        } = one;
         let (Some(most), Some(used)) = (self.terms.tokens_per_minute, used) else {
             return;
         };
-        let counted = expected.0.min(most);
+        let counted = if came < self.counts_from {
+            0
+        } else {
+            expected.0.min(most)
+        };
         let amount = u32::try_from(counted.abs_diff(used.0)).unwrap_or(u32::MAX);
         if used.0 < counted {
             self.tokens.give_back(amount, at, now);

@@ -307,6 +307,49 @@ async fn m1_a_journal_that_ends_with_a_go_is_booked_anew_to_its_end_and_what_fol
 }
 
 #[tokio::test]
+async fn m1_what_began_before_a_journal_that_is_booked_anew_counts_once_in_whichever_go_it_stands()
+{
+    use crate::store::spending::{Bounds, catch_up_within};
+    let place = place();
+    let folder = tempfile::tempdir().unwrap();
+    let desk = StoreDesk::new(place.settings.clone());
+    let line = |seq: u64| {
+        // The first ends in the first quarter of an hour, and the fifth began there.
+        let (at, took) = match seq {
+            1 => (890_000, 0),
+            5 => (960_000, 100_000),
+            _ => (950_000, 0),
+        };
+        format!(
+            "{{\"seq\":{seq},\"at\":{at},\"kind\":\"outcome\",\"request\":\"sy-0{seq}\",\"how\":\"ok\",\"took_ms\":{took},\"cost_nano\":100}}\n"
+        )
+    };
+    let booked = async |records: std::ops::RangeInclusive<u64>, at_once: usize| {
+        let name = |first: u64| folder.path().join(format!("journal-{first:020}.jsonl"));
+        let _ = std::fs::remove_file(name(1));
+        let text: String = records.clone().map(line).collect();
+        std::fs::write(name(*records.start()), text).unwrap();
+        let bounds = Bounds {
+            last: u64::MAX,
+            at_once,
+        };
+        catch_up_within(bounds, folder.path(), &desk, &mut None)
+            .await
+            .unwrap();
+        let file = Connection::open(place.file()).unwrap();
+        let sum = |column: &str, table: &str| {
+            let asked = format!("SELECT sum({column}) FROM {table}");
+            file.query_row(&asked, [], |row| row.get::<_, u64>(0))
+                .unwrap()
+        };
+        (sum("cost_nano", "spend"), sum("cost_nano", "spend_days"))
+    };
+    assert_eq!(booked(1..=6, 100).await, (600, 600));
+    // Its first segment was let go, and its end was lost.
+    assert_eq!(booked(2..=5, 2).await, (500, 500));
+}
+
+#[tokio::test]
 async fn what_was_kept_is_there_after_a_restart_and_nobody_elses() {
     let place = place();
     place.with_one().await;

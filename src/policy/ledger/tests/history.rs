@@ -37,13 +37,13 @@ fn m2_what_ends_in_the_moment_a_cap_comes_counts_once_on_whichever_side_of_the_l
     };
     // Before the books ask for the history, and before the border is drawn: told with it.
     end(&mut books, 1, behind(0, 1));
-    let (edition, _) = books.wants_history(NOON).unwrap();
+    books.wants_history(NOON).unwrap();
     end(&mut books, 2, behind(0, 10));
     // Behind the border, and where no journal has it: told by nobody else.
     end(&mut books, 3, behind(1, 100));
     end(&mut books, 4, cost(1_000));
     books.remember("org", NOON, NanoUsd(11));
-    books.complete(edition, Border(1), NOON);
+    books.complete(Border(1), NOON);
     assert_eq!(counts(&mut books, NOON), [(1_000, 1_111, 180)]);
     // Its record stands before the border, and it is told of late.
     end(&mut books, 5, behind(0, 10));
@@ -59,11 +59,11 @@ fn m2_what_came_in_unasked_counts_in_the_first_cap_and_in_the_step_in_which_it_c
     // Nothing has anything to keep.
     assert_eq!(books.count(&path, (NOON, NOON), behind(0, 5)), None);
     books.open_accounts(terms_of(cap(100, Period::Day)), &[]);
-    let (edition, _) = books.wants_history(Wall(DAY)).unwrap();
+    books.wants_history(Wall(DAY)).unwrap();
     books.count(&path, (NOON, NOON), behind(0, 10));
     books.count(&path, (Wall(DAY), Wall(DAY)), behind(1, 20));
     books.remember("org", NOON, NanoUsd(15));
-    assert!(books.complete(edition, Border(1), Wall(DAY)).is_empty());
+    assert!(books.complete(Border(1), Wall(DAY)).is_empty());
     assert_eq!(counts(&mut books, Wall(DAY)), [(100, 20, 0)]);
     books.count(&path, (NOON, Wall(DAY)), behind(1, 40));
     assert_eq!(counts(&mut books, Wall(DAY)), [(100, 20, 0)]);
@@ -86,15 +86,15 @@ fn m2_a_history_that_could_not_be_told_is_told_once_the_next_time() {
     let mut journal = 0;
     for border in 0..50 {
         // The border is drawn, and then the store fails.
-        let _ = books.wants_history(NOON).unwrap();
+        books.wants_history(NOON).unwrap();
         books.count(&path, (NOON, NOON), behind(border, 1));
         books.count(&path, (NOON, NOON), behind(border + 1, 1));
         journal += 2;
     }
-    let (edition, _) = books.wants_history(NOON).unwrap();
+    books.wants_history(NOON).unwrap();
     books.count(&path, (NOON, NOON), behind(51, 1));
     books.remember("org", NOON, NanoUsd(journal));
-    books.complete(edition, Border(51), NOON);
+    books.complete(Border(51), NOON);
     assert_eq!(counted(&mut books), journal + 1);
 }
 
@@ -119,6 +119,7 @@ enum Event {
     /// The three steps in which a history is told.
     Wanted,
     BorderDrawn,
+    ToldHalf,
     Told,
 }
 
@@ -130,6 +131,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => Just(Event::CapComes),
         2 => Just(Event::Wanted),
         2 => Just(Event::BorderDrawn),
+        1 => Just(Event::ToldHalf),
         2 => Just(Event::Told),
     ];
     prop::collection::vec(event, 1..120)
@@ -155,8 +157,8 @@ struct World {
     lost: u64,
     /// What was lost before each of the caps came.
     caps: Vec<u64>,
-    wanted: Option<u64>,
-    drawn: Option<(u64, usize)>,
+    wanted: bool,
+    drawn: Option<usize>,
 }
 
 impl World {
@@ -185,24 +187,29 @@ impl World {
                 self.books.open_accounts(terms_of_all(caps.collect()), &[]);
             }
             Event::Wanted => {
-                self.wanted = self.books.wants_history(NOON).map(|(edition, _)| edition);
+                self.wanted = self.books.wants_history(NOON).is_some();
                 self.drawn = None;
             }
             Event::BorderDrawn => {
                 self.border += 1;
-                self.drawn = self
-                    .wanted
-                    .take()
-                    .map(|edition| (edition, self.journal.len()));
+                let wanted = std::mem::take(&mut self.wanted);
+                self.drawn = wanted.then_some(self.journal.len());
+            }
+            // The store failed over the rest.
+            Event::ToldHalf => {
+                if let Some(to) = self.drawn.take() {
+                    let history = self.journal[..to / 2].iter().sum();
+                    self.books.remember("org", NOON, NanoUsd(history));
+                }
             }
             Event::Told => {
-                let Some((edition, to)) = self.drawn.take() else {
+                let Some(to) = self.drawn.take() else {
                     return;
                 };
                 let history = self.journal[..to].iter().sum();
                 self.books.remember("org", NOON, NanoUsd(history));
                 // Of the border that was drawn last, which is the one of this history.
-                self.books.complete(edition, Border(self.border), NOON);
+                self.books.complete(Border(self.border), NOON);
             }
         }
     }
@@ -284,4 +291,60 @@ proptest! {
         let wanted: Vec<_> = wanted.into_iter().map(|spent| (spent, 0)).collect();
         prop_assert_eq!(found, wanted);
     }
+}
+
+#[test]
+fn x15_a_clock_that_goes_back_and_forth_while_another_cap_is_told_counts_nothing_twice() {
+    let (before, after) = (Wall(DAY - 1_800_000), Wall(DAY + 1_800_000));
+    let now = Moment::from_secs(1);
+    let mut books = Books::default();
+    books.open_accounts(terms_of_all(vec![cap(90, Period::Day)]), &[]);
+    // Its history is known from this day on.
+    books.wants_history(after).unwrap();
+    books.complete(Border(0), after);
+    books.admit(&ask(1, &["org"], 5), now, after).unwrap();
+    books.settle(RequestId::from_draw(1), cost(5), now);
+    books.open_accounts(
+        terms_of_all(vec![cap(90, Period::Day), cap(80, Period::Total)]),
+        &[],
+    );
+    assert!(books.wants_history(after).is_some());
+    // The clock goes back over midnight, the history comes, and the clock comes back.
+    let _ = books.admit(&ask(2, &["org"], 5), now, before);
+    books.remember("org", after, NanoUsd(5));
+    books.complete(Border(1), after);
+    while books.wants_history(after).is_some() {
+        books.remember("org", after, NanoUsd(5));
+        books.complete(Border(2), after);
+    }
+    let spent: Vec<_> = counts(&mut books, after)
+        .iter()
+        .map(|(_, spent, _)| *spent)
+        .collect();
+    assert_eq!(spent, [5, 5]);
+}
+
+#[test]
+fn g14_what_nobody_is_told_the_history_of_holds_no_more_than_its_steps() {
+    let mut books = Books::default();
+    let minute = Cap {
+        hard: false,
+        ..cap(100, Period::Rolling(Duration::from_secs(60)))
+    };
+    books.open_accounts(terms_of_all(vec![minute]), &[]);
+    let now = Moment::from_secs(1);
+    for second in 0..2_000 {
+        let wall = Wall(DAY + second * 1_000);
+        books
+            .admit(&ask(u128::from(second), &["org"], 5), now, wall)
+            .unwrap();
+        books.settle(RequestId::from_draw(u128::from(second)), cost(1), now);
+    }
+    assert!(books.most_late() <= 130, "{}", books.most_late());
+    // And of those that count none is lost.
+    let end = Wall(DAY + 1_999_000);
+    books.wants_history(end).unwrap();
+    books.complete(Border(1), end);
+    let spent = counts(&mut books, end)[0].1;
+    assert!((59..=61).contains(&spent), "{spent}");
 }

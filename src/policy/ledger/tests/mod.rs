@@ -45,8 +45,8 @@ fn books(accounts: &[(&str, Vec<Cap>)]) -> Books {
 
 /// Nothing was spent before.
 fn ready(mut books: Books) -> Books {
-    if let Some((edition, _)) = books.wants_history(Wall(0)) {
-        books.complete(edition, Border(0), Wall(0));
+    if books.wants_history(Wall(0)).is_some() {
+        books.complete(Border(0), Wall(0));
     }
     books
 }
@@ -419,7 +419,7 @@ fn history_counts_in_the_step_it_belongs_to_and_until_it_is_read_nothing_comes_i
     let denied = books.admit(&ask(1, &["org"], 1), now, morning);
     assert!(matches!(denied, Err(Denied::NotReady)));
     assert_eq!(books.open_requests(), 0);
-    let (edition, since) = books.wants_history(morning).unwrap();
+    let since = books.wants_history(morning).unwrap();
     assert_eq!(since, Wall(DAY));
     books.remember("org", Wall(DAY - 5), NanoUsd(90));
     books.remember("org", Wall(DAY + 5), NanoUsd(25));
@@ -432,11 +432,11 @@ fn history_counts_in_the_step_it_belongs_to_and_until_it_is_read_nothing_comes_i
         )],
         &[],
     );
-    books.complete(edition, Border(1), morning);
-    let (edition, since) = books.wants_history(morning).unwrap();
+    books.complete(Border(1), morning);
+    let since = books.wants_history(morning).unwrap();
     assert_eq!(since, Wall(0));
     books.remember("org", Wall(DAY + 5), NanoUsd(25));
-    books.complete(edition, Border(1), morning);
+    books.complete(Border(1), morning);
     assert_eq!(spent(&mut books, "org", morning), (25, 0));
     let path: smallvec::SmallVec<[AccountName; 4]> = smallvec![Arc::from("org")];
     let ask = Ask {
@@ -531,12 +531,12 @@ fn m2_what_a_start_finds_reached_is_told_with_when_it_began_to_count() {
             .is_empty()
     );
     let morning = Wall(DAY + 9);
-    let (edition, _) = books.wants_history(morning).unwrap();
+    books.wants_history(morning).unwrap();
     books.remember("org", Wall(DAY + 5), NanoUsd(85));
-    let reached = books.complete(edition, Border(1), morning);
+    let reached = books.complete(Border(1), morning);
     assert_eq!(percents(&reached), [80]);
     assert_eq!(reached[0].counts_from, Wall(DAY));
-    assert!(books.complete(edition, Border(1), morning).is_empty());
+    assert!(books.complete(Border(1), morning).is_empty());
 }
 
 /// The caps of the one account there is.
@@ -578,8 +578,8 @@ fn m2_of_two_caps_of_one_period_the_one_that_stays_counts_what_is_under_way_once
 
 /// The history that a new cap begins with, told: nothing.
 fn told_nothing(books: &mut Books, wall: Wall) {
-    let (edition, _) = books.wants_history(wall).unwrap();
-    books.complete(edition, Border(1), wall);
+    books.wants_history(wall).unwrap();
+    books.complete(Border(1), wall);
 }
 
 #[test]
@@ -600,10 +600,10 @@ fn m2_a_cap_that_is_new_counts_what_was_under_way_when_it_came() {
         ..cost(20)
     };
     books.settle(RequestId::from_draw(2), told, now);
-    let (edition, _) = books.wants_history(noon).unwrap();
+    books.wants_history(noon).unwrap();
     books.remember("org", noon, NanoUsd(20));
     books.settle(RequestId::from_draw(3), cost(12), now);
-    books.complete(edition, Border(1), noon);
+    books.complete(Border(1), noon);
     assert_eq!(counts(&mut books, noon), [(100, 32, 25), (70, 32, 25)]);
     assert!(books.admit(&ask(9, &["org"], 14), now, noon).is_err());
     books.settle(RequestId::from_draw(1), cost(25), now);
@@ -666,8 +666,8 @@ fn a_clock_that_ran_ahead_and_was_put_right_neither_freezes_a_purse_nor_forgets_
 fn who_began_with_a_clock_that_ran_ahead_asks_for_the_history_again_when_it_is_put_right() {
     let mut books = Books::default();
     books.open_accounts(terms_of(cap(100, Period::Month)), &[]);
-    let (edition, _) = books.wants_history(Wall(2 * MONTH)).unwrap();
-    books.complete(edition, Border(1), Wall(2 * MONTH));
+    books.wants_history(Wall(2 * MONTH)).unwrap();
+    books.complete(Border(1), Wall(2 * MONTH));
     let now = Moment::from_secs(1);
     books
         .admit(&ask(1, &["org"], 60), now, Wall(2 * MONTH))
@@ -677,10 +677,10 @@ fn who_began_with_a_clock_that_ran_ahead_asks_for_the_history_again_when_it_is_p
         pay(&mut books, 2, 1, right),
         Err(Denied::NotReady)
     ));
-    let (edition, since) = books.wants_history(right).unwrap();
+    let since = books.wants_history(right).unwrap();
     assert_eq!(since, Wall(0));
     books.remember("org", Wall(5), NanoUsd(35));
-    books.complete(edition, Border(1), right);
+    books.complete(Border(1), right);
     assert_eq!(spent(&mut books, "org", right), (35, 60));
     books.settle(RequestId::from_draw(1), cost(60), now);
     assert_eq!(spent(&mut books, "org", right), (95, 0));
@@ -715,4 +715,56 @@ proptest! {
         books.open_accounts(terms_of(hard), &[]);
         prop_assert!(pay(&mut books, 1_000, 1_000, Wall(begin + 3 * DAY)).is_ok());
     }
+}
+
+#[test]
+fn l2_a_limit_on_how_much_is_at_once_counts_what_was_under_way_when_it_came() {
+    let now = Moment::from_secs(1);
+    let limited = |quota: Option<QuotaTerms>| {
+        let org = AccountTerms {
+            caps: vec![cap(1_000, Period::Total)],
+            ..AccountTerms::default()
+        };
+        let key = quota.map(|quota| AccountTerms {
+            quota,
+            ..AccountTerms::default()
+        });
+        let key = key.map(|terms| (Arc::from("key"), terms));
+        [(Arc::from("org"), org)].into_iter().chain(key)
+    };
+    let two = QuotaTerms {
+        concurrency: Some(2),
+        tokens_per_minute: Some(100),
+        ..QuotaTerms::default()
+    };
+    let mut books = Books::default();
+    books.open_accounts(limited(None), &[]);
+    let mut books = ready(books);
+    let comes = |books: &mut Books, id| {
+        books
+            .admit(&ask(id, &["org", "key"], 1), now, Wall(0))
+            .is_ok()
+    };
+    for id in 0..4 {
+        assert!(comes(&mut books, id));
+    }
+    // Twice: a limit that was taken away and is back knows them as well.
+    for _ in 0..2 {
+        books.open_accounts(limited(None), &[]);
+        books.open_accounts(limited(Some(two)), &[]);
+    }
+    for id in 0..2 {
+        assert!(!comes(&mut books, 10));
+        books.settle(RequestId::from_draw(id), cost(1), now);
+    }
+    assert!(!comes(&mut books, 10), "two are still under way");
+    books.settle(RequestId::from_draw(2), cost(1), now);
+    assert!(comes(&mut books, 10));
+    assert!(!comes(&mut books, 11));
+    // What ended used 30 tokens in this minute, and what came since expects 10; nobody was given back what never counted.
+    let key = books
+        .view(now, Wall(0))
+        .into_iter()
+        .find(|view| &*view.name == "key");
+    assert_eq!(key.unwrap().tokens.unwrap().remaining, 60);
 }

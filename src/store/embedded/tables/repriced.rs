@@ -4,7 +4,7 @@
 //! The journal keeps what was charged. Where it is booked anew, because it lost its end or was restored, its costs of
 //! such a stretch would undo what was put right; so what is booked of it stays, and is not counted once more.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{Table, nothing};
 use crate::store::embedded::schema::Migration;
@@ -13,12 +13,13 @@ pub(super) const TABLE: Table = Table {
     migrations: &[Migration {
         number: 10,
         // A journal may be longer than what is booked of it in one go: until its end it is booked anew.
-        sql: "
+        sql:
+            "
 CREATE TABLE spend_repriced (
     begins INTEGER PRIMARY KEY,
     ends INTEGER NOT NULL
 ) STRICT;
-CREATE TABLE spend_anew (only INTEGER PRIMARY KEY CHECK (only = 1)) STRICT",
+CREATE TABLE spend_anew (only INTEGER PRIMARY KEY CHECK (only = 1), begins INTEGER NOT NULL) STRICT",
     }],
     started: nothing,
     // A row for each time somebody priced something anew.
@@ -56,18 +57,22 @@ pub(super) fn note(connection: &Connection, (from, to): (u64, u64)) -> rusqlite:
     Ok(())
 }
 
-/// Whether a journal is being booked anew, and its end is not in yet.
-pub(super) fn is_anew(connection: &Connection) -> rusqlite::Result<bool> {
-    let mut asked = connection.prepare_cached("SELECT count(*) FROM spend_anew")?;
-    Ok(asked.query_row([], |row| row.get::<_, u64>(0))? > 0)
+/// From which quarter on a journal is being booked anew whose end is not in yet.
+pub(super) fn anew_from(connection: &Connection) -> rusqlite::Result<Option<u64>> {
+    let mut asked = connection.prepare_cached("SELECT begins FROM spend_anew")?;
+    asked.query_row([], |row| row.get(0)).optional()
 }
 
-pub(super) fn goes_on_anew(connection: &Connection, goes_on: bool) -> rusqlite::Result<()> {
-    let how = match goes_on {
-        true => "INSERT OR IGNORE INTO spend_anew VALUES (1)",
-        false => "DELETE FROM spend_anew",
-    };
-    connection.execute(how, []).map(drop)
+/// Notes from which quarter on more of it is to come; `None` when it is in.
+pub(super) fn goes_on_anew(connection: &Connection, from: Option<u64>) -> rusqlite::Result<()> {
+    match from {
+        Some(from) => {
+            let how = "INSERT OR REPLACE INTO spend_anew (only, begins) VALUES (1, ?1)";
+            connection.execute(how, [from])
+        }
+        None => connection.execute("DELETE FROM spend_anew", []),
+    }
+    .map(drop)
 }
 
 /// What lies between them from here on.

@@ -204,12 +204,15 @@ fn book(connection: &Connection, from: Position, batch: &Batch) -> rusqlite::Res
     if position(connection)? != from {
         return Ok(false);
     }
-    let is_anew = batch.anew_from.is_some() || repriced::is_anew(connection)?;
+    let goes_on = repriced::anew_from(connection)?;
+    let anew_from = batch.anew_from.or(goes_on);
     // Their costs were put right, which the journal does not know.
-    let put_right = match is_anew {
-        true => repriced::stretches(connection)?,
-        false => Vec::new(),
+    let put_right = match anew_from {
+        Some(_) => repriced::stretches(connection)?,
+        None => Vec::new(),
     };
+    // What began before stays as it is booked, in whichever go it stands.
+    let batch = &*batch.since(anew_from);
     if let Some(from) = batch.anew_from {
         // Another journal, or one that lost its end: what it says takes the place of what it said.
         for gap in repriced::between(from, &put_right) {
@@ -234,8 +237,9 @@ fn book(connection: &Connection, from: Position, batch: &Batch) -> rusqlite::Res
              ON CONFLICT DO UPDATE SET seq = excluded.seq, at_ms = excluded.at_ms",
         )?
         .execute((batch.to.seq, batch.to.at_ms))?;
-    if is_anew {
-        repriced::goes_on_anew(connection, batch.more)?;
+    if anew_from.is_some() {
+        let more = anew_from.filter(|_| batch.more);
+        repriced::goes_on_anew(connection, more)?;
     }
     Ok(true)
 }
