@@ -64,6 +64,8 @@ pub(super) struct Account {
     answer: Option<Kept>,
     /// No intent stands in the journal, so no outcome may.
     unrecorded: bool,
+    /// Its intent was taken, and does not stand.
+    lost: bool,
     written: bool,
 }
 
@@ -108,6 +110,7 @@ impl Account {
             charge: None,
             answer: None,
             unrecorded: false,
+            lost: false,
             // Until an intent stands there is nothing to account for.
             written: true,
         }
@@ -184,6 +187,11 @@ impl Account {
     /// The journal did not take the intent.
     pub(super) fn has_no_intent(&mut self) {
         self.unrecorded = true;
+    }
+
+    /// The journal took the intent and lost it: an outcome is handed in, so that it forgets it, and stands nowhere.
+    pub(super) fn lost_its_intent(&mut self) {
+        self.lost = true;
     }
 
     /// From here on it has an outcome, however it ends.
@@ -292,7 +300,7 @@ impl Account {
                 charged_nano: due.map(|due| due.charged.0),
                 cost_estimated: self.estimated || request.bill.is_estimated(),
             }));
-            recorded = handed_in.ok().flatten();
+            recorded = handed_in.ok().flatten().filter(|_| !self.lost);
         }
         match charge {
             Some(charge) => charge.settle(recorded),

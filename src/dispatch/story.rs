@@ -216,7 +216,7 @@ impl Dispatch {
             if let Some(intent) = intent.take() {
                 match intent.await {
                     Ok(true) => {}
-                    Ok(false) => account.has_no_intent(),
+                    Ok(false) => account.lost_its_intent(),
                     Err(_) => return Err(audit_unavailable()),
                 }
             }

@@ -141,13 +141,15 @@ pub fn parse_decimal(text: &str, unit: u64, most: u64) -> Result<u64, AmountErro
 
 /// The shortest text that [`parse_decimal`] reads back as the same amount.
 pub fn print_decimal(f: &mut fmt::Formatter<'_>, amount: u64, unit: u64) -> fmt::Result {
-    let (whole, part) = (amount / unit, amount % unit);
+    let (whole, mut part) = (amount / unit, amount % unit);
     if part == 0 {
         return write!(f, "{whole}");
     }
-    let fine_digits = unit.ilog10() as usize;
-    let part = format!("{part:0fine_digits$}");
-    write!(f, "{whole}.{}", part.trim_end_matches('0'))
+    let mut digits = unit.ilog10() as usize;
+    while part.is_multiple_of(10) {
+        (part, digits) = (part / 10, digits - 1);
+    }
+    write!(f, "{whole}.{part:0digits$}")
 }
 
 #[cfg(test)]

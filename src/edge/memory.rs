@@ -20,7 +20,8 @@ use crate::policy::queue::Turns;
 
 /// A body waits this long for memory.
 const WAIT: Duration = Duration::from_secs(5);
-/// A part of a body, in KiB: what is smaller is small. Bodies of unknown length begin with as much, and grow.
+/// A part of a body, in KiB: what is smaller is small. Bodies of unknown length that go on behind their first piece begin
+/// with as much, and grow.
 const PART: u32 = 64;
 /// So much of the memory is there once more, for small bodies only: a sixteenth, and room for a few at least.
 const SMALL_SHARE: usize = 16;
@@ -132,9 +133,7 @@ impl BodyMemory {
                 // Ended only with the line itself.
                 let _ = turn.await;
             }
-            let permit = Arc::clone(&self.room).acquire_many_owned(kib).await;
-            place.is_served = permit.is_ok();
-            permit
+            Arc::clone(&self.room).acquire_many_owned(kib).await
         });
         match at_most(WAIT, waited).await {
             Some(Ok(permit)) => Ok(permit),
@@ -171,11 +170,8 @@ impl BodyMemory {
 struct Place<'m> {
     memory: &'m BodyMemory,
     ticket: u64,
-    tenant: Arc<str>,
-    parts: u32,
     /// Told when its turn has come.
     turn: Option<oneshot::Receiver<()>>,
-    is_served: bool,
 }
 
 impl<'m> Place<'m> {
@@ -196,10 +192,7 @@ impl<'m> Place<'m> {
         Self {
             memory,
             ticket,
-            tenant: Arc::clone(&stake.tenant),
-            parts,
             turn: Some(told),
-            is_served: false,
         }
     }
 }
@@ -211,10 +204,7 @@ impl Drop for Place<'_> {
         drop(self.turn.take());
         if line.turn == Some(self.ticket) {
             line.turn = None;
-            if !self.is_served {
-                // It waited in vain, which is worth nothing.
-                line.turns.give_back(&self.tenant, self.parts);
-            }
+            // A turn in vain was one: nobody else could take any memory meanwhile.
             return self.memory.next(&mut line);
         }
         line.left += 1;
@@ -373,9 +363,9 @@ mod tests {
             served
         });
         let mut small = Vec::new();
-        for _ in 0..600 {
+        for _ in 0..300 {
             small.push(body(&memory, "small", 1));
-            sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(200)).await;
         }
         let mut served = 0;
         for one in small {
@@ -383,6 +373,28 @@ mod tests {
         }
         let large = large.await.unwrap();
         assert!(large <= served + 20, "{large} {served}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn o11_bodies_that_never_fit_do_not_keep_those_out_that_do() {
+        let memory = memory(20);
+        // Slow answers hold so much that no more of theirs fit.
+        let held = memory.granted(&stake("large"), 12 * PART).await.unwrap();
+        let mut all = Vec::new();
+        for second in 0..60 {
+            all.push(("large", body(&memory, "large", 10)));
+            all.push(("other", body(&memory, "other", 2)));
+            sleep(Duration::from_secs(1)).await;
+            assert!(second < 60);
+        }
+        let mut served = 0;
+        for (whose, one) in all {
+            let is_served = one.await.unwrap().is_some();
+            assert!(!is_served || whose == "other");
+            served += usize::from(is_served);
+        }
+        assert!(served >= 20, "{served}");
+        drop(held);
     }
 
     #[tokio::test(start_paused = true)]

@@ -66,7 +66,7 @@ pub(super) fn failure(
 const MOST_USUAL: usize = 24;
 
 fn common(headers: &mut HeaderMap, speaks: ClientDialect, id: RequestId, told: &Told) {
-    headers.reserve(MOST_USUAL);
+    headers.reserve(MOST_USUAL.saturating_sub(headers.len()));
     if let Ok(value) = HeaderValue::from_str(id.text().as_str()) {
         if speaks == ClientDialect::Anthropic {
             // Where its SDKs look for it.
@@ -146,14 +146,15 @@ fn limits(headers: &mut HeaderMap, told: &Admitted) {
             HeaderName::from_static(remaining),
             HeaderValue::from(standing.remaining),
         );
-        let seconds = standing.reset.as_secs_f64();
-        put_text(headers, reset, &format!("{seconds:.3}s"));
+        let (seconds, millis) = (standing.reset.as_secs(), standing.reset.subsec_millis());
+        put_text(headers, reset, &format!("{seconds}.{millis:03}s"));
     }
 }
 
 pub(super) fn whole(speaks: ClientDialect, body: Bytes, id: RequestId, told: &Told) -> Response {
     let mut response = Response::new(Body::from(body));
     let headers = response.headers_mut();
+    headers.reserve(MOST_USUAL);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     common(headers, speaks, id, told);
     response

@@ -152,13 +152,12 @@ impl SlidingWindow {
     /// How long until nothing that is counted now is counted any more.
     pub fn empties_in(&self, now: Moment) -> Duration {
         let this_second = second(now);
-        let newest = self
-            .buckets
-            .iter()
-            .map(|bucket| unpack(bucket.load(Ordering::Relaxed)))
-            .filter(|(at, count)| *count > 0 && at + SPAN_SECS >= this_second)
-            .map(|(at, _)| at)
-            .max();
+        // The newest first, which is mostly that of now; somebody may have seen the next second already.
+        let seconds = this_second.saturating_sub(SPAN_SECS)..=this_second + 1;
+        let newest = seconds.rev().find(|at| {
+            let (counted, count) = unpack(self.bucket(*at).load(Ordering::Relaxed));
+            counted == *at && count > 0
+        });
         newest.map_or(Duration::ZERO, |at| {
             Moment::from_secs(at + SPAN_SECS + 1).since(now)
         })
@@ -228,6 +227,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn l2_it_is_empty_a_minute_after_what_was_taken_last(mut seconds in prop::collection::vec(100_u64..400, 1..20), look in 0_u64..200) {
+            seconds.sort_unstable();
+            let window = SlidingWindow::new();
+            for second in &seconds {
+                window.add(1, Moment::from_secs(*second));
+            }
+            let last = seconds.last().copied().unwrap_or_default();
+            // At the earliest by a clock that was read a second before.
+            let now = last - 1 + look;
+            let empty = Moment::from_secs(last + SPAN_SECS + 1).since(Moment::from_secs(now));
+            prop_assert_eq!(window.empties_in(Moment::from_secs(now)), empty);
+        }
+    }
 
     proptest! {
         #[test]

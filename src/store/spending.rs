@@ -12,7 +12,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::journal::{
-    Bookmark, Lines, ReadAttempt, ReadError, ReadOutcome, ReadRecord, costs, costs_behind, read,
+    Bookmark, Line, Lines, ReadAttempt, ReadError, ReadOutcome, ReadRecord, costs, costs_behind,
+    read,
 };
 use super::{Pending, StoreDesk, StoreError};
 use crate::domain::{Bought, NanoUsd, Usage, Wall};
@@ -597,10 +598,12 @@ fn read_lines(
 
 /// The quarter in which the journal begins; what was booked before it stays.
 fn first_quarter(folder: &Path) -> Result<u64, ReadError> {
-    let first = match read(folder, 0).next() {
-        Some(Ok(line)) => line.at_ms / 1_000,
-        Some(Err(ReadError::NoRecord { .. })) | None => i64::MAX as u64,
-        Some(Err(error)) => return Err(error),
+    // What cannot be read is told by `audit verify`, and says nothing of when it was.
+    let is_there =
+        |line: &Result<Line, ReadError>| !matches!(line, Err(ReadError::NoRecord { .. }));
+    let first = match read(folder, 0).find(is_there) {
+        Some(line) => line?.at_ms / 1_000,
+        None => i64::MAX as u64,
     };
     Ok(first - first % QUARTER)
 }

@@ -255,7 +255,9 @@ fn repeats(workload: &Workload, config: &toml::Table, found: &mut Vec<String>) {
 /// The first of these options that is set anywhere in a configuration.
 fn set_in<'n>(config: &toml::Table, names: &[&'n str]) -> Option<&'n str> {
     config.iter().find_map(|(name, value)| {
-        let named = names.iter().find(|known| *known == name).copied();
+        // A pool may be named like an option.
+        let mut names_of = names.iter().filter(|_| !value.is_table());
+        let named = names_of.find(|known| *known == name).copied();
         named.or_else(|| set_in(value.as_table()?, names))
     })
 }

@@ -171,8 +171,12 @@ impl Tape {
         });
     }
 
+    /// Nothing comes behind its end.
     pub fn write(&self, piece: &[u8]) {
         self.wake_after(|state| {
+            if state.end.is_some() {
+                return;
+            }
             state.text.extend_from_slice(piece);
             // With nobody there, nobody's reading makes room.
             state.let_go();

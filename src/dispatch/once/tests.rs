@@ -361,3 +361,12 @@ async fn l12_who_comes_as_the_last_one_leaves_is_the_first_again() {
     assert!(matches!(enter(&once), Turn::Again(_)));
     drop(second);
 }
+
+#[test]
+fn g1_nothing_is_told_behind_the_end() {
+    let (tape, reader) = Tape::new(ID);
+    tape.write(b"all of it");
+    tape.end(End::Whole);
+    tape.write(b"event: error\n\n");
+    assert_eq!(read(&reader).0, b"all of it");
+}

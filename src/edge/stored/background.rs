@@ -10,6 +10,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -122,9 +123,9 @@ async fn first_word(reader: Option<Reader>, queued: &Value) -> Served {
 
 /// Keeps how one ended and then shows it, or the other way round where keeping takes long: readers are not kept waiting
 /// for a store that has no room.
-async fn shown_in_time(keeping: impl Future<Output = ()>, show: impl FnOnce()) {
+async fn shown_in_time(patience: Duration, keeping: impl Future<Output = ()>, show: impl FnOnce()) {
     let mut keeping = pin!(keeping);
-    let kept = at_most(IN_A_REPLY, keeping.as_mut()).await;
+    let kept = at_most(patience, keeping.as_mut()).await;
     show();
     if kept.is_none() {
         keeping.await;
@@ -153,7 +154,8 @@ impl Telling {
             Served::Failed { failure, told } => {
                 let (kept, shown) = (failure.clone(), told.clone());
                 let failed = Served::Failed { failure, told };
-                return shown_in_time(end(&keep, terms, failed), || self.fail(kept, shown)).await;
+                let kept_as_failed = end(&keep, terms, failed);
+                return shown_in_time(IN_A_REPLY, kept_as_failed, || self.fail(kept, shown)).await;
             }
             other @ (Served::Whole { .. } | Served::Followed { .. }) => {
                 return end(&keep, terms, other).await;
@@ -183,6 +185,8 @@ impl Telling {
                 StreamPiece::Cut => break End::Cut,
             }
         };
+        let is_late = outgoing.kept.as_ref().is_some_and(|kept| kept.is_late());
+        let patience = if is_late { Duration::ZERO } else { IN_A_REPLY };
         let unkept = outgoing.kept.as_mut().and_then(|kept| kept.unkept());
         drop(outgoing);
         let kept = async {
@@ -190,7 +194,7 @@ impl Telling {
                 ended(kept, news).await;
             }
         };
-        shown_in_time(kept, || self.tape.end(end)).await;
+        shown_in_time(patience, kept, || self.tape.end(end)).await;
     }
 
     fn cancel(&self) {

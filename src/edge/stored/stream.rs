@@ -116,6 +116,11 @@ impl KeptStream {
         stream
     }
 
+    /// Whether its reader has waited for its end to be kept, in vain so far.
+    pub(super) fn is_late(&self) -> bool {
+        self.late.is_some()
+    }
+
     /// What is still to be kept of one that has ended, before its end or with it.
     pub(super) fn unkept(&mut self) -> Option<Pending<bool>> {
         // Once only.
@@ -221,7 +226,8 @@ impl KeptStream {
             return;
         }
         match (self.last.take(), &self.keep) {
-            (Some(response), Some(keep)) => {
+            // Of two last events the first is kept.
+            (Some(response), Some(keep)) if self.late.is_none() => {
                 let events = self.log.whole();
                 let kept: Pending<bool> = match self.known {
                     Known::Queued | Known::InProgress => {

@@ -140,20 +140,6 @@ impl<E> Turns<E> {
         entry
     }
 
-    /// So many of the turns that the tenant had came to nothing.
-    pub(crate) fn give_back(&mut self, tenant: &Arc<str>, turns: u32) {
-        self.delist(tenant);
-        let Some(flow) = self.flows.get_mut(tenant) else {
-            // What it would begin with is forgotten already.
-            return;
-        };
-        self.resting.remove(&(flow.start, Arc::clone(tenant)));
-        flow.start = flow
-            .start
-            .saturating_sub(step(flow.weight) * Mark::from(turns));
-        self.settle(tenant);
-    }
-
     /// Takes out whoever of a tenant came last; that is no turn.
     pub(super) fn withdraw(&mut self, tenant: &Arc<str>) -> Option<E> {
         let flow = self.flows.get_mut(tenant)?;
