@@ -220,29 +220,32 @@ pub(crate) struct JournalActor {
 
 const RETRY: Duration = Duration::from_millis(500);
 
+fn options(settings: &JournalSettings) -> JournalOptions {
+    JournalOptions {
+        folder: settings.path.clone(),
+        mode: settings.mode,
+        segment_bytes: settings.segment_bytes,
+        keep: Keep {
+            age: settings.keep_age,
+            bytes: settings.keep_bytes,
+            until_booked: true,
+        },
+        text_keys: TextKeys {
+            now: settings.text_key.clone(),
+            before: settings.text_key_before.clone(),
+        },
+        most_owners: settings.max_users,
+        look_back: JournalOptions::LOOK_BACK,
+    }
+}
+
 impl JournalActor {
     pub(super) fn new(desk: JournalDesk, slot: Arc<Slot<JournalMessage>>, seat: Arc<Seat>) -> Self {
         Self { desk, slot, seat }
     }
 
     fn open(&self, stage: &mut Stage<JournalMessage>) {
-        let settings = &self.desk.inner.settings;
-        let options = JournalOptions {
-            folder: settings.path.clone(),
-            mode: settings.mode,
-            segment_bytes: settings.segment_bytes,
-            keep: Keep {
-                age: settings.keep_age,
-                bytes: settings.keep_bytes,
-                until_booked: true,
-            },
-            text_keys: TextKeys {
-                now: settings.text_key.clone(),
-                before: settings.text_key_before.clone(),
-            },
-            most_owners: settings.max_users,
-            look_back: JournalOptions::LOOK_BACK,
-        };
+        let options = options(&self.desk.inner.settings);
         let slot = Arc::downgrade(&self.slot);
         let on_exit = move || {
             if let Some(slot) = slot.upgrade() {
@@ -311,5 +314,41 @@ impl Member for JournalActor {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn x11_what_was_taken_and_lost_is_told_where_requests_go_on_without_a_journal() {
+        let unwritable = Err(JournalError::Unwritable);
+        for (on_failure, told) in [
+            (JournalOnFailure::BestEffort, Ok(false)),
+            (JournalOnFailure::Refuse, unwritable),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let desk = JournalDesk::new(JournalSettings {
+                path: folder.path().to_owned(),
+                on_failure,
+                ..JournalSettings::default()
+            });
+            let (handle, _) = open(options(&desk.inner.settings), || {}).unwrap();
+            let handle = Arc::new(handle);
+            desk.inner.handle.store(Some(Arc::clone(&handle)));
+            let before_sending = |more_nano| {
+                desk.before_sending(&Record::Reserve {
+                    request: RequestId::from_draw(1),
+                    more_nano,
+                    more_bill_nano: more_nano,
+                })
+            };
+            let (taken, safe) = before_sending(1);
+            assert_eq!((taken, safe.await), (true, Ok(true)));
+            handle.fail_next_writes(true);
+            let (taken, safe) = before_sending(2);
+            assert_eq!((taken, safe.await), (true, told));
+        }
     }
 }

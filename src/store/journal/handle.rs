@@ -197,7 +197,7 @@ impl Drop for Closer {
 pub(super) const MOST_PENDING: usize = 8 << 20;
 impl JournalHandle {
     #[cfg(test)]
-    pub(super) fn fail_next_writes(&self, failing: bool) {
+    pub(crate) fn fail_next_writes(&self, failing: bool) {
         self.shared.health.failing.store(failing, Ordering::Relaxed);
     }
 
