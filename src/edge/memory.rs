@@ -381,11 +381,10 @@ mod tests {
         // Slow answers hold so much that no more of theirs fit.
         let held = memory.granted(&stake("large"), 12 * PART).await.unwrap();
         let mut all = Vec::new();
-        for second in 0..60 {
+        for _ in 0..60 {
             all.push(("large", body(&memory, "large", 10)));
             all.push(("other", body(&memory, "other", 2)));
             sleep(Duration::from_secs(1)).await;
-            assert!(second < 60);
         }
         let mut served = 0;
         for (whose, one) in all {

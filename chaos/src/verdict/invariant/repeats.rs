@@ -15,7 +15,7 @@ use crate::verdict::index::{Index, Seen};
 const MOST_ATTEMPTS: u32 = 3;
 
 /// What is sent at once has come to the gateway within so many milliseconds of the first.
-const TOGETHER_MS: u64 = 100;
+const TOGETHER_MS: u64 = 50;
 
 /// What a client reads where its key belongs to another body.
 const CONFLICT: u16 = 409;
