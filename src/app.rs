@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::actors::{
     AlertSender, AlertsDesk, Clock, IssuerDoor, JournalDesk, KeyProbe, KeyVerdict, Listener, News,
     Refreshed, ReloadReason, RootHandle, SettingsDoor, SettingsMessage, System, SystemParts,
-    TokenNews, Turns, wall,
+    TokenNews, Turns, until_quiet, wall,
 };
 use crate::config::{
     AlertSettings, ConfigError, Fingerprint, IdentitySettings, ListenSettings, Mistake, NotKept,
@@ -81,7 +81,7 @@ impl SettingsDoor for Door {
     fn load(&self) -> BoxFuture<'static, Result<Settings, ConfigError>> {
         let source = self.source.clone();
         Box::pin(async move {
-            let loaded = tokio::task::spawn_blocking(move || source.load()).await;
+            let loaded = tokio::task::spawn_blocking(move || source.load_again()).await;
             loaded.unwrap_or_else(|_| {
                 Err(ConfigError::one(Mistake::new(
                     "",
@@ -90,6 +90,16 @@ impl SettingsDoor for Door {
                 )))
             })
         })
+    }
+
+    fn settled(&self, quiet: Duration) -> BoxFuture<'static, ()> {
+        let source = self.source.clone();
+        let look = move || {
+            let source = source.clone();
+            let looked = tokio::task::spawn_blocking(move || source.digest());
+            async move { looked.await.ok().flatten() }
+        };
+        Box::pin(until_quiet(quiet, look))
     }
 
     fn fingerprint(&self, before: Fingerprint) -> BoxFuture<'static, Fingerprint> {

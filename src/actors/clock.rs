@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::domain::Moment;
 
@@ -40,6 +40,25 @@ impl Clock {
     }
 }
 
+/// Looks until it sees the same twice with `quiet` between, and not for ever.
+pub async fn until_quiet<T, L>(quiet: Duration, look: impl Fn() -> L)
+where
+    T: PartialEq,
+    L: Future<Output = T>,
+{
+    /// Whoever writes on and on is read as it stands.
+    const MOST_LOOKS: usize = 40;
+    let mut seen = look().await;
+    for _ in 0..MOST_LOOKS {
+        sleep(quiet).await;
+        let now = look().await;
+        if now == seen {
+            return;
+        }
+        seen = now;
+    }
+}
+
 /// Waits for `work`, but not beyond `deadline`; `None` when that came first.
 ///
 /// # Why not `tokio::time::timeout_at`
@@ -68,4 +87,23 @@ async fn bounded<T>(deadline: impl Fn() -> Instant, work: impl Future<Output = T
             .map(|()| None)
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn c01_a_file_is_read_when_it_has_stood_still_and_not_while_somebody_writes_it() {
+        const QUIET: Duration = Duration::from_millis(50);
+        let begun = Instant::now();
+        // Cut, then written in pieces 30 ms apart, whole after 120 ms.
+        let look = || std::future::ready((begun.elapsed().as_millis() / 30).min(4));
+        until_quiet(QUIET, look).await;
+        assert!(begun.elapsed() >= Duration::from_millis(120) + QUIET);
+        assert!(begun.elapsed() <= Duration::from_millis(120) + 2 * QUIET);
+        let begun = Instant::now();
+        until_quiet(QUIET, || std::future::ready(begun.elapsed())).await;
+        assert!(begun.elapsed() <= Duration::from_secs(3), "for ever");
+    }
 }

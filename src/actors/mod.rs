@@ -51,7 +51,7 @@ mod wish;
 pub use alerts::{AlertSender, AlertsDesk, AlertsMessage};
 pub use books::BooksMessage;
 pub use cells::{EndpointCell, KeyCell, PoolCell, WindowCell};
-pub use clock::{Clock, at_most, until};
+pub use clock::{Clock, at_most, until, until_quiet};
 pub use edge::Listener;
 pub use issuers::{IssuerDoor, IssuersMessage};
 pub use journal::JournalDesk;

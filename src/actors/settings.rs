@@ -24,6 +24,10 @@ use crate::domain::Moment;
 pub trait SettingsDoor: Send + Sync {
     /// Reads and validates; changes nothing.
     fn load(&self) -> BoxFuture<'static, Result<Settings, ConfigError>>;
+    /// Waits until the file has stood as it is for so long: what somebody is writing is not read (fault C01).
+    fn settled(&self, quiet: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(quiet))
+    }
     /// What the files look like now, to see a change without loading.
     fn fingerprint(&self, before: Fingerprint) -> BoxFuture<'static, Fingerprint>;
     /// Puts settings in force, all or nothing, and says what changed in plain words; `None` when they are in force
@@ -234,7 +238,11 @@ impl SettingsActor {
     fn ask(&mut self, stage: &mut Stage<SettingsMessage>) {
         self.stage_of_reload = match self.stage_of_reload {
             ReloadStage::Idle => {
-                stage.after(DEBOUNCE, SettingsMessage::LoadNow);
+                let settled = self.door.settled(DEBOUNCE);
+                stage.spawn(async move {
+                    settled.await;
+                    Some(SettingsMessage::LoadNow)
+                });
                 ReloadStage::Debouncing
             }
             ReloadStage::Debouncing => ReloadStage::Debouncing,

@@ -526,9 +526,10 @@ async fn a20_a_provider_that_moves_away_under_load_takes_nobody_with_it() {
         let (mut client, mut served) = (two.gateway.client().await, 0);
         while !over.load(std::sync::atomic::Ordering::Relaxed) {
             let answer = client.post_json(PATH, &pinned(), &chat("m-home")).await;
-            match answer.unwrap().status() {
+            let answer = answer.unwrap();
+            match answer.status() {
                 200 => served += 1,
-                status => assert_eq!(status, 503),
+                status => assert_eq!(status, 503, "{}", answer.json()),
             }
         }
         served
