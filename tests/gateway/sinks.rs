@@ -53,14 +53,13 @@ impl Talkative {
         begun.elapsed()
     }
 
-    /// The middle of so many.
-    async fn median(&mut self, count: usize) -> Duration {
-        let mut took = Vec::with_capacity(count);
+    /// The quickest of so many: other programs have the machine too, and a log that holds requests up holds up each.
+    async fn quickest(&mut self, count: usize) -> Duration {
+        let mut quickest = Duration::MAX;
         for _ in 0..count {
-            took.push(self.ask().await);
+            quickest = quickest.min(self.ask().await);
         }
-        took.sort_unstable();
-        took[count / 2]
+        quickest
     }
 }
 
@@ -92,14 +91,14 @@ async fn o15_a_log_that_nobody_reads_loses_its_oldest_lines_and_costs_no_request
     );
     let mut gateway = Process::start_unheard(&config).await;
     let mut client = Talkative::connect(&gateway).await;
-    let heard = client.median(20).await;
+    let heard = client.quickest(20).await;
     assert_eq!(gateway.metric(DROPPED).await, 0, "the pipe is full already");
     while gateway.metric(DROPPED).await == 0 {
         assert!(client.asked < 5_000, "the log never filled");
-        client.median(50).await;
+        client.quickest(50).await;
     }
     let before = gateway.metric(DROPPED).await;
-    let unheard = client.median(100).await;
+    let unheard = client.quickest(100).await;
     let dropped = gateway.metric(DROPPED).await;
     assert!(dropped > before, "{before} to {dropped}");
     assert!(
