@@ -3,9 +3,9 @@
 //!
 //! A restart forgets nothing: the names belong to the configuration.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use ractor::RpcReplyPort;
 
 use super::cells::PoolCell;

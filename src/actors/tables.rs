@@ -1,11 +1,12 @@
 //! The tables: cells and slots by name. They run no logic, so nothing in them can crash.
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use foldhash::HashMap;
 
 use super::cells::{EndpointCell, KeyCell, PoolCell, WindowCell};
 use super::key::KeyMessage;
@@ -26,7 +27,7 @@ pub struct Table<K, V> {
 impl<K: Eq + Hash + Clone, V> Default for Table<K, V> {
     fn default() -> Self {
         Self {
-            rows: ArcSwap::from_pointee(HashMap::new()),
+            rows: ArcSwap::from_pointee(HashMap::default()),
         }
     }
 }

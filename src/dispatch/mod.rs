@@ -22,10 +22,10 @@ mod tools;
 mod translation;
 mod watch;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use foldhash::HashMap;
 use tokio::sync::Notify;
 
 use crate::actors::{Clock, JournalDesk, News, RouterMessage, Slot, Tables};
@@ -73,7 +73,7 @@ impl Upstreams {
         new: &Settings,
     ) -> Result<PreparedUpstreams, PrepareError> {
         let have = self.clients.load();
-        let mut clients = HashMap::new();
+        let mut clients = HashMap::default();
         for provider in &new.providers {
             let same = old.timeouts == new.timeouts && old.providers.contains(provider);
             let client = match have.get(&provider.name).filter(|_| same) {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::hex_digits;
+
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
         $(#[$doc])*
@@ -151,12 +153,9 @@ impl RequestId {
 
     /// Writes the id as it appears everywhere: `sy-` and 32 hex digits.
     pub fn text(self) -> RequestIdText {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut text = *b"sy-00000000000000000000000000000000";
-        for (place, digit) in text[3..].iter_mut().zip((0..32).rev()) {
-            let nibble = (self.0 >> (digit * 4)) & 0xf;
-            *place = HEX[nibble as usize];
-        }
+        let (pairs, _) = text[3..].as_chunks_mut();
+        hex_digits(&self.0.to_be_bytes(), pairs);
         RequestIdText(text)
     }
 }

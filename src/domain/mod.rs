@@ -3,6 +3,7 @@
 //! Nothing here knows a clock, a socket or another folder. Everything else speaks in these types.
 
 pub mod chat;
+mod digits;
 mod embedding;
 mod failure;
 mod ids;
@@ -16,6 +17,7 @@ mod units;
 mod unsupported;
 mod wish;
 
+pub use digits::{decimal, hex_digits, thousandths};
 pub use embedding::{Embedded, EmbeddingRequest, EmbeddingTask, Input, VectorForm};
 pub use failure::{Advice, Failure, FailureKind};
 pub use ids::{

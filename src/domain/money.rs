@@ -141,15 +141,33 @@ pub fn parse_decimal(text: &str, unit: u64, most: u64) -> Result<u64, AmountErro
 
 /// The shortest text that [`parse_decimal`] reads back as the same amount.
 pub fn print_decimal(f: &mut fmt::Formatter<'_>, amount: u64, unit: u64) -> fmt::Result {
-    let (whole, mut part) = (amount / unit, amount % unit);
-    if part == 0 {
-        return write!(f, "{whole}");
+    let (mut whole, mut part) = (amount / unit, amount % unit);
+    // A point, and no more digits on either side of it than a number has.
+    let mut text = [b'0'; 41];
+    let mut begins = text.len();
+    let mut put = |digit: u8| {
+        begins -= 1;
+        text[begins] = digit;
+    };
+    if part > 0 {
+        let mut digits = unit.ilog10();
+        while part.is_multiple_of(10) {
+            (part, digits) = (part / 10, digits - 1);
+        }
+        for _ in 0..digits {
+            put(b'0' + (part % 10) as u8);
+            part /= 10;
+        }
+        put(b'.');
     }
-    let mut digits = unit.ilog10() as usize;
-    while part.is_multiple_of(10) {
-        (part, digits) = (part / 10, digits - 1);
+    loop {
+        put(b'0' + (whole % 10) as u8);
+        whole /= 10;
+        if whole == 0 {
+            break;
+        }
     }
-    write!(f, "{whole}.{part:0digits$}")
+    f.write_str(std::str::from_utf8(&text[begins..]).unwrap_or_default())
 }
 
 #[cfg(test)]

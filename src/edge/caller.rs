@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::chat::text;
+use super::names::{TAGS, USERS, text};
 use crate::actors::{PoolEntry, Published, Route};
 use crate::config::{Settings, TargetSettings};
 use crate::dispatch::{Caller, Payer};
@@ -79,8 +79,8 @@ const LONGEST_TAG: usize = 64;
 
 /// What the client says that this is for.
 fn tags(headers: &HeaderMap) -> Vec<Arc<str>> {
-    let mut tags: Vec<Arc<str>> = ["x-switchyard-tags", "x-litellm-tags"]
-        .into_iter()
+    let mut tags: Vec<Arc<str>> = TAGS
+        .iter()
         .flat_map(|name| headers.get_all(name))
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
@@ -96,13 +96,9 @@ fn tags(headers: &HeaderMap) -> Vec<Arc<str>> {
 
 /// The client's own end user, as it names them.
 fn user(headers: &HeaderMap) -> Option<Arc<str>> {
-    [
-        "x-switchyard-user",
-        "x-litellm-customer-id",
-        "x-litellm-end-user-id",
-    ]
-    .into_iter()
-    .find_map(|name| text(headers, name))
-    .filter(|user| !user.is_empty() && user.len() <= 128)
-    .map(Arc::from)
+    USERS
+        .iter()
+        .find_map(|name| text(headers, name))
+        .filter(|user| !user.is_empty() && user.len() <= 128)
+        .map(Arc::from)
 }

@@ -20,7 +20,7 @@ use super::demand::demand;
 use super::detours::{Way, way};
 use super::inside::InFlight;
 use super::stored::{KeptStream, Outgoing};
-use super::{Edge, body, once, reply, stored};
+use super::{Edge, body, names, once, reply, stored};
 use crate::actors::{Estimate, IssuersMessage, Published, Route, wall};
 use crate::dialects::openai::ChatPeek;
 use crate::dispatch::{Bill, Prompt, RaceMark, Request, Served, Told};
@@ -585,13 +585,9 @@ fn estimate(peek: &ChatPeek, bytes: usize) -> Estimate {
 
 /// How often it may be tried: who asks for no retries gets one attempt.
 fn most_attempts(headers: &HeaderMap, peek: &ChatPeek) -> u32 {
-    let told = text(headers, "x-litellm-num-retries").and_then(|value| value.parse::<u32>().ok());
+    let told = names::text(headers, &names::RETRIES).and_then(|value| value.parse::<u32>().ok());
     let retries = told.or(peek.wishes.retries);
     retries.map_or(u32::MAX, |retries| retries.saturating_add(1))
-}
-
-pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// The client's own patience; the configuration's limit stays the upper bound.
@@ -603,10 +599,10 @@ fn wished_timeout(headers: &HeaderMap, peek: &ChatPeek) -> Option<Duration> {
 
 /// What its header says of that.
 pub(super) fn told_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let millis = text(headers, "x-switchyard-timeout-ms")
+    let millis = names::text(headers, &names::TIMEOUT_MS)
         .and_then(|value| value.parse().ok())
         .map(Duration::from_millis);
-    let seconds = text(headers, "x-litellm-timeout")
+    let seconds = names::text(headers, &names::TIMEOUT_SECONDS)
         .and_then(|value| value.parse::<f64>().ok())
         .filter(|seconds| *seconds > 0.0)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -615,7 +611,7 @@ pub(super) fn told_timeout(headers: &HeaderMap) -> Option<Duration> {
 
 /// A client may step back in line, never forward.
 fn wished_lane(headers: &HeaderMap, own: Lane) -> Lane {
-    let wished = match text(headers, "x-switchyard-lane") {
+    let wished = match names::text(headers, &names::LANE) {
         Some("interactive") => Lane::Interactive,
         Some("default") => Lane::Default,
         Some("batch") => Lane::Batch,
@@ -629,8 +625,8 @@ fn wished_unsupported(
     headers: &HeaderMap,
     settings: &crate::config::Settings,
 ) -> Result<Option<Unsupported>, Failure> {
-    const NAME: &str = "x-switchyard-unsupported";
-    let Some(wish) = headers.get(NAME) else {
+    let name = &names::UNSUPPORTED;
+    let Some(wish) = headers.get(name) else {
         return Ok(None);
     };
     let allowed = &settings.unsupported.clients_may;
@@ -640,10 +636,10 @@ fn wished_unsupported(
         None => {
             let allowed: Vec<_> = allowed.iter().map(|one| one.label()).collect();
             let message = match allowed.as_slice() {
-                [] => format!("{NAME} is not for clients here; leave it out"),
-                some => format!("{NAME} may be one of: {}", some.join(", ")),
+                [] => format!("{name} is not for clients here; leave it out"),
+                some => format!("{name} may be one of: {}", some.join(", ")),
             };
-            Err(Failure::new(FailureKind::InvalidRequest, message).at(NAME))
+            Err(Failure::new(FailureKind::InvalidRequest, message).at(name.as_str()))
         }
     }
 }
@@ -652,7 +648,7 @@ fn race_mark(headers: &HeaderMap, operation: Operation) -> RaceMark {
     if operation.is_made_once() {
         return RaceMark::Off;
     }
-    match text(headers, "x-switchyard-race") {
+    match names::text(headers, &names::RACE) {
         Some("dual") => RaceMark::Dual,
         Some("off") => RaceMark::Off,
         _ => RaceMark::None,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use super::names::REGION;
 use crate::dialects::openai::Wishes;
 use crate::domain::{Failure, FailureKind};
 use crate::keys::Client;
 use crate::policy::residency::{Demand, Demands, is_place};
 
-const HEADER: &str = "x-switchyard-region";
 /// Regions one header may name, and headers a request may have.
 const MOST: usize = 16;
 
@@ -25,7 +25,7 @@ pub(super) fn demand(
         no_training: wishes.no_training,
         ..Demands::default()
     };
-    let said = headers.get_all(HEADER);
+    let said = headers.get_all(&REGION);
     if own == Demands::default() && said.iter().next().is_none() {
         return Ok(bound.cloned());
     }
@@ -56,5 +56,5 @@ fn unreadable() -> Failure {
         FailureKind::InvalidRequest,
         "x-switchyard-region holds no region; write up to 16 names, in up to 16 headers, of small letters, digits and -, such as \"eu\" or \"eu-central-1, eu-north-1\"",
     )
-    .at(HEADER)
+    .at(REGION.as_str())
 }

@@ -17,6 +17,7 @@ mod health;
 mod inside;
 mod memory;
 mod models;
+mod names;
 mod once;
 mod paths;
 mod reply;

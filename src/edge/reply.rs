@@ -26,13 +26,35 @@ use crate::actors::at_most;
 use crate::dialects::{encode_error, keep_alive};
 use crate::dispatch::once::Reader;
 use crate::dispatch::{StreamPiece, Told};
-use crate::domain::{Advice, ClientDialect, Failure, FailureKind, RequestId};
+use crate::domain::{Advice, ClientDialect, Failure, FailureKind, RequestId, thousandths};
 use crate::policy::ledger::Admitted;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-switchyard-attempts");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+/// Where Anthropic's SDKs look for it.
+const REQUEST_ID_OF_ANTHROPIC: HeaderName = HeaderName::from_static("request-id");
+const PROVIDER: HeaderName = HeaderName::from_static("x-switchyard-provider");
+const MODEL: HeaderName = HeaderName::from_static("x-switchyard-model");
+const SERVED_MODEL: HeaderName = HeaderName::from_static("x-switchyard-served-model");
+const RACE: HeaderName = HeaderName::from_static("x-switchyard-race");
+const DROPPED: HeaderName = HeaderName::from_static("x-switchyard-dropped");
+const GUARD: HeaderName = HeaderName::from_static("x-switchyard-guard");
+const FAILOVERS: HeaderName = HeaderName::from_static("x-switchyard-failovers");
+const COST: HeaderName = HeaderName::from_static("x-switchyard-cost");
+const ESTIMATED: HeaderName = HeaderName::from_static("x-switchyard-estimated");
+/// What is left of the client's own limits, in the words of OpenAI's headers: limit, remaining, reset.
+const REQUESTS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+const TOKENS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
 
 /// An error answer: always valid JSON, always with request id and advice.
 pub(super) fn failure(
@@ -69,39 +91,34 @@ fn common(headers: &mut HeaderMap, speaks: ClientDialect, id: RequestId, told: &
     headers.reserve(MOST_USUAL.saturating_sub(headers.len()));
     if let Ok(value) = HeaderValue::from_str(id.text().as_str()) {
         if speaks == ClientDialect::Anthropic {
-            // Where its SDKs look for it.
-            headers.insert(HeaderName::from_static("request-id"), value.clone());
+            headers.insert(REQUEST_ID_OF_ANTHROPIC, value.clone());
         }
         headers.insert(REQUEST_ID, value);
     }
     headers.insert(ATTEMPTS, HeaderValue::from(told.attempts));
-    let mut put = |name: &'static str, value: Option<&str>| {
-        // Names from outside may hold what no header carries; then the header is left out (attack A11).
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-            headers.insert(HeaderName::from_static(name), value);
+    let mut put = |name: HeaderName, value: Option<&str>| {
+        if let Some(value) = value {
+            put_text(headers, name, value);
         }
     };
-    put("x-switchyard-provider", told.provider.as_deref());
-    put("x-switchyard-model", told.model.as_deref());
+    put(PROVIDER, told.provider.as_deref());
+    put(MODEL, told.model.as_deref());
     if told.served_model != told.model {
-        put("x-switchyard-served-model", told.served_model.as_deref());
+        put(SERVED_MODEL, told.served_model.as_deref());
     }
-    put("x-switchyard-race", told.race.map(|race| race.label()));
+    put(RACE, told.race.map(|race| race.label()));
     if !told.dropped.is_empty() {
-        put("x-switchyard-dropped", Some(&told.dropped.join(", ")));
+        put(DROPPED, Some(&told.dropped.join(", ")));
     }
-    put("x-switchyard-guard", told.guard.as_deref());
+    put(GUARD, told.guard.as_deref());
     if told.failovers > 0 {
-        headers.insert(
-            HeaderName::from_static("x-switchyard-failovers"),
-            HeaderValue::from(told.failovers),
-        );
+        headers.insert(FAILOVERS, HeaderValue::from(told.failovers));
     }
     if let Some(cost) = told.cost.filter(|_| told.attempts > 0) {
         // In dollars.
-        put_text(headers, "x-switchyard-cost", &cost.cost.to_string());
+        put_text(headers, COST, &cost.cost.to_string());
         if cost.estimated {
-            put_text(headers, "x-switchyard-estimated", "cost");
+            headers.insert(ESTIMATED, HeaderValue::from_static("cost"));
         }
     }
     limits(headers, &told.limits);
@@ -110,44 +127,26 @@ fn common(headers: &mut HeaderMap, speaks: ClientDialect, id: RequestId, told: &
     }
 }
 
-fn put_text(headers: &mut HeaderMap, name: &'static str, value: &str) {
+/// Names from outside may hold what no header carries; then the header is left out (attack A11).
+fn put_text(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(HeaderName::from_static(name), value);
+        headers.insert(name, value);
     }
 }
 
-/// What is left of the client's own limits, in the words of OpenAI's headers.
 fn limits(headers: &mut HeaderMap, told: &Admitted) {
-    let kinds = [
-        (
-            told.requests,
-            [
-                "x-ratelimit-limit-requests",
-                "x-ratelimit-remaining-requests",
-                "x-ratelimit-reset-requests",
-            ],
-        ),
-        (
-            told.tokens,
-            [
-                "x-ratelimit-limit-tokens",
-                "x-ratelimit-remaining-tokens",
-                "x-ratelimit-reset-tokens",
-            ],
-        ),
-    ];
-    for (standing, [limit, remaining, reset]) in kinds {
+    for (standing, [limit, remaining, reset]) in [(told.requests, REQUESTS), (told.tokens, TOKENS)]
+    {
         let Some(standing) = standing else { continue };
-        headers.insert(
-            HeaderName::from_static(limit),
-            HeaderValue::from(standing.limit),
-        );
-        headers.insert(
-            HeaderName::from_static(remaining),
-            HeaderValue::from(standing.remaining),
-        );
-        let (seconds, millis) = (standing.reset.as_secs(), standing.reset.subsec_millis());
-        put_text(headers, reset, &format!("{seconds}.{millis:03}s"));
+        headers.insert(limit, HeaderValue::from(standing.limit));
+        headers.insert(remaining, HeaderValue::from(standing.remaining));
+        let millis = u64::try_from(standing.reset.as_millis()).unwrap_or(u64::MAX);
+        let mut text = Vec::with_capacity(16);
+        thousandths(&mut text, millis);
+        text.push(b's');
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(reset, value);
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 //! A share is what falls to a tenant by its weight among those who hold any: who is alone may hold everything. Only
 //! who holds some is known here, so memory is bounded by what is held.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::domain::{ShareClass, Stake, Weight};
 

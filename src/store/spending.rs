@@ -12,8 +12,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::journal::{
-    Bookmark, Line, Lines, ReadAttempt, ReadError, ReadOutcome, ReadRecord, costs, costs_behind,
-    read,
+    AttemptCost, Bookmark, Cost, Line, Lines, OutcomeCost, ReadError, costs, costs_behind, read,
 };
 use super::{Pending, StoreDesk, StoreError};
 use crate::domain::{Bought, NanoUsd, Usage, Wall};
@@ -253,7 +252,7 @@ pub(super) struct Bounds {
 }
 
 impl Sum {
-    fn add(&mut self, outcome: &ReadOutcome, cost_nano: Option<u64>) {
+    fn add(&mut self, outcome: &OutcomeCost<'_>, cost_nano: Option<u64>) {
         let usage = outcome.usage.unwrap_or_default();
         let more = Self {
             requests: 1,
@@ -370,20 +369,17 @@ impl Batch {
     }
 
     /// Counts an outcome at this cost.
-    pub fn add(&mut self, outcome: &ReadOutcome, cost_nano: Option<u64>) {
+    pub fn add(&mut self, outcome: &OutcomeCost<'_>, cost_nano: Option<u64>) {
         let quarter = booked_in(outcome);
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let tenant = outcome
-            .tenant
-            .clone()
-            .unwrap_or_else(|| "default".to_owned());
+        let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+        let tenant = outcome.tenant.unwrap_or("default");
         let slice = Slice {
             quarter,
-            tenant: tenant.clone(),
-            team: text(&outcome.team),
-            client: outcome.client.clone(),
-            provider: text(&outcome.provider),
-            model: text(&outcome.model),
+            tenant: tenant.to_owned(),
+            team: text(outcome.team),
+            client: outcome.client.to_owned(),
+            provider: text(outcome.provider),
+            model: text(outcome.model),
         };
         self.add_margin(outcome, cost_nano, &slice);
         self.slices
@@ -395,9 +391,9 @@ impl Batch {
         for (kind, value) in tags.chain(users) {
             let mut label = Label {
                 quarter,
-                tenant: tenant.clone(),
+                tenant: tenant.to_owned(),
                 kind,
-                value: value.clone(),
+                value: (*value).to_owned(),
             };
             // Whatever clients call themselves, the books stay small (attack A23).
             if !self.labels.contains_key(&label) && !has_room(&mut self.labelled, quarter) {
@@ -410,31 +406,31 @@ impl Batch {
         }
     }
 
-    fn add_attempt(&mut self, attempt: &ReadAttempt) {
+    fn add_attempt(&mut self, attempt: &AttemptCost<'_>) {
         self.add_purchase(attempt);
         let Some(cost) = attempt.cost_nano.filter(|cost| *cost > 0) else {
             return;
         };
         let quarter = quarter_of(attempt.at, attempt.took_ms);
-        let place = (quarter, attempt.provider.clone());
+        let place = (quarter, attempt.provider.to_owned());
         let sum = self.providers.entry(place).or_default();
         *sum = sum.saturating_add(cost);
     }
 
-    fn add_purchase(&mut self, attempt: &ReadAttempt) {
+    fn add_purchase(&mut self, attempt: &AttemptCost<'_>) {
         let counted = attempt.usage.filter(|_| !attempt.estimated);
         let (Some(usage), Some(cost)) = (counted, attempt.cost_nano) else {
             return;
         };
         let quarter = quarter_of(attempt.at, 0.0);
-        let place = (quarter, attempt.provider.clone());
+        let place = (quarter, attempt.provider.to_owned());
         let bought = self.bought.entry(place).or_default();
         bought.add(NanoUsd(cost), usage.total().0);
     }
 
     /// Counts what was charged beyond this cost, for the client and for each tag. What was charged stays what it was,
     /// whatever the cost is found to be later.
-    fn add_margin(&mut self, outcome: &ReadOutcome, cost_nano: Option<u64>, slice: &Slice) {
+    fn add_margin(&mut self, outcome: &OutcomeCost<'_>, cost_nano: Option<u64>, slice: &Slice) {
         let nano =
             |amount: Option<u64>| i64::try_from(amount.unwrap_or_default()).unwrap_or(i64::MAX);
         let charged = nano(outcome.charged_nano.or(outcome.cost_nano));
@@ -508,7 +504,7 @@ fn has_room(names: &mut HashMap<u64, usize>, quarter: u64) -> bool {
 }
 
 /// The quarter of an hour that an outcome is booked in.
-pub fn booked_in(outcome: &ReadOutcome) -> u64 {
+pub fn booked_in(outcome: &OutcomeCost<'_>) -> u64 {
     // What is paid belongs to the time at which it was let in, as in the books.
     quarter_of(outcome.at, outcome.took_ms)
 }
@@ -564,29 +560,30 @@ fn read_lines(
 ) -> Result<Reading, ReadError> {
     let mut lines = lines.up_to(bounds.last);
     let mut read = 0;
-    for line in lines.by_ref().take(bounds.at_once) {
-        read += 1;
-        let line = match line {
-            Ok(line) => line,
+    while read < bounds.at_once {
+        let line = match lines.next_cost() {
+            Some(Ok(line)) => line,
             // Told by `audit verify`; what cannot be read cannot be counted, and must not stop what can.
-            Err(ReadError::NoRecord { .. }) => continue,
-            Err(error) => return Err(error),
+            Some(Err(ReadError::NoRecord { .. })) => {
+                read += 1;
+                continue;
+            }
+            Some(Err(error)) => return Err(error),
+            None => break,
         };
+        read += 1;
         batch.to = Position {
             seq: line.seq,
             at_ms: line.at_ms,
         };
-        match &line.record {
-            ReadRecord::Outcome(outcome) => batch.add(outcome, outcome.cost_nano),
-            ReadRecord::Attempt(attempt) => batch.add_attempt(attempt),
-            ReadRecord::Event(event) if event.name == ALERT => {
+        match &line.cost {
+            Cost::Outcome(outcome) => batch.add(outcome, outcome.cost_nano),
+            Cost::Attempt(attempt) => batch.add_attempt(attempt),
+            Cost::Event(event) if event.name == ALERT => {
                 let what = alerted(&event.subject, &event.detail);
                 batch.alerted.insert(what, line.at_ms);
             }
-            ReadRecord::Intent(_)
-            | ReadRecord::Text(_)
-            | ReadRecord::Event(_)
-            | ReadRecord::Other => {}
+            Cost::Event(_) | Cost::Other => {}
         }
     }
     batch.more = read == bounds.at_once;
@@ -715,16 +712,18 @@ pub struct Behind {
 pub fn behind(folder: &Path, booked: Position) -> Result<Behind, ReadError> {
     let mut behind = Behind::default();
     let mut from = booked.at_ms;
-    for line in costs(folder, booked.seq + 1).take(MOST_AT_ONCE) {
-        let line = match line {
-            Ok(line) => line,
-            Err(ReadError::NoRecord { .. }) => continue,
-            Err(error) => return Err(error),
+    let mut lines = costs(folder, booked.seq + 1);
+    for _ in 0..MOST_AT_ONCE {
+        let line = match lines.next_cost() {
+            Some(Ok(line)) => line,
+            Some(Err(ReadError::NoRecord { .. })) => continue,
+            Some(Err(error)) => return Err(error),
+            None => break,
         };
         if from == 0 {
             from = line.at_ms;
         }
-        if matches!(line.record, ReadRecord::Attempt(_) | ReadRecord::Outcome(_)) {
+        if matches!(line.cost, Cost::Attempt(_) | Cost::Outcome(_)) {
             behind.records += 1;
             behind.seconds = line.at_ms.saturating_sub(from) / 1_000;
         }
@@ -791,6 +790,7 @@ pub async fn spent_since(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::journal::ReadOutcome;
 
     fn outcome(at: u64, tag: &str) -> ReadOutcome {
         let line = format!(
@@ -815,7 +815,8 @@ mod tests {
             for nth in 0..3_000 {
                 // Other names in each of them, and each twice.
                 let tag = format!("t-{quarter}-{}", nth % 1_500);
-                batch.add(&outcome(quarter * QUARTER * 1_000, &tag), Some(10));
+                let outcome = outcome(quarter * QUARTER * 1_000, &tag);
+                batch.add(&(&outcome).into(), Some(10));
             }
         }
         for quarter in 0..quarters {
@@ -824,7 +825,8 @@ mod tests {
         let of_tags = batch.margins.keys().filter(|place| !place.tag.is_empty());
         assert_eq!(of_tags.count(), 4_500);
         for nth in 0..5_000 {
-            batch.add(&outcome(QUARTER * 1_000, &format!("more-{nth}")), Some(10));
+            let outcome = outcome(QUARTER * 1_000, &format!("more-{nth}"));
+            batch.add(&(&outcome).into(), Some(10));
         }
         // Those that are named, and the rest together.
         assert_eq!(

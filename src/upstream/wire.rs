@@ -6,6 +6,7 @@
 //! that wants the answer reads the socket, and what arrived together leaves together. It also sees what
 //! hyper repairs in silence: two lengths, a length beside a transfer coding, bytes behind the end.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -69,9 +70,11 @@ pub(super) fn read_head(inbox: &mut BytesMut) -> Result<HeadRead, WireFault> {
 }
 
 fn parse(raw: &Bytes) -> Result<HeadRead, WireFault> {
-    let mut slots = [httparse::EMPTY_HEADER; MOST_FIELDS];
-    let mut parsed = httparse::Response::new(&mut slots);
-    match parsed.parse(raw) {
+    // Most answers have ten fields: the others are not even made empty.
+    let mut slots = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    match parser.parse_response_with_uninit_headers(&mut parsed, raw, &mut slots) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(WireFault::Framing),
         Err(httparse::Error::TooManyHeaders) => return Err(WireFault::TooLarge),

@@ -12,7 +12,7 @@ use switchyard::domain::{Bought, ModelName, NanoUsd, ProviderName, RequestId};
 use switchyard::pricing::{Bounds, Volume, month_of};
 use switchyard::store::embedded::{booked_in, booked_to, reprice};
 use switchyard::store::journal::{
-    ReadAttempt, ReadError, ReadRecord, Row, Selection, costs_since, rows,
+    OutcomeCost, ReadAttempt, ReadError, ReadRecord, Row, Selection, costs_since, rows,
 };
 use switchyard::store::spending::{self, Batch, Position, QUARTER};
 
@@ -116,15 +116,15 @@ fn anew(settings: &Settings, (from, to): (u64, u64), booked: Position) -> Result
     let mut batch = Batch::default();
     for row in rows(&settings.journal.path, selection) {
         let row = row.map_err(|error| error.to_string())?;
-        let Some(outcome) = &row.outcome else {
+        let Some(outcome) = row.outcome.as_ref().map(OutcomeCost::from) else {
             continue;
         };
         // What ended since is booked when its turn comes.
         let is_booked = outcome.at <= booked.at_ms;
-        if !(is_booked && (from..to).contains(&spending::booked_in(outcome))) {
+        if !(is_booked && (from..to).contains(&spending::booked_in(&outcome))) {
             continue;
         }
-        batch.add(outcome, cost(&row, settings, &discounted));
+        batch.add(&outcome, cost(&row, settings, &discounted));
     }
     Ok(batch)
 }

@@ -1,9 +1,9 @@
 //! All accounts of one tenant, and the requests that are open.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use smallvec::SmallVec;
 
 use super::purse::{Cap, Purse, PurseId, PurseIds, PurseView, StepKey};

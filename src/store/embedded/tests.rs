@@ -95,7 +95,7 @@ async fn m1_a_stretch_that_is_priced_anew_takes_the_place_of_the_old_one_and_of_
     let (store, settings) = (place.open(), place.settings.clone());
     let mut batch = Batch::default();
     for at in [1_000, 901_000, 1_801_000] {
-        batch.add(&outcome(at, 100), Some(100));
+        batch.add(&(&outcome(at, 100)).into(), Some(100));
     }
     batch.to = Position {
         seq: 9,
@@ -110,7 +110,7 @@ async fn m1_a_stretch_that_is_priced_anew_takes_the_place_of_the_old_one_and_of_
     // The same again is not booked twice.
     assert!(!store.book(Position::default(), batch).await.unwrap());
     let mut anew = Batch::default();
-    anew.add(&outcome(901_000, 100), Some(70));
+    anew.add(&(&outcome(901_000, 100)).into(), Some(70));
     super::reprice(&settings, (900, 1_800), &anew).unwrap();
     for (by, expected) in [(SpendBy::Tenant, 270), (SpendBy::Tag, 270)] {
         let question = SpendQuestion {
@@ -147,7 +147,7 @@ async fn m1_a_journal_that_is_booked_anew_undoes_nothing_that_was_put_right_and_
         let mut batch = Batch::default();
         batch.to = Position { seq, at_ms: seq };
         ats.iter()
-            .for_each(|at| batch.add(&outcome(*at, 100), Some(100)));
+            .for_each(|at| batch.add(&(&outcome(*at, 100)).into(), Some(100)));
         batch
     };
     let costs = async || {
@@ -177,8 +177,8 @@ async fn m1_a_journal_that_is_booked_anew_undoes_nothing_that_was_put_right_and_
     let all = [1_000, 901_000, 902_000, 1_801_000];
     book(0, batch(9, &all)).await;
     let mut right = Batch::default();
-    right.add(&outcome(901_000, 100), Some(70));
-    right.add(&outcome(902_000, 100), Some(40));
+    right.add(&(&outcome(901_000, 100)).into(), Some(70));
+    right.add(&(&outcome(902_000, 100)).into(), Some(40));
     super::reprice(&settings, (900, 1_800), &right).unwrap();
     assert_eq!(costs().await, [310, 310, 310, 400]);
     // In two goes, a part of what was put right in each.

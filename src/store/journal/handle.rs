@@ -293,20 +293,22 @@ impl JournalHandle {
                 .push(record, self.alias(record).as_deref(), Some(sender))
                 .map(|_line| written),
             unasked: Some(Arc::clone(&self.shared)),
+            gave_way: false,
         }
     }
 }
 
 /// A record on its way to the disk.
 ///
-/// # Why it is written when it is first asked about
-/// Between handing a record in and asking about it a request is placed. What other requests hand in
-/// meanwhile goes to the disk in the same write.
+/// # Why it is written one turn after it is first asked about
+/// Between handing a record in and asking about it a request is placed, and an actor's answer wakes it before anybody
+/// else who is ready. Whoever gives way once is behind all of them: what they hand in goes to the disk in the same write.
 #[derive(Debug)]
 pub struct Written {
     pushed: Result<oneshot::Receiver<Result<(), JournalError>>, JournalError>,
-    /// Until the first poll.
+    /// Until it was written or somebody was told to.
     unasked: Option<Arc<Shared>>,
+    gave_way: bool,
 }
 
 impl Written {
@@ -320,15 +322,27 @@ impl Future for Written {
     type Output = Result<(), JournalError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let unasked = self.unasked.take();
-        match &mut self.pushed {
+        let this = &mut *self;
+        match &mut this.pushed {
             Err(error) => Poll::Ready(Err(error.clone())),
             Ok(written) => {
-                if let Some(shared) = unasked
-                    && !(shared.write_here() && shared.try_drain())
-                {
+                // Written meanwhile, with somebody else's.
+                if let Poll::Ready(written) = Pin::new(&mut *written).poll(cx) {
+                    this.unasked = None;
+                    return Poll::Ready(written.unwrap_or(Err(JournalError::Unwritable)));
+                }
+                let Some(shared) = &this.unasked else {
+                    return Poll::Pending;
+                };
+                let here = shared.write_here();
+                if here && !std::mem::replace(&mut this.gave_way, true) {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                if !(here && shared.try_drain()) {
                     shared.wake.notify_one();
                 }
+                this.unasked = None;
                 let written = ready!(Pin::new(written).poll(cx));
                 Poll::Ready(written.unwrap_or(Err(JournalError::Unwritable)))
             }

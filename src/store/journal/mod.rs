@@ -7,6 +7,7 @@
 //! and records nobody waits for are left to a thread of their own, which writes all of a moment at once.
 
 mod anchor;
+mod costs;
 mod handle;
 mod health;
 mod owed;
@@ -25,12 +26,13 @@ mod verify;
 mod writer;
 
 pub use anchor::{Anchor, AnchorError, anchor};
+pub use costs::{AttemptCost, Cost, OutcomeCost};
 pub use handle::{JournalError, JournalHandle, JournalOptions, Written, open};
 pub use health::JournalHealth;
 pub use owners::names as alias_names;
 pub use owners::{Erasure, SealedError, TextKeys, TextReader, count_owners};
 pub use read::{
-    Bookmark, Line, Lines, ReadError, ReadRecord, costs, costs_behind, costs_since, read,
+    Bookmark, CostLine, Line, Lines, ReadError, ReadRecord, costs, costs_behind, costs_since, read,
 };
 pub use record::{Asked, AttemptRecord, IntentRecord, OutcomeRecord, Record, TextRecord, Who};
 pub use recover::Opened;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::costs::Cost;
 use super::segment::{first_seq, next_line, segments};
 use super::told::{ReadAttempt, ReadEvent, ReadIntent, ReadOutcome, ReadText};
 
@@ -48,6 +49,39 @@ pub enum ReadRecord {
     Other,
 }
 
+/// What a record is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Intent,
+    Attempt,
+    Outcome,
+    Text,
+    Event,
+    Other,
+}
+
+impl Kind {
+    fn of(word: &str) -> Self {
+        match word {
+            "intent" => Self::Intent,
+            "attempt" => Self::Attempt,
+            "outcome" => Self::Outcome,
+            "text" => Self::Text,
+            "event" => Self::Event,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What one record tells of costs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CostLine<'a> {
+    pub seq: u64,
+    /// Wall clock, milliseconds since 1970.
+    pub at_ms: u64,
+    pub cost: Cost<'a>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     #[error("journal {path}: {source}")]
@@ -67,7 +101,7 @@ pub fn read(folder: &Path, from_seq: u64) -> Lines {
 }
 
 /// What tells of costs.
-const COSTS: &[&str] = &["attempt", "outcome", "event"];
+const COSTS: &[Kind] = &[Kind::Attempt, Kind::Outcome, Kind::Event];
 
 /// As [`read`], but attempts, outcomes and events alone, with end users under their aliases: the other records are passed over
 /// unread, and what is added up elsewhere forgets a name with the journal.
@@ -153,15 +187,27 @@ pub struct Lines {
     /// The last record that is wanted.
     last_seq: u64,
     /// The kinds that are wanted; empty: all.
-    only: &'static [&'static str],
+    only: &'static [Kind],
     /// End users behind their aliases.
     names: HashMap<String, String>,
     files: VecDeque<(u64, PathBuf)>,
     open: Option<Segment>,
     failed: Option<ReadError>,
     buffer: Vec<u8>,
+    /// The record of which a [`Cost`] is told that is not read from the line itself.
+    spare: Option<ReadRecord>,
     /// Where the record that was given last stands.
     mark: Option<Bookmark>,
+}
+
+/// The line that is in the buffer.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    seq: u64,
+    at_ms: u64,
+    kind: Kind,
+    /// The byte at which it begins.
+    begins: u64,
 }
 
 #[derive(Debug)]
@@ -181,7 +227,7 @@ impl Lines {
     fn from(
         folder: &Path,
         from_seq: u64,
-        only: &'static [&'static str],
+        only: &'static [Kind],
         names: HashMap<String, String>,
     ) -> Self {
         let mut lines = Self {
@@ -193,6 +239,7 @@ impl Lines {
             open: None,
             failed: None,
             buffer: Vec::new(),
+            spare: None,
             mark: None,
         };
         match segments(folder) {
@@ -245,8 +292,8 @@ impl Lines {
         None
     }
 
-    /// One line of the open segment; `None` at its end.
-    fn next_line(&mut self) -> Option<Result<Line, ReadError>> {
+    /// Goes to the next wanted line of the open segment, which is in the buffer then; `None` at the segment's end.
+    fn step(&mut self) -> Option<Result<Place, ReadError>> {
         let last = self.files.is_empty();
         let segment = self.open.as_mut()?;
         loop {
@@ -269,27 +316,74 @@ impl Lines {
             if head.seq >= segment.until {
                 return None;
             }
-            if head.seq < self.from_seq || !(self.only.is_empty() || self.only.contains(&head.kind))
-            {
+            let kind = Kind::of(head.kind);
+            if head.seq < self.from_seq || !(self.only.is_empty() || self.only.contains(&kind)) {
                 continue;
             }
-            let Some(mut read) = line(&head, &self.buffer) else {
-                return Some(Err(segment.no_record()));
-            };
-            if let Some(user) = read.user()
-                && let Some(name) = self.names.get(user.as_str())
-            {
-                user.clone_from(name);
-            }
-            self.mark = Some(Bookmark {
-                path: Arc::clone(&segment.path),
-                at: begins,
-                line: segment.line,
+            return Some(Ok(Place {
                 seq: head.seq,
                 at_ms: head.at_ms,
-            });
-            return Some(Ok(read));
+                kind,
+                begins,
+            }));
         }
+    }
+
+    /// Goes to the next wanted line there is, which is in the buffer then.
+    fn go_on(&mut self) -> Option<Result<Place, ReadError>> {
+        if let Some(error) = self.failed.take() {
+            return Some(Err(error));
+        }
+        loop {
+            if self.open.is_none() {
+                match self.next_segment()? {
+                    Ok(segment) => self.open = Some(segment),
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+            match self.step() {
+                Some(Err(error @ ReadError::Io { .. })) => {
+                    // Its rest cannot be read either.
+                    self.open = None;
+                    return Some(Err(error));
+                }
+                Some(place) => return Some(place),
+                None => self.open = None,
+            }
+        }
+    }
+
+    /// What the next record tells of costs.
+    pub fn next_cost(&mut self) -> Option<Result<CostLine<'_>, ReadError>> {
+        let place = match self.go_on()? {
+            Ok(place) => place,
+            Err(error) => return Some(Err(error)),
+        };
+        let cost = match Cost::written(place.kind, &self.buffer) {
+            Some(cost) => cost,
+            None => match record(place.kind, &self.buffer) {
+                Some(record) => Cost::from(&*self.spare.insert(record)),
+                None => return self.open.as_ref().map(|segment| Err(segment.no_record())),
+            },
+        };
+        set_mark(&mut self.mark, self.open.as_ref(), &place);
+        Some(Ok(CostLine {
+            seq: place.seq,
+            at_ms: place.at_ms,
+            cost,
+        }))
+    }
+}
+
+fn set_mark(mark: &mut Option<Bookmark>, segment: Option<&Segment>, place: &Place) {
+    if let Some(segment) = segment {
+        *mark = Some(Bookmark {
+            path: Arc::clone(&segment.path),
+            at: place.begins,
+            line: segment.line,
+            seq: place.seq,
+            at_ms: place.at_ms,
+        });
     }
 }
 
@@ -314,42 +408,36 @@ impl Iterator for Lines {
     type Item = Result<Line, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(error) = self.failed.take() {
-            return Some(Err(error));
+        let place = match self.go_on()? {
+            Ok(place) => place,
+            Err(error) => return Some(Err(error)),
+        };
+        let Some(record) = record(place.kind, &self.buffer) else {
+            return self.open.as_ref().map(|segment| Err(segment.no_record()));
+        };
+        let mut line = Line {
+            seq: place.seq,
+            at_ms: place.at_ms,
+            record,
+        };
+        if let Some(user) = line.user()
+            && let Some(name) = self.names.get(user.as_str())
+        {
+            user.clone_from(name);
         }
-        loop {
-            if self.open.is_none() {
-                match self.next_segment()? {
-                    Ok(segment) => self.open = Some(segment),
-                    Err(error) => return Some(Err(error)),
-                }
-            }
-            match self.next_line() {
-                Some(Err(error @ ReadError::Io { .. })) => {
-                    // Its rest cannot be read either.
-                    self.open = None;
-                    return Some(Err(error));
-                }
-                Some(line) => return Some(line),
-                None => self.open = None,
-            }
-        }
+        set_mark(&mut self.mark, self.open.as_ref(), &place);
+        Some(Ok(line))
     }
 }
 
-fn line(head: &Head<'_>, text: &[u8]) -> Option<Line> {
-    let record = match head.kind {
-        "intent" => ReadRecord::Intent(parse(text)?),
-        "attempt" => ReadRecord::Attempt(parse(text)?),
-        "outcome" => ReadRecord::Outcome(parse(text)?),
-        "text" => ReadRecord::Text(parse(text)?),
-        "event" => ReadRecord::Event(parse(text)?),
-        _ => ReadRecord::Other,
-    };
-    Some(Line {
-        seq: head.seq,
-        at_ms: head.at_ms,
-        record,
+pub(super) fn record(kind: Kind, text: &[u8]) -> Option<ReadRecord> {
+    Some(match kind {
+        Kind::Intent => ReadRecord::Intent(parse(text)?),
+        Kind::Attempt => ReadRecord::Attempt(parse(text)?),
+        Kind::Outcome => ReadRecord::Outcome(parse(text)?),
+        Kind::Text => ReadRecord::Text(parse(text)?),
+        Kind::Event => ReadRecord::Event(parse(text)?),
+        Kind::Other => ReadRecord::Other,
     })
 }
 

@@ -1,13 +1,15 @@
 //! What is recorded, and how a record is written as JSON. No text of a prompt or an answer, unless sealed.
 
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::domain::{AttemptOutcome, Lane, Operation, RequestId, ServiceTier, Tokens, Usage};
+use crate::domain::{
+    AttemptOutcome, Lane, Operation, RequestId, ServiceTier, Tokens, Usage, decimal, hex_digits,
+    thousandths,
+};
 
 #[derive(Debug)]
 pub enum Record<'a> {
@@ -178,6 +180,9 @@ const MOST_WORDS: usize = 32;
 /// Appends the members of a record without the braces around them; sequence number and chain are the
 /// writer's. The end user is written under `alias`, where there is one.
 pub(super) fn encode(record: &Record<'_>, alias: Option<&str>, at_ms: u64, out: &mut Vec<u8>) {
+    /// What nearly all of them fit in.
+    const USUAL: usize = 768;
+    out.reserve(USUAL);
     out.extend_from_slice(b"\"at\":");
     decimal(out, at_ms);
     match record {
@@ -206,9 +211,7 @@ pub(super) fn encode(record: &Record<'_>, alias: Option<&str>, at_ms: u64, out: 
                 flag(out, "cut", true);
             }
             name(out, "sealed");
-            out.push(b'"');
-            out.extend_from_slice(STANDARD.encode(kept.sealed).as_bytes());
-            out.push(b'"');
+            between_quotes(out, STANDARD.encode(kept.sealed).as_bytes());
         }
         Record::Event {
             name,
@@ -266,12 +269,10 @@ fn encode_intent(intent: &IntentRecord<'_>, alias: Option<&str>, out: &mut Vec<u
     number(out, "max_output", intent.max_output.0);
     hex_number(out, "config", intent.config_version);
     if let Some(hash) = intent.prompt_hash {
-        // Writing to a vector cannot fail.
-        let _ = write!(
-            out,
-            ",\"prompt_hash\":\"{:032x}\"",
-            u128::from_be_bytes(hash)
-        );
+        let mut digits = [[0; 2]; 16];
+        hex_digits(&hash, &mut digits);
+        name(out, "prompt_hash");
+        between_quotes(out, digits.as_flattened());
     }
     for (named, charged, billed_named, billed) in [
         (
@@ -342,27 +343,37 @@ fn costs(out: &mut Vec<u8>, billed: Option<u64>, charged: Option<u64>) {
 
 fn id(out: &mut Vec<u8>, request: RequestId) {
     name(out, "request");
-    out.push(b'"');
-    out.extend_from_slice(request.text().as_str().as_bytes());
-    out.push(b'"');
+    between_quotes(out, request.text().as_str().as_bytes());
 }
 
+#[inline]
 fn name(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
 }
 
+/// What holds nothing that has to be escaped.
+fn between_quotes(out: &mut Vec<u8>, text: &[u8]) {
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
+}
+
+#[inline]
 fn flag(out: &mut Vec<u8>, named: &str, value: bool) {
     name(out, named);
     out.extend_from_slice(if value { b"true" } else { b"false" });
 }
 
+#[inline]
 fn number(out: &mut Vec<u8>, named: &str, value: u64) {
     name(out, named);
     decimal(out, value);
 }
 
+#[inline]
 fn if_number(out: &mut Vec<u8>, named: &str, value: Option<u64>) {
     if let Some(value) = value {
         number(out, named, value);
@@ -371,36 +382,18 @@ fn if_number(out: &mut Vec<u8>, named: &str, value: Option<u64>) {
 
 /// A version: 16 hex digits.
 fn hex_number(out: &mut Vec<u8>, named: &str, value: u64) {
-    // Writing to a vector cannot fail.
-    let _ = write!(out, ",\"{named}\":\"{value:016x}\"");
-}
-
-/// A number in decimal. The formatting machinery costs more than the rest of a record.
-pub(super) fn decimal(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0_u8; 20];
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        // Below ten, so nothing is cut off.
-        *digit = b'0' + (value % 10) as u8;
-        value /= 10;
-        used += 1;
-        if value == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
+    let mut digits = [[0; 2]; 8];
+    hex_digits(&value.to_be_bytes(), &mut digits);
+    name(out, named);
+    between_quotes(out, digits.as_flattened());
 }
 
 /// Milliseconds with three digits: microseconds, readable.
 fn millis(out: &mut Vec<u8>, named: &str, value: Option<Duration>) {
     let Some(value) = value else { return };
     let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-    number(out, named, micros / 1_000);
-    let thousandths = micros % 1_000;
-    out.push(b'.');
-    for unit in [100, 10, 1] {
-        out.push(b'0' + (thousandths / unit % 10) as u8);
-    }
+    name(out, named);
+    thousandths(out, micros);
 }
 
 fn usage(out: &mut Vec<u8>, usage: Option<Usage>) {
@@ -425,12 +418,14 @@ fn usage(out: &mut Vec<u8>, usage: Option<Usage>) {
     out.push(b'}');
 }
 
+#[inline]
 fn if_text(out: &mut Vec<u8>, named: &str, value: Option<&str>) {
     if let Some(value) = value {
         text(out, named, value);
     }
 }
 
+#[inline]
 fn text(out: &mut Vec<u8>, named: &str, value: &str) {
     name(out, named);
     quoted(out, value);
@@ -462,13 +457,12 @@ pub(super) fn clipped(value: &str) -> &str {
 
 fn quoted(out: &mut Vec<u8>, value: &str) {
     let value = clipped(value);
-    if value
-        .bytes()
-        .all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\' && byte < 0x7f)
-    {
-        out.push(b'"');
-        out.extend_from_slice(value.as_bytes());
-        out.push(b'"');
+    // Looked at to its end: that takes several bytes at a time.
+    let is_odd = |odd: bool, byte: u8| {
+        odd | !(0x20..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\')
+    };
+    if !value.bytes().fold(false, is_odd) {
+        between_quotes(out, value.as_bytes());
     } else {
         // Writing to a vector cannot fail.
         let _ = serde_json::to_writer(&mut *out, value);

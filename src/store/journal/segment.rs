@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use ring::digest::{Context, SHA256};
 
+use crate::domain::{decimal, hex_digits};
+
 /// The chain value of a record: a SHA-256 over the one before and the record's own bytes.
 pub(super) type Chain = [u8; 32];
 
@@ -33,12 +35,9 @@ pub(super) fn hex(chain: &Chain) -> String {
 }
 
 fn push_hex(out: &mut Vec<u8>, chain: &Chain) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [0; 64];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(chain) {
-        pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-    }
-    out.extend_from_slice(&text);
+    let mut text = [[0; 2]; 32];
+    hex_digits(chain, &mut text);
+    out.extend_from_slice(text.as_flattened());
 }
 
 pub(super) fn unhex(text: &[u8]) -> Option<Chain> {
@@ -63,7 +62,7 @@ pub(super) fn unhex(text: &[u8]) -> Option<Chain> {
 pub(super) fn push_line(out: &mut Vec<u8>, seq: u64, members: &[u8], before: &Chain) -> Chain {
     let start = out.len();
     out.extend_from_slice(b"{\"seq\":");
-    super::record::decimal(out, seq);
+    decimal(out, seq);
     out.push(b',');
     out.extend_from_slice(members);
     let chain = link(before, out.get(start..).unwrap_or_default());

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::record::Asked;
-use crate::domain::{Operation, RequestId, ServiceTier, Usage};
+use crate::domain::{Operation, RequestId, ServiceTier, Tokens, Usage};
 
 // Who asked stands in intent and outcome field by field: serde's flatten would read every member twice.
 
@@ -259,17 +259,42 @@ fn usage<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Usage>, D::Error> 
         audio_output: u64,
         tier: Option<String>,
     }
-    use crate::domain::Tokens;
     let written = Written::deserialize(from)?;
-    Ok(Some(Usage {
-        input: Tokens(written.input),
-        output: Tokens(written.output),
-        cached_input: Tokens(written.cached_input),
-        cache_write: Tokens(written.cache_write),
-        cache_write_hour: Tokens(written.cache_write_hour),
-        reasoning: Tokens(written.reasoning),
-        audio_input: Tokens(written.audio_input),
-        audio_output: Tokens(written.audio_output),
-        tier: written.tier.as_deref().and_then(ServiceTier::of),
-    }))
+    let counts = [
+        written.input,
+        written.output,
+        written.cached_input,
+        written.cache_write,
+        written.cache_write_hour,
+        written.reasoning,
+        written.audio_input,
+        written.audio_output,
+    ];
+    let tier = written.tier.as_deref().and_then(ServiceTier::of);
+    Ok(Some(usage_of(counts, tier)))
+}
+
+/// A usage by its counts, in the order in which they are written.
+pub(super) fn usage_of(counts: [u64; 8], tier: Option<ServiceTier>) -> Usage {
+    let [
+        input,
+        output,
+        cached_input,
+        cache_write,
+        cache_write_hour,
+        reasoning,
+        audio_input,
+        audio_output,
+    ] = counts.map(Tokens);
+    Usage {
+        input,
+        output,
+        cached_input,
+        cache_write,
+        cache_write_hour,
+        reasoning,
+        audio_input,
+        audio_output,
+        tier,
+    }
 }

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 
 use super::{migrations, spend};
 use crate::store::embedded::schema::{latest, migrate, number};
+use crate::store::journal::ReadOutcome;
 use crate::store::spending::{
     Batch, Label, LabelKind, MarginPlace, Slice, SpendBy, SpendLine, SpendQuestion, Sum,
 };
@@ -467,13 +468,13 @@ fn x07_responses_give_room_before_what_was_spent_does() {
 fn m1_what_was_charged_stays_whatever_its_cost_is_found_to_be() {
     for cost_after in [Some(4), Some(10), Some(50), None] {
         let line = r#"{"at":900000,"request":"sy-00000000000000000000000000000001","client":"app","tenant":"acme","team":"search","tags":["nightly"],"how":"ok","cost_nano":10,"charged_nano":12}"#;
-        let outcome = serde_json::from_str(line).unwrap();
+        let outcome: ReadOutcome = serde_json::from_str(line).unwrap();
         let file = booked(&[]);
         let mut first = Batch::default();
-        first.add(&outcome, Some(10));
+        first.add(&(&outcome).into(), Some(10));
         spend::replace(&file, (0, 1_800), &first).unwrap();
         let mut anew = Batch::default();
-        anew.add(&outcome, cost_after);
+        anew.add(&(&outcome).into(), cost_after);
         spend::replace(&file, (900, 1_800), &anew).unwrap();
         // As a budget is told after a restart, by client and by tag.
         let spent = spend::spent(&file, "acme", 0).unwrap();

@@ -2,6 +2,7 @@
 
 mod anchors;
 mod bookmarks;
+mod costs;
 mod owners;
 mod records;
 mod rows;
