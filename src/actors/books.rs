@@ -21,10 +21,9 @@ use crate::config::{JournalMode, JournalSettings};
 use crate::domain::{Border, Bought, NanoUsd, Wall};
 use crate::policy::ledger::Alert;
 
-use crate::store::journal::Bookmark;
 use crate::store::spending::{
-    BookingError, QUARTER, Spent, alerted, bought_at, catch_up, catch_up_to, keep, spent_at,
-    spent_since, threshold, told_before,
+    BookingError, Books, QUARTER, Spent, alerted, bought_at, keep, spent_at, spent_since,
+    threshold, told_before,
 };
 
 pub enum BooksMessage {
@@ -34,8 +33,7 @@ pub enum BooksMessage {
     Tick,
     Done {
         ended: Result<(), String>,
-        /// Where the journal was read to.
-        mark: Option<Bookmark>,
+        books: Books,
     },
 }
 
@@ -51,7 +49,8 @@ pub(crate) struct Bookkeeper {
     /// A tick is on its way.
     pub(super) ticking: bool,
     pub(super) trouble: Option<String>,
-    pub(super) mark: Option<Bookmark>,
+    /// Where they stand.
+    pub(super) books: Books,
 }
 
 /// How far the reports lie behind at most.
@@ -79,9 +78,9 @@ impl Member for Bookkeeper {
                 self.due(stage);
             }
             BooksMessage::Due => self.due(stage),
-            BooksMessage::Done { ended, mark } => {
+            BooksMessage::Done { ended, books } => {
                 self.busy = false;
-                self.mark = mark;
+                self.books = books;
                 let wait = match self.ended(ended) {
                     true if self.news.journal.is_searching() => SOON,
                     true => EVERY,
@@ -153,18 +152,18 @@ impl Bookkeeper {
         };
         let kept = tags_with_budgets(&system.published().tenants);
         let (folder, news) = (self.journal.path.clone(), Arc::clone(&self.news));
-        let mut mark = self.mark.take();
+        let mut books = std::mem::take(&mut self.books);
         stage.spawn(async move {
             // Taken before it is read: what is written meanwhile is for the next round.
             let (written, began) = (news.journal.written_to(), wall());
-            let ended = book(&folder, &news, &mut mark, (kept, waiting)).await;
+            let ended = book(&folder, &news, &mut books, (kept, waiting)).await;
             if ended.is_ok() {
                 news.booked_until.store(began.0, Ordering::Relaxed);
                 news.journal.booked_to(written.unwrap_or_default());
             }
             Some(BooksMessage::Done {
                 ended: ended.map_err(|error| error.to_string()),
-                mark,
+                books,
             })
         });
     }
@@ -202,12 +201,13 @@ type Waiting = (Vec<Arc<TenantCell>>, Vec<Arc<Till>>, Vec<Arc<Seller>>);
 fn book(
     folder: &Path,
     news: &News,
-    mark: &mut Option<Bookmark>,
+    books: &mut Books,
     (kept, (tenants, tills, sellers)): (Vec<(String, String)>, Waiting),
 ) -> impl Future<Output = Result<(), BookingError>> + Send {
     async move {
         let store = &news.store;
-        catch_up(folder, store, mark).await?;
+        let cut = news.journal.cut().await.ok_or(BookingError::Unwritten)?;
+        books.catch_up(cut, folder, store).await?;
         keep(store, kept).await?;
         // Whoever wants to be told begins anew, and is told what stands in the journal before a border that is drawn behind
         // that. What ends meanwhile knows on which side of it it stands: in a budget it counts once, and nothing is left out.
@@ -218,7 +218,7 @@ fn book(
         if !(tenants.is_empty() && tills.is_empty() && sellers.is_empty()) {
             let drawn = news.journal.draw_border().await;
             let (behind, last) = drawn.ok_or(BookingError::Unwritten)?;
-            catch_up_to(last, folder, store, mark).await?;
+            books.read_to(last, folder, store).await?;
             border = behind;
         }
         for (tenant, since) in tenants {

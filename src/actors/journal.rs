@@ -14,7 +14,8 @@ use super::slot::{Seat, Slot};
 use crate::config::{JournalMode, JournalOnFailure, JournalSettings};
 use crate::domain::{Border, RequestId};
 use crate::store::journal::{
-    JournalError, JournalHandle, JournalOptions, Keep, Opened, Record, TextKeys, Who, Written, open,
+    Cut, JournalError, JournalHandle, JournalOptions, Keep, Opened, Record, TextKeys, Who, Written,
+    open,
 };
 use crate::telemetry::metrics::GatewayMetrics;
 
@@ -163,6 +164,12 @@ impl JournalDesk {
     pub(super) fn draw_border(&self) -> impl Future<Output = Option<(Border, u64)>> + use<> {
         let handle = self.inner.handle.load_full();
         async move { handle?.draw_border().await }
+    }
+
+    /// What was written since the last cut; see [`JournalHandle::cut`].
+    pub(super) fn cut(&self) -> impl Future<Output = Option<Cut>> + use<> {
+        let handle = self.inner.handle.load_full();
+        async move { handle?.cut().await }
     }
 
     /// All up to this record is booked, and need not be kept for it.

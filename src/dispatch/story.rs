@@ -376,67 +376,70 @@ impl Dispatch {
         // A second leg is an attempt like any other.
         let entry = entry.filter(|_| account.attempts < request.max_attempts);
         let second = entry.and_then(|entry| Some((entry, second_leg(entry, request)?)));
-        // Decided before the first leg is there: it is large, and whoever waits for it alone need not move it.
+        // Apart: two legs are large, and whoever has one alone need carry no room for them.
         let Some((entry, SecondLeg { dual, wait })) = second else {
             return self.run_leg(request, lease, place).await;
         };
-        let first = Box::pin(self.run_leg(request, lease, place));
-        let first = if wait.is_zero() {
-            first
-        } else {
-            match select(first, pin!(sleep(wait))).await {
-                Either::Left((ended, _)) => return ended,
-                Either::Right(((), first)) => first,
-            }
-        };
-        let mut wish = search.wish(request, Purpose::SecondLeg);
-        wish.tried.push(under_way);
-        let (first, lease) = {
-            let second = pin!(async {
-                let lease = self.second_lease(request, wish, entry, dual).await?;
-                // Paid for as well, or the first goes on alone.
-                let covered = self.cover(request, account.charge.as_mut(), 2).await;
-                covered.ok().map(|()| lease)
-            });
-            match select(first, second).await {
-                Either::Left((ended, _)) => return ended,
-                Either::Right((Some(lease), first)) => (first, lease),
-                Either::Right((None, first)) => return first.await,
-            }
-        };
-        let number = account.attempt_begins();
-        let second = Box::pin(self.run_leg(
-            request,
-            lease,
-            LegPlace {
-                number,
-                second: true,
-            },
-        ));
-        // The first content wins; the other leg is dropped, which cancels and settles it.
-        let (won, result) = match select(first, second).await {
-            Either::Left((Ok(won), loser)) => {
-                drop(loser);
-                (Ok(won), RaceResult::FirstWon)
-            }
-            Either::Right((Ok(won), loser)) => {
-                drop(loser);
-                (Ok(won), RaceResult::SecondWon)
-            }
-            // What the first to fail teaches must not be lost with it.
-            Either::Left((Err(lost), second)) => {
-                search.met(&lost, self.clock.now());
-                drop(lost);
-                (second.await, RaceResult::Alone)
-            }
-            Either::Right((Err(lost), first)) => {
-                search.met(&lost, self.clock.now());
-                drop(lost);
-                (first.await, RaceResult::Alone)
-            }
-        };
-        account.raced(result);
-        won
+        Box::pin(async move {
+            let first = Box::pin(self.run_leg(request, lease, place));
+            let first = if wait.is_zero() {
+                first
+            } else {
+                match select(first, pin!(sleep(wait))).await {
+                    Either::Left((ended, _)) => return ended,
+                    Either::Right(((), first)) => first,
+                }
+            };
+            let mut wish = search.wish(request, Purpose::SecondLeg);
+            wish.tried.push(under_way);
+            let (first, lease) = {
+                let second = pin!(async {
+                    let lease = self.second_lease(request, wish, entry, dual).await?;
+                    // Paid for as well, or the first goes on alone.
+                    let covered = self.cover(request, account.charge.as_mut(), 2).await;
+                    covered.ok().map(|()| lease)
+                });
+                match select(first, second).await {
+                    Either::Left((ended, _)) => return ended,
+                    Either::Right((Some(lease), first)) => (first, lease),
+                    Either::Right((None, first)) => return first.await,
+                }
+            };
+            let number = account.attempt_begins();
+            let second = Box::pin(self.run_leg(
+                request,
+                lease,
+                LegPlace {
+                    number,
+                    second: true,
+                },
+            ));
+            // The first content wins; the other leg is dropped, which cancels and settles it.
+            let (won, result) = match select(first, second).await {
+                Either::Left((Ok(won), loser)) => {
+                    drop(loser);
+                    (Ok(won), RaceResult::FirstWon)
+                }
+                Either::Right((Ok(won), loser)) => {
+                    drop(loser);
+                    (Ok(won), RaceResult::SecondWon)
+                }
+                // What the first to fail teaches must not be lost with it.
+                Either::Left((Err(lost), second)) => {
+                    search.met(&lost, self.clock.now());
+                    drop(lost);
+                    (second.await, RaceResult::Alone)
+                }
+                Either::Right((Err(lost), first)) => {
+                    search.met(&lost, self.clock.now());
+                    drop(lost);
+                    (first.await, RaceResult::Alone)
+                }
+            };
+            account.raced(result);
+            won
+        })
+        .await
     }
 
     /// The right to a second leg, if the race strategy grants it.

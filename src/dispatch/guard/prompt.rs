@@ -103,7 +103,8 @@ impl Dispatch {
         if rules.is_off() && settings.webhook.is_none() {
             return Ok(request);
         }
-        let guarded = self.looked_at(&mut request, settings, rules).await;
+        // Apart, so that requests nobody looks at carry nothing of it.
+        let guarded = Box::pin(self.looked_at(&mut request, settings, rules)).await;
         guarded.inspect_err(|failure| {
             if failure.kind == FailureKind::PolicyUnavailable {
                 self.news.metrics.blocked_by("policy_unavailable");

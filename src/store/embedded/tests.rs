@@ -244,6 +244,64 @@ async fn the_journal_is_booked_once_however_often_and_from_wherever_it_is_read()
     assert_eq!(late(), Behind::default());
 }
 
+/// What the writer added up is booked only where the books end at its beginning; else the journal is read.
+#[tokio::test]
+async fn m1_what_the_writer_added_up_is_booked_once_and_never_in_the_wrong_place() {
+    use crate::store::StoreDesk;
+    use crate::store::journal::Cut;
+    use crate::store::spending::{Batch, Books, Position, catch_up, spent_since};
+    let place = place();
+    let folder = tempfile::tempdir().unwrap();
+    let desk = StoreDesk::new(place.settings.clone());
+    let cost = async || -> u64 {
+        let spent = spent_since(&desk, "default", crate::domain::Wall(0)).await;
+        spent.unwrap().iter().map(|one| one.cost.0).sum()
+    };
+    // In the journal every other record costs 100; what the writer tells is told apart by 7.
+    let cut = |writer, behind, upto: u64, told: bool| {
+        let mut batch = Batch::default();
+        if upto > behind {
+            batch.add(&(&outcome(1_000_000, 7)).into(), Some(7));
+            let at_ms = 1_000_000 + upto;
+            batch.to = Position { seq: upto, at_ms };
+        }
+        Cut {
+            writer,
+            behind,
+            upto,
+            batch: told.then(|| Box::new(batch)),
+        }
+    };
+    let mut books = Books::default();
+    let mut take = async |cut| books.catch_up(cut, folder.path(), &desk).await.unwrap();
+    journal(folder.path(), 1..=30);
+    // Nobody knows where the books ended before: the journal is read, to the cut and no further.
+    take(cut(0, 0, 4, true)).await;
+    assert_eq!(cost().await, 200);
+    take(cut(0, 4, 8, true)).await;
+    assert_eq!(cost().await, 200, "it is another tenant's");
+    assert_eq!(super::booked_to(&place.settings).unwrap().seq, 8);
+    // Nothing was written that costs.
+    take(cut(0, 8, 8, true)).await;
+    take(cut(0, 8, 10, true)).await;
+    assert_eq!(super::booked_to(&place.settings).unwrap().seq, 10);
+    assert_eq!(cost().await, 200);
+    // A gap, another writer, and what the writer could not tell are read.
+    for (cut, read) in [
+        (cut(0, 12, 14, true), 400),
+        (cut(1, 14, 16, true), 500),
+        (cut(1, 16, 18, false), 600),
+    ] {
+        take(cut).await;
+        assert_eq!(cost().await, read);
+    }
+    // Somebody else has booked some of it.
+    catch_up(folder.path(), &desk, &mut None).await.unwrap();
+    assert_eq!(cost().await, 1_200);
+    take(cut(1, 18, 20, true)).await;
+    assert_eq!(cost().await, 1_200);
+}
+
 #[tokio::test]
 async fn many_records_of_no_cost_do_not_keep_what_follows_from_being_booked() {
     use crate::store::StoreDesk;

@@ -6,10 +6,13 @@
 //! copied to be compared. Here the line is gone through once, in the form the writer gives it, and nothing is copied.
 //! A line in any other form, such as one with an escape in it, is left to serde.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 
 use super::read::{Kind, ReadRecord};
-use super::told::{ReadAttempt, ReadEvent, ReadOutcome, usage_of};
+use super::record::{AttemptRecord, MOST_WORDS, OutcomeRecord, Record, clipped};
+use super::told::{ReadAttempt, ReadOutcome, usage_of};
 use crate::domain::{ServiceTier, Usage};
 
 /// What an attempt cost.
@@ -78,12 +81,20 @@ impl<'a> From<&'a ReadOutcome> for OutcomeCost<'a> {
     }
 }
 
+/// Something that happened to the gateway itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventTold<'a> {
+    pub name: &'a str,
+    pub subject: &'a str,
+    pub detail: &'a str,
+}
+
 /// What one record tells of costs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cost<'a> {
     Attempt(AttemptCost<'a>),
     Outcome(OutcomeCost<'a>),
-    Event(&'a ReadEvent),
+    Event(EventTold<'a>),
     /// Nothing.
     Other,
 }
@@ -99,12 +110,78 @@ impl<'a> Cost<'a> {
     }
 }
 
+impl<'a> Cost<'a> {
+    /// Of a record on its way into the journal, as its readers will find it there. `alias` is as for
+    /// [`encode`](super::record::encode).
+    pub(super) fn of(record: &'a Record<'a>, alias: Option<&'a str>, at: u64) -> Self {
+        match record {
+            Record::Attempt(attempt) => Self::Attempt(of_attempt(attempt, at)),
+            Record::Outcome(outcome) => Self::Outcome(of_outcome(outcome, alias, at)),
+            Record::Event {
+                name,
+                subject,
+                detail,
+            } => Self::Event(EventTold {
+                name: clipped(name),
+                subject: clipped(subject),
+                detail: clipped(detail),
+            }),
+            Record::Intent(_) | Record::Reserve { .. } | Record::Text(_) => Self::Other,
+        }
+    }
+}
+
+fn of_attempt<'a>(attempt: &AttemptRecord<'a>, at: u64) -> AttemptCost<'a> {
+    AttemptCost {
+        at,
+        took_ms: written_ms(attempt.took),
+        provider: clipped(attempt.provider),
+        usage: attempt.usage,
+        estimated: attempt.estimated,
+        cost_nano: attempt.cost_nano,
+    }
+}
+
+fn of_outcome<'a>(outcome: &OutcomeRecord<'a>, alias: Option<&'a str>, at: u64) -> OutcomeCost<'a> {
+    let who = &outcome.who;
+    let tags = who.tags.iter().take(MOST_WORDS);
+    OutcomeCost {
+        at,
+        took_ms: written_ms(outcome.took),
+        client: clipped(who.client),
+        tenant: who.tenant.map(clipped),
+        team: who.team.map(clipped),
+        user: alias.or(who.user).map(clipped),
+        tags: tags.map(|tag| clipped(tag)).collect(),
+        how: clipped(outcome.how),
+        provider: outcome.provider.map(clipped),
+        model: outcome.model.map(clipped),
+        usage: outcome.usage,
+        cost_nano: outcome.cost_nano,
+        charged_nano: outcome
+            .charged_nano
+            .filter(|_| outcome.charged_nano != outcome.cost_nano),
+        cost_estimated: outcome.cost_estimated,
+    }
+}
+
+/// Milliseconds as they are written: with three digits behind the point.
+#[expect(clippy::cast_precision_loss, reason = "nothing takes that long")]
+fn written_ms(took: Duration) -> f64 {
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    micros as f64 / 1_000.0
+}
+
 impl<'a> From<&'a ReadRecord> for Cost<'a> {
     fn from(read: &'a ReadRecord) -> Self {
         match read {
             ReadRecord::Attempt(attempt) => Self::Attempt(attempt.into()),
             ReadRecord::Outcome(outcome) => Self::Outcome(outcome.into()),
-            ReadRecord::Event(event) => Self::Event(event),
+            ReadRecord::Event(event) => Self::Event(EventTold {
+                name: &event.name,
+                subject: &event.subject,
+                detail: &event.detail,
+            }),
             ReadRecord::Intent(_) | ReadRecord::Text(_) | ReadRecord::Other => Self::Other,
         }
     }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::sync::oneshot;
 
+use super::costs::Cost;
 use super::health::{JournalHealth, wall_ms};
 use super::owed::Owed;
 use super::owners::{Owners, PromptKey, TextKeys};
@@ -16,6 +17,7 @@ use super::record::{Record, TextRecord, Who, encode};
 use super::recover::{Found, Interrupted, Older, Opened, look_back};
 use super::retention::Keep;
 use super::segment::make_folder;
+use super::tally::{Cut, Tally};
 use super::thread::run;
 use super::writer::{Pending, Writer};
 use crate::config::JournalMode;
@@ -121,6 +123,7 @@ impl Shared {
         encode(record, alias, at, &mut pending.bytes);
         let end = pending.bytes.len();
         pending.ends.push(end);
+        pending.count(&Cost::of(record, alias, at), at);
         // Whoever waits writes for itself when it asks; see `Written`.
         let wake = pending.asleep && waiter.is_none();
         pending.waiters.extend(waiter);
@@ -151,6 +154,11 @@ impl Shared {
         self.call_if_failed();
         // What is owed was handed in before the border and comes to stand behind it: nobody is told of such a border.
         (!is_behind).then_some((border, last))
+    }
+
+    /// What was added up of all that was written since the last cut.
+    fn cut(&self) -> Option<Cut> {
+        Some(self.writer.lock().ok()?.cut())
     }
 
     pub(super) fn drain(&self, writer: &mut Writer) {
@@ -284,6 +292,14 @@ impl JournalHandle {
         drawn.await.ok().flatten()
     }
 
+    /// What was added up of all that was written since the last cut, so that the books need not read it.
+    pub async fn cut(&self) -> Option<Cut> {
+        let shared = Arc::clone(&self.shared);
+        // Whoever writes holds what is asked for, on a disk that may be slow.
+        let cut = tokio::task::spawn_blocking(move || shared.cut());
+        cut.await.ok().flatten()
+    }
+
     /// Hands in a record. The answer resolves when it is written (or synced, in durable mode).
     pub fn append_and_wait(&self, record: &Record<'_>) -> Written {
         let (sender, written) = oneshot::channel();
@@ -387,6 +403,7 @@ pub fn open(
         out: Vec::new(),
         owed: Owed::default(),
         began: wall_ms(),
+        tally: Tally::behind(found.last_seq),
     };
     health.written_to.store(found.last_seq, Ordering::Relaxed);
     writer

@@ -18,6 +18,7 @@ mod recover;
 mod retention;
 mod rows;
 mod segment;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -26,7 +27,7 @@ mod verify;
 mod writer;
 
 pub use anchor::{Anchor, AnchorError, anchor};
-pub use costs::{AttemptCost, Cost, OutcomeCost};
+pub use costs::{AttemptCost, Cost, EventTold, OutcomeCost};
 pub use handle::{JournalError, JournalHandle, JournalOptions, Written, open};
 pub use health::JournalHealth;
 pub use owners::names as alias_names;
@@ -38,5 +39,6 @@ pub use record::{Asked, AttemptRecord, IntentRecord, OutcomeRecord, Record, Text
 pub use recover::Opened;
 pub use retention::{Keep, ask_to_erase};
 pub use rows::{Row, Rows, Selection, rows};
+pub use tally::Cut;
 pub use told::{ReadAttempt, ReadEvent, ReadIntent, ReadOutcome, ReadText};
 pub use verify::{VerifyReport, verify, verify_against};

@@ -175,7 +175,7 @@ impl Record<'_> {
 /// Names from outside are cut to this (attack A12).
 const LONGEST_TEXT: usize = 256;
 /// More tags, or more words of policy, are left out: a line stays far shorter than a reader's limit.
-const MOST_WORDS: usize = 32;
+pub(super) const MOST_WORDS: usize = 32;
 
 /// Appends the members of a record without the braces around them; sequence number and chain are the
 /// writer's. The end user is written under `alias`, where there is one.

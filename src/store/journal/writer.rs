@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::costs::Cost;
 use super::handle::{JournalError, JournalOptions};
 use super::health::{JournalHealth, wall_ms};
 use super::owed::Owed;
 use super::recover::cut_tail;
 use super::retention::Oldest;
 use super::segment::{Chain, create, file_name, push_line};
+use super::tally::{Cut, Sums, Tally};
 use crate::config::JournalMode;
 use crate::domain::Border;
 
@@ -36,6 +38,7 @@ pub(super) struct Writer {
     pub(super) owed: Owed,
     /// When the segment began, in wall-clock milliseconds.
     pub(super) began: u64,
+    pub(super) tally: Tally,
 }
 
 impl Pending {
@@ -45,6 +48,15 @@ impl Pending {
         let taken = std::mem::take(self);
         (self.closed, self.asleep, self.border) = (closed, asleep, border);
         taken
+    }
+
+    /// Adds up what the record that was pushed last tells.
+    pub(super) fn count(&mut self, cost: &Cost<'_>, at_ms: u64) {
+        if *cost == Cost::Other {
+            return;
+        }
+        let nth = self.ends.len() as u64;
+        self.sums.get_or_insert_default().count(cost, (nth, at_ms));
     }
 
     /// Leaves out the records that `wanted` does not want.
@@ -89,6 +101,8 @@ impl Writer {
             self.chain = push_line(&mut self.out, self.seq, members, &self.chain);
         }
         let lines = self.seq - seq;
+        // What was owed was added up nowhere, and what was left out stands nowhere.
+        let is_whole = lines == batch.ends.len() as u64 && lost == 0;
         self.health
             .busy_since_ms
             .store(wall_ms(), Ordering::Relaxed);
@@ -104,6 +118,10 @@ impl Writer {
                 self.health.records.fetch_add(lines, Ordering::Relaxed);
                 self.health.written_to.store(self.seq, Ordering::Release);
                 self.owed.paid();
+                match is_whole {
+                    true => self.tally.add(seq, batch.sums.take()),
+                    false => self.tally.break_off(),
+                }
                 Ok(())
             }
             Err(error) => {
@@ -114,6 +132,8 @@ impl Writer {
                     self.failed = Some((self.path.clone(), good));
                 }
                 self.health.unwritable.store(true, Ordering::Relaxed);
+                // It may come to stand later, or not.
+                self.tally.break_off();
                 let more = records(&batch).filter(|members| self.owed.take(members));
                 lost += more.count() as u64;
                 Err(JournalError::Unwritable)
@@ -129,6 +149,10 @@ impl Writer {
             // A failure leaves the full segment in use; the next batch tries again.
             let _ = self.new_segment();
         }
+    }
+
+    pub(super) fn cut(&mut self) -> Cut {
+        self.tally.cut(self.seq)
     }
 
     /// Whether something that was handed in is still to be written.
@@ -231,6 +255,7 @@ pub(super) struct Pending {
     pub(super) closed: bool,
     /// The border that was drawn last: what stands here is behind it.
     pub(super) border: Border,
+    pub(super) sums: Option<Sums>,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod costs;
 mod owners;
 mod records;
 mod rows;
+mod tally;
 
 use std::fs;
 use std::path::Path;
