@@ -81,7 +81,7 @@ impl SettingsDoor for Door {
     fn load(&self) -> BoxFuture<'static, Result<Settings, ConfigError>> {
         let source = self.source.clone();
         Box::pin(async move {
-            let loaded = tokio::task::spawn_blocking(move || source.load_again()).await;
+            let loaded = tokio::task::spawn_blocking(move || source.load()).await;
             loaded.unwrap_or_else(|_| {
                 Err(ConfigError::one(Mistake::new(
                     "",
@@ -93,13 +93,7 @@ impl SettingsDoor for Door {
     }
 
     fn settled(&self, quiet: Duration) -> BoxFuture<'static, ()> {
-        let source = self.source.clone();
-        let look = move || {
-            let source = source.clone();
-            let looked = tokio::task::spawn_blocking(move || source.digest());
-            async move { looked.await.ok().flatten() }
-        };
-        Box::pin(until_quiet(quiet, look))
+        Box::pin(stands_still(self.source.clone(), quiet))
     }
 
     fn fingerprint(&self, before: Fingerprint) -> BoxFuture<'static, Fingerprint> {
@@ -142,6 +136,33 @@ impl SettingsDoor for Door {
     }
 }
 
+/// Waits until the text of the file has been the same for so long.
+async fn stands_still(source: Source, quiet: Duration) {
+    let look = || {
+        let source = source.clone();
+        let looked = tokio::task::spawn_blocking(move || source.digest());
+        async move { looked.await.ok().flatten() }
+    };
+    until_quiet(quiet, look).await;
+}
+
+/// A file that is cut before it is written anew is valid, and so may be its beginning: what would leave a gateway
+/// nobody to ask is taken for one that is not whole (fault C01).
+fn check_whole(old: &Settings, new: &Settings) -> Result<(), ConfigError> {
+    if old.providers.is_empty() || !new.providers.is_empty() {
+        return Ok(());
+    }
+    let file = new.source.as_ref().map(|file| file.display().to_string());
+    Err(ConfigError::one(Mistake::new(
+        "providers",
+        format!(
+            "{} names none any more",
+            file.as_deref().unwrap_or("the environment")
+        ),
+        "write it whole; to serve nothing, stop the gateway",
+    )))
+}
+
 /// All of a configuration, by the one whose turn it is (fault C08: with many clients it takes a while).
 fn put_in_force(
     system: &System,
@@ -153,6 +174,7 @@ fn put_in_force(
     if old.version == settings.version {
         return Ok(None);
     }
+    check_whole(&old, &settings)?;
     let said = changes(&old, &settings);
     let prepared = prepare(upstreams, &old, &settings)?;
     upstreams.publish(prepared);
@@ -532,4 +554,34 @@ async fn bind(
         .await
         .map(Arc::new)
         .map_err(|why| StartError::Listen { address, why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn c01_a_file_that_is_written_piece_by_piece_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("switchyard.toml");
+        let source = Source {
+            file: Some(path.clone()),
+        };
+        std::fs::write(&path, "").unwrap();
+        let writing = tokio::spawn(async move {
+            for lines in 1..=10 {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                std::fs::write(&path, "# a line\n".repeat(lines)).unwrap();
+            }
+            source.digest()
+        });
+        let source = Source {
+            file: Some(folder.path().join("switchyard.toml")),
+        };
+        // Long enough for a machine that is busy with other things.
+        stands_still(source.clone(), Duration::from_millis(400)).await;
+        let seen = source.digest();
+        assert!(writing.is_finished(), "nobody waited for the rest");
+        assert_eq!(seen, writing.await.unwrap());
+    }
 }

@@ -16,6 +16,7 @@
 //! **bill** what providers ask for a request · **margin** what is added to it before it is **charged** ·
 //! **notice** something that needs somebody · **receiver** who is told of it outside ·
 //! **border** a place in the journal that what is handed in knows itself before or behind ·
+//! **tally** what the writer of the journal adds up in passing · **stretch** what stands in the journal between two places ·
 //! **tape** an answer that several read · **stake** a tenant and its weight, where there is not enough for all
 
 pub mod actors;

@@ -22,7 +22,7 @@ use crate::domain::{Border, Bought, NanoUsd, Wall};
 use crate::policy::ledger::Alert;
 
 use crate::store::spending::{
-    BookingError, Books, QUARTER, Spent, alerted, bought_at, keep, spent_at, spent_since,
+    BookingError, Progress, QUARTER, Spent, alerted, bought_at, keep, spent_at, spent_since,
     threshold, told_before,
 };
 
@@ -33,7 +33,7 @@ pub enum BooksMessage {
     Tick,
     Done {
         ended: Result<(), String>,
-        books: Books,
+        progress: Progress,
     },
 }
 
@@ -49,8 +49,7 @@ pub(crate) struct Bookkeeper {
     /// A tick is on its way.
     pub(super) ticking: bool,
     pub(super) trouble: Option<String>,
-    /// Where they stand.
-    pub(super) books: Books,
+    pub(super) progress: Progress,
 }
 
 /// How far the reports lie behind at most.
@@ -78,9 +77,9 @@ impl Member for Bookkeeper {
                 self.due(stage);
             }
             BooksMessage::Due => self.due(stage),
-            BooksMessage::Done { ended, books } => {
+            BooksMessage::Done { ended, progress } => {
                 self.busy = false;
-                self.books = books;
+                self.progress = progress;
                 let wait = match self.ended(ended) {
                     true if self.news.journal.is_searching() => SOON,
                     true => EVERY,
@@ -152,18 +151,18 @@ impl Bookkeeper {
         };
         let kept = tags_with_budgets(&system.published().tenants);
         let (folder, news) = (self.journal.path.clone(), Arc::clone(&self.news));
-        let mut books = std::mem::take(&mut self.books);
+        let mut progress = std::mem::take(&mut self.progress);
         stage.spawn(async move {
             // Taken before it is read: what is written meanwhile is for the next round.
             let (written, began) = (news.journal.written_to(), wall());
-            let ended = book(&folder, &news, &mut books, (kept, waiting)).await;
+            let ended = book(&folder, &news, &mut progress, (kept, waiting)).await;
             if ended.is_ok() {
                 news.booked_until.store(began.0, Ordering::Relaxed);
                 news.journal.booked_to(written.unwrap_or_default());
             }
             Some(BooksMessage::Done {
                 ended: ended.map_err(|error| error.to_string()),
-                books,
+                progress,
             })
         });
     }
@@ -201,13 +200,16 @@ type Waiting = (Vec<Arc<TenantCell>>, Vec<Arc<Till>>, Vec<Arc<Seller>>);
 fn book(
     folder: &Path,
     news: &News,
-    books: &mut Books,
+    progress: &mut Progress,
     (kept, (tenants, tills, sellers)): (Vec<(String, String)>, Waiting),
 ) -> impl Future<Output = Result<(), BookingError>> + Send {
     async move {
         let store = &news.store;
-        let cut = news.journal.cut().await.ok_or(BookingError::Unwritten)?;
-        books.catch_up(cut, folder, store).await?;
+        match news.journal.stretch() {
+            Some(stretch) => progress.book(stretch, folder, store).await?,
+            // It is being opened anew.
+            None => progress.read_to(u64::MAX, folder, store).await?,
+        }
         keep(store, kept).await?;
         // Whoever wants to be told begins anew, and is told what stands in the journal before a border that is drawn behind
         // that. What ends meanwhile knows on which side of it it stands: in a budget it counts once, and nothing is left out.
@@ -218,7 +220,7 @@ fn book(
         if !(tenants.is_empty() && tills.is_empty() && sellers.is_empty()) {
             let drawn = news.journal.draw_border().await;
             let (behind, last) = drawn.ok_or(BookingError::Unwritten)?;
-            books.read_to(last, folder, store).await?;
+            progress.read_to(last, folder, store).await?;
             border = behind;
         }
         for (tenant, since) in tenants {

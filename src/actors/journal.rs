@@ -14,8 +14,8 @@ use super::slot::{Seat, Slot};
 use crate::config::{JournalMode, JournalOnFailure, JournalSettings};
 use crate::domain::{Border, RequestId};
 use crate::store::journal::{
-    Cut, JournalError, JournalHandle, JournalOptions, Keep, Opened, Record, TextKeys, Who, Written,
-    open,
+    JournalError, JournalHandle, JournalOptions, Keep, Opened, Record, Stretch, TextKeys, Who,
+    Written, open,
 };
 use crate::telemetry::metrics::GatewayMetrics;
 
@@ -81,6 +81,8 @@ impl JournalDesk {
                     Ok(false)
                 };
             };
+            // Before it is waited for with a timer, which would cost more than this spares.
+            written.give_way().await;
             match at_most(patience, written).await {
                 Some(Ok(())) => Ok(true),
                 // A disk this slow is as good as none: better an honest 503 than a queue of requests.
@@ -166,10 +168,9 @@ impl JournalDesk {
         async move { handle?.draw_border().await }
     }
 
-    /// What was written since the last cut; see [`JournalHandle::cut`].
-    pub(super) fn cut(&self) -> impl Future<Output = Option<Cut>> + use<> {
-        let handle = self.inner.handle.load_full();
-        async move { handle?.cut().await }
+    /// What was written since this was asked last; see [`JournalHandle::stretch`]. `None` until it is open.
+    pub(super) fn stretch(&self) -> Option<Stretch> {
+        self.inner.handle.load().as_ref()?.stretch()
     }
 
     /// All up to this record is booked, and need not be kept for it.

@@ -25,9 +25,7 @@ pub trait SettingsDoor: Send + Sync {
     /// Reads and validates; changes nothing.
     fn load(&self) -> BoxFuture<'static, Result<Settings, ConfigError>>;
     /// Waits until the file has stood as it is for so long: what somebody is writing is not read (fault C01).
-    fn settled(&self, quiet: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(quiet))
-    }
+    fn settled(&self, quiet: Duration) -> BoxFuture<'static, ()>;
     /// What the files look like now, to see a change without loading.
     fn fingerprint(&self, before: Fingerprint) -> BoxFuture<'static, Fingerprint>;
     /// Puts settings in force, all or nothing, and says what changed in plain words; `None` when they are in force
@@ -139,6 +137,8 @@ impl ReloadReason {
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Reloads asked for within this time become one (fault C04).
 const DEBOUNCE: Duration = Duration::from_millis(50);
+/// A file that changed by itself is read when it has stood still for so long: whoever copies it here may pause.
+const QUIET: Duration = Duration::from_millis(300);
 
 pub(crate) struct SettingsActor {
     pub(super) door: Arc<dyn SettingsDoor>,
@@ -187,7 +187,7 @@ impl Member for SettingsActor {
             }
             SettingsMessage::Refreshed(Refreshed { changed, again_in }) => {
                 if changed {
-                    self.ask(stage);
+                    self.ask(DEBOUNCE, stage);
                 }
                 let wait = again_in.unwrap_or(UNASKED).max(LOOK_EVERY);
                 stage.after(wait, SettingsMessage::RefreshDue);
@@ -195,7 +195,7 @@ impl Member for SettingsActor {
             SettingsMessage::Reload { why, reply } => {
                 info!(why = why.label(), "configuration reload asked for");
                 self.waiting.extend(reply);
-                self.ask(stage);
+                self.ask(DEBOUNCE, stage);
             }
             SettingsMessage::Look => {
                 let look = self.door.fingerprint(self.seen.clone().unwrap_or_default());
@@ -208,7 +208,7 @@ impl Member for SettingsActor {
                         why = ReloadReason::FileChanged.label(),
                         "configuration reload"
                     );
-                    self.ask(stage);
+                    self.ask(QUIET, stage);
                 }
                 stage.after(LOOK_EVERY, SettingsMessage::Look);
             }
@@ -235,10 +235,10 @@ impl Member for SettingsActor {
 }
 
 impl SettingsActor {
-    fn ask(&mut self, stage: &mut Stage<SettingsMessage>) {
+    fn ask(&mut self, quiet: Duration, stage: &mut Stage<SettingsMessage>) {
         self.stage_of_reload = match self.stage_of_reload {
             ReloadStage::Idle => {
-                let settled = self.door.settled(DEBOUNCE);
+                let settled = self.door.settled(quiet);
                 stage.spawn(async move {
                     settled.await;
                     Some(SettingsMessage::LoadNow)
@@ -271,7 +271,7 @@ impl SettingsActor {
         }
         if again {
             // Those who asked meanwhile are answered by the load that starts now.
-            self.ask(stage);
+            self.ask(DEBOUNCE, stage);
         }
     }
 
@@ -340,6 +340,10 @@ mod tests {
                 ..settings(None)
             };
             Box::pin(std::future::ready(Ok(settings)))
+        }
+
+        fn settled(&self, quiet: Duration) -> BoxFuture<'static, ()> {
+            Box::pin(sleep(quiet))
         }
 
         fn fingerprint(&self, _: Fingerprint) -> BoxFuture<'static, Fingerprint> {

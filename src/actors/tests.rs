@@ -26,6 +26,10 @@ impl SettingsDoor for NoDoor {
         Box::pin(std::future::pending())
     }
 
+    fn settled(&self, _: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+
     fn fingerprint(&self, _: Fingerprint) -> BoxFuture<'static, Fingerprint> {
         Box::pin(std::future::pending())
     }

@@ -65,26 +65,9 @@ fn content(path: &Path) -> Option<Digest> {
 impl Source {
     pub fn load(&self) -> Result<Settings, ConfigError> {
         let text = self.file.as_deref().map(read).transpose()?;
-        self.settings(text.as_deref())
-    }
-
-    /// As [`Self::load`], where settings are in force already. An empty file would be valid and take everything away:
-    /// it is taken for one that is being written (fault C01).
-    pub fn load_again(&self) -> Result<Settings, ConfigError> {
-        let text = self.file.as_deref().map(read).transpose()?;
-        if let (Some(path), Some("")) = (&self.file, text.as_deref().map(str::trim)) {
-            return Err(ConfigError::one(Mistake::new(
-                "",
-                format!("{} is empty", path.display()),
-                "write it whole; to serve nothing any more, stop the gateway",
-            )));
-        }
-        self.settings(text.as_deref())
-    }
-
-    fn settings(&self, text: Option<&str>) -> Result<Settings, ConfigError> {
-        text.map(check_depth).transpose()?;
-        settings_from(merged(text, true), self.file.clone(), &ProcessEnvironment)
+        text.as_deref().map(check_depth).transpose()?;
+        let figment = merged(text.as_deref(), true);
+        settings_from(figment, self.file.clone(), &ProcessEnvironment)
     }
 
     /// What tells the text of the file from another one; `None` where it cannot be read.

@@ -7,7 +7,7 @@ use switchyard_chaos::client::{Answer, Client};
 use switchyard_chaos::fault;
 use switchyard_chaos::mock::{Behaviour, MockProvider};
 
-use crate::frame::{Gateway, PATH, auth, chat, code_of, mock, provider};
+use crate::frame::{Gateway, PATH, alone, auth, chat, code_of, mock, provider};
 
 /// A thousand dollars for a million tokens: a thousandth of a dollar each.
 pub const MILLI: u64 = 1_000_000;
@@ -703,4 +703,34 @@ async fn x08_a_journal_that_lost_its_end_is_not_booked_twice() {
     let view = gateway.admin_get("/admin/tenants").await;
     let purse = &view["tenants"][0]["accounts"][0]["budgets"][0];
     assert_eq!(purse["spent_usd"], json!(usd_short(cost)), "{view}");
+}
+
+/// The journal is read where nobody knows better: at a start, and behind a disk that failed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m1_what_a_gateway_wrote_itself_is_booked_without_being_read_back() {
+    let a = mock("a").await;
+    let gateway = alone(&a, "").await;
+    for requests in 1..=2 {
+        gateway.ask("p").await;
+        gateway.booked(requests).await;
+    }
+    let journal = gateway.folder.path().join("journal");
+    let mut files = std::fs::read_dir(&journal).unwrap();
+    let segment = files.find_map(|entry| {
+        let path = entry.unwrap().path();
+        path.extension()
+            .is_some_and(|end| end == "jsonl")
+            .then_some(path)
+    });
+    // Whoever writes it goes on; whoever looks for it finds nothing.
+    let (segment, away) = (segment.unwrap(), journal.join("away"));
+    std::fs::rename(&segment, &away).unwrap();
+    for requests in 3..=5 {
+        gateway.ask("p").await;
+        gateway.booked(requests).await;
+    }
+    std::fs::rename(&away, &segment).unwrap();
+    let records = gateway.records().await;
+    let outcomes = records.iter().filter(|record| record["kind"] == "outcome");
+    assert_eq!(outcomes.count(), 5, "each of them stands in it");
 }

@@ -53,7 +53,8 @@ impl Talkative {
         begun.elapsed()
     }
 
-    /// The quickest of so many: other programs have the machine too, and a log that holds requests up holds up each.
+    /// The quickest of so many: other programs have the machine too. Whoever waits for a log that nobody reads waits for
+    /// ever, and is found by its own limit; this finds what each of them pays.
     async fn quickest(&mut self, count: usize) -> Duration {
         let mut quickest = Duration::MAX;
         for _ in 0..count {

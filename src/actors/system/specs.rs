@@ -101,7 +101,7 @@ impl System {
             again: false,
             ticking: false,
             trouble: None,
-            books: crate::store::spending::Books::default(),
+            progress: crate::store::spending::Progress::default(),
         })
     }
 

@@ -248,8 +248,8 @@ async fn the_journal_is_booked_once_however_often_and_from_wherever_it_is_read()
 #[tokio::test]
 async fn m1_what_the_writer_added_up_is_booked_once_and_never_in_the_wrong_place() {
     use crate::store::StoreDesk;
-    use crate::store::journal::Cut;
-    use crate::store::spending::{Batch, Books, Position, catch_up, spent_since};
+    use crate::store::journal::{Stretch, WriterId, WrittenTo};
+    use crate::store::spending::{Batch, Position, Progress, catch_up, spent_since};
     let place = place();
     let folder = tempfile::tempdir().unwrap();
     let desk = StoreDesk::new(place.settings.clone());
@@ -257,49 +257,51 @@ async fn m1_what_the_writer_added_up_is_booked_once_and_never_in_the_wrong_place
         let spent = spent_since(&desk, "default", crate::domain::Wall(0)).await;
         spent.unwrap().iter().map(|one| one.cost.0).sum()
     };
-    // In the journal every other record costs 100; what the writer tells is told apart by 7.
-    let cut = |writer, behind, upto: u64, told: bool| {
+    // In the journal every other record costs 100; what the writer tells is another tenant's.
+    let stretch = |by, from: u64, to: u64, told: bool| {
         let mut batch = Batch::default();
-        if upto > behind {
+        if to > from {
             batch.add(&(&outcome(1_000_000, 7)).into(), Some(7));
-            let at_ms = 1_000_000 + upto;
-            batch.to = Position { seq: upto, at_ms };
+            let at_ms = 1_000_000 + to;
+            batch.to = Position { seq: to, at_ms };
         }
-        Cut {
-            writer,
-            behind,
-            upto,
+        Stretch {
+            from: WrittenTo { by, upto: from },
+            to: WrittenTo { by, upto: to },
             batch: told.then(|| Box::new(batch)),
         }
     };
-    let mut books = Books::default();
-    let mut take = async |cut| books.catch_up(cut, folder.path(), &desk).await.unwrap();
+    let (first, second) = (WriterId::next(), WriterId::next());
+    let mut progress = Progress::default();
+    let mut take = async |stretch| progress.book(stretch, folder.path(), &desk).await.unwrap();
     journal(folder.path(), 1..=30);
-    // Nobody knows where the books ended before: the journal is read, to the cut and no further.
-    take(cut(0, 0, 4, true)).await;
+    // Nobody knows where the books ended before: the journal is read, to its end and no further.
+    take(stretch(first, 0, 4, true)).await;
     assert_eq!(cost().await, 200);
-    take(cut(0, 4, 8, true)).await;
-    assert_eq!(cost().await, 200, "it is another tenant's");
+    take(stretch(first, 4, 8, true)).await;
+    assert_eq!(cost().await, 200);
     assert_eq!(super::booked_to(&place.settings).unwrap().seq, 8);
     // Nothing was written that costs.
-    take(cut(0, 8, 8, true)).await;
-    take(cut(0, 8, 10, true)).await;
+    take(stretch(first, 8, 8, true)).await;
+    take(stretch(first, 8, 10, true)).await;
     assert_eq!(super::booked_to(&place.settings).unwrap().seq, 10);
     assert_eq!(cost().await, 200);
     // A gap, another writer, and what the writer could not tell are read.
-    for (cut, read) in [
-        (cut(0, 12, 14, true), 400),
-        (cut(1, 14, 16, true), 500),
-        (cut(1, 16, 18, false), 600),
+    for (stretch, read) in [
+        (stretch(first, 12, 14, true), 400),
+        (stretch(second, 14, 16, true), 500),
+        (stretch(second, 16, 18, false), 600),
     ] {
-        take(cut).await;
+        take(stretch).await;
         assert_eq!(cost().await, read);
     }
-    // Somebody else has booked some of it.
+    // Somebody else has booked what comes next, and more: nothing of it is booked again, and the place stays.
     catch_up(folder.path(), &desk, &mut None).await.unwrap();
-    assert_eq!(cost().await, 1_200);
-    take(cut(1, 18, 20, true)).await;
-    assert_eq!(cost().await, 1_200);
+    for from in [18, 20, 22] {
+        take(stretch(second, from, from + 2, true)).await;
+        assert_eq!(cost().await, 1_200);
+        assert_eq!(super::booked_to(&place.settings).unwrap().seq, 30);
+    }
 }
 
 #[tokio::test]

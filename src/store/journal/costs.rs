@@ -1,10 +1,9 @@
 //! What a line tells of costs, read without taking the line apart as a whole.
 //!
 //! # Why not as the other records are read
-//! Every attempt and every outcome is read back once, for the reports. Of what a gateway with budgets reckons for a
-//! request, a seventh went into that, nearly all of it into fields that no report looks at and into texts that were
-//! copied to be compared. Here the line is gone through once, in the form the writer gives it, and nothing is copied.
-//! A line in any other form, such as one with an escape in it, is left to serde.
+//! A start and every look at the books from the command line read all that is not booked yet, and most of what a line
+//! holds no report looks at. Here it is gone through once, in the form the writer gives it, and nothing is copied. A
+//! line in any other form, such as one with an escape in it, is left to serde.
 
 use std::time::Duration;
 
@@ -187,11 +186,12 @@ impl<'a> From<&'a ReadRecord> for Cost<'a> {
     }
 }
 
+/// Reads the members one record has, each at most once; what is not looked at is checked all the same, so that a line
+/// that serde refuses is not counted here.
 fn attempt(line: &[u8]) -> Option<AttemptCost<'_>> {
     let (mut at, mut took_ms, mut provider, mut usage) = (None, None, None, None);
     let (mut estimated, mut cost_nano) = (None, None);
-    // What a record is not one without.
-    let mut rest_of_it = 0;
+    let mut seen = Seen::default();
     members(line, |name, value| match name {
         b"at" => once(&mut at, value.number()?),
         b"took_ms" => once(&mut took_ms, value.fraction()?),
@@ -199,13 +199,27 @@ fn attempt(line: &[u8]) -> Option<AttemptCost<'_>> {
         b"usage" => once(&mut usage, value.usage()?),
         b"estimated" => once(&mut estimated, value.flag()?),
         b"cost_nano" => once(&mut cost_nano, value.number()?),
-        b"request" | b"number" | b"model" | b"outcome" => {
-            rest_of_it += 1;
-            Some(())
-        }
-        _ => Some(()),
+        b"request" => seen.once(0, value.request()?),
+        b"number" => seen.once(1, value.at_most(u32::MAX.into())?),
+        b"model" => seen.once(2, value.text()?),
+        b"outcome" => seen.once(3, value.text()?),
+        b"key" => seen.once(4, value.text()?),
+        b"status" => seen.once(5, value.at_most(u16::MAX.into())?),
+        b"first_content_ms" => seen.once(6, value.fraction()?),
+        b"won" => seen.once(7, value.flag()?),
+        b"second_leg" => seen.once(8, value.flag()?),
+        b"region" => seen.once(9, value.text()?),
+        b"charged_nano" => seen.once(10, value.number()?),
+        b"list_nano" => seen.once(11, value.number()?),
+        b"operation" => seen.once(12, value.text()?),
+        b"choices" => seen.once(13, value.at_most(u32::MAX.into())?),
+        b"asked_tier" => seen.once(14, value.text()?),
+        b"reason" => seen.once(15, value.text()?),
+        b"seq" => value.number().map(drop),
+        b"kind" | b"chain" => value.text().map(drop),
+        _ => None,
     })?;
-    (rest_of_it == 4).then_some(AttemptCost {
+    seen.has_all(0..4).then_some(AttemptCost {
         at: at?,
         took_ms: took_ms.unwrap_or_default(),
         provider: provider?,
@@ -215,14 +229,15 @@ fn attempt(line: &[u8]) -> Option<AttemptCost<'_>> {
     })
 }
 
+/// As [`attempt`].
 fn outcome(line: &[u8]) -> Option<OutcomeCost<'_>> {
-    let (mut at, mut took_ms, mut usage, mut has_request) = (None, None, None, None);
+    let (mut at, mut took_ms, mut usage) = (None, None, None);
     let (mut client, mut tenant, mut team, mut user) = (None, None, None, None);
     let (mut how, mut provider, mut model, mut tags) = (None, None, None, None);
     let (mut cost_nano, mut charged_nano, mut cost_estimated) = (None, None, None);
+    let mut seen = Seen::default();
     members(line, |name, value| match name {
         b"at" => once(&mut at, value.number()?),
-        b"request" => once(&mut has_request, ()),
         b"took_ms" => once(&mut took_ms, value.fraction()?),
         b"client" => once(&mut client, value.text()?),
         b"tenant" => once(&mut tenant, value.text()?),
@@ -236,10 +251,19 @@ fn outcome(line: &[u8]) -> Option<OutcomeCost<'_>> {
         b"cost_nano" => once(&mut cost_nano, value.number()?),
         b"charged_nano" => once(&mut charged_nano, value.number()?),
         b"cost_estimated" => once(&mut cost_estimated, value.flag()?),
-        _ => Some(()),
+        b"request" => seen.once(0, value.request()?),
+        b"reason" => seen.once(1, value.text()?),
+        b"status" => seen.once(2, value.at_most(u16::MAX.into())?),
+        b"attempts" => seen.once(3, value.at_most(u32::MAX.into())?),
+        b"served_model" => seen.once(4, value.text()?),
+        b"estimated" => seen.once(5, value.flag()?),
+        b"first_content_ms" => seen.once(6, value.fraction()?),
+        b"race" => seen.once(7, value.text()?),
+        b"seq" => value.number().map(drop),
+        b"kind" | b"chain" => value.text().map(drop),
+        _ => None,
     })?;
-    has_request?;
-    Some(OutcomeCost {
+    seen.has_all(0..1).then_some(OutcomeCost {
         at: at?,
         took_ms: took_ms.unwrap_or_default(),
         client: client.unwrap_or_default(),
@@ -260,6 +284,22 @@ fn outcome(line: &[u8]) -> Option<OutcomeCost<'_>> {
 /// Sets what was not set before.
 fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
     place.replace(value).is_none().then_some(())
+}
+
+/// Which members there were, of those whose value is of no interest.
+#[derive(Default)]
+struct Seen(u32);
+
+impl Seen {
+    fn once<T>(&mut self, member: u32, _checked: T) -> Option<()> {
+        let before = self.0;
+        self.0 |= 1 << member;
+        (self.0 != before).then_some(())
+    }
+
+    fn has_all(&self, mut members: std::ops::Range<u32>) -> bool {
+        members.all(|member| self.0 & (1 << member) != 0)
+    }
 }
 
 /// A value as it stands in a line.
@@ -301,13 +341,26 @@ impl<'a> Value<'a> {
         })
     }
 
+    fn at_most(self, most: u64) -> Option<u64> {
+        self.number().filter(|number| *number <= most)
+    }
+
+    /// Digits, a point, and digits.
     fn fraction(self) -> Option<f64> {
         let plain = self.plain()?;
-        let is_ours = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
-        if !plain.first()?.is_ascii_digit() || !plain.iter().all(is_ours) {
+        let point = memchr::memchr(b'.', plain)?;
+        let (whole, part) = (plain.get(..point)?, plain.get(point + 1..)?);
+        Value::Plain(whole).number()?;
+        if part.is_empty() || !part.iter().all(u8::is_ascii_digit) {
             return None;
         }
         std::str::from_utf8(plain).ok()?.parse().ok()
+    }
+
+    /// As the writer writes it.
+    fn request(self) -> Option<()> {
+        let digits = self.text()?.strip_prefix("sy-")?.as_bytes();
+        (digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit)).then_some(())
     }
 
     fn flag(self) -> Option<bool> {
@@ -350,7 +403,7 @@ impl<'a> Value<'a> {
                 b"audio_input" => 6,
                 b"audio_output" => 7,
                 b"tier" => return once(&mut tier, ServiceTier::of(value.text()?)),
-                _ => return Some(()),
+                _ => return None,
             };
             once(counts.get_mut(place)?, value.number()?)
         })?;

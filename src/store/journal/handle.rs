@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar};
 use std::task::{Context, Poll, ready};
 
@@ -17,7 +17,7 @@ use super::record::{Record, TextRecord, Who, encode};
 use super::recover::{Found, Interrupted, Older, Opened, look_back};
 use super::retention::Keep;
 use super::segment::make_folder;
-use super::tally::{Cut, Tally};
+use super::tally::{Stretch, Tally};
 use super::thread::run;
 use super::writer::{Pending, Writer};
 use crate::config::JournalMode;
@@ -27,7 +27,7 @@ use crate::domain::Border;
     clippy::disallowed_types,
     reason = "a buffer between tasks and one thread, held for a copy only"
 )]
-type Lock<T> = std::sync::Mutex<T>;
+pub(super) type Lock<T> = std::sync::Mutex<T>;
 
 #[derive(Clone, Debug)]
 pub struct JournalOptions {
@@ -63,6 +63,9 @@ pub(super) struct Shared {
     pub(super) wake: Condvar,
     pub(super) health: Arc<JournalHealth>,
     pub(super) writer: Lock<Writer>,
+    /// How many wait for the writer who have to have it in spite of all that is handed in.
+    wanted: AtomicU32,
+    tally: Arc<Lock<Tally>>,
     pub(super) owners: Lock<Owners>,
     prompts: PromptKey,
     mode: JournalMode,
@@ -138,9 +141,10 @@ impl Shared {
 
     /// Writes all that was handed in, and draws a border behind it; the number of the last record before that.
     fn draw_border(&self) -> Option<(Border, u64)> {
-        let mut writer = self.writer.lock().ok()?;
-        // So that little is left to be written by the time the border is drawn.
-        self.drain(&mut writer);
+        self.wanted.fetch_add(1, Ordering::Relaxed);
+        let writer = self.writer.lock();
+        self.wanted.fetch_sub(1, Ordering::Relaxed);
+        let mut writer = writer.ok()?;
         let mut pending = self.pending.lock().ok()?;
         let rest = pending.taken();
         pending.border = next_border();
@@ -156,11 +160,6 @@ impl Shared {
         (!is_behind).then_some((border, last))
     }
 
-    /// What was added up of all that was written since the last cut.
-    fn cut(&self) -> Option<Cut> {
-        Some(self.writer.lock().ok()?.cut())
-    }
-
     pub(super) fn drain(&self, writer: &mut Writer) {
         loop {
             let Ok(mut pending) = self.pending.lock() else {
@@ -172,7 +171,16 @@ impl Shared {
             let batch = pending.taken();
             drop(pending);
             writer.write(batch);
+            if self.is_wanted() {
+                // Behind a slow disk something is always pending.
+                return;
+            }
         }
+    }
+
+    /// Whether somebody waits for the writer.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -292,12 +300,9 @@ impl JournalHandle {
         drawn.await.ok().flatten()
     }
 
-    /// What was added up of all that was written since the last cut, so that the books need not read it.
-    pub async fn cut(&self) -> Option<Cut> {
-        let shared = Arc::clone(&self.shared);
-        // Whoever writes holds what is asked for, on a disk that may be slow.
-        let cut = tokio::task::spawn_blocking(move || shared.cut());
-        cut.await.ok().flatten()
+    /// What was written since this was asked last, added up so that the books need not read it.
+    pub fn stretch(&self) -> Option<Stretch> {
+        Some(self.shared.tally.lock().ok()?.take())
     }
 
     /// Hands in a record. The answer resolves when it is written (or synced, in durable mode).
@@ -309,22 +314,20 @@ impl JournalHandle {
                 .push(record, self.alias(record).as_deref(), Some(sender))
                 .map(|_line| written),
             unasked: Some(Arc::clone(&self.shared)),
-            gave_way: false,
         }
     }
 }
 
 /// A record on its way to the disk.
 ///
-/// # Why it is written one turn after it is first asked about
-/// Between handing a record in and asking about it a request is placed, and an actor's answer wakes it before anybody
-/// else who is ready. Whoever gives way once is behind all of them: what they hand in goes to the disk in the same write.
+/// # Why it is written when it is first asked about
+/// Between handing a record in and asking about it a request is placed. What other requests hand in
+/// meanwhile goes to the disk in the same write.
 #[derive(Debug)]
 pub struct Written {
     pushed: Result<oneshot::Receiver<Result<(), JournalError>>, JournalError>,
-    /// Until it was written or somebody was told to.
+    /// Until the first poll.
     unasked: Option<Arc<Shared>>,
-    gave_way: bool,
 }
 
 impl Written {
@@ -332,33 +335,43 @@ impl Written {
     pub fn was_taken(&self) -> bool {
         self.pushed.is_ok()
     }
+
+    /// Lets all who are ready go first, where asking would write here.
+    ///
+    /// # Why
+    /// An actor's answer wakes its asker before everybody else, so that each would write its own record alone. Behind
+    /// the others, the first who asks writes for all of them.
+    pub async fn give_way(&self) {
+        let mut behind = !self.unasked.as_deref().is_some_and(Shared::write_here);
+        std::future::poll_fn(|cx| {
+            if std::mem::replace(&mut behind, true) {
+                return Poll::Ready(());
+            }
+            // Who wakes itself is put behind those who are ready.
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 impl Future for Written {
     type Output = Result<(), JournalError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        match &mut this.pushed {
+        let unasked = self.unasked.take();
+        match &mut self.pushed {
             Err(error) => Poll::Ready(Err(error.clone())),
             Ok(written) => {
-                // Written meanwhile, with somebody else's.
-                if let Poll::Ready(written) = Pin::new(&mut *written).poll(cx) {
-                    this.unasked = None;
-                    return Poll::Ready(written.unwrap_or(Err(JournalError::Unwritable)));
+                if let Some(shared) = unasked {
+                    // Mostly somebody else has written it meanwhile.
+                    if let Ok(written) = written.try_recv() {
+                        return Poll::Ready(written);
+                    }
+                    if !(shared.write_here() && shared.try_drain()) {
+                        shared.wake.notify_one();
+                    }
                 }
-                let Some(shared) = &this.unasked else {
-                    return Poll::Pending;
-                };
-                let here = shared.write_here();
-                if here && !std::mem::replace(&mut this.gave_way, true) {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                if !(here && shared.try_drain()) {
-                    shared.wake.notify_one();
-                }
-                this.unasked = None;
                 let written = ready!(Pin::new(written).poll(cx));
                 Poll::Ready(written.unwrap_or(Err(JournalError::Unwritable)))
             }
@@ -391,6 +404,7 @@ pub fn open(
         look_back(&options.folder, options.look_back).map_err(|error| fail(error.to_string()))?;
     let owners = Owners::open(&options).map_err(|error| fail(error.to_string()))?;
     let health = Arc::new(JournalHealth::default());
+    let tally = Arc::new(Lock::new(Tally::behind(found.last_seq)));
     let mut writer = Writer {
         options: options.clone(),
         health: Arc::clone(&health),
@@ -403,7 +417,7 @@ pub fn open(
         out: Vec::new(),
         owed: Owed::default(),
         began: wall_ms(),
-        tally: Tally::behind(found.last_seq),
+        tally: Arc::clone(&tally),
     };
     health.written_to.store(found.last_seq, Ordering::Relaxed);
     writer
@@ -417,6 +431,8 @@ pub fn open(
         wake: Condvar::new(),
         health,
         writer: Lock::new(writer),
+        wanted: AtomicU32::new(0),
+        tally,
         prompts: owners.prompt_key(),
         owners: Lock::new(owners),
         mode: options.mode,

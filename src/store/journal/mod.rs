@@ -39,6 +39,6 @@ pub use record::{Asked, AttemptRecord, IntentRecord, OutcomeRecord, Record, Text
 pub use recover::Opened;
 pub use retention::{Keep, ask_to_erase};
 pub use rows::{Row, Rows, Selection, rows};
-pub use tally::Cut;
+pub use tally::{Stretch, WriterId, WrittenTo};
 pub use told::{ReadAttempt, ReadEvent, ReadIntent, ReadOutcome, ReadText};
 pub use verify::{VerifyReport, verify, verify_against};

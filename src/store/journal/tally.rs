@@ -7,21 +7,38 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tracing::warn;
+
 use super::costs::Cost;
 use crate::store::spending::{Batch, Position};
 
 /// Records that are added up before somebody asks: more say that nobody does (ground rule G14).
 const MOST: u64 = 1_000_000;
 
-/// What was written between two cuts.
-#[derive(Debug)]
-pub struct Cut {
-    /// Tells one writer's records from another's: a journal may be opened anew, or another in its place.
-    pub writer: u64,
+/// Tells one writer's records from another's: a journal may be opened anew, or another in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriterId(u64);
+
+impl WriterId {
+    pub(crate) fn next() -> Self {
+        static WRITERS: AtomicU64 = AtomicU64::new(0);
+        Self(WRITERS.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A place in what one writer wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrittenTo {
+    pub by: WriterId,
     /// The last record before it.
-    pub behind: u64,
-    /// Its own last record.
     pub upto: u64,
+}
+
+/// What was written between two places.
+#[derive(Debug)]
+pub struct Stretch {
+    pub from: WrittenTo,
+    pub to: WrittenTo,
     /// What its records add up to; `None` where that has to be read.
     pub batch: Option<Box<Batch>>,
 }
@@ -30,22 +47,30 @@ pub struct Cut {
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     batch: Box<Batch>,
-    /// Which of the records that wait was counted last, from one, and when it was handed in.
-    last: (u64, u64),
+    last: Handed,
+}
+
+/// A record that waits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Handed {
+    /// Which of those that wait, from one.
+    pub(super) nth: u64,
+    pub(super) at_ms: u64,
 }
 
 impl Sums {
-    pub(super) fn count(&mut self, cost: &Cost<'_>, last: (u64, u64)) {
-        self.batch.count(cost, last.1);
-        self.last = last;
+    pub(super) fn count(&mut self, cost: &Cost<'_>, handed: Handed) {
+        self.batch.count(cost, handed.at_ms);
+        self.last = handed;
     }
 }
 
-/// What was written since the last cut.
+/// What was written since somebody asked last.
 #[derive(Debug)]
 pub(super) struct Tally {
-    writer: u64,
-    behind: u64,
+    from: WrittenTo,
+    /// The last record that was written.
+    upto: u64,
     batch: Option<Box<Batch>>,
     /// Something was written that is not in.
     broken: bool,
@@ -53,27 +78,30 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn behind(record: u64) -> Self {
-        static WRITERS: AtomicU64 = AtomicU64::new(0);
         Self {
-            writer: WRITERS.fetch_add(1, Ordering::Relaxed),
-            behind: record,
+            from: WrittenTo {
+                by: WriterId::next(),
+                upto: record,
+            },
+            upto: record,
             batch: None,
             broken: false,
         }
     }
 
-    /// Adds what was written behind this record.
-    pub(super) fn add(&mut self, behind: u64, sums: Option<Sums>) {
+    /// Adds what was written behind the first of these records, up to the second.
+    pub(super) fn add(&mut self, (behind, upto): (u64, u64), sums: Option<Sums>) {
+        self.upto = upto;
         let Some(mut sums) = sums.filter(|_| !self.broken) else {
             return;
         };
-        let (nth, at_ms) = sums.last;
         sums.batch.to = Position {
-            seq: behind + nth,
-            at_ms,
+            seq: behind + sums.last.nth,
+            at_ms: sums.last.at_ms,
         };
-        if behind - self.behind > MOST {
-            self.break_off();
+        if behind - self.from.upto > MOST {
+            warn!("nobody has asked for a million records that were added up: they will be read");
+            self.break_off(upto);
             return;
         }
         match &mut self.batch {
@@ -82,20 +110,24 @@ impl Tally {
         }
     }
 
-    /// Until the next cut, what is written has to be read.
-    pub(super) fn break_off(&mut self) {
+    /// Up to this record and until somebody asks, what is written has to be read.
+    pub(super) fn break_off(&mut self, upto: u64) {
+        self.upto = upto;
         self.broken = true;
         self.batch = None;
     }
 
-    /// Begins anew behind this record, which is the last that was written.
-    pub(super) fn cut(&mut self, upto: u64) -> Cut {
+    /// What was written since this was asked last.
+    pub(super) fn take(&mut self) -> Stretch {
+        let to = WrittenTo {
+            upto: self.upto,
+            ..self.from
+        };
         let batch = self.batch.take();
         let broken = std::mem::replace(&mut self.broken, false);
-        Cut {
-            writer: self.writer,
-            behind: std::mem::replace(&mut self.behind, upto),
-            upto,
+        Stretch {
+            from: std::mem::replace(&mut self.from, to),
+            to,
             batch: (!broken).then(|| batch.unwrap_or_default()),
         }
     }

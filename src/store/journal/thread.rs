@@ -17,6 +17,8 @@ const TEND_OWNERS: Duration = Duration::from_secs(1);
 /// How often it looks for a segment that need not be kept.
 const TEND_SEGMENTS: Duration = Duration::from_secs(60);
 const RETRY_OPEN: Duration = Duration::from_millis(500);
+/// For whoever wants the writer to get it.
+const A_MOMENT: Duration = Duration::from_millis(1);
 
 /// The thread's life: writes what nobody wrote for himself, opens anew what failed, and tends what is kept.
 pub(super) fn run(shared: &Shared) {
@@ -42,6 +44,7 @@ pub(super) fn run(shared: &Shared) {
         }
         drop(writer);
         shared.tend(&mut tended);
+        shared.let_pass();
     }
 }
 
@@ -61,6 +64,16 @@ fn due(last: &mut Option<tokio::time::Instant>, every: Duration) -> bool {
 }
 
 impl Shared {
+    /// A lock is not fair: whoever wants the writer gets it before this thread takes it again.
+    fn let_pass(&self) {
+        while self.is_wanted() {
+            let Ok(pending) = self.pending.lock() else {
+                return;
+            };
+            let _ = self.wake.wait_timeout(pending, A_MOMENT);
+        }
+    }
+
     fn tend(&self, tended: &mut Tended) {
         if due(&mut tended.owners, TEND_OWNERS) {
             self.tend_owners();

@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::costs::Cost;
-use super::handle::{JournalError, JournalOptions};
+use super::handle::{JournalError, JournalOptions, Lock};
 use super::health::{JournalHealth, wall_ms};
 use super::owed::Owed;
 use super::recover::cut_tail;
 use super::retention::Oldest;
 use super::segment::{Chain, create, file_name, push_line};
-use super::tally::{Cut, Sums, Tally};
+use super::tally::{Handed, Sums, Tally};
 use crate::config::JournalMode;
 use crate::domain::Border;
 
@@ -38,7 +38,8 @@ pub(super) struct Writer {
     pub(super) owed: Owed,
     /// When the segment began, in wall-clock milliseconds.
     pub(super) began: u64,
-    pub(super) tally: Tally,
+    /// Under a lock of its own, which nobody holds while the disk is waited for.
+    pub(super) tally: Arc<Lock<Tally>>,
 }
 
 impl Pending {
@@ -56,7 +57,8 @@ impl Pending {
             return;
         }
         let nth = self.ends.len() as u64;
-        self.sums.get_or_insert_default().count(cost, (nth, at_ms));
+        let sums = self.sums.get_or_insert_default();
+        sums.count(cost, Handed { nth, at_ms });
     }
 
     /// Leaves out the records that `wanted` does not want.
@@ -118,9 +120,11 @@ impl Writer {
                 self.health.records.fetch_add(lines, Ordering::Relaxed);
                 self.health.written_to.store(self.seq, Ordering::Release);
                 self.owed.paid();
-                match is_whole {
-                    true => self.tally.add(seq, batch.sums.take()),
-                    false => self.tally.break_off(),
+                if let Ok(mut tally) = self.tally.lock() {
+                    match is_whole {
+                        true => tally.add((seq, self.seq), batch.sums.take()),
+                        false => tally.break_off(self.seq),
+                    }
                 }
                 Ok(())
             }
@@ -133,7 +137,9 @@ impl Writer {
                 }
                 self.health.unwritable.store(true, Ordering::Relaxed);
                 // It may come to stand later, or not.
-                self.tally.break_off();
+                if let Ok(mut tally) = self.tally.lock() {
+                    tally.break_off(self.seq);
+                }
                 let more = records(&batch).filter(|members| self.owed.take(members));
                 lost += more.count() as u64;
                 Err(JournalError::Unwritable)
@@ -149,10 +155,6 @@ impl Writer {
             // A failure leaves the full segment in use; the next batch tries again.
             let _ = self.new_segment();
         }
-    }
-
-    pub(super) fn cut(&mut self) -> Cut {
-        self.tally.cut(self.seq)
     }
 
     /// Whether something that was handed in is still to be written.

@@ -224,8 +224,8 @@ impl Batch {
         }
     }
 
-    /// Counts what one record tells; whether it tells anything that is counted or gone past.
-    pub fn count(&mut self, cost: &Cost<'_>, at_ms: u64) -> bool {
+    /// Counts what one record tells.
+    pub fn count(&mut self, cost: &Cost<'_>, at_ms: u64) {
         match cost {
             Cost::Outcome(outcome) => self.add(outcome, outcome.cost_nano),
             Cost::Attempt(attempt) => self.add_attempt(attempt),
@@ -233,10 +233,8 @@ impl Batch {
                 let what = alerted(event.subject, event.detail);
                 self.alerted.insert(what, at_ms);
             }
-            Cost::Event(_) => {}
-            Cost::Other => return false,
+            Cost::Event(_) | Cost::Other => {}
         }
-        true
     }
 
     /// Takes in what a later stretch adds up to.

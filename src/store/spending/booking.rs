@@ -1,4 +1,4 @@
-//! Reading the journal into the store: what is not in yet, once, and in order.
+//! From the journal into the store: what is not in yet, once, and in order.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::batch::{Batch, Position, QUARTER};
 use super::{StoreDesk, StoreError};
 use crate::store::journal::{
-    Bookmark, Cost, Cut, Line, Lines, ReadError, costs, costs_behind, read,
+    Bookmark, Cost, Line, Lines, ReadError, Stretch, WrittenTo, costs, costs_behind, read,
 };
 
 /// Records that are read in one go.
@@ -126,65 +126,60 @@ pub enum BookingError {
     Unwritten,
 }
 
-/// Where the books stand, from one round to the next. The store's position is what counts: this only spares looking
+/// How far the books are, from one round to the next. The store's position is what counts: this only spares looking
 /// for it.
 #[derive(Clone, Debug, Default)]
-pub struct Books {
+pub struct Progress {
     /// Where reading ended.
     mark: Option<Bookmark>,
-    /// All that stands in the journal up to a cut is booked, and nothing behind it.
-    to: Option<Booked>,
+    booked: Option<Booked>,
 }
 
+/// All that was written up to here is in, and nothing behind it.
 #[derive(Clone, Copy, Debug)]
 struct Booked {
-    /// The writer's number and the record, as a [`Cut`] tells them.
-    cut: (u64, u64),
+    to: WrittenTo,
+    /// The store's position then: the last of it that was counted.
     position: Position,
 }
 
-impl Books {
-    /// Books all up to a cut: what the writer has added up itself, if that begins where the books end, and else what is
-    /// read from the journal.
-    pub async fn catch_up(
+impl Progress {
+    /// Books a stretch of the journal: by what the writer has added up, if that begins where the books end, and else
+    /// by reading up to its end.
+    pub async fn book(
         &mut self,
-        cut: Cut,
+        stretch: Stretch,
         folder: &Path,
         store: &StoreDesk,
     ) -> Result<(), BookingError> {
-        let before = self.to.take();
-        let upto = (cut.writer, cut.upto);
-        if let (Some(before), Some(batch)) = (before, cut.batch)
-            && before.cut == (cut.writer, cut.behind)
-        {
-            let mut position = before.position;
+        let to = stretch.to;
+        // Until it is done nobody knows how far they are.
+        if let (Some(Booked { position, .. }), Some(batch)) = (
+            self.booked
+                .take()
+                .filter(|before| before.to == stretch.from),
+            stretch.batch,
+        ) {
             if batch.is_empty() {
-                self.to = Some(Booked {
-                    cut: upto,
-                    position,
-                });
+                self.booked = Some(Booked { to, position });
                 return Ok(());
             }
-            let to = batch.to;
+            let counted = batch.to;
             if store.spending().await?.book(position, *batch).await? {
-                position = to;
-                self.to = Some(Booked {
-                    cut: upto,
-                    position,
-                });
+                let position = counted;
+                self.booked = Some(Booked { to, position });
                 return Ok(());
             }
             // Booked by somebody else meanwhile, or with an answer that came too late.
         }
-        self.read_to(cut.upto, folder, store).await?;
+        self.read_to(to.upto, folder, store).await?;
         let position = match store.is_there().await {
             true => store.spending().await?.position().await?,
             false => Position::default(),
         };
-        self.to = Some(Booked {
-            cut: upto,
-            position,
-        });
+        // Somebody else may have booked what stands behind it as well.
+        let is_here = position.seq <= to.upto;
+        self.booked = is_here.then_some(Booked { to, position });
         Ok(())
     }
 
@@ -195,7 +190,7 @@ impl Books {
         folder: &Path,
         store: &StoreDesk,
     ) -> Result<(), BookingError> {
-        self.to = None;
+        self.booked = None;
         catch_up_to(last, folder, store, &mut self.mark).await
     }
 }
@@ -212,7 +207,7 @@ pub async fn catch_up(
 }
 
 /// As [`catch_up`], with nothing behind this record.
-pub async fn catch_up_to(
+async fn catch_up_to(
     last: u64,
     folder: &Path,
     store: &StoreDesk,

@@ -13,7 +13,7 @@ use serde::Serialize;
 pub use batch::{
     Batch, ByQuarter, Label, LabelKind, MarginPlace, Position, QUARTER, Slice, Sum, booked_in,
 };
-pub use booking::{Behind, BookingError, Books, behind, catch_up, catch_up_to};
+pub use booking::{Behind, BookingError, Progress, behind, catch_up};
 #[cfg(test)]
 pub(super) use booking::{Bounds, catch_up_within};
 

@@ -15,7 +15,7 @@ enum Act {
     Outcome(u64),
     Told(u64),
     Fails(bool),
-    Cut,
+    Ask,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -25,7 +25,7 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (0..40_u64).prop_map(Act::Outcome),
         1 => (0..3_u64).prop_map(Act::Told),
         1 => any::<bool>().prop_map(Act::Fails),
-        2 => Just(Act::Cut),
+        2 => Just(Act::Ask),
     ]
 }
 
@@ -100,7 +100,7 @@ async fn hand_in(handle: &JournalHandle, number: u64, act: Act) {
             handle.event(name, detail);
         }
         Act::Fails(fails) => handle.fail_next_writes(fails),
-        Act::Cut => {}
+        Act::Ask => {}
     }
 }
 
@@ -122,32 +122,36 @@ proptest! {
         acts in prop::collection::vec(act(), 1..120),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let mut cuts = Vec::new();
-        let took = &mut cuts;
+        let mut stretches = Vec::new();
+        let took = &mut stretches;
         with(options(folder.path()), async |handle| {
             for (number, act) in acts.iter().enumerate() {
                 hand_in(handle, number as u64, *act).await;
-                if matches!(act, Act::Cut) {
-                    took.push(handle.cut().await.unwrap());
+                if matches!(act, Act::Ask) {
+                    took.push(handle.stretch().unwrap());
                 }
             }
             handle.fail_next_writes(false);
             let _ = handle.append_and_wait(&intent(9_999)).await;
             let _ = handle.draw_border().await;
-            took.push(handle.cut().await.unwrap());
+            took.push(handle.stretch().unwrap());
         });
-        let mut behind = 0;
-        for cut in cuts {
+        let mut before = None;
+        for stretch in stretches {
             // One begins where the one before ended; the first, where the journal did.
-            prop_assert_eq!(cut.behind, behind);
-            behind = cut.upto;
-            if let Some(batch) = cut.batch {
-                prop_assert_eq!(*batch, read_between(folder.path(), cut.behind, cut.upto));
+            prop_assert_eq!(stretch.from.upto, before.map_or(0, |before: WrittenTo| before.upto));
+            let (from, to) = (stretch.from.upto, stretch.to.upto);
+            before = Some(stretch.to);
+            if let Some(batch) = stretch.batch {
+                prop_assert_eq!(*batch, read_between(folder.path(), from, to));
             }
         }
-        if !acts.iter().any(|act| matches!(act, Act::Fails(true))) {
-            prop_assert!(behind > 0);
-        }
+        // Nothing stands behind the last of them but what is owed after a failure.
+        let last = before.map_or(0, |before| before.upto);
+        prop_assert!(
+            acts.iter().any(|act| matches!(act, Act::Fails(true)))
+                || read_between(folder.path(), last, u64::MAX).is_empty()
+        );
     }
 }
 
@@ -164,20 +168,56 @@ fn m1_a_writer_that_never_failed_leaves_nothing_to_be_read() {
                 hand_in(handle, number, act).await;
             }
             if number % 9 == 0 {
-                assert!(handle.cut().await.unwrap().batch.is_some());
+                assert!(handle.stretch().unwrap().batch.is_some());
             }
         }
-        // A failure is over with the next cut.
+        // A failure is over when it was asked about.
         handle.fail_next_writes(true);
         hand_in(handle, 500, Act::Intent).await;
         handle.fail_next_writes(false);
         while handle.append_and_wait(&intent(501)).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert!(handle.cut().await.unwrap().batch.is_none());
+        assert!(handle.stretch().unwrap().batch.is_none());
         hand_in(handle, 502, Act::Outcome(1)).await;
         let _ = handle.draw_border().await;
-        let batch = handle.cut().await.unwrap().batch.unwrap();
+        let batch = handle.stretch().unwrap().batch.unwrap();
         assert_eq!(batch.slices.len(), 1);
+    });
+}
+
+/// Behind a disk that is never done something is always pending.
+#[test]
+fn m1_who_wants_to_know_how_far_it_is_waits_for_no_disk_and_a_border_for_one_write() {
+    let folder = tempfile::tempdir().unwrap();
+    with(options(folder.path()), async |handle| {
+        handle.drag_writes(Duration::from_millis(5));
+        let (writer, over) = (
+            handle.clone(),
+            Arc::new(std::sync::atomic::AtomicBool::new(false)),
+        );
+        let ended = Arc::clone(&over);
+        let writing = std::thread::spawn(move || {
+            let mut number = 0;
+            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                number += 1;
+                let _ = writer.append(&attempt(number));
+                std::thread::yield_now();
+            }
+        });
+        let begun = tokio::time::Instant::now();
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(handle.stretch().is_some());
+            assert!(handle.draw_border().await.is_some());
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            begun.elapsed()
+        );
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        writing.join().unwrap();
+        handle.drag_writes(Duration::ZERO);
     });
 }
