@@ -153,13 +153,7 @@ impl Bookkeeper {
         let (folder, news) = (self.journal.path.clone(), Arc::clone(&self.news));
         let mut progress = std::mem::take(&mut self.progress);
         stage.spawn(async move {
-            // Taken before it is read: what is written meanwhile is for the next round.
-            let (written, began) = (news.journal.written_to(), wall());
             let ended = book(&folder, &news, &mut progress, (kept, waiting)).await;
-            if ended.is_ok() {
-                news.booked_until.store(began.0, Ordering::Relaxed);
-                news.journal.booked_to(written.unwrap_or_default());
-            }
             Some(BooksMessage::Done {
                 ended: ended.map_err(|error| error.to_string()),
                 progress,
@@ -205,10 +199,14 @@ fn book(
 ) -> impl Future<Output = Result<(), BookingError>> + Send {
     async move {
         let store = &news.store;
-        match news.journal.stretch() {
-            Some(stretch) => progress.book(stretch, folder, store).await?,
+        if let Some(stretch) = news.journal.stretch() {
+            let (upto, whole_until_ms) = (stretch.to.upto, stretch.whole_until_ms);
+            progress.book(stretch, folder, store).await?;
+            news.booked_until.store(whole_until_ms, Ordering::Relaxed);
+            news.journal.booked_to(upto);
+        } else {
             // It is being opened anew.
-            None => progress.read_to(u64::MAX, folder, store).await?,
+            progress.read_to(u64::MAX, folder, store).await?;
         }
         keep(store, kept).await?;
         // Whoever wants to be told begins anew, and is told what stands in the journal before a border that is drawn behind

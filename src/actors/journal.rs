@@ -156,12 +156,6 @@ impl JournalDesk {
         metrics.audit_users.set(health.owners() as f64);
     }
 
-    /// The last record that stands in the journal; `None` until it is open.
-    pub(super) fn written_to(&self) -> Option<u64> {
-        let handle = self.inner.handle.load();
-        handle.as_ref().map(|handle| handle.health().written_to())
-    }
-
     /// Draws a border behind all that was handed in so far; see [`JournalHandle::draw_border`].
     pub(super) fn draw_border(&self) -> impl Future<Output = Option<(Border, u64)>> + use<> {
         let handle = self.inner.handle.load_full();

@@ -187,7 +187,7 @@ impl Member for SettingsActor {
             }
             SettingsMessage::Refreshed(Refreshed { changed, again_in }) => {
                 if changed {
-                    self.ask(DEBOUNCE, stage);
+                    self.ask(QUIET, stage);
                 }
                 let wait = again_in.unwrap_or(UNASKED).max(LOOK_EVERY);
                 stage.after(wait, SettingsMessage::RefreshDue);
@@ -270,8 +270,8 @@ impl SettingsActor {
             let _ = reply.send(reloaded.clone());
         }
         if again {
-            // Those who asked meanwhile are answered by the load that starts now.
-            self.ask(DEBOUNCE, stage);
+            // Those who asked meanwhile are answered by the load that starts now; one of them may be the file itself.
+            self.ask(QUIET, stage);
         }
     }
 

@@ -268,6 +268,7 @@ async fn m1_what_the_writer_added_up_is_booked_once_and_never_in_the_wrong_place
         Stretch {
             from: WrittenTo { by, upto: from },
             to: WrittenTo { by, upto: to },
+            whole_until_ms: 0,
             batch: told.then(|| Box::new(batch)),
         }
     };

@@ -178,6 +178,21 @@ impl Shared {
         }
     }
 
+    fn stretch(&self) -> Option<Stretch> {
+        let now = wall_ms();
+        // Held while the tally is taken: nothing is on its way meanwhile.
+        let writer = self.writer.try_lock().ok();
+        let idle = writer.as_deref().is_some_and(|writer| {
+            let is_empty = |pending: &Pending| pending.ends.is_empty();
+            !writer.is_behind() && self.pending.lock().is_ok_and(|pending| is_empty(&pending))
+        });
+        let mut stretch = self.tally.lock().ok()?.take();
+        if idle {
+            stretch.whole_until_ms = now;
+        }
+        Some(stretch)
+    }
+
     /// Whether somebody waits for the writer.
     pub(super) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) > 0
@@ -302,7 +317,7 @@ impl JournalHandle {
 
     /// What was written since this was asked last, added up so that the books need not read it.
     pub fn stretch(&self) -> Option<Stretch> {
-        Some(self.shared.tally.lock().ok()?.take())
+        self.shared.stretch()
     }
 
     /// Hands in a record. The answer resolves when it is written (or synced, in durable mode).

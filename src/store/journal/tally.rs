@@ -39,6 +39,8 @@ pub struct WrittenTo {
 pub struct Stretch {
     pub from: WrittenTo,
     pub to: WrittenTo,
+    /// All that was handed in before stands in the journal up to its end, in wall-clock milliseconds.
+    pub whole_until_ms: u64,
     /// What its records add up to; `None` where that has to be read.
     pub batch: Option<Box<Batch>>,
 }
@@ -71,6 +73,7 @@ pub(super) struct Tally {
     from: WrittenTo,
     /// The last record that was written.
     upto: u64,
+    whole_until_ms: u64,
     batch: Option<Box<Batch>>,
     /// Something was written that is not in.
     broken: bool,
@@ -84,14 +87,17 @@ impl Tally {
                 upto: record,
             },
             upto: record,
+            whole_until_ms: 0,
             batch: None,
             broken: false,
         }
     }
 
-    /// Adds what was written behind the first of these records, up to the second.
-    pub(super) fn add(&mut self, (behind, upto): (u64, u64), sums: Option<Sums>) {
+    /// Adds what was written behind the first of these records, up to the second; all that was handed in before that
+    /// time is written with it.
+    pub(super) fn add(&mut self, (behind, upto): (u64, u64), sums: Option<Sums>, taken_at_ms: u64) {
         self.upto = upto;
+        self.whole_until_ms = taken_at_ms;
         let Some(mut sums) = sums.filter(|_| !self.broken) else {
             return;
         };
@@ -117,6 +123,11 @@ impl Tally {
         self.batch = None;
     }
 
+    /// Something was written that nobody handed in.
+    pub(super) fn pass(&mut self, upto: u64) {
+        self.upto = upto;
+    }
+
     /// What was written since this was asked last.
     pub(super) fn take(&mut self) -> Stretch {
         let to = WrittenTo {
@@ -128,6 +139,7 @@ impl Tally {
         Stretch {
             from: std::mem::replace(&mut self.from, to),
             to,
+            whole_until_ms: self.whole_until_ms,
             batch: (!broken).then(|| batch.unwrap_or_default()),
         }
     }

@@ -46,8 +46,9 @@ impl Pending {
     /// Takes out what waits.
     pub(super) fn taken(&mut self) -> Self {
         let (closed, asleep, border) = (self.closed, self.asleep, self.border);
-        let taken = std::mem::take(self);
+        let mut taken = std::mem::take(self);
         (self.closed, self.asleep, self.border) = (closed, asleep, border);
+        taken.taken_at_ms = wall_ms();
         taken
     }
 
@@ -92,17 +93,7 @@ impl Writer {
             batch.keep(|members| !self.owed.is_orphan(members));
             lost = (before - batch.ends.len()) as u64;
         }
-        for members in self
-            .owed
-            .records
-            .iter()
-            .map(Vec::as_slice)
-            .chain(records(&batch))
-        {
-            self.seq += 1;
-            self.chain = push_line(&mut self.out, self.seq, members, &self.chain);
-        }
-        let lines = self.seq - seq;
+        let lines = self.chain_up(&batch);
         // What was owed was added up nowhere, and what was left out stands nowhere.
         let is_whole = lines == batch.ends.len() as u64 && lost == 0;
         self.health
@@ -120,12 +111,11 @@ impl Writer {
                 self.health.records.fetch_add(lines, Ordering::Relaxed);
                 self.health.written_to.store(self.seq, Ordering::Release);
                 self.owed.paid();
-                if let Ok(mut tally) = self.tally.lock() {
-                    match is_whole {
-                        true => tally.add((seq, self.seq), batch.sums.take()),
-                        false => tally.break_off(self.seq),
-                    }
-                }
+                let (places, sums) = ((seq, self.seq), batch.sums.take());
+                self.tally(|tally| match is_whole {
+                    true => tally.add(places, sums, batch.taken_at_ms),
+                    false => tally.break_off(places.1),
+                });
                 Ok(())
             }
             Err(error) => {
@@ -137,9 +127,7 @@ impl Writer {
                 }
                 self.health.unwritable.store(true, Ordering::Relaxed);
                 // It may come to stand later, or not.
-                if let Ok(mut tally) = self.tally.lock() {
-                    tally.break_off(self.seq);
-                }
+                self.tally(|tally| tally.break_off(seq));
                 let more = records(&batch).filter(|members| self.owed.take(members));
                 lost += more.count() as u64;
                 Err(JournalError::Unwritable)
@@ -154,6 +142,23 @@ impl Writer {
         if self.written >= self.options.segment_bytes {
             // A failure leaves the full segment in use; the next batch tries again.
             let _ = self.new_segment();
+        }
+    }
+
+    /// Makes lines of what is owed and of a batch; how many.
+    fn chain_up(&mut self, batch: &Pending) -> u64 {
+        let before = self.seq;
+        let owed = self.owed.records.iter().map(Vec::as_slice);
+        for members in owed.chain(records(batch)) {
+            self.seq += 1;
+            self.chain = push_line(&mut self.out, self.seq, members, &self.chain);
+        }
+        self.seq - before
+    }
+
+    fn tally(&self, tell: impl FnOnce(&mut Tally)) {
+        if let Ok(mut tally) = self.tally.lock() {
+            tell(&mut tally);
         }
     }
 
@@ -237,6 +242,7 @@ impl Writer {
         let chain = push_line(&mut line, seq, members.as_bytes(), &self.chain);
         file.write_all(&line)?;
         (self.seq, self.chain) = (seq, chain);
+        self.tally(|tally| tally.pass(seq));
         self.path = path;
         self.began = wall_ms();
         self.written = line.len() as u64;
@@ -258,6 +264,8 @@ pub(super) struct Pending {
     /// The border that was drawn last: what stands here is behind it.
     pub(super) border: Border,
     pub(super) sums: Option<Sums>,
+    /// All that was handed in before stands in the journal with this, or did before it.
+    pub(super) taken_at_ms: u64,
 }
 
 #[cfg(test)]

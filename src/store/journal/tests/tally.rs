@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::records::with;
 use super::*;
 use crate::domain::ServiceTier;
+use crate::store::journal::health::wall_ms;
 use crate::store::spending::{ALERT, Batch, Position};
 
 /// What is done to a journal.
@@ -171,14 +172,27 @@ fn m1_a_writer_that_never_failed_leaves_nothing_to_be_read() {
                 assert!(handle.stretch().unwrap().batch.is_some());
             }
         }
+        let _ = handle.draw_border().await;
+        let begun = wall_ms();
+        assert!(
+            handle.stretch().unwrap().whole_until_ms >= begun,
+            "nothing is on its way"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
         // A failure is over when it was asked about.
         handle.fail_next_writes(true);
         hand_in(handle, 500, Act::Intent).await;
+        let handed_in = wall_ms();
+        hand_in(handle, 500, Act::Outcome(1)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let stretch = handle.stretch().unwrap();
+        assert!(stretch.whole_until_ms <= handed_in, "it stands nowhere yet");
+        assert!(stretch.batch.is_none());
         handle.fail_next_writes(false);
         while handle.append_and_wait(&intent(501)).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert!(handle.stretch().unwrap().batch.is_none());
+        let _ = handle.stretch();
         hand_in(handle, 502, Act::Outcome(1)).await;
         let _ = handle.draw_border().await;
         let batch = handle.stretch().unwrap().batch.unwrap();
